@@ -1,0 +1,60 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .treatAllWarnings(as: .error),
+]
+
+let package = Package(
+  name: "replicate",
+  products: [.executable(name: "replicate", targets: ["replicate"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-async-algorithms", from: "1.1.4"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"]), .brew(["libpq"])]),
+    .target(name: "LibPQ", dependencies: ["CLibPQ"], swiftSettings: settings),
+    .target(name: "LogicalReplication", swiftSettings: settings),
+    .target(
+      name: "MigrationEngine",
+      dependencies: [
+        "LibPQ", "LogicalReplication",
+        .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Subprocess", package: "swift-subprocess"),
+      ], swiftSettings: settings),
+    .executableTarget(
+      name: "replicate",
+      dependencies: [
+        "MigrationEngine",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+      ], swiftSettings: settings),
+
+    .testTarget(name: "LibPQTests", dependencies: ["LibPQ"], swiftSettings: settings),
+    .testTarget(
+      name: "LogicalReplicationTests", dependencies: ["LogicalReplication"], swiftSettings: settings),
+    .testTarget(
+      name: "MigrationEngineTests", dependencies: ["MigrationEngine"], swiftSettings: settings),
+    .testTarget(name: "ReplicateTests", dependencies: ["replicate"], swiftSettings: settings),
+    .testTarget(name: "TidyTests", swiftSettings: settings),
+
+    // What needs real servers: the clusters and workloads, and the tests that use them.
+    .target(name: "Clusters", dependencies: ["LibPQ", .product(name: "Subprocess", package: "swift-subprocess")],
+      path: "integration/Clusters", swiftSettings: settings),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["Clusters", "LibPQ", "LogicalReplication", "MigrationEngine"],
+      path: "integration/Tests", swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)
