@@ -1,0 +1,146 @@
+import CLibPQ
+
+/// A part of what COPY TO STDOUT sends.
+package struct CopyChunk: Sendable {
+  package var bytes: [UInt8]
+  /// The rows that the whole COPY sent, once it has ended.
+  package var finalRows: Int?
+}
+
+/// Messages of a COPY BOTH stream, back to back in one buffer.
+package struct CopyMessages: Sendable {
+  package var bytes: [UInt8] = []
+  package var messages: [Range<Int>] = []
+  /// The server ended the stream.
+  package var isEnded = false
+}
+
+// COPY as the protocol sees it (manual, sections 34.10 and 55.4). Bytes pass through in large buffers: a hop between
+// two connections costs microseconds, which must not be paid for every row.
+extension Connection {
+  /// Starts a `COPY … TO STDOUT`; then call `readCopy` until it tells the rows.
+  package func startCopyOut(_ sql: String, doing action: String) async throws {
+    try await startCopy(sql, expecting: PGRES_COPY_OUT, action: action)
+  }
+
+  /// Starts a `COPY … FROM STDIN`; then `writeCopy`, and `endCopy`.
+  package func startCopyIn(_ sql: String, doing action: String) async throws {
+    try await startCopy(sql, expecting: PGRES_COPY_IN, action: action)
+  }
+
+  /// Starts streaming by the walsender's START_REPLICATION; then `receiveMessages` and `sendMessage`.
+  package func startCopyBoth(_ command: String, doing action: String) async throws {
+    try await startCopy(command, expecting: PGRES_COPY_BOTH, action: action)
+  }
+
+  private func startCopy(_ sql: String, expecting status: ExecStatusType, action: String) async throws {
+    try await cancellable {
+      try send(sql, [], action: action)
+      guard let result = try finish(action: action), result.status == status else {
+        throw PostgresError(code: .unexpectedResult, action: "\(end): \(action)", message: "no COPY began")
+      }
+    }
+  }
+
+  /// Reads until `limit` bytes have come (a single row may pass it) or the COPY has ended.
+  /// - Parameter buffer: reused for its memory; its content is discarded.
+  package func readCopy(
+    reusing buffer: consuming [UInt8], limit: Int, doing action: String
+  ) async throws -> CopyChunk {
+    var bytes = buffer
+    bytes.removeAll(keepingCapacity: true)
+    return try await cancellable {
+      let connection = try live()
+      while bytes.count < limit {
+        var row: UnsafeMutablePointer<CChar>?
+        let length = PQgetCopyData(connection, &row, 1)
+        if length > 0 {
+          bytes.append(contentsOf: UnsafeRawBufferPointer(start: row, count: Int(length)))
+          PQfreemem(row)
+        } else if length == 0 {
+          try awaitInput(action: action, until: nil)
+        } else if length == -1 {
+          let result = try finish(action: action)
+          let rows = result.flatMap { Int(String(cString: PQcmdTuples($0.pointer))) }
+          return CopyChunk(bytes: bytes, finalRows: rows ?? 0)
+        } else {
+          throw lost(action)
+        }
+      }
+      return CopyChunk(bytes: bytes, finalRows: nil)
+    }
+  }
+
+  /// Sends a part of COPY data; it need not end with a row.
+  package func writeCopy(_ bytes: [UInt8], doing action: String) async throws {
+    try await cancellable { try put(bytes, action: action) }
+  }
+
+  /// Ends the COPY and gives back the rows that the server took.
+  package func endCopy(doing action: String) async throws -> Int {
+    try await cancellable {
+      guard PQputCopyEnd(try live(), nil) == 1 else { throw lost(action) }
+      let result = try finish(action: action)
+      return result.flatMap { Int(String(cString: PQcmdTuples($0.pointer))) } ?? 0
+    }
+  }
+
+  /// Waits until something has come, at most for `patience`, and gives back what is there, up to about `limit` bytes.
+  package func receiveMessages(
+    limit: Int, patience: Duration, doing action: String
+  ) async throws -> CopyMessages {
+    try await cancellable {
+      let connection = try live()
+      let deadline = ContinuousClock.now + patience
+      var received = CopyMessages()
+      while received.bytes.count < limit {
+        var message: UnsafeMutablePointer<CChar>?
+        let length = PQgetCopyData(connection, &message, 1)
+        if length > 0 {
+          let start = received.bytes.count
+          received.bytes.append(contentsOf: UnsafeRawBufferPointer(start: message, count: Int(length)))
+          received.messages.append(start..<received.bytes.count)
+          PQfreemem(message)
+        } else if length == 0 {
+          guard received.messages.isEmpty, try awaitInput(action: action, until: deadline) else { break }
+        } else if length == -1 {
+          try finish(action: action)
+          received.isEnded = true
+          break
+        } else {
+          throw lost(action)
+        }
+      }
+      return received
+    }
+  }
+
+  /// Sends one message in a COPY BOTH stream.
+  package func sendMessage(_ bytes: [UInt8], doing action: String) async throws {
+    try await cancellable { try put(bytes, action: action) }
+  }
+
+  private func put(_ bytes: [UInt8], action: String) throws {
+    let connection = try live()
+    let isQueued = bytes.withUnsafeBytes { raw in
+      PQputCopyData(connection, raw.bindMemory(to: CChar.self).baseAddress, Int32(clamping: raw.count)) == 1
+    }
+    guard isQueued else { throw lost(action) }
+    try flush(action: action)
+  }
+
+  /// - Returns: false when the deadline came first.
+  @discardableResult
+  private func awaitInput(action: String, until deadline: ContinuousClock.Instant?) throws -> Bool {
+    let connection = try live()
+    switch waiter.wait(PQsocket(connection), for: .readable, until: deadline) {
+    case .ready:
+      guard PQconsumeInput(connection) == 1 else { throw lost(action) }
+      return true
+    case .nudged:
+      try Task.checkCancellation()
+      return true
+    case .timedOut: return false
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import CLibPQ
+
+/// A statement of a batch that did not do what it was planned to do.
+package struct BatchFailure: Error, Sendable {
+  /// Index of the call in the batch.
+  package var call: Int
+  package var reason: Reason
+
+  package enum Reason: Sendable {
+    case refused(PostgresError)
+    case rows(expected: Int, affected: Int)
+  }
+}
+
+// Pipeline mode (manual, section 34.5): many statements, one round trip.
+extension Connection {
+  /// Bytes queued before they are sent. libpq moves the rest of its buffer after each partial write,
+  /// so a large queue would cost quadratic time.
+  private static let queueLimit = 64 << 10
+
+  /// Runs all calls of the batch in order, inside the transaction that is open, and checks the rows each touched.
+  /// - Throws: `BatchFailure` at the first call that failed: the transaction can only be rolled back then;
+  ///   `PostgresError` when the connection is lost.
+  package func run(_ batch: StatementBatch, doing action: String) async throws {
+    try await cancellable {
+      let connection = try live()
+      try prepareStatements(of: batch, action: action)
+      guard PQenterPipelineMode(connection) == 1 else { throw lost(action) }
+      let failure: BatchFailure?
+      do {
+        failure = try sendCalls(of: batch, action: action)
+      } catch {
+        // The pipeline is half sent: the connection has no other use.
+        close()
+        throw error
+      }
+      guard PQexitPipelineMode(connection) == 1 else { throw lost(action) }
+      if let failure { throw failure }
+    }
+  }
+
+  private func prepareStatements(of batch: StatementBatch, action: String) throws {
+    for sql in batch.statements where prepared[sql] == nil {
+      let name = "replicate_\(prepared.count + 1)"
+      guard PQsendPrepare(try live(), name, sql, 0, nil) == 1 else { throw lost(action) }
+      try finish(action: "\(action): preparing a statement")
+      prepared[sql] = name
+    }
+  }
+
+  private func sendCalls(of batch: StatementBatch, action: String) throws -> BatchFailure? {
+    let connection = try live()
+    let names = CStrings(batch.statements.map { prepared[$0] })
+    return try names.withPointers { try sendCalls(of: batch, named: $0, connection, action: action) }
+  }
+
+  private func sendCalls(
+    of batch: StatementBatch, named names: [UnsafePointer<CChar>?], _ connection: OpaquePointer,
+    action: String
+  ) throws -> BatchFailure? {
+    var values: [UnsafePointer<CChar>?] = []
+    var answers = BatchAnswers(batch: batch, end: end, action: action)
+    try batch.bytes.withUnsafeBytes { bytes in
+      let base = bytes.bindMemory(to: CChar.self).baseAddress
+      var queued = 0
+      for (index, call) in batch.calls.enumerated() {
+        values.removeAll(keepingCapacity: true)
+        for parameter in call.parameters {
+          let offset = batch.parameters[parameter]
+          values.append(offset < 0 ? nil : base.map { $0 + offset })
+        }
+        let count = Int32(values.count)
+        guard PQsendQueryPrepared(connection, names[call.statement], count, values, nil, nil, 0) == 1
+        else { throw lost(action) }
+        queued += 64 + call.parameters.reduce(0) { $0 + batch.length(ofParameter: $1) }
+        if queued >= Self.queueLimit {
+          try flush(action: action)
+          try answers.takeReady(of: index + 1, from: self)
+          queued = 0
+        }
+      }
+      guard PQpipelineSync(connection) == 1 else { throw lost(action) }
+      try flush(action: action)
+    }
+    try answers.takeAll(from: self)
+    return answers.failure
+  }
+}
+
+extension StatementBatch {
+  /// Bytes of a parameter with its end; values lie in the order of the parameters.
+  fileprivate func length(ofParameter index: Int) -> Int {
+    let start = parameters[index]
+    guard start >= 0 else { return 0 }
+    var next = index + 1
+    while next < parameters.count, parameters[next] < 0 { next += 1 }
+    return (next < parameters.count ? parameters[next] : bytes.count) - start
+  }
+}
+
+/// Reads the answers to a pipeline in the order of its calls.
+private struct BatchAnswers {
+  let batch: StatementBatch
+  let end: String
+  let action: String
+  var next = 0
+  var failure: BatchFailure?
+
+  /// Takes what has come already of the calls sent so far, so that libpq's input buffer stays small.
+  mutating func takeReady(of sent: Int, from connection: isolated Connection) throws {
+    let pointer = try connection.live()
+    while next < sent, PQisBusy(pointer) == 0 {
+      guard let result = PQgetResult(pointer).map(ResultHandle.init) else {
+        next += 1
+        continue
+      }
+      note(result)
+    }
+  }
+
+  /// Takes the rest, up to the answer to the sync.
+  mutating func takeAll(from connection: isolated Connection) throws {
+    while true {
+      guard let result = try connection.nextResult(action: action) else {
+        next += 1
+        continue
+      }
+      if result.status == PGRES_PIPELINE_SYNC { return }
+      note(result)
+    }
+  }
+
+  private mutating func note(_ result: ResultHandle) {
+    guard failure == nil, next < batch.calls.count else { return }
+    switch result.status {
+    case PGRES_COMMAND_OK, PGRES_TUPLES_OK:
+      guard let expected = batch.calls[next].expectedRows else { return }
+      let affected = Int(String(cString: PQcmdTuples(result.pointer))) ?? 0
+      if affected != expected {
+        failure = BatchFailure(call: next, reason: .rows(expected: expected, affected: affected))
+      }
+    default:
+      let error = PostgresError(result: result.pointer, action: "\(end): \(action)")
+      failure = BatchFailure(call: next, reason: .refused(error))
+    }
+  }
+}

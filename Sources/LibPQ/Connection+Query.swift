@@ -1,0 +1,166 @@
+import CLibPQ
+
+extension Connection {
+  /// Runs a statement and gives back its rows as text. Without parameters the simple protocol is used, which also
+  /// takes several statements and the walsender's commands; then the last result counts.
+  /// - Parameters:
+  ///   - parameters: texts for `$1`…, nil for NULL. The server infers their types.
+  ///   - action: what this does to which object, for errors.
+  ///   - limit: how long it may take; when it passes, the statement is cancelled on the server.
+  /// - Throws: `PostgresError`; `CancellationError` when the task was cancelled, after cancelling the statement.
+  @discardableResult
+  package func query(
+    _ sql: String, _ parameters: [String?] = [], doing action: String, within limit: Duration? = nil
+  ) async throws -> Rows {
+    let deadline = limit.map { ContinuousClock.now + $0 }
+    return try await cancellable {
+      try send(sql, parameters, action: action)
+      guard let result = try finish(action: action, until: deadline) else {
+        throw PostgresError(code: .unexpectedResult, action: action, message: "there was no result")
+      }
+      return Rows(result.pointer)
+    }
+  }
+
+  /// Runs `body` in one transaction: commits when it returns, rolls back when it throws.
+  package func transaction<Result: Sendable>(
+    _ begin: String = "BEGIN", doing action: String,
+    _ body: @Sendable (isolated Connection) async throws -> Result
+  ) async throws -> Result {
+    try await query(begin, doing: "\(action): beginning the transaction")
+    let result: Result
+    do {
+      result = try await body(self)
+    } catch {
+      rollback()
+      throw error
+    }
+    try await query("COMMIT", doing: "\(action): committing")
+    return result
+  }
+
+  /// Rolls back what is open, also in a task that was cancelled; a connection that cannot even do that is closed,
+  /// which makes the server do it.
+  package func rollback() {
+    do {
+      guard PQtransactionStatus(try live()) != PQTRANS_IDLE else { return }
+      try send("ROLLBACK", [], action: "rolling back")
+      _ = try finish(action: "rolling back", until: .now + .seconds(5), heedsCancellation: false)
+    } catch {
+      close()
+    }
+  }
+
+  func send(_ sql: String, _ parameters: [String?], action: String) throws {
+    let connection = try live()
+    let isSent: Bool
+    if parameters.isEmpty {
+      isSent = PQsendQuery(connection, sql) == 1
+    } else {
+      isSent = CStrings(parameters).withPointers {
+        PQsendQueryParams(connection, sql, Int32(parameters.count), nil, $0, nil, nil, 0) == 1
+      }
+    }
+    guard isSent else { throw lost(action) }
+  }
+
+  /// Sends what libpq has buffered and reads on while the server does not take it: a server that is itself waiting
+  /// for us to read would never take it (manual, section 34.4 `PQflush`).
+  func flush(action: String, until deadline: ContinuousClock.Instant? = nil, heedsCancellation: Bool = true)
+    throws
+  {
+    let connection = try live()
+    while true {
+      switch PQflush(connection) {
+      case 0: return
+      case 1: break
+      default: throw lost(action)
+      }
+      let outcome = waiter.wait(PQsocket(connection), for: [.readable, .writable], until: deadline)
+      switch outcome {
+      case .ready(let events):
+        if events.contains(.readable), PQconsumeInput(connection) == 0 { throw lost(action) }
+      case .nudged: if heedsCancellation { try Task.checkCancellation() }
+      case .timedOut: throw timedOut(action)
+      }
+    }
+  }
+
+  /// The next result, nil at the end of the command.
+  func nextResult(
+    action: String, until deadline: ContinuousClock.Instant? = nil, heedsCancellation: Bool = true
+  ) throws -> ResultHandle? {
+    let connection = try live()
+    while PQisBusy(connection) == 1 {
+      switch waiter.wait(PQsocket(connection), for: .readable, until: deadline) {
+      case .ready: if PQconsumeInput(connection) == 0 { throw lost(action) }
+      case .nudged: if heedsCancellation { try Task.checkCancellation() }
+      case .timedOut: throw timedOut(action)
+      }
+    }
+    return PQgetResult(connection).map(ResultHandle.init)
+  }
+
+  /// Reads a command's results to their end and gives back the last, or the first that began a COPY.
+  @discardableResult
+  func finish(
+    action: String, until deadline: ContinuousClock.Instant? = nil, heedsCancellation: Bool = true
+  ) throws -> ResultHandle? {
+    do {
+      try flush(action: action, until: deadline, heedsCancellation: heedsCancellation)
+      return try drainResults(action: action, until: deadline, heedsCancellation: heedsCancellation)
+    } catch let error as CancellationError {
+      cancelOnServer()
+      throw error
+    } catch let error as PostgresError where error.code == .timedOut {
+      cancelOnServer()
+      throw error
+    }
+  }
+
+  private func drainResults(
+    action: String, until deadline: ContinuousClock.Instant?, heedsCancellation: Bool
+  ) throws -> ResultHandle? {
+    var last: ResultHandle?
+    var failure: PostgresError?
+    while let result = try nextResult(action: action, until: deadline, heedsCancellation: heedsCancellation) {
+      switch result.status {
+      case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH: return result
+      case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: last = result
+      default: failure = failure ?? PostgresError(result: result.pointer, action: "\(end): \(action)")
+      }
+    }
+    if let failure { throw failure }
+    return last
+  }
+
+  /// Asks the server to give up the statement under way and waits a little for its answer, so that the connection
+  /// can be used again; when that fails it is closed.
+  private func cancelOnServer() {
+    do {
+      let connection = try live()
+      guard let cancel = PQgetCancel(connection) else { return close() }
+      defer { PQfreeCancel(cancel) }
+      var message = [CChar](repeating: 0, count: 256)
+      guard PQcancel(cancel, &message, Int32(message.count)) == 1 else { return close() }
+      while try nextResult(action: "cancelling", until: .now + .seconds(5), heedsCancellation: false) != nil {
+      }
+    } catch {
+      close()
+    }
+  }
+
+  func lost(_ action: String) -> PostgresError {
+    guard let connection = try? live() else {
+      return PostgresError(
+        code: .connection, action: "\(end): \(action)", message: "the connection is closed")
+    }
+    let isBad = PQstatus(connection) == CONNECTION_BAD
+    return PostgresError(
+      connection: connection, code: isBad ? .connection : .unexpectedResult, action: "\(end): \(action)")
+  }
+
+  private func timedOut(_ action: String) -> PostgresError {
+    PostgresError(code: .timedOut, action: "\(end): \(action)", message: "no answer within the time limit")
+  }
+}

@@ -1,0 +1,152 @@
+import CLibPQ
+
+/// One connection, one actor on its own thread. libpq is driven without blocking calls, so that every wait has a
+/// deadline, ends when the task is cancelled, and reads while it writes (manual, section 34.4).
+///
+/// A connection has one user at a time: a transaction that is open between two calls belongs to the caller.
+package actor Connection {
+  private let executor: DispatchQueueExecutor
+  package nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+  nonisolated let waiter: SocketWait
+  /// "source" or "target": errors say which end spoke.
+  package nonisolated let end: String
+  private var handle: Handle?
+  /// Statements prepared on this connection: text to name.
+  var prepared: [String: String] = [:]
+
+  private init(end: String) throws {
+    self.end = end
+    executor = DispatchQueueExecutor(label: "replicate.connection.\(end)")
+    waiter = try SocketWait()
+  }
+
+  /// Connects.
+  /// - Parameter limit: for name resolution, TLS and authentication together.
+  /// - Throws: `PostgresError` with code `.connection` or `.timedOut`.
+  package static func open(
+    _ string: ConnectionString, end: String, within limit: Duration = .seconds(15)
+  ) async throws -> Connection {
+    let connection = try Connection(end: end)
+    try await connection.establish(string, until: .now + limit)
+    return connection
+  }
+
+  /// Ends the connection. What was under way on the server is rolled back by the server.
+  package func close() {
+    handle = nil
+    prepared = [:]
+  }
+
+  /// The server's version as `PQserverVersion` counts it: 150004 is 15.4.
+  package func serverVersion() throws -> Int { Int(PQserverVersion(try live())) }
+
+  /// Whether the session is encrypted by TLS (manual, section 34.2 `PQsslInUse`).
+  package func isEncrypted() throws -> Bool { PQsslInUse(try live()) == 1 }
+
+  /// The host's address or socket directory, and the port, that libpq ended up with.
+  package func peer() throws -> (host: String, address: String, port: String) {
+    let connection = try live()
+    func text(_ pointer: UnsafeMutablePointer<CChar>?) -> String { pointer.map { String(cString: $0) } ?? "" }
+    return (text(PQhost(connection)), text(PQhostaddr(connection)), text(PQport(connection)))
+  }
+
+  private func establish(_ string: ConnectionString, until deadline: ContinuousClock.Instant) async throws {
+    try await cancellable { try connect(string, until: deadline) }
+  }
+
+  private func connect(_ string: ConnectionString, until deadline: ContinuousClock.Instant) throws {
+    let action = "connecting to the \(end)"
+    let started = CStrings(string.keywords.map(\.name)).withPointers { names in
+      CStrings(string.keywords.map(\.value)).withPointers { PQconnectStartParams(names, $0, 0) }
+    }
+    guard let pointer = started else {
+      throw PostgresError(code: .connection, action: action, message: "out of memory")
+    }
+    let handle = Handle(pointer)
+    // The server keeps its own log of notices; the default processor would write them to our stderr.
+    PQsetNoticeProcessor(pointer, { _, _ in }, nil)
+    var status = PGRES_POLLING_WRITING
+    while status != PGRES_POLLING_OK {
+      guard status != PGRES_POLLING_FAILED, PQstatus(pointer) != CONNECTION_BAD else {
+        throw PostgresError(connection: pointer, code: .connection, action: action)
+      }
+      let events: SocketWait.Events = status == PGRES_POLLING_READING ? .readable : .writable
+      switch waiter.wait(PQsocket(pointer), for: events, until: deadline) {
+      case .ready: break
+      case .nudged: try Task.checkCancellation()
+      case .timedOut:
+        throw PostgresError(
+          code: .timedOut, action: action, message: "no answer within the time limit",
+          hint: "Check host, port and firewalls.")
+      }
+      status = PQconnectPoll(pointer)
+    }
+    guard PQsetnonblocking(pointer, 1) == 0 else {
+      throw PostgresError(connection: pointer, code: .connection, action: action)
+    }
+    self.handle = handle
+  }
+
+  /// The open connection.
+  /// - Throws: when it was closed or lost.
+  func live() throws -> OpaquePointer {
+    guard let handle else {
+      throw PostgresError(
+        code: .connection, action: "using the connection to the \(end)", message: "the connection is closed")
+    }
+    return handle.pointer
+  }
+
+  /// Runs libpq calls so that cancelling the task ends their waits.
+  func cancellable<Result>(_ body: () throws -> Result) async throws -> Result {
+    try Task.checkCancellation()
+    let waiter = waiter
+    return try await withTaskCancellationHandler {
+      try body()
+    } onCancel: {
+      waiter.nudge()
+    }
+  }
+}
+
+/// The owner of a `PGconn`.
+private final class Handle {
+  let pointer: OpaquePointer
+  init(_ pointer: OpaquePointer) { self.pointer = pointer }
+  deinit { PQfinish(pointer) }
+}
+
+/// The owner of a `PGresult`.
+final class ResultHandle {
+  let pointer: OpaquePointer
+  init(_ pointer: OpaquePointer) { self.pointer = pointer }
+  deinit { PQclear(pointer) }
+  var status: ExecStatusType { PQresultStatus(pointer) }
+}
+
+/// C copies of strings.
+final class CStrings {
+  private let pointers: [UnsafePointer<CChar>?]
+  private let owned: [UnsafeMutablePointer<CChar>?]
+
+  init(_ strings: [String?]) {
+    owned = strings.map { string in
+      guard let string else { return nil }
+      let utf8 = string.utf8CString
+      let copy = UnsafeMutablePointer<CChar>.allocate(capacity: utf8.count)
+      utf8.withUnsafeBufferPointer { bytes in
+        if let start = bytes.baseAddress { copy.initialize(from: start, count: bytes.count) }
+      }
+      return copy
+    }
+    pointers = owned.map { $0.map { UnsafePointer($0) } } + [nil]
+  }
+
+  deinit { for pointer in owned { pointer?.deallocate() } }
+
+  /// Lends the copies, followed by a null pointer, for the time of `body`.
+  func withPointers<Result>(_ body: ([UnsafePointer<CChar>?]) throws -> Result) rethrows -> Result {
+    try withExtendedLifetime(self) { try body(pointers) }
+  }
+}

@@ -1,0 +1,64 @@
+import CLibPQ
+
+/// A libpq connection string: a URI or keywords and values, with a service, a passfile or the environment
+/// filling in the rest (manual, section 34.1.1). Parsed by libpq itself; never printed with its password.
+package struct ConnectionString: Sendable {
+  /// The keywords that the string itself sets, in libpq's order. Services and the environment stay libpq's business.
+  package private(set) var keywords: [(name: String, value: String)]
+
+  /// - Throws: `PostgresError` with code `.connectionString`; libpq's message names the word it stumbled over.
+  package init(_ text: String, for end: String) throws {
+    var message: UnsafeMutablePointer<CChar>?
+    guard let options = PQconninfoParse(text, &message) else {
+      // libpq may quote a part of the string, and that part may be the password.
+      let reason = message.map { String(cString: $0).trimmedLine } ?? "out of memory"
+      PQfreemem(message)
+      let safe = text.lowercased().contains("password") || text.contains("@") ? "it cannot be parsed" : reason
+      throw PostgresError(
+        code: .connectionString, action: "reading the connection string of the \(end)", message: safe,
+        hint: "Give keywords and values (host=… dbname=…) or a URI (postgresql://user@host/database).")
+    }
+    defer { PQconninfoFree(options) }
+    keywords = []
+    var option = options
+    while let name = option.pointee.keyword {
+      if let value = option.pointee.val { keywords.append((String(cString: name), String(cString: value))) }
+      option += 1
+    }
+  }
+
+  package subscript(name: String) -> String? {
+    keywords.last { $0.name == name }?.value
+  }
+
+  /// The same string with one keyword set anew.
+  package func setting(_ name: String, to value: String) -> ConnectionString {
+    var copy = self
+    copy.keywords.removeAll { $0.name == name }
+    copy.keywords.append((name, value))
+    return copy
+  }
+
+  /// The same string with a keyword that it did not set itself.
+  package func settingDefault(_ name: String, to value: String) -> ConnectionString {
+    self[name] == nil ? setting(name, to: value) : self
+  }
+
+  private static let secrets: Set<String> = ["password", "sslpassword"]
+
+  /// Keywords and values without secrets: for messages, and for the arguments of child processes.
+  package var redacted: String {
+    keywords.filter { !Self.secrets.contains($0.name) }
+      .map { "\($0.name)=\(Self.quoted($0.value))" }.joined(separator: " ")
+  }
+
+  /// The password, for the environment of child processes (`PGPASSWORD`): an argument would show it to `ps`.
+  package var password: String? { self["password"] }
+
+  private static func quoted(_ value: String) -> String {
+    let plain = !value.isEmpty && value.allSatisfy { $0.isLetter || $0.isNumber || "._-/:,@".contains($0) }
+    if plain { return value }
+    let escaped = value.map { $0 == "'" || $0 == "\\" ? "\\\($0)" : String($0) }.joined()
+    return "'\(escaped)'"
+  }
+}

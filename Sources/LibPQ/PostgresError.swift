@@ -1,0 +1,121 @@
+import CLibPQ
+
+/// What went wrong at a connection, said so that an operator can act: what was being done to which object,
+/// what the server said, and whether trying again can help.
+package struct PostgresError: Error, Sendable, CustomStringConvertible {
+  package enum Code: Sendable, Equatable {
+    /// No connection, or the connection was lost.
+    case connection
+    /// The server refused a statement; `sqlState` tells why.
+    case server
+    /// The answer was not what the protocol promises at this point.
+    case unexpectedResult
+    /// A wait reached its time limit.
+    case timedOut
+    /// The connection string cannot be used.
+    case connectionString
+  }
+
+  package var code: Code
+  /// What was being done to which object, as a phrase: "copying \"public\".\"orders\"".
+  package var action: String
+  package var message: String
+  package var sqlState: SQLState?
+  package var detail: String?
+  package var hint: String?
+  /// Schema, table, column, constraint: the names the server gave to the error, where it gave any.
+  package var objects: [String]
+
+  package init(
+    code: Code, action: String, message: String, sqlState: SQLState? = nil, detail: String? = nil,
+    hint: String? = nil, objects: [String] = []
+  ) {
+    self.code = code
+    self.action = action
+    self.message = message
+    self.sqlState = sqlState
+    self.detail = detail
+    self.hint = hint
+    self.objects = objects
+  }
+
+  package var description: String {
+    var text = "\(action): \(message)"
+    if let sqlState { text += " (SQLSTATE \(sqlState))" }
+    if !objects.isEmpty { text += " [\(objects.joined(separator: ", "))]" }
+    if let detail { text += "\n  detail: \(detail)" }
+    if let hint { text += "\n  hint: \(hint)" }
+    return text
+  }
+
+  /// Whether the connection is gone, so that only a new one can help.
+  package var isConnectionLoss: Bool {
+    if code == .connection || code == .timedOut { return true }
+    guard let sqlState else { return false }
+    return sqlState.errorClass == "08" || ["57P01", "57P02", "57P03", "57P05"].contains(sqlState.rawValue)
+  }
+
+  /// The same error, told as part of a larger action.
+  package func during(_ larger: String) -> PostgresError {
+    var error = self
+    error.action = "\(larger): \(action)"
+    return error
+  }
+}
+
+extension PostgresError {
+  /// Reads the error fields of a result (manual, section 34.3.1 `PQresultErrorField`).
+  init(result: OpaquePointer, action: String) {
+    func field(_ code: Int32) -> String? {
+      PQresultErrorField(result, code).map { String(cString: $0) }
+    }
+    let state = field(PostgresError.Field.sqlState).map(SQLState.init(rawValue:))
+    // The details of these classes quote the row: names may be told, values may not.
+    let isQuiet = state?.mayQuoteValues ?? false
+    let primary = field(PostgresError.Field.primaryMessage)
+    self.init(
+      code: .server, action: action,
+      message: primary.map { isQuiet ? Self.withoutValues($0) : $0 }
+        ?? String(cString: PQresultErrorMessage(result)).trimmedLine,
+      sqlState: state,
+      detail: isQuiet ? nil : field(PostgresError.Field.detail),
+      hint: field(PostgresError.Field.hint),
+      objects: [
+        ("schema", PostgresError.Field.schema), ("table", PostgresError.Field.table),
+        ("column", PostgresError.Field.column), ("constraint", PostgresError.Field.constraint),
+      ].compactMap { name, code in field(code).map { "\(name) \($0)" } })
+    if let state, state.errorClass == "08" || state.rawValue.hasPrefix("57P") { code = .connection }
+  }
+
+  init(connection: OpaquePointer, code: Code, action: String) {
+    self.init(
+      code: code, action: action, message: String(cString: PQerrorMessage(connection)).trimmedLine)
+  }
+
+  /// `invalid input syntax for type integer: "abc"` quotes a value after the colon.
+  static func withoutValues(_ message: String) -> String {
+    guard let colon = message.firstIndex(of: ":") else { return message }
+    return String(message[..<colon])
+  }
+
+  /// The `PG_DIAG_` characters, which Swift imports as macros without a type.
+  private enum Field {
+    static let sqlState = Int32(UInt8(ascii: "C"))
+    static let primaryMessage = Int32(UInt8(ascii: "M"))
+    static let detail = Int32(UInt8(ascii: "D"))
+    static let hint = Int32(UInt8(ascii: "H"))
+    static let schema = Int32(UInt8(ascii: "s"))
+    static let table = Int32(UInt8(ascii: "t"))
+    static let column = Int32(UInt8(ascii: "c"))
+    static let constraint = Int32(UInt8(ascii: "n"))
+  }
+}
+
+extension String {
+  /// libpq ends its messages with a line break.
+  var trimmedLine: String {
+    var text = Substring(self)
+    while let last = text.last, last.isWhitespace { text.removeLast() }
+    return String(text)
+  }
+}
