@@ -1,0 +1,87 @@
+package import LibPQ
+
+/// What is in a database, read from the system catalogs (manual, chapter 53).
+package struct Catalog: Sendable {
+  /// All tables and partitioned tables of the user's, with those of extensions and of this program left out.
+  package var relations: [Relation]
+
+  /// - Parameter connection: may be in a transaction; what it sees is what is read.
+  package static func read(from connection: Connection) async throws -> Catalog {
+    let columns = try await readColumns(from: connection)
+    let rows = try await connection.query(
+      "\(relationsSQL) ORDER BY n.nspname, c.relname", doing: "reading the catalog", within: .seconds(60))
+    return Catalog(relations: try rows.map { try relation($0, columns: columns) })
+  }
+
+  package subscript(name: RelationName) -> Relation? { relations.first { $0.name == name } }
+
+  /// Tables that hold rows of their own and are written to the WAL: what is copied and streamed.
+  package var publishable: [Relation] { relations.filter { $0.kind == .table && !$0.isUnlogged } }
+
+  /// Which `pg_class` rows are the user's tables; `c` and `n` are `pg_class` and `pg_namespace`.
+  package static let isUserTable = """
+    c.relkind IN ('r', 'p') AND c.relpersistence IN ('p', 'u')
+    AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate')
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+      WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid AND e.deptype = 'e')
+    """
+
+  private static let relationsSQL = """
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, c.relpersistence = 'u' AS is_unlogged,
+      c.relreplident, pg_catalog.pg_table_size(c.oid) AS bytes, greatest(c.reltuples, 0)::bigint AS estimated_rows,
+      CASE c.relreplident
+        WHEN 'f' THEN true
+        WHEN 'n' THEN false
+        WHEN 'i' THEN EXISTS (SELECT FROM pg_catalog.pg_index i
+          WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid AND i.indimmediate)
+        ELSE EXISTS (SELECT FROM pg_catalog.pg_index i
+          WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
+      END AS has_identity
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE \(isUserTable)
+    """
+
+  private static func relation(_ row: Rows.Row, columns: [UInt32: [Column]]) throws -> Relation {
+    let oid = try row.integer("oid", as: UInt32.self)
+    guard let kind = Relation.Kind(rawValue: try row.text("relkind")),
+      let identity = ReplicaIdentity(rawValue: try row.text("relreplident"))
+    else {
+      throw PostgresError(
+        code: .unexpectedResult, action: "reading the catalog", message: "unknown kind of table in pg_class")
+    }
+    return Relation(
+      oid: oid,
+      name: RelationName(schema: try row.text("nspname"), name: try row.text("relname")),
+      kind: kind,
+      isPartition: try row.bool("relispartition"),
+      isUnlogged: try row.bool("is_unlogged"),
+      replicaIdentity: identity,
+      hasUsableIdentity: try row.bool("has_identity"),
+      bytes: try row.integer("bytes"),
+      estimatedRows: try row.integer("estimated_rows"),
+      columns: columns[oid] ?? [])
+  }
+
+  private static func readColumns(from connection: Connection) async throws -> [UInt32: [Column]] {
+    let rows = try await connection.query(
+      """
+      SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.atttypid,
+        a.attidentity, a.attgenerated <> '' AS is_generated
+      FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE a.attnum > 0 AND NOT a.attisdropped AND \(isUserTable)
+      ORDER BY a.attrelid, a.attnum
+      """, doing: "reading the columns of all tables", within: .seconds(60))
+    var columns: [UInt32: [Column]] = [:]
+    for row in rows {
+      let column = Column(
+        name: try row.text("attname"), type: try row.text("type"),
+        typeOID: try row.integer("atttypid", as: UInt32.self),
+        identity: Column.Identity(rawValue: try row.text("attidentity")) ?? .none,
+        isGenerated: try row.bool("is_generated"))
+      columns[try row.integer("attrelid", as: UInt32.self), default: []].append(column)
+    }
+    return columns
+  }
+}

@@ -1,0 +1,75 @@
+/// A relation's name with its schema, as the catalogs spell it.
+package struct RelationName: Hashable, Sendable, Codable, Comparable, CustomStringConvertible {
+  package let schema: String
+  package let name: String
+
+  package init(schema: String, name: String) {
+    self.schema = schema
+    self.name = name
+  }
+
+  /// Quoted for SQL, and for people: names may contain anything.
+  package var description: String { "\(SQL.identifier(schema)).\(SQL.identifier(name))" }
+
+  package static func < (left: Self, right: Self) -> Bool {
+    (left.schema, left.name) < (right.schema, right.name)
+  }
+}
+
+/// What the old version of a row is told by (manual, section 31.1 and ALTER TABLE … REPLICA IDENTITY).
+package enum ReplicaIdentity: String, Sendable, Codable {
+  case primaryKey = "d"
+  case nothing = "n"
+  case full = "f"
+  case index = "i"
+
+  /// As ALTER TABLE spells it; an index needs its name besides.
+  package var clause: String {
+    switch self {
+    case .primaryKey: "DEFAULT"
+    case .nothing: "NOTHING"
+    case .full: "FULL"
+    case .index: "USING INDEX"
+    }
+  }
+}
+
+package struct Column: Sendable, Equatable {
+  package enum Identity: String, Sendable {
+    case none = ""
+    case always = "a"
+    case byDefault = "d"
+  }
+
+  package var name: String
+  /// `format_type`: the type with its modifier, quoted for SQL.
+  package var type: String
+  package var typeOID: UInt32
+  package var identity: Identity
+  /// Computed by the server from other columns: neither copied nor streamed.
+  package var isGenerated: Bool
+}
+
+/// A table or a partitioned table of the user's.
+package struct Relation: Sendable {
+  package enum Kind: String, Sendable {
+    case table = "r"
+    case partitioned = "p"
+  }
+
+  package var oid: UInt32
+  package var name: RelationName
+  package var kind: Kind
+  package var isPartition: Bool
+  package var isUnlogged: Bool
+  package var replicaIdentity: ReplicaIdentity
+  /// Whether UPDATE and DELETE can name their row once the table is published: a primary key that is not deferrable,
+  /// a chosen index, or FULL. Without it the *source* would refuse them.
+  package var hasUsableIdentity: Bool
+  /// Heap and TOAST, without indexes.
+  package var bytes: Int64
+  package var estimatedRows: Int64
+  package var columns: [Column]
+
+  package var copiedColumns: [Column] { columns.filter { !$0.isGenerated } }
+}

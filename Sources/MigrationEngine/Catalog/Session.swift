@@ -1,0 +1,52 @@
+package import LibPQ
+
+/// Opens connections whose settings are fixed, so that no role's or database's own settings change what values look
+/// like, what names mean, or how long a statement may take.
+package enum Session {
+  /// For SQL on either end.
+  /// - Throws: `PostgresError`; a failed login tells what libpq said.
+  package static func open(_ string: ConnectionString, end: String, purpose: String) async throws
+    -> Connection
+  {
+    let connection = try await Connection.open(prepared(string, purpose: purpose), end: end)
+    try await fixSettings(of: connection)
+    return connection
+  }
+
+  /// For walsender commands on the source (manual, section 55.4): such a connection speaks the simple protocol only.
+  package static func openReplication(_ source: ConnectionString) async throws -> Connection {
+    let string = prepared(source, purpose: "stream").setting("replication", to: "database")
+    let connection = try await Connection.open(string, end: "source")
+    try await fixSettings(of: connection)
+    return connection
+  }
+
+  private static func prepared(_ string: ConnectionString, purpose: String) -> ConnectionString {
+    string
+      .setting("application_name", to: "replicate \(purpose)")
+      .setting("client_encoding", to: "UTF8")
+      // A peer that vanished is noticed within half a minute instead of hours.
+      .settingDefault("keepalives_idle", to: "10")
+      .settingDefault("keepalives_interval", to: "5")
+      .settingDefault("keepalives_count", to: "3")
+      .settingDefault("tcp_user_timeout", to: "30000")
+  }
+
+  /// `pg_settings` decides what the server knows: `idle_session_timeout` came with 14, `transaction_timeout` with 17.
+  private static func fixSettings(of connection: Connection) async throws {
+    try await connection.query(
+      """
+      SELECT pg_catalog.set_config(s.name, wanted.value, false)
+      FROM pg_catalog.pg_settings s JOIN (VALUES
+        ('search_path', ''), ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),
+        ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('standard_conforming_strings', 'on'),
+        ('row_security', 'off'), ('default_transaction_read_only', 'off'),
+        ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),
+        ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+        ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('client_min_messages', 'warning'),
+        ('synchronous_commit', 'on'), ('xmloption', 'content'), ('lc_monetary', 'C'),
+        ('check_function_bodies', 'off')
+      ) AS wanted (name, value) ON pg_catalog.lower(s.name) = pg_catalog.lower(wanted.name)
+      """, doing: "fixing the session's settings", within: .seconds(15))
+  }
+}

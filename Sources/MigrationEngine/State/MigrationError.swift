@@ -1,0 +1,35 @@
+/// Why a command could not do what it was asked. The command's exit code follows from `kind`.
+package struct MigrationError: Error, Sendable, CustomStringConvertible {
+  package enum Kind: Sendable, Equatable {
+    /// Something went wrong: exit 1.
+    case failed
+    /// Preflight forbids it: exit 3.
+    case blocked
+    /// The cutover was aborted and the source is writable again: exit 5.
+    case cutoverAborted
+    /// Another engine holds the migration: exit 6.
+    case anotherEngine
+    /// What was asked makes no sense now: exit 64.
+    case usage
+  }
+
+  package var kind: Kind
+  /// What was being done to which object.
+  package var action: String
+  package var reason: String
+  /// What to do next.
+  package var remedy: String?
+
+  package init(_ kind: Kind, doing action: String, reason: String, remedy: String? = nil) {
+    self.kind = kind
+    self.action = action
+    self.reason = reason
+    self.remedy = remedy
+  }
+
+  package var description: String {
+    var text = "\(action): \(reason)"
+    if let remedy { text += "\n  what to do: \(remedy)" }
+    return text
+  }
+}

@@ -1,0 +1,42 @@
+package import LibPQ
+
+/// What the user asks of a migration: given at `start` and `check`, the same from any machine.
+package struct MigrationOptions: Sendable {
+  package enum Trigger: String, Sendable { case manual, auto }
+
+  package var source: ConnectionString
+  package var target: ConnectionString
+  /// Workers that copy tables and build indexes.
+  package var jobs = 4
+  package var cutover = Trigger.manual
+  /// Gives REPLICA IDENTITY FULL to the tables that have no identity of their own.
+  package var setsReplicaIdentityFull = false
+  /// Tables left behind: neither copied nor streamed.
+  package var excluded: [RelationName] = []
+  package var leavesLargeObjectsBehind = false
+  package var allowsUnencryptedTarget = false
+  /// A shell command whose exit code 0 vouches for the target's encryption at rest.
+  package var encryptionEvidenceCommand: String?
+  /// Shell commands run in order once the target is open.
+  package var execSteps: [String] = []
+
+  package init(source: ConnectionString, target: ConnectionString) {
+    self.source = source
+    self.target = target
+  }
+}
+
+/// What the user asks of one cutover.
+package struct CutoverRequest: Sendable, Codable, Equatable {
+  /// The write pause that is acceptable, in seconds: a cutover that would take longer does not begin.
+  package var maxPauseSeconds: Double
+  /// Seconds from the fence to the seal after which the cutover is aborted.
+  package var timeoutSeconds: Double
+  package var requestedBy: String
+
+  package init(maxPauseSeconds: Double = 10, timeoutSeconds: Double = 60, requestedBy: String) {
+    self.maxPauseSeconds = maxPauseSeconds
+    self.timeoutSeconds = timeoutSeconds
+    self.requestedBy = requestedBy
+  }
+}

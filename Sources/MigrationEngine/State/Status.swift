@@ -1,0 +1,177 @@
+/// The state of a migration at one instant: what the printers render and what `status --json` prints.
+/// Fields may be added, never renamed.
+package struct Status: Sendable, Codable, Equatable {
+  package var migration = "replicate"
+  package var phase: Phase
+  /// A cutover could begin now.
+  package var ready = false
+  package var engine = Engine()
+  package var source = End()
+  package var target = Target()
+  package var copy = Copy()
+  package var stream = Stream()
+  package var slot = Slot()
+  package var cutover: Cutover?
+  /// Why the engine stopped, if it did so with an error.
+  package var failure: String?
+
+  package init(phase: Phase) { self.phase = phase }
+
+  package struct Engine: Sendable, Codable, Equatable {
+    package var running = false
+    package var host = ""
+    package var pid = 0
+    package var heartbeatAgeSeconds: Double = 0
+
+    enum CodingKeys: String, CodingKey {
+      case running, host, pid
+      case heartbeatAgeSeconds = "heartbeat_age_seconds"
+    }
+  }
+
+  package struct End: Sendable, Codable, Equatable {
+    package var database = ""
+    package var serverVersion = ""
+    package var tls = false
+
+    enum CodingKeys: String, CodingKey {
+      case database, tls
+      case serverVersion = "server_version"
+    }
+  }
+
+  package struct Target: Sendable, Codable, Equatable {
+    package var database = ""
+    package var serverVersion = ""
+    package var tls = false
+    package var encryption = EncryptionEvidence.none
+
+    enum CodingKeys: String, CodingKey {
+      case database, tls, encryption
+      case serverVersion = "server_version"
+    }
+  }
+
+  package struct Copy: Sendable, Codable, Equatable {
+    package var tablesTotal = 0
+    package var tablesDone = 0
+    package var bytesTotal: Int64 = 0
+    package var bytesDone: Int64 = 0
+    package var rowsDone: Int64 = 0
+    package var seconds: Double = 0
+
+    enum CodingKeys: String, CodingKey {
+      case tablesTotal = "tables_total"
+      case tablesDone = "tables_done"
+      case bytesTotal = "bytes_total"
+      case bytesDone = "bytes_done"
+      case rowsDone = "rows_done"
+      case seconds
+    }
+  }
+
+  package struct Stream: Sendable, Codable, Equatable {
+    package var receivedLSN = "0/0"
+    package var appliedLSN = "0/0"
+    package var sourceLSN = "0/0"
+    package var lagBytes: Int64 = 0
+    package var lagSeconds: Double = 0
+    package var transactions: Int64 = 0
+    package var changes: Int64 = 0
+    /// Bytes of WAL applied a second, over the last seconds.
+    package var applyBytesPerSecond: Double = 0
+    /// Bytes of WAL written by the source a second, over the last seconds.
+    package var sourceBytesPerSecond: Double = 0
+    /// Seconds until the stream has caught up at these rates; nil when it does not gain on the source.
+    package var catchUpSeconds: Double?
+    /// The write pause that a cutover would cost right now.
+    package var predictedPauseSeconds: Double?
+
+    enum CodingKeys: String, CodingKey {
+      case receivedLSN = "received_lsn"
+      case appliedLSN = "applied_lsn"
+      case sourceLSN = "source_lsn"
+      case lagBytes = "lag_bytes"
+      case lagSeconds = "lag_seconds"
+      case transactions, changes
+      case applyBytesPerSecond = "apply_bytes_per_second"
+      case sourceBytesPerSecond = "source_bytes_per_second"
+      case catchUpSeconds = "catch_up_seconds"
+      case predictedPauseSeconds = "predicted_pause_seconds"
+    }
+  }
+
+  package struct Slot: Sendable, Codable, Equatable {
+    package var name = ""
+    /// `pg_replication_slots.wal_status`: reserved, extended, unreserved or lost.
+    package var status = ""
+    /// WAL that the source keeps for the slot.
+    package var retainedBytes: Int64 = 0
+    /// WAL that may still be written before the slot is lost; nil without `max_slot_wal_keep_size`.
+    package var safeBytes: Int64?
+
+    enum CodingKeys: String, CodingKey {
+      case name, status
+      case retainedBytes = "retained_bytes"
+      case safeBytes = "safe_bytes"
+    }
+  }
+
+  package struct Cutover: Sendable, Codable, Equatable {
+    package enum Result: String, Sendable, Codable { case complete, aborted, rehearsed }
+
+    package var step: String
+    package var fenceLSN: String?
+    package var writePauseSeconds: Double?
+    package var result: Result?
+    package var reason: String?
+    package var timeline: [TimelineEntry] = []
+
+    package init(step: String) { self.step = step }
+
+    enum CodingKeys: String, CodingKey {
+      case step, result, reason, timeline
+      case fenceLSN = "fence_lsn"
+      case writePauseSeconds = "write_pause_seconds"
+    }
+  }
+
+  /// One step of a cutover, as it happened.
+  package struct TimelineEntry: Sendable, Codable, Equatable {
+    package var step: String
+    /// Seconds from the beginning of the cutover.
+    package var startSeconds: Double
+    package var seconds: Double
+    package var detail: String
+
+    package init(step: String, startSeconds: Double, seconds: Double, detail: String) {
+      self.step = step
+      self.startSeconds = startSeconds
+      self.seconds = seconds
+      self.detail = detail
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case step, seconds, detail
+      case startSeconds = "start_seconds"
+    }
+  }
+}
+
+extension Status {
+  /// Unlike the synthesised one, writes `"cutover": null`: the contract has the key always.
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(migration, forKey: .migration)
+    try container.encode(phase, forKey: .phase)
+    try container.encode(ready, forKey: .ready)
+    try container.encode(engine, forKey: .engine)
+    try container.encode(source, forKey: .source)
+    try container.encode(target, forKey: .target)
+    try container.encode(copy, forKey: .copy)
+    try container.encode(stream, forKey: .stream)
+    try container.encode(slot, forKey: .slot)
+    try container.encode(cutover, forKey: .cutover)
+    try container.encodeIfPresent(failure, forKey: .failure)
+  }
+}
