@@ -57,8 +57,8 @@ package struct Catalog: Sendable {
       isUnlogged: try row.bool("is_unlogged"),
       replicaIdentity: identity,
       hasUsableIdentity: try row.bool("has_identity"),
-      bytes: try row.integer("bytes"),
-      estimatedRows: try row.integer("estimated_rows"),
+      bytes: try row.integer("bytes", as: Int64.self),
+      estimatedRows: try row.integer("estimated_rows", as: Int64.self),
       columns: columns[oid] ?? [])
   }
 

@@ -9,7 +9,10 @@ package struct EncryptionEvidence: Sendable, Codable, Equatable {
     case unverified
   }
 
-  package enum Provider: String, Sendable, Codable { case aws, filesystem, pg_tde, edb, command, none }
+  package enum Provider: String, Sendable, Codable {
+    case aws, filesystem, edb, command, none
+    case pgTDE = "pg_tde"
+  }
 
   package var status: Status
   package var provider: Provider
