@@ -1,0 +1,58 @@
+/// Schema `replicate` of the target: all that a migration knows. The engine holds nothing of its own, so that it can
+/// be killed and started on another machine.
+enum StateSchema {
+  /// Raised when the tables below change in a way that an older engine would misread.
+  static let format = 1
+
+  static let create = """
+    CREATE SCHEMA replicate;
+    COMMENT ON SCHEMA replicate IS 'State of a migration by replicate; dropped by replicate abort --drop-target-data.';
+    CREATE TABLE replicate.migration (
+      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+      format integer NOT NULL,
+      phase text NOT NULL,
+      failure text,
+      abort_requested boolean NOT NULL DEFAULT false,
+      source_system text NOT NULL,
+      source_database text NOT NULL,
+      slot text NOT NULL,
+      publication text NOT NULL,
+      encryption text NOT NULL,
+      restore_attempted text[] NOT NULL DEFAULT '{}',
+      copy_seconds double precision NOT NULL DEFAULT 0,
+      created_at timestamptz NOT NULL DEFAULT pg_catalog.now());
+    CREATE TABLE replicate.relation (
+      source_oid oid PRIMARY KEY,
+      schema_name text NOT NULL,
+      relation_name text NOT NULL,
+      snapshot_lsn pg_lsn,
+      bytes_total bigint NOT NULL,
+      bytes bigint NOT NULL DEFAULT 0,
+      rows bigint NOT NULL DEFAULT 0,
+      UNIQUE (schema_name, relation_name));
+    CREATE TABLE replicate.progress (
+      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+      applied_lsn pg_lsn NOT NULL,
+      transactions bigint NOT NULL DEFAULT 0,
+      changes bigint NOT NULL DEFAULT 0,
+      marker text NOT NULL DEFAULT '') WITH (fillfactor = 10);
+    CREATE TABLE replicate.confirmation (
+      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+      confirmed_lsn pg_lsn NOT NULL) WITH (fillfactor = 10);
+    CREATE TABLE replicate.engine (
+      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+      heartbeat timestamptz NOT NULL,
+      status text NOT NULL) WITH (fillfactor = 10);
+    CREATE TABLE replicate.cutover (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      requested_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+      request text NOT NULL,
+      state text NOT NULL DEFAULT 'requested'
+        CHECK (state IN ('requested', 'running', 'complete', 'aborted')),
+      report text);
+    CREATE TABLE replicate.event (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+      what text NOT NULL);
+    """
+}

@@ -1,0 +1,53 @@
+import LibPQ
+
+/// A requested cutover.
+package struct StoredCutover: Sendable {
+  package enum State: String, Sendable { case requested, running, complete, aborted }
+
+  package var id: Int64
+  package var request: CutoverRequest
+  package var state: State
+  package var report: Status.Cutover?
+}
+
+extension StateStore {
+  @discardableResult
+  package func request(_ request: CutoverRequest) async throws -> Int64 {
+    let rows = try await connection.query(
+      "INSERT INTO replicate.cutover (request) VALUES ($1) RETURNING id", [try Self.encode(request)],
+      doing: "requesting a cutover")
+    return try rows.first?.integer("id", as: Int64.self) ?? 0
+  }
+
+  /// The newest request that waits for the engine.
+  package func requestedCutover() async throws -> StoredCutover? {
+    try await cutover(where: "state = 'requested' ORDER BY id DESC LIMIT 1", [])
+  }
+
+  /// The newest cutover that is or was under way.
+  package func latestCutover() async throws -> StoredCutover? {
+    try await cutover(where: "true ORDER BY id DESC LIMIT 1", [])
+  }
+
+  package func cutover(_ id: Int64) async throws -> StoredCutover? {
+    try await cutover(where: "id = $1", [String(id)])
+  }
+
+  private func cutover(where condition: String, _ parameters: [String]) async throws -> StoredCutover? {
+    let rows = try await connection.query(
+      "SELECT * FROM replicate.cutover WHERE \(condition)", parameters, doing: "reading the cutover's state")
+    return try rows.first.map { row in
+      StoredCutover(
+        id: try row.integer("id", as: Int64.self),
+        request: try Self.decode(CutoverRequest.self, try row.text("request")),
+        state: StoredCutover.State(rawValue: try row.text("state")) ?? .requested,
+        report: try row.optional("report").map { try Self.decode(Status.Cutover.self, $0) })
+    }
+  }
+
+  package func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {
+    try await connection.query(
+      "UPDATE replicate.cutover SET state = $2, report = $3 WHERE id = $1",
+      [String(id), state.rawValue, try Self.encode(report)], doing: "storing the cutover's report")
+  }
+}

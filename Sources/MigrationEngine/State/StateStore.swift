@@ -1,0 +1,173 @@
+import Foundation
+package import LibPQ
+package import LogicalReplication
+
+/// What is stored of a migration as a whole.
+package struct StoredMigration: Sendable {
+  package var phase: Phase
+  package var sourceSystem: String
+  package var sourceDatabase: String
+  package var slot: String
+  package var publication: String
+  package var encryption: EncryptionEvidence
+  package var failure: String?
+  package var isAbortRequested: Bool
+  /// Sections of the schema whose restoring was begun, maybe not ended.
+  package var restoreAttempted: Set<String>
+  package var copySeconds: Double
+}
+
+/// Reads and writes the state in the target. One value belongs to one connection and its user.
+package struct StateStore: Sendable {
+  package let connection: Connection
+
+  package init(_ connection: Connection) { self.connection = connection }
+
+  // MARK: The lock
+
+  /// Spells "replicat": advisory locks are told apart by numbers, and count within one database.
+  private static let lockKey: Int64 = 0x7265_706c_6963_6174
+
+  /// Takes the lock that admits one engine; it lasts as long as the connection (manual, section 13.3.5).
+  package func tryLock() async throws -> Bool {
+    let rows = try await connection.query(
+      "SELECT pg_catalog.pg_try_advisory_lock(\(Self.lockKey)) AS taken", doing: "taking the engine's lock")
+    return try rows.first?.bool("taken") ?? false
+  }
+
+  /// Whether an engine holds the lock.
+  package func isLocked() async throws -> Bool {
+    let rows = try await connection.query(
+      """
+      SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted
+        AND l.classid = \(Self.lockKey >> 32) AND l.objid = \(Self.lockKey & 0xffff_ffff)
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      ) AS is_locked
+      """, doing: "looking for a running engine")
+    return try rows.first?.bool("is_locked") ?? false
+  }
+
+  // MARK: The migration
+
+  /// The stored migration, nil when this target has none.
+  /// - Throws: `MigrationError` when it was stored by a newer version.
+  package func load() async throws -> StoredMigration? {
+    let exists = try await connection.query(
+      "SELECT pg_catalog.to_regclass('replicate.migration') IS NOT NULL AS it_does",
+      doing: "looking for a migration's state")
+    guard try exists.first?.bool("it_does") == true else { return nil }
+    let rows = try await connection.query(
+      "SELECT *, pg_catalog.array_to_string(restore_attempted, ',') AS attempted FROM replicate.migration",
+      doing: "reading the migration's state")
+    guard let row = rows.first else { return nil }
+    guard try row.integer("format") == StateSchema.format, let phase = Phase(rawValue: try row.text("phase")) else {
+      throw MigrationError(
+        .failed, doing: "reading the migration's state", reason: "it was written by another version of replicate",
+        remedy: "Use the version that began this migration.")
+    }
+    return StoredMigration(
+      phase: phase, sourceSystem: try row.text("source_system"), sourceDatabase: try row.text("source_database"),
+      slot: try row.text("slot"), publication: try row.text("publication"),
+      encryption: try Self.decode(EncryptionEvidence.self, try row.text("encryption")),
+      failure: try row.optional("failure"), isAbortRequested: try row.bool("abort_requested"),
+      restoreAttempted: Set(try row.text("attempted").split(separator: ",").map(String.init)),
+      copySeconds: try row.double("copy_seconds"))
+  }
+
+  package func create(_ migration: StoredMigration) async throws {
+    let evidence = try Self.encode(migration.encryption)
+    try await connection.transaction(doing: "creating schema replicate on the target") { connection in
+      try await connection.query(StateSchema.create, doing: "creating schema replicate on the target")
+      try await connection.query(
+        """
+        INSERT INTO replicate.migration
+          (format, phase, source_system, source_database, slot, publication, encryption)
+        VALUES (\(StateSchema.format), $1, $2, $3, $4, $5, $6)
+        """,
+        [
+          migration.phase.rawValue, migration.sourceSystem, migration.sourceDatabase, migration.slot,
+          migration.publication, evidence,
+        ], doing: "storing the migration")
+    }
+  }
+
+  package func store(_ phase: Phase) async throws {
+    try await connection.query(
+      "UPDATE replicate.migration SET phase = $1, failure = NULL", [phase.rawValue],
+      doing: "storing phase \(phase.rawValue)")
+    try await note("phase \(phase.rawValue)")
+  }
+
+  package func store(encryption: EncryptionEvidence) async throws {
+    try await connection.query(
+      "UPDATE replicate.migration SET encryption = $1", [try Self.encode(encryption)],
+      doing: "storing the evidence of encryption")
+  }
+
+  package func store(failure: String?) async throws {
+    try await connection.query(
+      "UPDATE replicate.migration SET failure = $1", [failure], doing: "storing why the engine stopped")
+  }
+
+  package func noteRestoreAttempt(of section: String) async throws {
+    try await connection.query(
+      "UPDATE replicate.migration SET restore_attempted = pg_catalog.array_append(restore_attempted, $1)",
+      [section], doing: "noting that \(section) is being restored")
+  }
+
+  package func addCopySeconds(_ seconds: Double) async throws {
+    try await connection.query(
+      "UPDATE replicate.migration SET copy_seconds = copy_seconds + $1", [String(seconds)],
+      doing: "storing how long the copy took")
+  }
+
+  /// A line for the audit trail: names, counts and LSNs, never values.
+  package func note(_ what: String) async throws {
+    try await connection.query("INSERT INTO replicate.event (what) VALUES ($1)", [what], doing: "noting an event")
+  }
+
+  // MARK: Abort
+
+  package func requestAbort() async throws {
+    try await connection.query("UPDATE replicate.migration SET abort_requested = true", doing: "requesting the abort")
+  }
+
+  package func isAbortRequested() async throws -> Bool {
+    let rows = try await connection.query(
+      "SELECT abort_requested FROM replicate.migration", doing: "looking for a request to abort")
+    return try rows.first?.bool("abort_requested") ?? false
+  }
+
+  // MARK: The engine's heartbeat
+
+  package func publish(_ status: Status) async throws {
+    try await connection.query(
+      """
+      INSERT INTO replicate.engine (heartbeat, status) VALUES (pg_catalog.clock_timestamp(), $1)
+      ON CONFLICT (only_row) DO UPDATE SET heartbeat = EXCLUDED.heartbeat, status = EXCLUDED.status
+      """, [try Self.encode(status)], doing: "publishing the engine's status", within: .seconds(30))
+  }
+
+  /// What the engine published last, with the heartbeat's age.
+  package func publishedStatus() async throws -> Status? {
+    let rows = try await connection.query(
+      """
+      SELECT status, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - heartbeat) AS age
+      FROM replicate.engine
+      """, doing: "reading the engine's status")
+    guard let row = rows.first else { return nil }
+    var status = try Self.decode(Status.self, try row.text("status"))
+    status.engine.heartbeatAgeSeconds = max(0, try row.double("age"))
+    return status
+  }
+
+  // MARK: JSON
+
+  static func encode(_ value: some Encodable) throws -> String {
+    String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
+  }
+
+  static func decode<Value: Decodable>(_ type: Value.Type, _ text: String) throws -> Value {
+    try JSONDecoder().decode(type, from: Data(text.utf8))
+  }
+}
