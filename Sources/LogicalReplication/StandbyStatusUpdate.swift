@@ -1,0 +1,32 @@
+/// What the client tells a walsender: how far it has come. The server discards WAL up to `flushedLSN`, so that
+/// must never be past what is durable on the target
+/// (PostgreSQL manual, "Streaming Replication Protocol", Standby status update).
+package struct StandbyStatusUpdate: Hashable, Sendable {
+  package let writtenLSN: LSN
+  package let flushedLSN: LSN
+  package let appliedLSN: LSN
+  package let clock: PostgresTime
+  package let replyRequested: Bool
+
+  package init(
+    writtenLSN: LSN, flushedLSN: LSN, appliedLSN: LSN, clock: PostgresTime, replyRequested: Bool = false
+  ) {
+    self.writtenLSN = writtenLSN
+    self.flushedLSN = flushedLSN
+    self.appliedLSN = appliedLSN
+    self.clock = clock
+    self.replyRequested = replyRequested
+  }
+
+  /// The payload of the CopyData message: 34 bytes.
+  package var encoded: [UInt8] {
+    var bytes: [UInt8] = [UInt8(ascii: "r")]
+    bytes.reserveCapacity(34)
+    for lsn in [writtenLSN, flushedLSN, appliedLSN] {
+      withUnsafeBytes(of: lsn.rawValue.bigEndian) { bytes.append(contentsOf: $0) }
+    }
+    withUnsafeBytes(of: clock.microseconds.bigEndian) { bytes.append(contentsOf: $0) }
+    bytes.append(replyRequested ? 1 : 0)
+    return bytes
+  }
+}

@@ -1,0 +1,73 @@
+/// The next changes belong to one transaction, which has committed.
+package struct BeginMessage: Hashable, Sendable {
+  /// Where the COMMIT record starts; equals `CommitMessage.commitLSN` of the same transaction.
+  package let finalLSN: LSN
+  package let commitTime: PostgresTime
+  package let xid: UInt32
+}
+
+package struct CommitMessage: Hashable, Sendable {
+  package let commitLSN: LSN
+  /// The end of the COMMIT record: what may be confirmed once the transaction is applied.
+  package let endLSN: LSN
+  package let commitTime: PostgresTime
+}
+
+/// The transaction came to this server from another one.
+package struct OriginMessage: Hashable, Sendable {
+  /// The position of the commit on the origin; zero in a streamed transaction, which has not committed there.
+  package let originLSN: LSN
+  package let name: String
+}
+
+/// What `pg_logical_emit_message` wrote.
+package struct LogicalMessage: Hashable, Sendable {
+  package let xid: UInt32?
+  /// Otherwise it belongs to no transaction and arrives outside of any.
+  package let isTransactional: Bool
+  package let lsn: LSN
+  package let prefix: String
+  /// Where the content lies in the buffer that was decoded.
+  package let content: Range<Int>
+}
+
+extension BeginMessage {
+  init(_ reader: inout ByteReader) throws(ProtocolViolation) {
+    finalLSN = try reader.lsn()
+    commitTime = try reader.time()
+    xid = try reader.u32()
+  }
+}
+
+extension CommitMessage {
+  init(_ reader: inout ByteReader) throws(ProtocolViolation) {
+    try reader.unusedFlags()
+    commitLSN = try reader.lsn()
+    endLSN = try reader.lsn()
+    commitTime = try reader.time()
+  }
+}
+
+extension OriginMessage {
+  init(_ reader: inout ByteReader) throws(ProtocolViolation) {
+    originLSN = try reader.lsn()
+    name = try reader.string()
+  }
+}
+
+extension LogicalMessage {
+  init(_ reader: inout ByteReader, xid: UInt32?) throws(ProtocolViolation) {
+    self.xid = xid
+    isTransactional = try reader.flag("transactional flag")
+    lsn = try reader.lsn()
+    prefix = try reader.string()
+    content = try reader.bytes(Int(try reader.i32()))
+  }
+}
+
+extension ByteReader {
+  /// A byte of flags of which the protocol has given none a meaning yet.
+  mutating func unusedFlags() throws(ProtocolViolation) {
+    guard try u8() == 0 else { throw violation(.unknownValue(field: "flags")) }
+  }
+}
