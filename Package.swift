@@ -50,7 +50,8 @@ let package = Package(
     .testTarget(name: "TidyTests", swiftSettings: settings),
 
     // What needs real servers: the clusters and workloads, and the tests that use them.
-    .target(name: "Clusters", dependencies: ["LibPQ", .product(name: "Subprocess", package: "swift-subprocess")],
+    .target(
+      name: "Clusters", dependencies: ["LibPQ", .product(name: "Subprocess", package: "swift-subprocess")],
       path: "integration/Clusters", swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests", dependencies: ["Clusters", "LibPQ", "LogicalReplication", "MigrationEngine"],

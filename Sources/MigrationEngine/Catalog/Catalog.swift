@@ -1,4 +1,5 @@
 package import LibPQ
+import LogicalReplication
 
 /// What is in a database, read from the system catalogs (manual, chapter 53).
 package struct Catalog: Sendable {
@@ -44,7 +45,7 @@ package struct Catalog: Sendable {
   private static func relation(_ row: Rows.Row, columns: [UInt32: [Column]]) throws -> Relation {
     let oid = try row.integer("oid", as: UInt32.self)
     guard let kind = Relation.Kind(rawValue: try row.text("relkind")),
-      let identity = ReplicaIdentity(rawValue: try row.text("relreplident"))
+      let identity = ReplicaIdentity(catalog: try row.text("relreplident"))
     else {
       throw PostgresError(
         code: .unexpectedResult, action: "reading the catalog", message: "unknown kind of table in pg_class")

@@ -1,3 +1,5 @@
+package import LogicalReplication
+
 /// A relation's name with its schema, as the catalogs spell it.
 package struct RelationName: Hashable, Sendable, Codable, Comparable, CustomStringConvertible {
   package let schema: String
@@ -13,24 +15,6 @@ package struct RelationName: Hashable, Sendable, Codable, Comparable, CustomStri
 
   package static func < (left: Self, right: Self) -> Bool {
     (left.schema, left.name) < (right.schema, right.name)
-  }
-}
-
-/// What the old version of a row is told by (manual, section 31.1 and ALTER TABLE … REPLICA IDENTITY).
-package enum ReplicaIdentity: String, Sendable, Codable {
-  case primaryKey = "d"
-  case nothing = "n"
-  case full = "f"
-  case index = "i"
-
-  /// As ALTER TABLE spells it; an index needs its name besides.
-  package var clause: String {
-    switch self {
-    case .primaryKey: "DEFAULT"
-    case .nothing: "NOTHING"
-    case .full: "FULL"
-    case .index: "USING INDEX"
-    }
   }
 }
 

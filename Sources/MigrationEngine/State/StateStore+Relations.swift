@@ -64,7 +64,8 @@ extension StateStore {
       "SELECT p.*, c.confirmed_lsn FROM replicate.progress p CROSS JOIN replicate.confirmation c",
       doing: "reading the stream's progress")
     guard let row = rows.first else { return nil }
-    guard let applied = LSN(try row.text("applied_lsn")), let confirmed = LSN(try row.text("confirmed_lsn")) else {
+    guard let applied = LSN(try row.text("applied_lsn")), let confirmed = LSN(try row.text("confirmed_lsn"))
+    else {
       throw MigrationError(
         .failed, doing: "reading the stream's progress", reason: "replicate.progress holds no usable LSN")
     }
@@ -89,7 +90,8 @@ extension StateStore {
   /// else advanced.
   package func store(confirmedLSN: LSN) async throws {
     try await connection.query(
-      "UPDATE replicate.confirmation SET confirmed_lsn = greatest(confirmed_lsn, $1)", [confirmedLSN.description],
+      "UPDATE replicate.confirmation SET confirmed_lsn = greatest(confirmed_lsn, $1)",
+      [confirmedLSN.description],
       doing: "storing the LSN to confirm", within: .seconds(30))
   }
 }

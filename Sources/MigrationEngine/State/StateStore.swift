@@ -1,6 +1,5 @@
 import Foundation
 package import LibPQ
-package import LogicalReplication
 
 /// What is stored of a migration as a whole.
 package struct StoredMigration: Sendable {
@@ -60,13 +59,16 @@ package struct StateStore: Sendable {
       "SELECT *, pg_catalog.array_to_string(restore_attempted, ',') AS attempted FROM replicate.migration",
       doing: "reading the migration's state")
     guard let row = rows.first else { return nil }
-    guard try row.integer("format") == StateSchema.format, let phase = Phase(rawValue: try row.text("phase")) else {
+    guard try row.integer("format") == StateSchema.format, let phase = Phase(rawValue: try row.text("phase"))
+    else {
       throw MigrationError(
-        .failed, doing: "reading the migration's state", reason: "it was written by another version of replicate",
+        .failed, doing: "reading the migration's state",
+        reason: "it was written by another version of replicate",
         remedy: "Use the version that began this migration.")
     }
     return StoredMigration(
-      phase: phase, sourceSystem: try row.text("source_system"), sourceDatabase: try row.text("source_database"),
+      phase: phase, sourceSystem: try row.text("source_system"),
+      sourceDatabase: try row.text("source_database"),
       slot: try row.text("slot"), publication: try row.text("publication"),
       encryption: try Self.decode(EncryptionEvidence.self, try row.text("encryption")),
       failure: try row.optional("failure"), isAbortRequested: try row.bool("abort_requested"),
@@ -123,13 +125,15 @@ package struct StateStore: Sendable {
 
   /// A line for the audit trail: names, counts and LSNs, never values.
   package func note(_ what: String) async throws {
-    try await connection.query("INSERT INTO replicate.event (what) VALUES ($1)", [what], doing: "noting an event")
+    try await connection.query(
+      "INSERT INTO replicate.event (what) VALUES ($1)", [what], doing: "noting an event")
   }
 
   // MARK: Abort
 
   package func requestAbort() async throws {
-    try await connection.query("UPDATE replicate.migration SET abort_requested = true", doing: "requesting the abort")
+    try await connection.query(
+      "UPDATE replicate.migration SET abort_requested = true", doing: "requesting the abort")
   }
 
   package func isAbortRequested() async throws -> Bool {

@@ -1,0 +1,31 @@
+package import LibPQ
+
+/// Runs DDL that waits for a table lock in short tries: while a try waits, every writer that comes later waits behind
+/// it, so no try may take long (manual, section 20.11 `lock_timeout`).
+package enum LockRetry {
+  /// - Parameters:
+  ///   - limit: for all tries together.
+  ///   - tryLimit: how long one try may hold up others, in milliseconds.
+  /// - Throws: the last try's error, with SQLSTATE 55P03, when the limit has passed.
+  package static func run(
+    _ sql: String, on connection: Connection, doing action: String, within limit: Duration,
+    tryLimitMilliseconds: Int = 200
+  ) async throws {
+    let deadline = ContinuousClock.now + limit
+    while true {
+      do {
+        try await connection.transaction(doing: action) { connection in
+          try await connection.query("SET LOCAL lock_timeout = \(tryLimitMilliseconds)", doing: action)
+          try await connection.query(sql, doing: action)
+        }
+        return
+      } catch let error as PostgresError
+        where [.lockNotAvailable, .deadlockDetected].contains(error.sqlState)
+        && ContinuousClock.now < deadline
+      {
+        // Lets the writers through that queued behind this try.
+        try await Task.sleep(for: .milliseconds(100))
+      }
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import LibPQ
+import Subprocess
+
+/// Runs PostgreSQL's own client programs. The password travels in the environment: arguments are shown by `ps`.
+struct PostgresTool {
+  let name: String
+
+  /// - Throws: `MigrationError` with the tool's own words when it cannot run or does not exit with 0.
+  @discardableResult
+  func run(_ arguments: [String], on end: ConnectionString, doing action: String) async throws -> String {
+    var environment: [Environment.Key: String?] = [
+      "PGOPTIONS": "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off"
+    ]
+    if let password = end.password { environment["PGPASSWORD"] = password }
+    let result: ExecutionResult<Void, StringOutput<UTF8>, StringOutput<UTF8>>
+    do {
+      result = try await Subprocess.run(
+        .name(name), arguments: Arguments(arguments), environment: .inherit.updating(environment),
+        output: .string(limit: 256 << 20), error: .string(limit: 16 << 20))
+    } catch let error as SubprocessError {
+      throw MigrationError(
+        .failed, doing: action, reason: "\(name) cannot be run: \(error)",
+        remedy:
+          "Install PostgreSQL's client programs of the source's major version or newer, and put them in PATH."
+      )
+    }
+    guard result.terminationStatus.isSuccess else {
+      try Task.checkCancellation()
+      throw MigrationError(
+        .failed, doing: action,
+        reason: "\(name) ended with \(result.terminationStatus): \(result.standardError)")
+    }
+    return result.standardOutput
+  }
+}
+
+extension ConnectionString {
+  /// For `--dbname` of a client program.
+  func argument(purpose: String) -> String {
+    "--dbname=" + setting("application_name", to: "replicate \(purpose)").redacted
+  }
+}

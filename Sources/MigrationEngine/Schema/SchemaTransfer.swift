@@ -1,0 +1,117 @@
+import Foundation
+package import LibPQ
+import LogicalReplication
+
+/// Moves the schema with pg_dump and pg_restore, which know every object there is (manual, "pg_dump", "pg_restore").
+package struct SchemaTransfer: Sendable {
+  let source: ConnectionString
+  let target: ConnectionString
+  let publication: String
+  /// Indexes that are built at the same time.
+  let jobs: Int
+
+  package init(source: ConnectionString, target: ConnectionString, publication: String, jobs: Int) {
+    self.source = source
+    self.target = target
+    self.publication = publication
+    self.jobs = jobs
+  }
+
+  /// Dumps the schema under a snapshot and lends the archive to `body`; afterwards it is removed.
+  package func withArchive<Result: Sendable>(
+    snapshot: String? = nil, _ body: (SchemaArchive) async throws -> Result
+  ) async throws -> Result {
+    let directory = FileManager.default.temporaryDirectory.appending(path: "replicate-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(
+      at: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    defer { try? FileManager.default.removeItem(at: directory) }
+    let archive = SchemaArchive(directory: directory)
+    var arguments = [
+      "--format=custom", "--section=pre-data", "--section=post-data", "--no-blobs", "--no-subscriptions",
+      "--exclude-schema=replicate", "--file=\(archive.file.path)",
+    ]
+    if let snapshot { arguments.append("--snapshot=\(snapshot)") }
+    try await PostgresTool(name: "pg_dump").run(
+      arguments + [source.argument(purpose: "schema")], on: source, doing: "dumping the source's schema")
+    return try await body(archive)
+  }
+
+  /// Restores one section.
+  /// - Parameter again: an earlier try may have left objects behind; they are dropped first.
+  package func restore(
+    _ section: SchemaSection, from archive: SchemaArchive, again: Bool, source: Connection, target: Connection
+  ) async throws {
+    let tool = PostgresTool(name: "pg_restore")
+    let action = "restoring the schema's \(section.rawValue) on the target"
+    let list = try await tool.run(
+      ["--list", "--section=\(section.dumpSection)", archive.file.path], on: self.target, doing: action)
+    let lines = SchemaEntry.lines(of: section, in: list, excluding: try await ownObjects(on: source))
+    guard !lines.isEmpty else { return }
+    let listFile = archive.directory.appending(path: "\(section.rawValue).list")
+    try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: listFile)
+    var arguments = [
+      "--section=\(section.dumpSection)", "--use-list=\(listFile.path)", "--exit-on-error",
+    ]
+    switch section {
+    case .preData: arguments.append("--single-transaction")
+    case .indexes: arguments.append("--jobs=\(jobs)")
+    case .constraints: break
+    }
+    if again {
+      switch section {
+      case .preData, .constraints: arguments += ["--clean", "--if-exists"]
+      // pg_restore's own --clean stumbles over the indexes of partitions, which go with their parent's.
+      case .indexes: try await dropIndexes(on: target)
+      }
+    }
+    try await tool.run(
+      arguments + [self.target.argument(purpose: "restore"), archive.file.path], on: self.target,
+      doing: action)
+  }
+
+  /// The publication of this migration and its members: the target must not inherit them.
+  private func ownObjects(on source: Connection) async throws -> Set<SchemaEntry.CatalogID> {
+    let rows = try await source.query(
+      """
+      SELECT 'pg_catalog.pg_publication'::pg_catalog.regclass::oid AS class, p.oid
+      FROM pg_catalog.pg_publication p WHERE p.pubname = $1
+      UNION ALL
+      SELECT 'pg_catalog.pg_publication_rel'::pg_catalog.regclass::oid, r.oid
+      FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1
+      """, [publication], doing: "looking up publication \(quotedIdentifier(publication))")
+    return Set(
+      try rows.map {
+        SchemaEntry.CatalogID(
+          classOID: try $0.integer("class", as: UInt32.self), oid: try $0.integer("oid", as: UInt32.self))
+      })
+  }
+
+  private func dropIndexes(on target: Connection) async throws {
+    let ours = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    let drops = try await target.query(
+      """
+      SELECT pg_catalog.format('ALTER TABLE %I.%I DROP CONSTRAINT IF EXISTS %I CASCADE', n.nspname, c.relname, k.conname)
+        AS statement \(ours) JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid
+      WHERE k.contype IN ('p', 'u', 'x') AND k.conparentid = 0 AND \(Catalog.isUserTable)
+      UNION ALL
+      SELECT pg_catalog.format('DROP INDEX IF EXISTS %I.%I CASCADE', n.nspname, x.relname) \(ours)
+        JOIN pg_catalog.pg_index i ON i.indrelid = c.oid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+      WHERE NOT x.relispartition AND \(Catalog.isUserTable)
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = x.oid)
+      UNION ALL
+      SELECT pg_catalog.format('DROP STATISTICS IF EXISTS %I.%I', s.nspname, e.stxname) \(ours)
+        JOIN pg_catalog.pg_statistic_ext e ON e.stxrelid = c.oid
+        JOIN pg_catalog.pg_namespace s ON s.oid = e.stxnamespace
+      WHERE \(Catalog.isUserTable)
+      """, doing: "listing the indexes of an earlier try")
+    for row in drops {
+      try await target.query(try row.text("statement"), doing: "dropping an index of an earlier try")
+    }
+  }
+}
+
+/// A dump of the schema in a directory of its own.
+package struct SchemaArchive: Sendable {
+  let directory: URL
+  var file: URL { directory.appending(path: "schema.dump") }
+}

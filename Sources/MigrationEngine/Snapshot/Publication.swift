@@ -1,0 +1,34 @@
+package import LibPQ
+import LogicalReplication
+
+/// The publication of all tables that are migrated (manual, section 31.1).
+package struct Publication: Sendable {
+  package let name: String
+
+  package init(name: String) { self.name = name }
+
+  /// Creates the publication, with one member for each tree of partitions: partitions made later belong to it.
+  ///
+  /// Before the slot: a slot that decodes changes from before its publication fails on them.
+  package func ensure(_ relations: [Relation], on source: Connection) async throws {
+    let exists = try await source.query(
+      "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1", [name],
+      doing: "looking for publication \(quotedIdentifier(name))")
+    guard exists.isEmpty else { return }
+    let members = relations.filter { !$0.isPartition && !$0.isUnlogged }.map { "ONLY \($0.name)" }
+    let list = members.isEmpty ? "" : " FOR TABLE \(members.joined(separator: ", "))"
+    try await source.query(
+      """
+      SET lock_timeout = '10s';
+      CREATE PUBLICATION \(quotedIdentifier(name))\(list);
+      SET lock_timeout = 0
+      """, doing: "creating publication \(quotedIdentifier(name))", within: .seconds(120))
+  }
+
+  package func drop(on source: Connection) async throws {
+    try await source.query(
+      "DROP PUBLICATION IF EXISTS \(quotedIdentifier(name))",
+      doing: "dropping publication \(quotedIdentifier(name))",
+      within: .seconds(30))
+  }
+}

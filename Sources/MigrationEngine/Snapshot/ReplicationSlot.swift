@@ -1,0 +1,113 @@
+package import LibPQ
+package import LogicalReplication
+
+/// A snapshot that other sessions may use while its holder stays connected and quiet
+/// (manual, section 55.4, CREATE_REPLICATION_SLOT).
+package struct ExportedSnapshot: Sendable {
+  package let name: String
+  /// Transactions that committed before this are in the snapshot; all others come through the slot.
+  package let lsn: LSN
+  let holder: Connection
+
+  package func release() async { await holder.close() }
+}
+
+/// The slot that keeps the source's WAL for this migration.
+package struct ReplicationSlot: Sendable {
+  package let name: SlotName
+
+  package init(name: SlotName) { self.name = name }
+
+  /// Creates the slot and exports the snapshot at its beginning.
+  package func create(on source: ConnectionString, observer: Connection) async throws -> ExportedSnapshot {
+    try await Self.export(name, temporary: false, on: source, observer: observer)
+  }
+
+  /// A newer snapshot with its LSN, from a slot that goes with its session: for tables copied later than the rest.
+  package static func temporarySnapshot(
+    on source: ConnectionString, observer: Connection
+  ) async throws -> ExportedSnapshot {
+    let suffix = String(UInt32.random(in: 0 ... .max), radix: 36)
+    guard let name = SlotName("replicate_snapshot_\(suffix)") else {
+      throw MigrationError(.failed, doing: "naming a temporary slot", reason: "the name is not valid")
+    }
+    return try await export(name, temporary: true, on: source, observer: observer)
+  }
+
+  private static func export(
+    _ name: SlotName, temporary: Bool, on source: ConnectionString, observer: Connection
+  ) async throws -> ExportedSnapshot {
+    let connection = try await Session.openReplication(source)
+    let action = "creating replication slot \(name)"
+    do {
+      // A slot's beginning waits for every transaction that is open; statement_timeout does not end that wait.
+      try await connection.query("SET lock_timeout = '30s'", doing: action)
+      let rows = try await connection.query(
+        ReplicationCommand.createSlot(name, temporary: temporary), doing: action, within: .seconds(60))
+      guard let row = rows.first, let lsn = LSN(try row.text("consistent_point")) else {
+        throw PostgresError(
+          code: .unexpectedResult, action: action, message: "the server told no consistent point")
+      }
+      return ExportedSnapshot(name: try row.text("snapshot_name"), lsn: lsn, holder: connection)
+    } catch let error as PostgresError where error.sqlState == .lockNotAvailable || error.code == .timedOut {
+      await connection.close()
+      throw MigrationError(
+        .failed, doing: action,
+        reason:
+          "open transactions did not end within the time limit: \(try await openTransactions(observer))",
+        remedy:
+          "End these transactions (pg_terminate_backend(pid), ROLLBACK PREPARED 'gid'), then start again.")
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  /// The transactions that hold up a slot: who and how old, never what they ran.
+  private static func openTransactions(_ observer: Connection) async throws -> String {
+    let rows = try await observer.query(
+      """
+      SELECT pg_catalog.format('pid %s, user %s, application "%s", open for %s s', pid, usename, application_name,
+        pg_catalog.round(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - xact_start)::numeric, 1)) AS line,
+        xact_start AS since
+      FROM pg_catalog.pg_stat_activity
+      WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
+      UNION ALL
+      SELECT pg_catalog.format('prepared transaction %L of %s', gid, owner), prepared
+      FROM pg_catalog.pg_prepared_xacts
+      ORDER BY since LIMIT 10
+      """, doing: "listing open transactions", within: .seconds(15))
+    let lines = try rows.map { try $0.text("line") }
+    return lines.isEmpty ? "they have ended meanwhile" : lines.joined(separator: "; ")
+  }
+
+  package func exists(on source: Connection) async throws -> Bool {
+    let rows = try await source.query(
+      "SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name.description],
+      doing: "looking for replication slot \(name)", within: .seconds(15))
+    return !rows.isEmpty
+  }
+
+  /// Drops the slot if it is there. A walsender that still serves a client that was killed is ended first.
+  package func drop(on source: Connection) async throws {
+    let action = "dropping replication slot \(name)"
+    let deadline = ContinuousClock.now + .seconds(30)
+    while try await exists(on: source) {
+      do {
+        try await source.query(
+          """
+          SELECT pg_catalog.pg_terminate_backend(active_pid) FROM pg_catalog.pg_replication_slots
+          WHERE slot_name = $1 AND active_pid IS NOT NULL
+          """, [name.description], doing: action)
+        try await source.query(
+          "SELECT pg_catalog.pg_drop_replication_slot($1)", [name.description], doing: action,
+          within: .seconds(15))
+        return
+      } catch let error as PostgresError
+        where error.sqlState == .objectInUse && ContinuousClock.now < deadline
+      {
+        try await Task.sleep(for: .milliseconds(100))
+      }
+    }
+  }
+}

@@ -1,0 +1,95 @@
+package import LibPQ
+internal import LogicalReplication
+
+/// Copies tables under one exported snapshot with several workers.
+package struct TableCopy: Sendable {
+  let source: ConnectionString
+  let target: ConnectionString
+  let workers: Int
+  let progress: CopyProgress
+
+  package init(source: ConnectionString, target: ConnectionString, workers: Int, progress: CopyProgress) {
+    self.source = source
+    self.target = target
+    self.workers = workers
+    self.progress = progress
+  }
+
+  /// Each table is emptied, filled and marked as copied in one transaction of the target, so that a crash costs the
+  /// tables that were under way and no others.
+  package func run(_ plan: CopyPlan, under snapshot: ExportedSnapshot) async throws {
+    let queue = PieceQueue(plan.pieces)
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<min(workers, plan.pieces.count) {
+        group.addTask { try await work(through: queue, under: snapshot) }
+      }
+      try await group.waitForAll()
+    }
+  }
+
+  private func work(through queue: PieceQueue, under snapshot: ExportedSnapshot) async throws {
+    let source = try await Session.open(source, end: "source", purpose: "copy")
+    let target = try await Session.open(target, end: "target", purpose: "copy")
+    try await source.query(
+      "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: "opening the snapshot's transaction")
+    try await source.query(
+      "SET TRANSACTION SNAPSHOT \(SQL.literal(snapshot.name))", doing: "taking over the exported snapshot")
+    try await target.query("SET session_replication_role = replica", doing: "setting the replica role")
+    while let piece = await queue.next() {
+      try await copy(piece, from: source, to: target, at: snapshot.lsn)
+    }
+    await source.close()
+    await target.close()
+  }
+
+  private func copy(
+    _ piece: CopyPiece, from source: Connection, to target: Connection, at lsn: LSN
+  ) async throws {
+    let action = "copying \(piece.name)"
+    try await target.query("BEGIN", doing: action)
+    // ONLY: an inheritance parent's children are copied on their own.
+    try await target.query("TRUNCATE ONLY \(piece.name)", doing: action)
+    try await source.startCopyOut(piece.copyOut, doing: action)
+    try await target.startCopyIn(piece.copyIn, doing: action)
+    let sent = try await pump(from: source, to: target, action: action)
+    let rows = try await target.endCopy(doing: action)
+    guard rows == sent.rows else {
+      throw MigrationError(
+        .failed, doing: action, reason: "the source sent \(sent.rows) rows and the target took \(rows)")
+    }
+    try await StateStore(target).markCopied(piece.sourceOID, at: lsn, bytes: sent.bytes, rows: Int64(rows))
+    try await target.query("COMMIT", doing: action)
+    progress.finish(rows: rows)
+  }
+
+  private static let chunkBytes = 1 << 20
+
+  /// Two buffers take turns: one is filled while the other is sent.
+  private func pump(
+    from source: Connection, to target: Connection, action: String
+  ) async throws -> (rows: Int, bytes: Int64) {
+    var bytes: Int64 = 0
+    var chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
+    while true {
+      let full = chunk
+      bytes += Int64(full.bytes.count)
+      progress.add(bytes: full.bytes.count)
+      if let rows = full.finalRows {
+        try await target.writeCopy(full.bytes, doing: action)
+        return (rows, bytes)
+      }
+      async let written: Void = target.writeCopy(full.bytes, doing: action)
+      chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
+      try await written
+    }
+  }
+}
+
+/// Hands out pieces, each once.
+private actor PieceQueue {
+  private var pieces: ArraySlice<CopyPiece>
+
+  init(_ pieces: [CopyPiece]) { self.pieces = pieces[...] }
+
+  func next() -> CopyPiece? { pieces.popFirst() }
+}

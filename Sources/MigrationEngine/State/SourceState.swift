@@ -1,0 +1,44 @@
+package import LibPQ
+
+/// Schema `replicate` of the source: the fence's state, and what must be put back when the migration is aborted.
+package struct SourceState: Sendable {
+  /// How the guard stands. One row, changed in the same transaction as the guard itself.
+  package enum Fence: String, Sendable {
+    /// The guard, if there is one, lets everything pass.
+    case open
+    /// The guard refuses writes until it expires.
+    case fenced
+    /// The guard refuses writes for good: the point of no return is behind us.
+    case sealed
+  }
+
+  package let connection: Connection
+
+  package init(_ connection: Connection) { self.connection = connection }
+
+  package func create() async throws {
+    try await connection.query(
+      """
+      CREATE SCHEMA IF NOT EXISTS replicate;
+      COMMENT ON SCHEMA replicate IS 'Fence of a migration by replicate; dropped by replicate abort.';
+      CREATE TABLE IF NOT EXISTS replicate.fence (
+        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+        state text NOT NULL CHECK (state IN ('open', 'fenced', 'sealed')));
+      INSERT INTO replicate.fence (state) VALUES ('open') ON CONFLICT DO NOTHING;
+      CREATE TABLE IF NOT EXISTS replicate.identity (
+        relation oid PRIMARY KEY,
+        previous text NOT NULL)
+      """, doing: "creating schema replicate on the source", within: .seconds(30))
+  }
+
+  /// Nil when the source has no schema of ours.
+  package func fence() async throws -> Fence? {
+    let exists = try await connection.query(
+      "SELECT pg_catalog.to_regclass('replicate.fence') IS NOT NULL AS it_does",
+      doing: "looking for a fence on the source", within: .seconds(15))
+    guard try exists.first?.bool("it_does") == true else { return nil }
+    let rows = try await connection.query(
+      "SELECT state FROM replicate.fence", doing: "reading the fence's state", within: .seconds(15))
+    return try rows.first.flatMap { Fence(rawValue: try $0.text("state")) }
+  }
+}
