@@ -1,0 +1,100 @@
+import Foundation
+import Subprocess
+
+/// A command that ends in time with all of its children, and whose output takes no more than a few KB of
+/// memory.
+struct BoundedCommand: Sendable {
+  enum Outcome: Sendable, Equatable {
+    case ended(TerminationStatus, output: [UInt8], error: [UInt8])
+    case timedOut
+    case cancelled
+    case failedToRun(String)
+  }
+
+  var executable: Executable
+  var arguments: Arguments
+  var environment: Environment
+  var timeLimit: Duration
+
+  /// Bytes kept of each stream; the rest is read, so that the command never blocks, and thrown away.
+  private static let kept = 8192
+
+  func run() async -> Outcome {
+    await withTaskGroup(of: Outcome.self) { group in
+      group.addTask { await self.execute() }
+      group.addTask {
+        do {
+          try await Task.sleep(for: self.timeLimit)
+          return .timedOut
+        } catch {
+          return .cancelled
+        }
+      }
+      // Cancelling the command runs its teardown: the whole group is killed, and waited for, before we
+      // return.
+      let first = await group.next() ?? .cancelled
+      group.cancelAll()
+      return first
+    }
+  }
+
+  /// The command leads a process group of its own. Only a child that makes itself a session's leader gets
+  /// away.
+  private func execute() async -> Outcome {
+    var options = PlatformOptions()
+    options.processGroupID = 0
+    options.teardownSequence = [
+      .send(signal: .kill, toProcessGroup: true, allowedDurationToNextStep: .zero)
+    ]
+    do {
+      let result = try await Subprocess.run(
+        executable, arguments: arguments, environment: environment, platformOptions: options,
+        input: .none, output: .sequence, error: .sequence
+      ) { execution in
+        async let output = Self.collect(execution.standardOutput, keepingEnd: false)
+        async let error = Self.collect(execution.standardError, keepingEnd: true)
+        return try await (output, error)
+      }
+      // Whatever it left in the background. The group's number cannot belong to others while one of them
+      // lives.
+      kill(-result.processIdentifier.value, SIGKILL)
+      if Task.isCancelled { return .cancelled }
+      return .ended(
+        result.terminationStatus, output: result.closureResult.0, error: result.closureResult.1)
+    } catch is CancellationError {
+      return .cancelled
+    } catch {
+      return .failedToRun("\(error)")
+    }
+  }
+
+  private static func collect(
+    _ stream: SubprocessOutputSequence, keepingEnd: Bool
+  ) async throws -> [UInt8] {
+    var bytes: [UInt8] = []
+    for try await buffer in stream {
+      // A flood that a child left behind keeps up would otherwise be read for ever.
+      try Task.checkCancellation()
+      if !keepingEnd && bytes.count >= kept { continue }
+      buffer.withUnsafeBytes { bytes.append(contentsOf: $0) }
+      if keepingEnd { bytes.removeFirst(max(0, bytes.count - kept)) }
+    }
+    return Array(keepingEnd ? bytes.suffix(kept) : bytes.prefix(kept))
+  }
+
+  /// The lines that hold anything, without control characters, each at most 200 characters long.
+  static func lines(_ output: [UInt8]) -> [String] {
+    String(decoding: output, as: UTF8.self).split(whereSeparator: \.isNewline)
+      .map { line in
+        let visible = line.unicodeScalars.filter { scalar in
+          switch scalar.properties.generalCategory {
+          case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate: false
+          default: true
+          }
+        }
+        let text = String(String.UnicodeScalarView(visible)).trimmingCharacters(in: .whitespaces)
+        return String(text.prefix(200))
+      }
+      .filter { !$0.isEmpty }
+  }
+}

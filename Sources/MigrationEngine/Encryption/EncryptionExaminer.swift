@@ -1,0 +1,65 @@
+/// What the target's server says about itself, as far as the role may ask. A missing fact is nil, never a
+/// guess.
+package struct TargetServerFacts: Sendable, Equatable {
+  /// `SHOW data_directory`: superusers and members of `pg_read_all_settings` see it.
+  package var dataDirectory: String?
+  /// `pg_tablespace_location(oid)` of every tablespace that has one.
+  package var tablespaceLocations: [String]
+  /// The server's own port (`SHOW port`), which a pooler's or a forwarded one need not be.
+  package var port: Int?
+  /// `extract(epoch from pg_postmaster_start_time())`, in seconds.
+  package var postmasterStartEpoch: Double?
+  /// Whether our session could come from the same machine: a unix socket, or an address of this host.
+  package var isLocal: Bool
+  package var host: String?
+  package var database: String?
+  /// `system_identifier` of `IDENTIFY_SYSTEM` or `pg_control_system()`.
+  package var systemIdentifier: String?
+
+  package init(
+    dataDirectory: String? = nil, tablespaceLocations: [String] = [], port: Int? = nil,
+    postmasterStartEpoch: Double? = nil, isLocal: Bool = false, host: String? = nil,
+    database: String? = nil, systemIdentifier: String? = nil
+  ) {
+    self.dataDirectory = dataDirectory
+    self.tablespaceLocations = tablespaceLocations
+    self.port = port
+    self.postmasterStartEpoch = postmasterStartEpoch
+    self.isLocal = isLocal
+    self.host = host
+    self.database = database
+    self.systemIdentifier = systemIdentifier
+  }
+}
+
+/// Asks for evidence of encryption at rest: our own eyes first, then the user's command.
+package struct EncryptionExaminer: Sendable {
+  var localServer = LocalServer()
+  var filesystem = FilesystemEvidence()
+  var command: CommandEvidence?
+
+  package init(command: CommandEvidence? = nil) {
+    self.command = command
+  }
+
+  /// Never throws: what cannot be examined is no evidence, and the detail says why.
+  package func examine(server: TargetServerFacts) async -> EncryptionEvidence {
+    let seen = await lookAtStorage(server)
+    if seen.status == .verified { return seen }
+    guard let command else { return seen }
+    let told = await command.examine(server: server)
+    if told.status == .attested { return told }
+    return EncryptionEvidence(
+      status: .unverified, provider: .command, detail: "\(told.detail); \(seen.detail)")
+  }
+
+  private func lookAtStorage(_ server: TargetServerFacts) async -> EncryptionEvidence {
+    switch localServer.find(server) {
+    case .own(let folder):
+      return await filesystem.examine(
+        dataDirectory: folder, tablespaceLocations: server.tablespaceLocations)
+    case .unproven(let why):
+      return EncryptionEvidence(status: .unverified, provider: .none, detail: why)
+    }
+  }
+}
