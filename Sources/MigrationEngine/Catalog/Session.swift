@@ -45,7 +45,10 @@ package enum Session {
         ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
         ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('client_min_messages', 'warning'),
         ('synchronous_commit', 'on'), ('xmloption', 'content'), ('lc_monetary', 'C'),
-        ('check_function_bodies', 'off')
+        ('check_function_bodies', 'off'),
+        -- The server notices within half a minute that this machine is gone, and lets go of locks and slot.
+        ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
+        ('tcp_user_timeout', '30000')
       ) AS wanted (name, value) ON pg_catalog.lower(s.name) = pg_catalog.lower(wanted.name)
       """, doing: "fixing the session's settings", within: .seconds(15))
   }

@@ -10,6 +10,18 @@ package struct ExportedSnapshot: Sendable {
   let holder: Connection
 
   package func release() async { await holder.close() }
+
+  /// A snapshot of this moment, for what no slot sends; it has no LSN (manual, section 9.27.5 `pg_export_snapshot`).
+  static func current(on source: ConnectionString) async throws -> ExportedSnapshot {
+    let holder = try await Session.open(source, end: "source", purpose: "snapshot")
+    let action = "exporting a snapshot"
+    try await holder.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: action)
+    let rows = try await holder.query("SELECT pg_catalog.pg_export_snapshot() AS name", doing: action)
+    guard let row = rows.first else {
+      throw PostgresError(code: .unexpectedResult, action: action, message: "the server exported none")
+    }
+    return ExportedSnapshot(name: try row.text("name"), lsn: .zero, holder: holder)
+  }
 }
 
 /// The slot that keeps the source's WAL for this migration.

@@ -45,6 +45,15 @@ extension StateStore {
     }
   }
 
+  /// Takes back a request that no engine has begun.
+  /// - Returns: false when one has.
+  package func withdraw(_ id: Int64) async throws -> Bool {
+    let rows = try await connection.query(
+      "UPDATE replicate.cutover SET state = 'aborted' WHERE id = $1 AND state = 'requested'", [String(id)],
+      doing: "withdrawing the request for a cutover")
+    return rows.affected == 1
+  }
+
   package func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {
     try await connection.query(
       "UPDATE replicate.cutover SET state = $2, report = $3 WHERE id = $1",

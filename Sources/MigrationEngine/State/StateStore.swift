@@ -8,6 +8,8 @@ package struct StoredMigration: Sendable {
   package var sourceDatabase: String
   package var slot: String
   package var publication: String
+  /// Tables left behind, as the first start was told.
+  package var excluded: [RelationName]
   package var encryption: EncryptionEvidence
   package var failure: String?
   package var isAbortRequested: Bool
@@ -70,6 +72,7 @@ package struct StateStore: Sendable {
       phase: phase, sourceSystem: try row.text("source_system"),
       sourceDatabase: try row.text("source_database"),
       slot: try row.text("slot"), publication: try row.text("publication"),
+      excluded: try Self.decode([RelationName].self, try row.text("excluded")),
       encryption: try Self.decode(EncryptionEvidence.self, try row.text("encryption")),
       failure: try row.optional("failure"), isAbortRequested: try row.bool("abort_requested"),
       restoreAttempted: Set(try row.text("attempted").split(separator: ",").map(String.init)),
@@ -78,17 +81,18 @@ package struct StateStore: Sendable {
 
   package func create(_ migration: StoredMigration) async throws {
     let evidence = try Self.encode(migration.encryption)
+    let excluded = try Self.encode(migration.excluded)
     try await connection.transaction(doing: "creating schema replicate on the target") { connection in
       try await connection.query(StateSchema.create, doing: "creating schema replicate on the target")
       try await connection.query(
         """
         INSERT INTO replicate.migration
-          (format, phase, source_system, source_database, slot, publication, encryption)
-        VALUES (\(StateSchema.format), $1, $2, $3, $4, $5, $6)
+          (format, phase, source_system, source_database, slot, publication, encryption, excluded)
+        VALUES (\(StateSchema.format), $1, $2, $3, $4, $5, $6, $7)
         """,
         [
           migration.phase.rawValue, migration.sourceSystem, migration.sourceDatabase, migration.slot,
-          migration.publication, evidence,
+          migration.publication, evidence, excluded,
         ], doing: "storing the migration")
     }
   }

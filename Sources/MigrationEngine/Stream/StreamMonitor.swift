@@ -54,6 +54,8 @@ package final class StreamMonitor: Sendable {
     state.withLock { $0.awaited.flatMap { $0.nonce == nonce ? $0.marker : nil } }
   }
 
+  package var isBreached: Bool { state.withLock { $0.awaited?.marker == .breached } }
+
   // MARK: The stream's own side
 
   func received(upTo lsn: LSN) { state.withLock { $0.feedback.received(upTo: lsn) } }

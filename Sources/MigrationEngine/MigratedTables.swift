@@ -1,0 +1,46 @@
+import LibPQ
+import LogicalReplication
+
+/// The tables that a migration has taken in, against those that are there now.
+struct MigratedTables: Sendable {
+  let excluded: Set<RelationName>
+
+  /// Before the fence: a table that was created, dropped from the publication or renamed since the copy would be
+  /// missing on the target.
+  func verify(source: Connection, target: Connection, publication: String) async throws {
+    let action = "comparing the source's tables with the migrated ones"
+    let migrated = try await StateStore(target).relations()
+    let names = Dictionary(migrated.map { ($0.sourceOID, $0.name) }) { first, _ in first }
+    let tables = try await Catalog.read(from: source).publishable.filter { !excluded.contains($0.name) }
+    let new = tables.filter { names[$0.oid] != $0.name }.map(\.name.description)
+    guard new.isEmpty else {
+      throw MigrationError(
+        .failed, doing: action, reason: "not part of the migration: \(new.joined(separator: ", "))",
+        remedy: "They were created or renamed after the copy: drop or rename them, or begin a new migration.")
+    }
+    let rows = try await source.query(
+      "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1", [publication],
+      doing: action, within: .seconds(60))
+    let published = Set(
+      try rows.map { RelationName(schema: try $0.text("schemaname"), name: try $0.text("tablename")) })
+    let unpublished = tables.map(\.name).filter { !published.contains($0) }
+    guard unpublished.isEmpty else {
+      throw MigrationError(
+        .failed, doing: action,
+        reason:
+          "publication \(SQL.identifier(publication)) has lost \(unpublished.map(\.description).joined(separator: ", "))",
+        remedy: "Their changes are missing on the target: abort this migration and begin a new one.")
+    }
+  }
+
+  /// Behind the fence: what the stream does not carry.
+  /// - Returns: what was done, for the timeline.
+  func finalise(options: MigrationOptions, ends: MigrationEnds) async throws -> String {
+    let relations = try await Catalog.read(from: ends.source).relations.filter { !excluded.contains($0.name) }
+    let unlogged = try await UnloggedTables(
+      source: options.source, target: options.target, workers: options.jobs
+    ).copy(relations)
+    try await IdentityColumns.restore(Catalog(relations: relations), on: ends.target)
+    return "\(unlogged) unlogged tables"
+  }
+}

@@ -1,0 +1,164 @@
+package import LibPQ
+package import Logging
+import LogicalReplication
+
+package struct AbortOptions: Sendable {
+  /// Also drop what the migration brought to the target, its state included.
+  package var dropsTargetData: Bool
+
+  package init(dropsTargetData: Bool) { self.dropsTargetData = dropsTargetData }
+}
+
+/// Takes a migration back: nothing of it stays on the source, and on the target only what the user wants to keep.
+package struct MigrationAbort: Sendable {
+  private let source: ConnectionString
+  private let target: ConnectionString
+  private let logger: Logger
+
+  package init(source: ConnectionString, target: ConnectionString, logger: Logger) {
+    self.source = source
+    self.target = target
+    self.logger = logger
+  }
+
+  /// - Returns: what was removed, and what could not be, with the command that removes it.
+  /// - Throws: `MigrationError` with kind `.usage` when the seal is behind the migration.
+  package func run(_ options: AbortOptions) async throws -> (removed: [String], left: [String]) {
+    let ends = try await MigrationEnds.open(
+      MigrationOptions(source: source, target: target), purpose: "abort")
+    let result: Result<(removed: [String], left: [String]), any Error>
+    do {
+      result = .success(try await run(options, ends))
+    } catch {
+      result = .failure(error)
+    }
+    await ends.close()
+    return try result.get()
+  }
+
+  private func run(_ options: AbortOptions, _ ends: MigrationEnds) async throws -> (
+    removed: [String], left: [String]
+  ) {
+    let store = StateStore(ends.target)
+    let migration = try await store.load()
+    if let migration { try verify(migration, ends.sourceIdentity) }
+    guard try await SourceState(ends.source).fence() != .sealed else {
+      throw MigrationError(
+        .usage, doing: "aborting the migration",
+        reason: "the source is sealed: its successor may have taken writes",
+        remedy: "There is no way back through abort. Run replicate start to finish the cutover.")
+    }
+    try await stopEngine(store, hasState: migration != nil)
+    var cleanup = Cleanup(logger: logger)
+    try await cleanSource(ends, migration, &cleanup)
+    try await cleanTarget(ends, options, hasState: migration != nil, &cleanup)
+    return (cleanup.removed, cleanup.left)
+  }
+
+  private func verify(_ migration: StoredMigration, _ source: DatabaseIdentity) throws {
+    guard migration.slot == source.slotName, migration.sourceSystem == source.system else {
+      throw MigrationError(
+        .usage, doing: "aborting the migration",
+        reason: "the target's migration is of another source database (\(migration.sourceDatabase))",
+        remedy: "Give the source that it began with.")
+    }
+    if [.complete, .reverse].contains(migration.phase) {
+      throw MigrationError(
+        .usage, doing: "aborting the migration", reason: "it is complete",
+        remedy: "There is nothing to abort.")
+    }
+  }
+
+  /// Asks a running engine to go and takes its lock, so that none begins anew.
+  private func stopEngine(_ store: StateStore, hasState: Bool) async throws {
+    if hasState { try await store.requestAbort() }
+    let deadline = ContinuousClock.now + .seconds(60)
+    while try await !store.tryLock() {
+      guard ContinuousClock.now < deadline else {
+        throw MigrationError(
+          .anotherEngine, doing: "stopping the engine", reason: "it still holds its lock after 60 s",
+          remedy: "Stop the engine's process, then abort again.")
+      }
+      try await Task.sleep(for: .milliseconds(100))
+    }
+  }
+
+  private func cleanSource(_ ends: MigrationEnds, _ migration: StoredMigration?, _ cleanup: inout Cleanup)
+    async throws
+  {
+    let source = ends.source
+    let hasSchema = try await SourceState(source).fence() != nil
+    // Only what is ours: without state on either end, a slot of this name is somebody else's.
+    guard migration != nil || hasSchema else { return }
+    let publication = migration?.publication ?? MigrationAttempt.publicationName
+    if hasSchema {
+      await cleanup.attempt("replica identities of the source", "ALTER TABLE … REPLICA IDENTITY …") {
+        try await FullIdentity.restore(on: source)
+      }
+      await cleanup.attempt("guard and its triggers on the source", "DROP FUNCTION replicate.guard() CASCADE")
+      {
+        try await WriteGuard(source).unfence()
+        try await WriteGuard(source).remove()
+      }
+    }
+    await cleanup.attempt(
+      "publication \(SQL.identifier(publication)) on the source",
+      "DROP PUBLICATION \(SQL.identifier(publication))"
+    ) { try await Publication(name: publication).drop(on: source) }
+    let name = migration?.slot ?? ends.sourceIdentity.slotName
+    await cleanup.attempt(
+      "slot \(name) on the source", "SELECT pg_drop_replication_slot(\(SQL.literal(name)))"
+    ) {
+      guard let name = SlotName(name) else { return }
+      try await ReplicationSlot(name: name).drop(on: source)
+    }
+    await cleanup.attempt("schema replicate on the source", "DROP SCHEMA replicate CASCADE") {
+      try await source.query(
+        "DROP SCHEMA IF EXISTS replicate CASCADE", doing: "dropping schema replicate on the source",
+        within: .seconds(30))
+    }
+  }
+
+  private func cleanTarget(
+    _ ends: MigrationEnds, _ options: AbortOptions, hasState: Bool, _ cleanup: inout Cleanup
+  ) async throws {
+    guard hasState else { return }
+    let target = ends.target
+    if options.dropsTargetData {
+      await cleanup.attempt("the migrated schemas on the target", "dropdb and createdb of the target") {
+        try await TargetData.drop(on: target)
+      }
+      // The state goes last: while it is there, an abort can be run again.
+      guard cleanup.left.isEmpty else { return }
+      await cleanup.attempt("schema replicate on the target", "DROP SCHEMA replicate CASCADE") {
+        try await target.query(
+          "DROP SCHEMA replicate CASCADE", doing: "dropping schema replicate on the target",
+          within: .seconds(30))
+      }
+    } else {
+      await cleanup.attempt("closed door of the target's tables", "DROP FUNCTION replicate.closed() CASCADE")
+      {
+        try await TargetGuard(target).remove()
+      }
+      try await StateStore(target).store(.aborted)
+      logger.notice("kept on the target: the migrated tables and schema replicate (--drop-target-data drops them)")
+    }
+  }
+
+  /// Notes what went and what would not, and goes on: one thing that stays must not keep the others.
+  private struct Cleanup {
+    let logger: Logger
+    var removed: [String] = []
+    var left: [String] = []
+
+    mutating func attempt(_ what: String, _ command: String, _ body: () async throws -> Void) async {
+      do {
+        try await body()
+        removed.append(what)
+      } catch {
+        logger.error("could not remove \(what)", metadata: ["why": "\(error)"])
+        left.append("\(what): \(command)")
+      }
+    }
+  }
+}

@@ -1,0 +1,201 @@
+import Foundation
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// One run of the engine: from taking the lock to the end of its work or the loss of a connection. It walks through
+/// the phases in the order that `MigrationPhases` says; everything it knows is in the target.
+struct MigrationAttempt: Sendable {
+  static let publicationName = "replicate"
+
+  let options: MigrationOptions
+  let logger: Logger
+  let onProgress: @Sendable (Status) -> Void
+  let onFindings: @Sendable (PreflightReport) -> Void
+
+  /// - Throws: `ConnectionLoss` when another attempt may help; `MigrationError` or `PostgresError` when it cannot.
+  func run() async throws -> Migration.Outcome {
+    let ends: MigrationEnds
+    do {
+      ends = try await MigrationEnds.open(options, purpose: "engine")
+    } catch let error as PostgresError where error.isConnectionLoss {
+      throw ConnectionLoss(error: error, wasConnected: false)
+    }
+    let result: Result<Migration.Outcome, any Error>
+    do {
+      result = .success(try await work(ends))
+    } catch {
+      result = .failure(await classify(error, ends))
+    }
+    await ends.close()
+    return try result.get()
+  }
+
+  private func work(_ ends: MigrationEnds) async throws -> Migration.Outcome {
+    // The lock's connection does nothing else but tell and ask, so that its loss is noticed at once.
+    let control = try await Session.open(options.target, end: "target", purpose: "control")
+    let store = StateStore(control)
+    do {
+      guard try await store.tryLock() else { throw await anotherEngine(store) }
+      let migration = try await begin(ends, StateStore(ends.target))
+      let result = try await conduct(migration, ends, store)
+      await control.close()
+      return result
+    } catch {
+      if !Task.isCancelled, (error as? MigrationError)?.kind != .anotherEngine {
+        await noteFailure(error, store)
+      }
+      await control.close()
+      throw error
+    }
+  }
+
+  private func conduct(
+    _ migration: StoredMigration, _ ends: MigrationEnds, _ control: StateStore
+  ) async throws -> Migration.Outcome {
+    var status = Status(phase: migration.phase)
+    status.engine = Status.Engine(
+      running: true, host: ProcessInfo.processInfo.hostName,
+      pid: Int(ProcessInfo.processInfo.processIdentifier))
+    status.target.encryption = migration.encryption
+    status.slot.name = migration.slot
+    try await ends.describe(&status)
+    let board = MigrationBoard(status)
+    let stages = try MigrationStages(
+      options: options, logger: logger, ends: ends, board: board, migration: migration)
+    let ticker = MigrationTicker(
+      source: options.source, control: control, board: board, onProgress: onProgress)
+    return try await withThrowingTaskGroup(of: Migration.Outcome?.self) { group in
+      group.addTask { try await stages.run() }
+      group.addTask {
+        try await ticker.run()
+        return nil
+      }
+      defer { group.cancelAll() }
+      let outcome = try await group.next() ?? nil
+      group.cancelAll()
+      // The last word is what the stages left behind.
+      board.update { $0.engine.running = false }
+      try await control.publish(board.status)
+      onProgress(board.status)
+      return outcome ?? .stopped
+    }
+  }
+
+  // MARK: Beginning
+
+  /// The stored migration of this source, or a new one once preflight lets it pass.
+  private func begin(_ ends: MigrationEnds, _ store: StateStore) async throws -> StoredMigration {
+    guard var migration = try await store.load() else { return try await beginNew(ends, store) }
+    try verify(migration, belongsTo: ends.sourceIdentity)
+    let preflight = MigrationPreflight(options: options, ends: ends)
+    if migration.phase != .complete {
+      let (evidence, findings) = try await preflight.encryption()
+      if findings.contains(where: { $0.severity == .blocker }) {
+        throw blocked(PreflightReport(findings: findings))
+      }
+      migration.encryption = evidence
+      try await store.store(encryption: evidence)
+    }
+    try await endLeftovers(on: ends.target)
+    try await store.store(failure: nil)
+    logger.info("resuming the migration", metadata: ["phase": "\(migration.phase.rawValue)"])
+    return migration
+  }
+
+  private func beginNew(_ ends: MigrationEnds, _ store: StateStore) async throws -> StoredMigration {
+    let preflight = try await MigrationPreflight(options: options, ends: ends).run(isResuming: false)
+    onFindings(preflight.report)
+    if preflight.report.isBlocked { throw blocked(preflight.report) }
+    let migration = StoredMigration(
+      phase: .schema, sourceSystem: ends.sourceIdentity.system,
+      sourceDatabase: "\(ends.sourceIdentity.oid) \(ends.sourceIdentity.name)",
+      slot: ends.sourceIdentity.slotName, publication: Self.publicationName,
+      excluded: options.excluded, encryption: preflight.encryption, failure: nil, isAbortRequested: false,
+      restoreAttempted: [],
+      copySeconds: 0)
+    try await store.create(migration)
+    return migration
+  }
+
+  private func verify(_ migration: StoredMigration, belongsTo source: DatabaseIdentity) throws {
+    let action = "resuming the migration that the target holds"
+    guard migration.sourceSystem == source.system, migration.slot == source.slotName else {
+      throw MigrationError(
+        .usage, doing: action, reason: "it is of another source database (\(migration.sourceDatabase))",
+        remedy: "Give the source that it began with, or another target.")
+    }
+    if migration.phase == .aborted || migration.isAbortRequested {
+      throw MigrationError(
+        .usage, doing: action, reason: "it was aborted",
+        remedy: "Clear the target with replicate abort --drop-target-data, then start again.")
+    }
+  }
+
+  private func blocked(_ report: PreflightReport) -> MigrationError {
+    let blockers = report.findings.filter { $0.severity == .blocker }
+    return MigrationError(
+      .blocked, doing: "preflight",
+      reason: blockers.map { "\($0.object): \($0.why)" }.joined(separator: "\n  "),
+      remedy: blockers.map(\.remedy).joined(separator: "\n  "))
+  }
+
+  /// Sessions of an engine that was killed may still hold locks on tables that this one needs. We have its lock, so
+  /// it is dead.
+  private func endLeftovers(on target: Connection) async throws {
+    try await target.query(
+      """
+      SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+      WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
+        AND application_name IN ('replicate copy', 'replicate restore', 'replicate apply', 'replicate confirm')
+      """, doing: "ending the sessions of an earlier engine", within: .seconds(15))
+  }
+
+  // MARK: Errors
+
+  private func anotherEngine(_ store: StateStore) async -> MigrationError {
+    var who = "its status cannot be read"
+    do {
+      if let engine = try await store.publishedStatus()?.engine {
+        who =
+          "it last spoke \(Int(engine.heartbeatAgeSeconds)) s ago as process \(engine.pid) on \(engine.host)"
+      }
+    } catch {
+      logger.debug("no status of the other engine", metadata: ["why": "\(error)"])
+    }
+    return MigrationError(
+      .anotherEngine, doing: "taking the engine's lock on the target",
+      reason: "another engine holds this migration: \(who)",
+      remedy: "Stop that engine, or follow it with replicate status --watch.")
+  }
+
+  /// Whether the error came from a lost connection, maybe one that a client program of PostgreSQL had.
+  private func classify(_ error: any Error, _ ends: MigrationEnds) async -> any Error {
+    if Task.isCancelled { return error }
+    if let error = error as? PostgresError, error.isConnectionLoss {
+      return ConnectionLoss(error: error, wasConnected: true)
+    }
+    if let error = error as? MigrationError, error.kind != .failed { return error }
+    for connection in [ends.source, ends.target] {
+      do {
+        try await connection.query("SELECT", doing: "asking whether the server is there", within: .seconds(5))
+      } catch let loss as PostgresError where loss.isConnectionLoss {
+        return ConnectionLoss(error: error, wasConnected: true)
+      } catch {
+        logger.debug("the server answers with an error", metadata: ["error": "\(error)"])
+      }
+    }
+    return error
+  }
+
+  /// For `replicate status`, from wherever it is asked.
+  private func noteFailure(_ error: any Error, _ store: StateStore) async {
+    do {
+      guard try await store.load() != nil else { return }
+      try await store.store(failure: "\(error)")
+    } catch let second {
+      logger.warning(
+        "could not store why the engine stopped", metadata: ["why": "\(second)", "error": "\(error)"])
+    }
+  }
+}

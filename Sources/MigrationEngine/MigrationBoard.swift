@@ -1,0 +1,109 @@
+import LibPQ
+import LogicalReplication
+import Synchronization
+
+/// What the stages report while they work, put together as one status.
+final class MigrationBoard: Sendable {
+  private struct State {
+    var status: Status
+    var stored = CopyProgress.Counts()
+    var copy: CopyProgress?
+    var copyStarted: ContinuousClock.Instant?
+    var stream: StreamMonitor?
+    var monitor = CatchUpMonitor()
+  }
+
+  private let state: Mutex<State>
+
+  init(_ status: Status) { state = Mutex(State(status: status)) }
+
+  /// Changes what no stage measures: phase, ends, encryption, slot, cutover.
+  func update(_ change: @Sendable (inout Status) -> Void) { state.withLock { change(&$0.status) } }
+
+  /// A copy begins; `relations` tell what is in the target already.
+  func beginCopy(_ relations: [StoredRelation], secondsSoFar: Double, _ progress: CopyProgress) {
+    let done = relations.filter { $0.snapshotLSN != nil }
+    state.withLock { state in
+      state.stored = CopyProgress.Counts(
+        tables: done.count, bytes: done.reduce(0) { $0 + $1.bytes }, rows: done.reduce(0) { $0 + $1.rows })
+      state.copy = progress
+      state.copyStarted = .now
+      state.status.copy.tablesTotal = relations.count
+      // A finished table counts as what it turned out to be; the catalog's figure is the heap's size.
+      state.status.copy.bytesTotal = relations.reduce(0) {
+        $0 + ($1.snapshotLSN == nil ? $1.bytesTotal : $1.bytes)
+      }
+      state.status.copy.seconds = secondsSoFar
+    }
+  }
+
+  /// The copy has ended, in this run or in an earlier one.
+  func endCopy(_ relations: [StoredRelation], seconds: Double) {
+    state.withLock { state in
+      state.copy = nil
+      state.copyStarted = nil
+      state.status.copy = Status.Copy()
+      state.status.copy.tablesTotal = relations.count
+      state.status.copy.tablesDone = relations.count { $0.snapshotLSN != nil }
+      state.status.copy.bytesDone = relations.reduce(0) { $0 + $1.bytes }
+      state.status.copy.bytesTotal = state.status.copy.bytesDone
+      state.status.copy.rowsDone = relations.reduce(0) { $0 + $1.rows }
+      state.status.copy.seconds = seconds
+    }
+  }
+
+  func beginStream(_ stream: StreamMonitor) {
+    state.withLock { state in
+      state.stream = stream
+      state.monitor = CatchUpMonitor()
+    }
+  }
+
+  var stream: StreamMonitor? { state.withLock { $0.stream } }
+
+  /// The source stood at `sourceLSN` a moment ago.
+  func sample(sourceLSN: LSN) {
+    state.withLock { state in
+      guard let reading = state.stream?.reading else { return }
+      state.status.stream.sourceLSN = sourceLSN.description
+      state.monitor.add(
+        CatchUpMonitor.Sample(
+          at: .now, sourceLSN: sourceLSN, targetLSN: reading.feedback.confirmableLSN, lag: reading.lag))
+    }
+  }
+
+  var catchUp: CatchUpMonitor { state.withLock { $0.monitor } }
+
+  /// The status of this moment.
+  var status: Status {
+    state.withLock { state in
+      var status = state.status
+      if let copy = state.copy?.current, let started = state.copyStarted {
+        status.copy.tablesDone = state.stored.tables + copy.tables
+        status.copy.bytesDone = state.stored.bytes + copy.bytes
+        status.copy.bytesTotal = max(status.copy.bytesTotal, status.copy.bytesDone)
+        status.copy.rowsDone = state.stored.rows + copy.rows
+        status.copy.seconds += (ContinuousClock.now - started) / .seconds(1)
+      }
+      if let stream = state.stream?.reading { Self.fill(&status, stream, state.monitor) }
+      return status
+    }
+  }
+
+  private static func fill(_ status: inout Status, _ stream: StreamMonitor.Reading, _ monitor: CatchUpMonitor)
+  {
+    let reading = monitor.reading
+    status.stream.receivedLSN = stream.feedback.receivedLSN.description
+    status.stream.appliedLSN = stream.feedback.appliedLSN.description
+    status.stream.transactions = stream.transactions
+    status.stream.changes = stream.changes
+    status.stream.lagBytes = reading.lagBytes
+    status.stream.lagSeconds = reading.lagSeconds
+    status.stream.applyBytesPerSecond = reading.applyBytesPerSecond
+    status.stream.sourceBytesPerSecond = reading.sourceBytesPerSecond
+    status.stream.catchUpSeconds = reading.catchUpSeconds
+    status.stream.predictedPauseSeconds = reading.predictedPauseSeconds
+    let limit = CutoverRequest(requestedBy: "").maxPauseSeconds
+    status.ready = status.phase == .streaming && monitor.isSteady(within: limit)
+  }
+}

@@ -1,0 +1,157 @@
+import Foundation
+package import LibPQ
+package import Logging
+import LogicalReplication
+
+/// Looks at a migration, and asks its engine for things, from any machine: all through the target.
+package struct MigrationObserver: Sendable {
+  private let source: ConnectionString?
+  private let target: ConnectionString
+  private let logger: Logger
+
+  /// - Parameter source: when given, the status has the slot's state even while no engine runs.
+  package init(source: ConnectionString?, target: ConnectionString, logger: Logger) {
+    self.source = source
+    self.target = target
+    self.logger = logger
+  }
+
+  /// - Throws: `MigrationError` when the target holds no migration.
+  package func status() async throws -> Status {
+    let connection = try await Session.open(target, end: "target", purpose: "status")
+    let result: Result<Status, any Error>
+    do {
+      result = .success(try await status(StateStore(connection)))
+    } catch {
+      result = .failure(error)
+    }
+    await connection.close()
+    return try result.get()
+  }
+
+  private func status(_ store: StateStore) async throws -> Status {
+    let migration = try await stored(store)
+    var status = try await store.publishedStatus() ?? Status(phase: migration.phase)
+    status.phase = migration.phase
+    status.target.encryption = migration.encryption
+    status.engine.running = try await store.isLocked()
+    status.cutover = try await store.latestCutover()?.report ?? status.cutover
+    if !status.engine.running {
+      status.ready = false
+      status.failure = migration.failure
+      if migration.failure != nil { status.phase = .failed }
+      try await lookAtSlot(migration.slot, &status)
+    }
+    return status
+  }
+
+  private func stored(_ store: StateStore) async throws -> StoredMigration {
+    guard let migration = try await store.load() else {
+      throw MigrationError(
+        .failed, doing: "looking for a migration on the target", reason: "there is none",
+        remedy: "Begin one with replicate start, or give the target it was begun with.")
+    }
+    return migration
+  }
+
+  /// With no engine to watch it, the slot goes on keeping WAL on the source.
+  private func lookAtSlot(_ slot: String, _ status: inout Status) async throws {
+    guard let source else { return }
+    let connection = try await Session.open(source, end: "source", purpose: "status")
+    let rows = try await connection.query(
+      """
+      SELECT wal_status, safe_wal_size,
+        pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint AS retained
+      FROM pg_catalog.pg_replication_slots WHERE slot_name = $1
+      """, [slot], doing: "reading the slot's state", within: .seconds(15))
+    await connection.close()
+    status.slot.name = slot
+    status.slot.status = try rows.first?.optional("wal_status") ?? ""
+    status.slot.retainedBytes = try rows.first?.optional("retained").flatMap(Int64.init) ?? 0
+    status.slot.safeBytes = try rows.first?.optional("safe_wal_size").flatMap(Int64.init)
+  }
+
+  // MARK: Cutover
+
+  /// Asks the engine for a cutover and follows it to its end.
+  /// - Parameter onProgress: at every look, about ten times a second.
+  /// - Throws: `MigrationError` with kind `.usage` when no cutover can begin now, `.cutoverAborted` when it was undone.
+  package func cutover(
+    _ request: CutoverRequest, onProgress: @escaping @Sendable (Status) -> Void
+  ) async throws -> Status.Cutover {
+    let connection = try await Session.open(target, end: "target", purpose: "cutover request")
+    let store = StateStore(connection)
+    let result: Result<Status.Cutover, any Error>
+    do {
+      result = .success(try await cutover(request, store, onProgress))
+    } catch {
+      result = .failure(error)
+    }
+    await connection.close()
+    return try result.get()
+  }
+
+  private func cutover(
+    _ request: CutoverRequest, _ store: StateStore, _ onProgress: @escaping @Sendable (Status) -> Void
+  ) async throws -> Status.Cutover {
+    let migration = try await stored(store)
+    if migration.phase == .complete, let report = try await store.latestCutover()?.report { return report }
+    guard migration.phase == .streaming || migration.phase == .cutover else {
+      throw refusal(
+        "the migration is in phase \(migration.phase.rawValue)",
+        "Wait until replicate status says it is streaming.")
+    }
+    guard try await store.isLocked() else {
+      throw refusal("no engine is running", "Run replicate start, then ask again.")
+    }
+    let id = try await store.request(request)
+    return try await withTaskCancellationHandler {
+      try await follow(id, store, onProgress)
+    } onCancel: {
+      logger.notice("no longer following the cutover; if it has begun, the engine goes on with it")
+    }
+  }
+
+  private func follow(
+    _ id: Int64, _ store: StateStore, _ onProgress: @escaping @Sendable (Status) -> Void
+  ) async throws -> Status.Cutover {
+    var lastSeen = ContinuousClock.now
+    while true {
+      let status = try await status(store)
+      onProgress(status)
+      if status.engine.running { lastSeen = .now }
+      guard let cutover = try await store.cutover(id) else {
+        throw refusal("the request has vanished from the target's state", "Look at replicate status.")
+      }
+      switch cutover.state {
+      case .complete:
+        if let report = cutover.report, status.phase == .complete { return report }
+      case .aborted:
+        let reason = cutover.report?.reason ?? "no reason was stored"
+        throw MigrationError(
+          .cutoverAborted, doing: "cutting over", reason: reason,
+          remedy: "The source takes writes and the stream goes on. Mend the cause, then ask again.")
+      case .requested, .running: break
+      }
+      if ContinuousClock.now - lastSeen > .seconds(30) { throw try await lostEngine(id, store) }
+      try await Task.sleep(for: .milliseconds(100))
+    }
+  }
+
+  /// A request that nobody took up must not surprise whoever starts an engine later.
+  private func lostEngine(_ id: Int64, _ store: StateStore) async throws -> MigrationError {
+    if try await store.withdraw(id) {
+      return refusal("the engine is gone and had not begun", "Run replicate start, then ask again.")
+    }
+    return MigrationError(
+      .failed, doing: "cutting over", reason: "the engine ended in the middle of the cutover",
+      remedy: """
+        Run replicate start: before the seal it takes the fence down, after it finishes the cutover. \
+        Without it the fence lets writes pass again when it expires.
+        """)
+  }
+
+  private func refusal(_ reason: String, _ remedy: String) -> MigrationError {
+    MigrationError(.usage, doing: "asking for a cutover", reason: reason, remedy: remedy)
+  }
+}

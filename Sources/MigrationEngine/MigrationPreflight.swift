@@ -1,0 +1,50 @@
+import LibPQ
+import LogicalReplication
+
+/// Preflight with the encryption of the target, which is a stage of its own.
+struct MigrationPreflight {
+  let options: MigrationOptions
+  let ends: MigrationEnds
+
+  struct Result: Sendable {
+    var report: PreflightReport
+    var encryption: EncryptionEvidence
+    var catalog: Catalog
+  }
+
+  func run(isResuming: Bool) async throws -> Result {
+    let catalog = try await Catalog.read(from: ends.source)
+    let context = PreflightContext(
+      source: ends.source, target: ends.target, catalog: catalog, options: options, isResuming: isResuming,
+      slotName: ends.sourceIdentity.slotName, publicationName: MigrationAttempt.publicationName)
+    var report = try await Preflight.run(context)
+    let (evidence, findings) = try await encryption()
+    let all = report.findings + findings
+    report.findings = Finding.Severity.allCases.reversed().flatMap { severity in
+      all.filter { $0.severity == severity }
+    }
+    return Result(report: report, encryption: evidence, catalog: catalog)
+  }
+
+  /// Whether the target may be written to, as findings; none when it is encrypted in flight and at rest.
+  func encryption() async throws -> (EncryptionEvidence, [Finding]) {
+    let facts = try await TargetServerFacts.read(from: ends.target)
+    let command = options.encryptionEvidenceCommand.map { CommandEvidence(command: $0) }
+    let evidence = await EncryptionExaminer(command: command).examine(server: facts)
+    let decision = EncryptionGate.decide(
+      transport: try await EncryptionGate.Transport(of: ends.target), evidence: evidence,
+      allowUnencrypted: options.allowsUnencryptedTarget)
+    let (severity, reasons): (Finding.Severity, [EncryptionGate.Reason]) =
+      switch decision {
+      case .pass: (.note, [])
+      case .passOverridden(let reasons): (.warning, reasons)
+      case .refuse(let reasons): (.blocker, reasons)
+      }
+    return (
+      evidence,
+      reasons.map {
+        Finding(severity, check: "encryption", object: "target", why: $0.problem, remedy: $0.remedy)
+      }
+    )
+  }
+}

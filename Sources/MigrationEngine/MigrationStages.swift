@@ -1,0 +1,255 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// What each phase does, from the schema to the stream. Every step can be done again after a crash in its middle.
+struct MigrationStages: Sendable {
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: MigrationEnds
+  let board: MigrationBoard
+  let phase: PhaseRecord
+  private let migration: StoredMigration
+  private let slot: ReplicationSlot
+  private let schema: SchemaTransfer
+
+  init(
+    options: MigrationOptions, logger: Logger, ends: MigrationEnds, board: MigrationBoard,
+    migration: StoredMigration
+  ) throws {
+    guard let name = SlotName(migration.slot) else {
+      throw MigrationError(
+        .failed, doing: "reading the migration's state",
+        reason: "it holds no valid name of a replication slot")
+    }
+    self.options = options
+    self.logger = logger
+    self.ends = ends
+    self.board = board
+    self.migration = migration
+    slot = ReplicationSlot(name: name)
+    phase = PhaseRecord(migration.phase, StateStore(ends.target), board)
+    schema = SchemaTransfer(
+      source: options.source, target: options.target, publication: migration.publication, jobs: options.jobs)
+  }
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  func run() async throws -> Migration.Outcome {
+    try await showCopy()
+    var snapshot: ExportedSnapshot?
+    var action = await phase.resume()
+    while true {
+      let current = await phase.current
+      logger.info("phase \(current.rawValue)")
+      switch action {
+      case .transferSchema:
+        snapshot = try await transferSchema()
+        action = try await phase.advance(.schemaTransferred)
+      case .copyTables:
+        try await copyTables(under: snapshot)
+        snapshot = nil
+        action = try await phase.advance(.tablesCopied)
+      case .buildIndexes:
+        try await buildIndexes()
+        action = try await phase.advance(.indexesBuilt)
+      case .catchUp:
+        try await catchUp()
+        action = try await phase.advance(.caughtUp)
+      case .stream, .cutOver:
+        return .complete(try await streaming().run(resumesCutover: action == .cutOver))
+      case .stop:
+        guard let report = try await store.latestCutover()?.report else { return .stopped }
+        try await streaming().cleanUp()
+        return .complete(report)
+      }
+    }
+  }
+
+  private func streaming() async throws -> MigrationStreaming {
+    MigrationStreaming(
+      options: options, logger: logger, ends: ends, board: board, phase: phase, slot: slot,
+      publication: Publication(name: migration.publication),
+      tables: MigratedTables(excluded: Set(migration.excluded)), session: try await streamSession())
+  }
+
+  /// Relations that are migrated: those that were not excluded.
+  private func relations() async throws -> [Relation] {
+    let excluded = Set(migration.excluded)
+    return try await Catalog.read(from: ends.source).relations.filter { !excluded.contains($0.name) }
+  }
+
+  // MARK: Schema
+
+  /// - Returns: the snapshot at the slot's beginning; nil when the slot is there from an earlier attempt.
+  private func transferSchema() async throws -> ExportedSnapshot? {
+    try await SourceState(ends.source).create()
+    if options.setsReplicaIdentityFull {
+      try await FullIdentity.set(
+        on: try await relations().filter { $0.kind == .table && !$0.isUnlogged }, source: ends.source)
+    }
+    let relations = try await relations()
+    try await Publication(name: migration.publication).ensure(relations, on: ends.source)
+    var snapshot: ExportedSnapshot?
+    if try await store.progress() == nil {
+      // One that an earlier attempt made and could not note any more.
+      try await slot.drop(on: ends.source)
+      let created = try await slot.create(on: options.source, observer: ends.source)
+      try await store.beginProgress(at: created.lsn)
+      logger.info("created slot \(slot.name)", metadata: ["at": "\(created.lsn)"])
+      snapshot = created
+    }
+    do {
+      try await schema.withArchive(snapshot: snapshot?.name) { try await restore(.preData, from: $0) }
+      try await IdentityColumns.relax(Catalog(relations: relations), on: ends.target)
+      try await store.register(relations.filter { $0.kind == .table && !$0.isUnlogged })
+    } catch {
+      await snapshot?.release()
+      throw error
+    }
+    return snapshot
+  }
+
+  private func restore(_ section: SchemaSection, from archive: SchemaArchive) async throws {
+    let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
+    if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
+    try await schema.restore(section, from: archive, again: again, source: ends.source, target: ends.target)
+  }
+
+  // MARK: Copy
+
+  private func copyTables(under held: ExportedSnapshot?) async throws {
+    let stored = try await store.relations()
+    let missing = Set(stored.filter { $0.snapshotLSN == nil }.map(\.sourceOID))
+    if !missing.isEmpty {
+      let tables = try await relations().filter { missing.contains($0.oid) }
+      guard tables.count == missing.count else {
+        let gone = stored.filter { table in
+          missing.contains(table.sourceOID) && !tables.contains { $0.oid == table.sourceOID }
+        }
+        throw MigrationError(
+          .failed, doing: "copying tables",
+          reason: "the source has lost \(gone.map(\.name.description).joined(separator: ", "))",
+          remedy: "Tables were dropped during the migration: abort it and begin a new one.")
+      }
+      let progress = CopyProgress()
+      board.beginCopy(stored, secondsSoFar: try await store.load()?.copySeconds ?? 0, progress)
+      let began = ContinuousClock.now
+      let snapshot: ExportedSnapshot
+      if let held {
+        snapshot = held
+      } else {
+        snapshot = try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
+      }
+      let result: Result<Void, any Error>
+      do {
+        let copy = TableCopy(
+          source: options.source, target: options.target, workers: options.jobs, progress: progress)
+        try await copy.run(CopyPlan(tables), under: snapshot)
+        result = .success(())
+      } catch {
+        result = .failure(error)
+      }
+      await snapshot.release()
+      if !Task.isCancelled { try await store.addCopySeconds((ContinuousClock.now - began) / .seconds(1)) }
+      try result.get()
+    } else {
+      await held?.release()
+    }
+    try await showCopy()
+  }
+
+  private func showCopy() async throws {
+    board.endCopy(try await store.relations(), seconds: try await store.load()?.copySeconds ?? 0)
+  }
+
+  // MARK: Index
+
+  private func buildIndexes() async throws {
+    try await schema.withArchive { try await restore(.indexes, from: $0) }
+    // The stream's statements and the application's first queries need statistics.
+    for relation in try await relations() where relation.kind == .table {
+      try await ends.target.query("ANALYZE \(relation.name)", doing: "analysing \(relation.name)")
+    }
+  }
+
+  // MARK: Catch-up
+
+  private func catchUp() async throws {
+    let newest = try await store.relations().compactMap(\.snapshotLSN).max() ?? .zero
+    let session = try await streamSession()
+    if session.monitor.reading.feedback.confirmableLSN < newest {
+      try await session.stream.run(until: newest)
+    }
+    // Now all tables stand at one LSN, and foreign keys can hold.
+    try await schema.withArchive { try await restore(.constraints, from: $0) }
+    try await TargetGuard(ends.target).close(try await Catalog.read(from: ends.target).relations)
+    try await MaterializedViews.refresh(source: ends.source, target: ends.target)
+  }
+
+  /// A new run of the stream from where the target stands.
+  func streamSession() async throws -> (stream: StreamSession, monitor: StreamMonitor) {
+    guard let progress = try await store.progress() else {
+      throw MigrationError(
+        .failed, doing: "resuming the stream", reason: "the target has lost its position in the source's WAL",
+        remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
+    }
+    let monitor = StreamMonitor(
+      feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.confirmedLSN),
+      transactions: progress.transactions, changes: progress.changes,
+      // Beats of an earlier engine may still be in the WAL.
+      firstBeat: UInt64.random(in: 0...UInt64(UInt32.max)) << 24)
+    board.beginStream(monitor)
+    let stream = StreamSession(
+      source: options.source, target: options.target, slot: slot.name, publication: migration.publication,
+      tables: try await streamTables(), monitor: monitor)
+    return (stream, monitor)
+  }
+
+  private func streamTables() async throws -> StreamTables {
+    let source = try await Catalog.read(from: ends.source)
+    let target = try await Catalog.read(from: ends.target)
+    let indexes = try await UniqueIndex.read(from: ends.target)
+    let excluded = Set(migration.excluded)
+    var snapshots: [UInt32: (name: RelationName, lsn: LSN)] = [:]
+    for relation in try await store.relations() {
+      guard let lsn = relation.snapshotLSN else { continue }
+      snapshots[relation.sourceOID] = (relation.name, lsn)
+    }
+    let ignored = source.relations.filter { $0.kind == .partitioned || excluded.contains($0.name) }
+    return StreamTables(
+      target: Dictionary(
+        target.relations.map { ($0.name, TargetTable(relation: $0, uniqueIndexes: indexes[$0.oid] ?? [])) }
+      ) { first, _ in first },
+      snapshots: snapshots, ignored: Set(ignored.map(\.oid)))
+  }
+}
+
+/// The phase, in memory and in the target.
+actor PhaseRecord {
+  private var phases: MigrationPhases
+  private let store: StateStore
+  private let board: MigrationBoard
+
+  init(_ phase: Phase, _ store: StateStore, _ board: MigrationBoard) {
+    phases = MigrationPhases(phase: phase)
+    self.store = store
+    self.board = board
+  }
+
+  var current: Phase { phases.phase }
+
+  func resume() -> MigrationPhases.Action { phases.resume() }
+
+  /// Stores the phase that an event leads to, before anything is done in it.
+  @discardableResult
+  func advance(_ event: MigrationPhases.Event) async throws -> MigrationPhases.Action {
+    var next = phases
+    let action = try next.handle(event)
+    try await store.store(next.phase)
+    phases = next
+    let phase = next.phase
+    board.update { $0.phase = phase }
+    return action
+  }
+}

@@ -1,0 +1,161 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// The stream, and the cutovers that are tried while it runs.
+struct MigrationStreaming: Sendable {
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: MigrationEnds
+  let board: MigrationBoard
+  let phase: PhaseRecord
+  let slot: ReplicationSlot
+  let publication: Publication
+  let tables: MigratedTables
+  let session: (stream: StreamSession, monitor: StreamMonitor)
+
+  /// How long an automatic cutover that was aborted waits before it tries again.
+  private static let retryPause = Duration.seconds(30)
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  /// Streams until a cutover is complete.
+  /// - Parameter resumesCutover: an engine before this one ended in the middle of a cutover.
+  func run(resumesCutover: Bool) async throws -> Status.Cutover {
+    let report = try await withThrowingTaskGroup(of: Status.Cutover?.self) { group in
+      group.addTask {
+        try await session.stream.run()
+        return nil
+      }
+      group.addTask { try await untilComplete(resumesCutover: resumesCutover) }
+      defer { group.cancelAll() }
+      return try await group.next() ?? nil
+    }
+    guard let report else { throw CancellationError() }
+    try await cleanUp()
+    return report
+  }
+
+  /// Removes what the stream needed on the source, and the closed door of the target. The guard stays: it is what keeps
+  /// the old database from being written to.
+  func cleanUp() async throws {
+    try await slot.drop(on: ends.source)
+    try await publication.drop(on: ends.source)
+    try await TargetGuard(ends.target).remove()
+  }
+
+  private func untilComplete(resumesCutover: Bool) async throws -> Status.Cutover {
+    if resumesCutover, let report = try await resumeCutover() { return report }
+    var notBefore = ContinuousClock.now
+    while true {
+      if options.cutover == .auto, .now >= notBefore,
+        board.catchUp.isSteady(within: Self.automaticPauseSeconds)
+      {
+        try await store.request(CutoverRequest(requestedBy: "the catch-up monitor"))
+      }
+      if let requested = try await store.requestedCutover() {
+        if let report = try await cutOver(requested) { return report }
+        notBefore = .now + Self.retryPause
+      }
+      try await Task.sleep(for: .milliseconds(250))
+    }
+  }
+
+  /// What the write pause may be for a cutover that begins by itself, in seconds.
+  private static let automaticPauseSeconds = 2.0
+
+  // MARK: One cutover
+
+  /// - Returns: the report; nil when it was aborted.
+  private func cutOver(_ requested: StoredCutover) async throws -> Status.Cutover? {
+    logger.info("cutover requested", metadata: ["by": "\(requested.request.requestedBy)"])
+    var report = Status.Cutover(step: "prepare")
+    try await tell(report, requested, .running)
+    do {
+      try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
+      try await MaterializedViews.refresh(source: ends.source, target: ends.target)
+    } catch let error as MigrationError {
+      report.result = .aborted
+      report.reason = "\(error)"
+      return try await conclude(report, requested)
+    }
+    try await phase.advance(.cutoverBegun)
+    return try await conclude(try await cutover(for: requested).run(requested.request), requested)
+  }
+
+  /// What an engine that died in a cutover left: before the seal it is undone, after it finished.
+  private func resumeCutover() async throws -> Status.Cutover? {
+    let fence = try await SourceState(ends.source).fence() ?? .open
+    guard let interrupted = try await store.latestCutover() else {
+      throw MigrationError(
+        .failed, doing: "resuming a cutover", reason: "the target's state has no cutover",
+        remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
+    }
+    logger.warning("an engine ended in the middle of a cutover", metadata: ["fence": "\(fence.rawValue)"])
+    let report = try await cutover(for: interrupted).resume(from: fence, request: interrupted.request)
+    return try await conclude(report, interrupted)
+  }
+
+  private func conclude(_ report: Status.Cutover, _ cutover: StoredCutover) async throws -> Status.Cutover? {
+    let isComplete = report.result == .complete
+    try await tell(report, cutover, isComplete ? .complete : .aborted)
+    if isComplete {
+      try await phase.advance(.targetOpened)
+      return report
+    }
+    logger.warning("the cutover was aborted", metadata: ["because": "\(report.reason ?? "")"])
+    if await phase.current == .cutover { try await phase.advance(.cutoverAborted) }
+    return nil
+  }
+
+  private func tell(_ report: Status.Cutover, _ cutover: StoredCutover, _ state: StoredCutover.State)
+    async throws
+  {
+    board.update { $0.cutover = report }
+    try await store.store(report, of: cutover.id, state: state)
+  }
+
+  private func cutover(for stored: StoredCutover) -> Cutover {
+    let monitor = session.monitor
+    return Cutover(
+      source: options.source, target: options.target,
+      stages: Cutover.Stages(
+        lag: { board.catchUp.reading.lag },
+        expectMarker: { monitor.expectMarker($0) },
+        drain: { try await drain($0, until: $1) },
+        forgetMarker: { monitor.forgetMarker() },
+        ensureNoBreach: { if monitor.isBreached { throw breach } },
+        finaliseTables: { try await tables.finalise(options: options, ends: ends) }),
+      execSteps: options.execSteps, logger: logger,
+      onStep: { try await tell($0, stored, .running) })
+  }
+
+  private var breach: MigrationError {
+    MigrationError(
+      .failed, doing: "draining the stream",
+      reason: "a change was committed on the source behind the fence's marker",
+      remedy: "Look for a table whose guard trigger was disabled, then try the cutover again.")
+  }
+
+  /// Waits for the target to commit the transaction that carries the marker.
+  private func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws {
+    while ContinuousClock.now < deadline {
+      switch session.monitor.marker(nonce) {
+      case .committed: return
+      case .breached: throw breach
+      case .expected, nil: break
+      }
+      // The pause that users see hangs on it, so it is asked often; a drain takes milliseconds.
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    throw MigrationError(
+      .failed, doing: "draining the stream",
+      reason:
+        "the target did not reach the fence's marker in time; it is \(board.catchUp.reading.lagBytes) bytes behind",
+      remedy: "Try again when the lag is smaller, or with a longer --timeout.")
+  }
+}
+
+extension CatchUpMonitor.Reading {
+  fileprivate var lag: (bytes: Int64, predictedPauseSeconds: Double?) { (lagBytes, predictedPauseSeconds) }
+}

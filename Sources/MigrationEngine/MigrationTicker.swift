@@ -1,0 +1,73 @@
+import LibPQ
+import LogicalReplication
+
+/// Twice a second: looks at the source, publishes the status on the target, and hears what other commands ask.
+struct MigrationTicker: Sendable {
+  let source: ConnectionString
+  /// On the connection that holds the engine's lock: when that is lost, this is what notices.
+  let control: StateStore
+  let board: MigrationBoard
+  let onProgress: @Sendable (Status) -> Void
+
+  private static let interval = Duration.milliseconds(500)
+
+  /// Runs until it is cancelled.
+  /// - Throws: also when `replicate abort` asks the engine to go.
+  func run() async throws {
+    let source = try await Session.open(source, end: "source", purpose: "monitor")
+    // A standby that the source waits for is no concern of a heartbeat.
+    try await source.query("SET synchronous_commit = local", doing: "preparing the heartbeat")
+    let result: Result<Void, any Error>
+    do {
+      try await tick(source)
+      result = .success(())
+    } catch {
+      result = .failure(error)
+    }
+    await source.close()
+    try result.get()
+  }
+
+  private func tick(_ source: Connection) async throws {
+    var count = 0
+    while true {
+      if let stream = board.stream, count.isMultiple(of: 2) {
+        try await source.query(
+          "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)",
+          [MessagePrefix.heartbeat, String(stream.nextBeat())],
+          doing: "writing a heartbeat on the source", within: .seconds(30))
+      }
+      try await look(at: source)
+      let status = board.status
+      try await control.publish(status)
+      onProgress(status)
+      if try await control.isAbortRequested() {
+        throw MigrationError(
+          .failed, doing: "migrating", reason: "replicate abort asked this engine to stop",
+          remedy: "Nothing: the abort goes on by itself.")
+      }
+      count += 1
+      try await Task.sleep(for: Self.interval)
+    }
+  }
+
+  private func look(at source: Connection) async throws {
+    let rows = try await source.query(
+      """
+      SELECT w.lsn, s.slot_name, s.wal_status,
+        pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn)::bigint AS retained, s.safe_wal_size
+      FROM (SELECT pg_catalog.pg_current_wal_lsn() AS lsn) w
+        LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1
+      """, [board.status.slot.name], doing: "reading the slot's state", within: .seconds(30))
+    guard let row = rows.first, let lsn = LSN(try row.text("lsn")) else { return }
+    board.sample(sourceLSN: lsn)
+    let state = try row.optional("wal_status") ?? ""
+    let retained = try row.optional("retained").flatMap(Int64.init) ?? 0
+    let safe = try row.optional("safe_wal_size").flatMap(Int64.init)
+    board.update {
+      $0.slot.status = state
+      $0.slot.retainedBytes = max(0, retained)
+      $0.slot.safeBytes = safe
+    }
+  }
+}

@@ -1,0 +1,28 @@
+package import LibPQ
+
+/// Materialized views are derived data: the target computes them itself from what it has, and is then no staler than
+/// the source, whose own views are as old as their last REFRESH.
+package enum MaterializedViews {
+  /// Refreshes on the target what has data on the source.
+  /// - Returns: how many.
+  @discardableResult
+  package static func refresh(source: Connection, target: Connection) async throws -> Int {
+    let populated = try await names("c.relispopulated", on: source)
+    // Creation order on the target is pg_restore's, thus one in which dependencies come first.
+    let views = try await names("true", on: target).filter(Set(populated).contains)
+    for view in views {
+      try await target.query(
+        "REFRESH MATERIALIZED VIEW \(view)", doing: "refreshing materialized view \(view)")
+    }
+    return views.count
+  }
+
+  private static func names(_ condition: String, on connection: Connection) async throws -> [RelationName] {
+    let rows = try await connection.query(
+      """
+      SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind = 'm' AND n.nspname !~ '^pg_' AND \(condition) ORDER BY c.oid
+      """, doing: "reading the materialized views", within: .seconds(60))
+    return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
+  }
+}

@@ -1,0 +1,32 @@
+package import LibPQ
+import LogicalReplication
+
+/// Tables that are not in the WAL: copied as a whole while nobody writes.
+package struct UnloggedTables: Sendable {
+  let source: ConnectionString
+  let target: ConnectionString
+  let workers: Int
+
+  package init(source: ConnectionString, target: ConnectionString, workers: Int) {
+    self.source = source
+    self.target = target
+    self.workers = workers
+  }
+
+  /// - Returns: how many tables were copied.
+  package func copy(_ relations: [Relation]) async throws -> Int {
+    let tables = relations.filter { $0.kind == .table && $0.isUnlogged }
+    guard !tables.isEmpty else { return 0 }
+    let snapshot = try await ExportedSnapshot.current(on: source)
+    let result: Result<Void, any Error>
+    do {
+      let copy = TableCopy(source: source, target: target, workers: workers, progress: CopyProgress())
+      result = .success(try await copy.run(CopyPlan(tables), under: snapshot))
+    } catch {
+      result = .failure(error)
+    }
+    await snapshot.release()
+    try result.get()
+    return tables.count
+  }
+}
