@@ -1,0 +1,57 @@
+package import LibPQ
+
+/// What preflight looks at.
+package struct PreflightContext: Sendable {
+  /// Open sessions as `Session.open` gives them, with no transaction open.
+  package let source: Connection
+  package let target: Connection
+  /// Of the source.
+  package let catalog: Catalog
+  package let options: MigrationOptions
+  /// The target holds this migration already, so what it made itself is no obstacle.
+  package let isResuming: Bool
+  package let slotName: String
+  package let publicationName: String
+  /// The age from which a transaction counts as a long one.
+  package let longTransaction: Duration
+
+  package init(
+    source: Connection, target: Connection, catalog: Catalog, options: MigrationOptions, isResuming: Bool,
+    slotName: String, publicationName: String, longTransaction: Duration = .seconds(60)
+  ) {
+    self.source = source
+    self.target = target
+    self.catalog = catalog
+    self.options = options
+    self.isResuming = isResuming
+    self.slotName = slotName
+    self.publicationName = publicationName
+    self.longTransaction = longTransaction
+  }
+
+  /// The source's tables that the user wants to have migrated.
+  var migrated: [Relation] {
+    let excluded = Set(options.excluded)
+    return catalog.relations.filter { !excluded.contains($0.name) }
+  }
+}
+
+/// Looks for everything that would stop or spoil a migration, before anything is changed on either end.
+package enum Preflight {
+  /// Runs all checks, whatever each of them finds. Changes nothing. Each statement may take 30 seconds.
+  /// - Returns: the findings, blockers first.
+  /// - Throws: `PostgresError` when a connection is lost, `CancellationError`. What a server refuses to tell
+  ///   is a finding.
+  package static func run(_ context: PreflightContext) async throws -> PreflightReport {
+    var findings: [Finding] = []
+    for check in Check.all { findings += try await check.run(context) }
+    return PreflightReport(findings: inOrder(findings))
+  }
+
+  /// By severity, and within one severity as the checks come.
+  static func inOrder(_ findings: [Finding]) -> [Finding] {
+    Finding.Severity.allCases.sorted(by: >).flatMap { severity in
+      findings.filter { $0.severity == severity }
+    }
+  }
+}
