@@ -48,7 +48,8 @@ let package = Package(
     .testTarget(
       name: "LogicalReplicationTests", dependencies: ["LogicalReplication"], swiftSettings: settings),
     .testTarget(
-      name: "MigrationEngineTests", dependencies: ["MigrationEngine"], swiftSettings: settings),
+      name: "MigrationEngineTests", dependencies: ["LibPQ", "LogicalReplication", "MigrationEngine"],
+      swiftSettings: settings),
     .testTarget(name: "ReplicateTests", dependencies: ["replicate"], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
 
@@ -57,7 +58,11 @@ let package = Package(
       name: "Clusters", dependencies: ["LibPQ", .product(name: "Subprocess", package: "swift-subprocess")],
       path: "integration/Clusters", swiftSettings: settings),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["Clusters", "LibPQ", "LogicalReplication", "MigrationEngine"],
+      name: "IntegrationTests",
+      dependencies: [
+        "Clusters", "LibPQ", "LogicalReplication", "MigrationEngine",
+        .product(name: "Logging", package: "swift-log"),
+      ],
       path: "integration/Tests", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
