@@ -1,0 +1,285 @@
+import LibPQ
+import LogicalReplication
+import Testing
+
+@testable import MigrationEngine
+
+/// Chunks in, statements out: conversations with the planner.
+@Suite struct ChangePlannerTests {
+  private static let columns = [
+    StreamMessages.Column(name: "id", isKey: true, type: 23), StreamMessages.Column(name: "body"),
+  ]
+
+  private func planner(snapshot: UInt64 = 100, ignored: Set<UInt32> = []) -> ChangePlanner {
+    let table = TargetTable(
+      relation: .fixture("notes", [("id", 23), ("body", 25)]),
+      uniqueIndexes: [
+        UniqueIndex(isPrimary: true, keys: [.init(column: "id", equality: "OPERATOR(pg_catalog.=)")])
+      ])
+    let bare = TargetTable(relation: .fixture("bare", [("a", 25), ("b", 114)]), uniqueIndexes: [])
+    return ChangePlanner(
+      tables: StreamTables(
+        target: [table.relation.name: table, bare.relation.name: bare],
+        snapshots: [
+          1: (table.relation.name, LSN(rawValue: snapshot)), 2: (bare.relation.name, LSN(rawValue: snapshot)),
+        ], ignored: ignored))
+  }
+
+  private func plan(
+    _ planner: inout ChangePlanner, _ write: (inout StreamMessages) -> Void
+  ) throws -> ChunkPlan {
+    var messages = StreamMessages()
+    write(&messages)
+    return try messages.bytes.withUnsafeBytes { try planner.plan($0, messages.ranges) }
+  }
+
+  private func statements(_ plan: ChunkPlan) -> [String] {
+    plan.batch.calls.map { plan.batch.statements[$0.statement] }
+  }
+
+  @Test("Each kind of change becomes one statement that must touch one row")
+  func changes() throws {
+    var planner = planner()
+    let plan = try plan(&planner) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      stream.insert(1, [.text("1"), .null])
+      stream.update(1, [.text("1"), .text("x")])
+      stream.delete(1, key: [.text("1"), .null])
+      stream.commit(200, end: 210)
+    }
+    #expect(
+      statements(plan) == [
+        """
+        INSERT INTO "public"."notes" ("id", "body") OVERRIDING SYSTEM VALUE VALUES ($1, $2)
+        """,
+        """
+        UPDATE ONLY "public"."notes" SET "body" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2
+        """,
+        """
+        DELETE FROM ONLY "public"."notes" WHERE "id" OPERATOR(pg_catalog.=) $1
+        """,
+      ])
+    #expect(plan.batch.calls.allSatisfy { $0.expectedRows == 1 })
+    #expect(plan.batch.texts(of: plan.batch.calls[0]) == ["1", nil])
+    #expect(plan.batch.texts(of: plan.batch.calls[1]) == ["x", "1"])
+    #expect(plan.commit == .init(endLSN: LSN(rawValue: 210), transactions: 1, changes: 3, marker: nil))
+    #expect(plan.committedCalls == 3)
+  }
+
+  @Test("An update of the key finds the old one and sets the new one")
+  func keyChange() throws {
+    var planner = planner()
+    let plan = try plan(&planner) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      stream.update(1, key: [.text("1"), .null], [.text("2"), .unchanged])
+    }
+    #expect(
+      statements(plan) == [
+        "UPDATE ONLY \"public\".\"notes\" SET \"id\" = $1 WHERE \"id\" OPERATOR(pg_catalog.=) $2"
+      ])
+    #expect(plan.batch.texts(of: plan.batch.calls[0]) == ["2", "1"])
+    #expect(plan.commit == nil)
+    #expect(plan.committedCalls == 0)
+    #expect(planner.isInTransaction)
+  }
+
+  @Test("An update that sets nothing must still find its row")
+  func emptyUpdate() throws {
+    var planner = planner()
+    let plan = try plan(&planner) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      stream.update(1, [.text("1"), .unchanged])
+    }
+    #expect(
+      statements(plan) == ["SELECT FROM ONLY \"public\".\"notes\" WHERE \"id\" OPERATOR(pg_catalog.=) $1"])
+    #expect(plan.batch.calls.first?.expectedRows == 1)
+  }
+
+  @Test("A table without any key is searched by whole rows, one of them")
+  func fullIdentity() throws {
+    var planner = planner()
+    let plan = try plan(&planner) { stream in
+      stream.begin(200)
+      stream.relation(
+        2, "bare", identity: .full, [.init(name: "a", isKey: true), .init(name: "b", isKey: true, type: 114)])
+      stream.delete(2, old: [.text("x"), .null])
+    }
+    #expect(
+      statements(plan) == [
+        """
+        DELETE FROM ONLY "public"."bare" WHERE ctid = (SELECT ctid FROM ONLY "public"."bare" WHERE \
+        ROW("a", "b")::record OPERATOR(pg_catalog.*=) ROW($1::text, $2::text)::record LIMIT 1)
+        """
+      ])
+  }
+
+  @Test("Changes of transactions that the table's copy has already are left out")
+  func snapshot() throws {
+    var planner = planner(snapshot: 200)
+    let plan = try plan(&planner) { stream in
+      stream.begin(199)
+      stream.relation(1, "notes", Self.columns)
+      stream.insert(1, [.text("1"), .null])
+      stream.commit(199, end: 200)
+      stream.begin(200)
+      stream.insert(1, [.text("2"), .null])
+      stream.commit(200, end: 201)
+    }
+    #expect(plan.batch.calls.map(plan.batch.texts) == [["2", nil]])
+    #expect(plan.commit?.transactions == 1)
+    #expect(plan.idleLSN == LSN(rawValue: 200))
+  }
+
+  @Test("Only what came before a commit may be committed")
+  func openTail() throws {
+    var planner = planner()
+    let plan = try plan(&planner) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      stream.insert(1, [.text("1"), .null])
+      stream.commit(200, end: 210)
+      stream.begin(220, xid: 8)
+      stream.insert(1, [.text("2"), .null])
+      stream.keepalive(500)
+    }
+    #expect(plan.committedCalls == 1)
+    #expect(plan.batch.calls.count == 2)
+    #expect(plan.commit?.endLSN == LSN(rawValue: 210))
+    #expect(plan.idleLSN == .zero, "a keepalive inside a transaction says nothing")
+  }
+
+  @Test("A keepalive outside of transactions, and an empty transaction, move the idle position")
+  func idle() throws {
+    var planner = planner()
+    let plan = try plan(&planner) { stream in
+      stream.begin(200)
+      stream.message("somebody.else", "x")
+      stream.commit(200, end: 210)
+      stream.keepalive(300)
+    }
+    #expect(plan.idleLSN == LSN(rawValue: 300))
+    #expect(plan.commit == nil)
+  }
+
+  @Test("The fence's marker is committed on the target, and what comes behind it is counted")
+  func marker() throws {
+    var planner = planner()
+    let first = try plan(&planner) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      stream.insert(1, [.text("1"), .null])
+      stream.commit(200, end: 210)
+      stream.begin(220)
+      stream.message("replicate.fence", "nonce")
+      stream.commit(220, end: 230)
+    }
+    #expect(first.commit == .init(endLSN: LSN(rawValue: 230), transactions: 2, changes: 1, marker: "nonce"))
+    #expect(first.changesAfterMarker == 0)
+    let second = try plan(&planner) { stream in
+      stream.begin(240)
+      stream.insert(1, [.text("2"), .null])
+    }
+    #expect(second.changesAfterMarker == 1)
+  }
+
+  @Test("Heartbeats are told in order")
+  func heartbeats() throws {
+    var planner = planner()
+    let plan = try plan(&planner) { stream in
+      for beat in ["7", "8"] {
+        stream.begin(200)
+        stream.message("replicate.heartbeat", beat)
+        stream.commit(200, end: 210)
+      }
+    }
+    #expect(plan.heartbeats == [7, 8])
+  }
+
+  @Test("TRUNCATE names the tables of this migration, and their partitioned roots are ignored")
+  func truncate() throws {
+    var planner = planner(ignored: [3])
+    let plan = try plan(&planner) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      stream.relation(
+        2, "bare", identity: .full, [.init(name: "a", isKey: true), .init(name: "b", isKey: true, type: 114)])
+      stream.relation(3, "root", Self.columns)
+      stream.truncate([3, 1, 2])
+      stream.commit(200, end: 210)
+    }
+    #expect(statements(plan) == ["TRUNCATE ONLY \"public\".\"notes\", ONLY \"public\".\"bare\""])
+  }
+
+  @Test(
+    "What does not fit stops the stream and is named",
+    arguments: [
+      (
+        "a new table", 9, "later", [StreamMessages.Column(name: "id", isKey: true, type: 23)],
+        "not part of this migration"
+      ),
+      ("a rename", 1, "renamed", columns, "renamed"),
+      ("a new column", 1, "notes", columns + [.init(name: "extra")], "the source has column \"extra\""),
+      ("a dropped column", 1, "notes", [columns[0]], "the target has column \"body\""),
+      ("another type", 1, "notes", [columns[0], .init(name: "body", type: 20)], "type"),
+      (
+        "another key", 1, "notes", [.init(name: "id", type: 23), .init(name: "body", isKey: true)],
+        "no unique index"
+      ),
+    ] as [(String, UInt32, String, [StreamMessages.Column], String)])
+  func differences(
+    _ what: String, _ id: UInt32, _ name: String, _ columns: [StreamMessages.Column], _ reason: String
+  ) throws {
+    var planner = planner()
+    let error = #expect(throws: MigrationError.self) {
+      try plan(&planner) { stream in
+        stream.begin(200)
+        stream.relation(id, name, columns)
+      }
+    }
+    #expect(error?.description.contains(reason) == true, "\(what): \(error?.description ?? "")")
+    #expect(error?.remedy != nil)
+  }
+
+  @Test("A change outside of a transaction, of an unknown relation or of the wrong width is refused")
+  func protocolErrors() throws {
+    var outside = planner()
+    #expect(throws: MigrationError.self) { try plan(&outside) { $0.insert(1, []) } }
+    var unknown = planner()
+    #expect(throws: MigrationError.self) {
+      try plan(&unknown) {
+        $0.begin(200)
+        $0.insert(1, [])
+      }
+    }
+    var narrow = planner()
+    #expect(throws: MigrationError.self) {
+      try plan(&narrow) {
+        $0.begin(200)
+        $0.relation(1, "notes", Self.columns)
+        $0.insert(1, [.text("1")])
+      }
+    }
+    var other = planner()
+    #expect(throws: MigrationError.self) {
+      try plan(&other) {
+        $0.begin(200)
+        $0.commit(201, end: 202)
+      }
+    }
+  }
+}
+
+extension Relation {
+  /// A table of schema public whose columns are all plain.
+  static func fixture(_ name: String, _ columns: [(name: String, type: UInt32)]) -> Relation {
+    Relation(
+      oid: 0, name: RelationName(schema: "public", name: name), kind: .table, isPartition: false,
+      isUnlogged: false, replicaIdentity: .primaryKey, hasUsableIdentity: true, bytes: 0, estimatedRows: 0,
+      columns: columns.map {
+        Column(name: $0.name, type: "text", typeOID: $0.type, identity: .none, isGenerated: false)
+      })
+  }
+}

@@ -1,0 +1,151 @@
+import LogicalReplication
+
+/// Writes walsender messages as PostgreSQL does, back to back as a chunk holds them.
+struct StreamMessages {
+  private(set) var bytes: [UInt8] = []
+  private(set) var ranges: [Range<Int>] = []
+
+  enum Value {
+    case null, unchanged
+    case text(String)
+  }
+
+  struct Column {
+    var name: String
+    var isKey = false
+    var type: UInt32 = 25
+  }
+
+  mutating func relation(
+    _ id: UInt32, _ name: String, identity: ReplicaIdentity = .primaryKey, _ columns: [Column]
+  ) {
+    data("R") { body in
+      body.integer(id)
+      body.string("public")
+      body.string(name)
+      body.bytes.append(identity.rawValue)
+      body.integer(UInt16(columns.count))
+      for column in columns {
+        body.bytes.append(column.isKey ? 1 : 0)
+        body.string(column.name)
+        body.integer(column.type)
+        body.integer(UInt32.max)
+      }
+    }
+  }
+
+  mutating func begin(_ finalLSN: UInt64, xid: UInt32 = 7) {
+    data("B") { body in
+      body.integer(finalLSN)
+      body.integer(UInt64(0))
+      body.integer(xid)
+    }
+  }
+
+  mutating func commit(_ commitLSN: UInt64, end: UInt64) {
+    data("C") { body in
+      body.bytes.append(0)
+      body.integer(commitLSN)
+      body.integer(end)
+      body.integer(UInt64(0))
+    }
+  }
+
+  mutating func insert(_ id: UInt32, _ new: [Value]) {
+    data("I") { body in
+      body.integer(id)
+      body.tuple("N", new)
+    }
+  }
+
+  mutating func update(_ id: UInt32, key: [Value]? = nil, old: [Value]? = nil, _ new: [Value]) {
+    data("U") { body in
+      body.integer(id)
+      if let key { body.tuple("K", key) }
+      if let old { body.tuple("O", old) }
+      body.tuple("N", new)
+    }
+  }
+
+  mutating func delete(_ id: UInt32, key: [Value]? = nil, old: [Value]? = nil) {
+    data("D") { body in
+      body.integer(id)
+      if let key { body.tuple("K", key) }
+      if let old { body.tuple("O", old) }
+    }
+  }
+
+  mutating func truncate(_ ids: [UInt32]) {
+    data("T") { body in
+      body.integer(UInt32(ids.count))
+      body.bytes.append(0)
+      for id in ids { body.integer(id) }
+    }
+  }
+
+  mutating func message(_ prefix: String, _ content: String) {
+    data("M") { body in
+      body.bytes.append(1)
+      body.integer(UInt64(1))
+      body.string(prefix)
+      body.integer(UInt32(content.utf8.count))
+      body.bytes.append(contentsOf: content.utf8)
+    }
+  }
+
+  mutating func keepalive(_ serverLSN: UInt64) {
+    frame("k") { body in
+      body.integer(serverLSN)
+      body.integer(UInt64(0))
+      body.bytes.append(0)
+    }
+  }
+
+  private mutating func data(_ tag: Character, _ build: (inout Body) -> Void) {
+    frame("w") { body in
+      body.integer(UInt64(0))
+      body.integer(UInt64(0))
+      body.integer(UInt64(0))
+      body.tag(tag)
+      build(&body)
+    }
+  }
+
+  private mutating func frame(_ tag: Character, _ build: (inout Body) -> Void) {
+    var body = Body()
+    body.tag(tag)
+    build(&body)
+    ranges.append(bytes.count..<(bytes.count + body.bytes.count))
+    bytes += body.bytes
+  }
+
+  struct Body {
+    var bytes: [UInt8] = []
+
+    mutating func tag(_ tag: Character) { bytes.append(contentsOf: String(tag).utf8) }
+
+    mutating func integer(_ value: some FixedWidthInteger) {
+      withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func string(_ text: String) {
+      bytes.append(contentsOf: text.utf8)
+      bytes.append(0)
+    }
+
+    mutating func tuple(_ kind: Character, _ values: [Value]) {
+      tag(kind)
+      integer(UInt16(values.count))
+      for value in values {
+        switch value {
+        case .null: tag("n")
+        case .unchanged: tag("u")
+        case .text(let text):
+          tag("t")
+          integer(UInt32(text.utf8.count))
+          bytes.append(contentsOf: text.utf8)
+        }
+      }
+    }
+  }
+}
