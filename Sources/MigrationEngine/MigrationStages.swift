@@ -183,7 +183,7 @@ struct MigrationStages: Sendable {
     }
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await schema.withArchive { try await restore(.constraints, from: $0) }
-    try await TargetGuard(ends.target).close(try await Catalog.read(from: ends.target).relations)
+    try await TargetGuard(ends.target).close()
     try await MaterializedViews.refresh(source: ends.source, target: ends.target)
   }
 

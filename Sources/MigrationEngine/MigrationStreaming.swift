@@ -115,8 +115,10 @@ struct MigrationStreaming: Sendable {
     try await store.store(report, of: cutover.id, state: state)
   }
 
-  private func cutover(for stored: StoredCutover) -> Cutover {
+  private func cutover(for stored: StoredCutover) async throws -> Cutover {
     let monitor = session.monitor
+    let switchover = Switchover(
+      exec: options.execSteps, source: try await end(ends.source), target: try await end(ends.target))
     return Cutover(
       source: options.source, target: options.target,
       stages: Cutover.Stages(
@@ -125,9 +127,18 @@ struct MigrationStreaming: Sendable {
         drain: { try await drain($0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
         ensureNoBreach: { if monitor.isBreached { throw breach } },
-        finaliseTables: { try await tables.finalise(options: options, ends: ends) }),
-      execSteps: options.execSteps, logger: logger,
-      onStep: { try await tell($0, stored, .running) })
+        finaliseTables: { try await tables.finalise(options: options, ends: ends) },
+        switchOver: { await switchover.run(fenceLSN: $0, $1) }),
+      logger: logger,
+      onStep: { report in board.update { $0.cutover = report } })
+  }
+
+  private func end(_ connection: Connection) async throws -> Switchover.End {
+    let rows = try await connection.query(
+      "SELECT pg_catalog.current_database() AS name", doing: "asking the \(connection.end) for its name",
+      within: .seconds(15))
+    let peer = try await connection.peer()
+    return Switchover.End(host: peer.host, port: peer.port, database: try rows.first?.text("name") ?? "")
   }
 
   private var breach: MigrationError {

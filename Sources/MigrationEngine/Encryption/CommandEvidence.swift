@@ -1,11 +1,5 @@
 import Subprocess
 
-#if canImport(System)
-  import System
-#else
-  import SystemPackage
-#endif
-
 /// The user's own proof: `--encryption-evidence COMMAND`, run through `/bin/sh -c`.
 ///
 /// Exit code 0 attests; the first line of its stdout is what the report will quote. It finds the target in
@@ -28,10 +22,7 @@ package struct CommandEvidence: Sendable {
       "REPLICATE_TARGET_DATABASE": server.database,
       "REPLICATE_TARGET_SYSTEM_IDENTIFIER": server.systemIdentifier,
     ]
-    let outcome = await BoundedCommand(
-      executable: .path("/bin/sh"), arguments: ["-c", command],
-      environment: .inherit.updating(environment), timeLimit: timeLimit
-    ).run()
+    let outcome = await BoundedCommand(shell: command, changing: environment, timeLimit: timeLimit).run()
     return Self.evidence(outcome, timeLimit: timeLimit)
   }
 

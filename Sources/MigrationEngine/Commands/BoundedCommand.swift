@@ -1,6 +1,12 @@
 import Foundation
 import Subprocess
 
+#if canImport(System)
+  import System
+#else
+  import SystemPackage
+#endif
+
 /// A command that ends in time with all of its children, and whose output takes no more than a few KB of
 /// memory.
 struct BoundedCommand: Sendable {
@@ -96,5 +102,14 @@ struct BoundedCommand: Sendable {
         return String(text.prefix(200))
       }
       .filter { !$0.isEmpty }
+  }
+}
+
+extension BoundedCommand {
+  /// - Parameter changes: to the environment we inherited; nil takes a variable away.
+  init(shell command: String, changing changes: [Environment.Key: String?], timeLimit: Duration) {
+    self.init(
+      executable: .path("/bin/sh"), arguments: ["-c", command], environment: .inherit.updating(changes),
+      timeLimit: timeLimit)
   }
 }

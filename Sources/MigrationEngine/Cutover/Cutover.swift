@@ -1,0 +1,96 @@
+package import LibPQ
+package import Logging
+
+/// One cutover: from the request to a target that takes writes, or back to a source that does.
+package struct Cutover: Sendable {
+  /// What other stages do for the cutover.
+  package struct Stages: Sendable {
+    /// How far the target is behind, and the write pause that this would cost; nil when it is not known.
+    package var lag: @Sendable () async -> (bytes: Int64, predictedPauseSeconds: Double?)
+    package var expectMarker: @Sendable (_ nonce: String) async -> Void
+    /// Returns once the target has committed the transaction that carries the marker.
+    package var drain: @Sendable (_ nonce: String, _ deadline: ContinuousClock.Instant) async throws -> Void
+    package var forgetMarker: @Sendable () async -> Void
+    /// Throws when a change was committed behind the marker.
+    package var ensureNoBreach: @Sendable () async throws -> Void
+    /// Brings over what the stream does not carry, and says what that was.
+    package var finaliseTables: @Sendable () async throws -> String
+    /// Runs the switch steps and tells of each: its name, how long it took, and what it said.
+    /// Returns why one of them failed; nil when none did.
+    package var switchOver:
+      @Sendable (
+        _ fenceLSN: String?, _ onStep: @Sendable (String, Duration, String) async -> Void
+      ) async -> String?
+
+    package init(
+      lag: @escaping @Sendable () async -> (bytes: Int64, predictedPauseSeconds: Double?),
+      expectMarker: @escaping @Sendable (String) async -> Void,
+      drain: @escaping @Sendable (String, ContinuousClock.Instant) async throws -> Void,
+      forgetMarker: @escaping @Sendable () async -> Void,
+      ensureNoBreach: @escaping @Sendable () async throws -> Void,
+      finaliseTables: @escaping @Sendable () async throws -> String,
+      switchOver:
+        @escaping @Sendable (String?, @Sendable (String, Duration, String) async -> Void) async -> String?
+    ) {
+      self.lag = lag
+      self.expectMarker = expectMarker
+      self.drain = drain
+      self.forgetMarker = forgetMarker
+      self.ensureNoBreach = ensureNoBreach
+      self.finaliseTables = finaliseTables
+      self.switchOver = switchOver
+    }
+  }
+
+  private let source: ConnectionString
+  private let target: ConnectionString
+  private let stages: Stages
+  private let logger: Logger
+  private let onStep: @Sendable (Status.Cutover) -> Void
+
+  /// - Parameter onStep: called when a step begins, inside the write pause: it must not wait for anything.
+  package init(
+    source: ConnectionString, target: ConnectionString, stages: Stages, logger: Logger,
+    onStep: @escaping @Sendable (Status.Cutover) -> Void
+  ) {
+    self.source = source
+    self.target = target
+    self.stages = stages
+    self.logger = logger
+    self.onStep = onStep
+  }
+
+  /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes writes.
+  /// - Throws: when the source may be sealed while the target is not open: `resume` leads on.
+  package func run(_ request: CutoverRequest) async throws -> Status.Cutover {
+    try await withRun(request) { try await $0.begin() }
+  }
+
+  /// Finishes or undoes the cutover of an engine that ended in its middle.
+  package func resume(from fence: SourceState.Fence, request: CutoverRequest) async throws -> Status.Cutover {
+    try await withRun(request) { try await $0.resume(from: fence) }
+  }
+
+  private func withRun(
+    _ request: CutoverRequest, _ body: (CutoverRun) async throws -> Status.Cutover
+  ) async throws -> Status.Cutover {
+    let target = try await Session.open(target, end: "target", purpose: "cutover")
+    let run: CutoverRun
+    do {
+      run = try await CutoverRun(
+        request: request, source: source, target: target, stages: stages, logger: logger, onStep: onStep)
+    } catch {
+      await target.close()
+      throw error
+    }
+    let result: Result<Status.Cutover, any Error>
+    do {
+      result = .success(try await body(run))
+    } catch {
+      result = .failure(error)
+    }
+    await stages.forgetMarker()
+    await run.close()
+    return try result.get()
+  }
+}

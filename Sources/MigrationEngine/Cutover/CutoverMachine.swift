@@ -1,0 +1,122 @@
+/// The order of one cutover, as a pure state machine: what happened goes in, the next thing to do comes out.
+///
+/// Before the seal every failure leads to `unfence` and the source takes writes again. Behind it nothing is undone:
+/// what fails is tried again by the engine that comes next.
+package struct CutoverMachine: Sendable, Equatable {
+  package enum Step: String, Sendable, CaseIterable {
+    case arm
+    case fence
+    case awaitWriters = "await writers"
+    case mark
+    case drain
+    case finalise
+    case seal
+    case unfence
+    case open
+    case switchOver = "switch"
+  }
+
+  package enum Event: Sendable, Equatable {
+    /// The step that was asked for has been done.
+    case done
+    /// The seal has been committed. Too late means that the guard may have expired before, and let writes pass.
+    case sealed(inTime: Bool)
+    /// The step, or the time it had, failed. Its outcome may be unknown.
+    case failed(String)
+  }
+
+  package enum Action: Sendable, Equatable {
+    case perform(Step)
+    /// The target takes writes.
+    case complete
+    /// The source takes writes.
+    case aborted(reason: String)
+    /// The source is sealed, or may be, and the target is not open yet: an engine that resumes leads on.
+    case tryAgain(reason: String)
+  }
+
+  /// An event that cannot happen in the step the cutover is in.
+  package struct Impossible: Error, Sendable, Equatable, CustomStringConvertible {
+    package let step: Step?
+    package let event: Event
+    package var description: String {
+      "event \(event) cannot happen in step \(step.map(\.rawValue) ?? "none") of a cutover"
+    }
+  }
+
+  /// The step that is under way; nil before the first and after the last.
+  package private(set) var step: Step?
+  /// The point of no return is behind us.
+  package private(set) var isSealed = false
+  private var failure = ""
+
+  package init() {}
+
+  package mutating func begin() -> Action { perform(.arm) }
+
+  /// Goes on after an engine that ended in the middle of a cutover.
+  package mutating func resume(from fence: SourceState.Fence, targetIsOpen: Bool) -> Action {
+    switch fence {
+    case .open, .fenced:
+      failure = "the engine ended in the middle of the cutover"
+      return perform(.unfence)
+    case .sealed:
+      isSealed = true
+      // What that engine had drained is not known any more; the marker of another drain is proof again. An open
+      // target may have taken writes: nothing of the source may be written over them.
+      return perform(targetIsOpen ? .switchOver : .awaitWriters)
+    }
+  }
+
+  package mutating func handle(_ event: Event) throws(Impossible) -> Action {
+    guard let step else { throw Impossible(step: nil, event: event) }
+    switch event {
+    case .done: return try done(step)
+    case .failed(let reason): return try failed(step, reason)
+    case .sealed(let inTime):
+      // A seal whose outcome was unknown shows itself when the fence is to be taken down.
+      guard step == .seal || step == .unfence else { throw Impossible(step: step, event: event) }
+      isSealed = true
+      // Writes that slipped through between expiry and seal are in no drain yet.
+      return perform(inTime ? .open : .awaitWriters)
+    }
+  }
+
+  private mutating func done(_ step: Step) throws(Impossible) -> Action {
+    switch step {
+    case .arm: return perform(.fence)
+    case .fence: return perform(.awaitWriters)
+    case .awaitWriters: return perform(.mark)
+    case .mark: return perform(.drain)
+    case .drain: return perform(.finalise)
+    case .finalise: return perform(isSealed ? .open : .seal)
+    case .seal: throw Impossible(step: step, event: .done)
+    case .unfence: return end(.aborted(reason: failure))
+    case .open: return perform(.switchOver)
+    case .switchOver: return end(.complete)
+    }
+  }
+
+  private mutating func failed(_ step: Step, _ reason: String) throws(Impossible) -> Action {
+    switch step {
+    case .arm: return end(.aborted(reason: reason))
+    case .fence, .awaitWriters, .mark, .drain, .finalise, .seal, .open:
+      guard !isSealed else { return end(.tryAgain(reason: reason)) }
+      failure = reason
+      return perform(.unfence)
+    case .unfence: return end(.tryAgain(reason: reason))
+    // The target is open: the steps tell by themselves what failed.
+    case .switchOver: throw Impossible(step: step, event: .failed(reason))
+    }
+  }
+
+  private mutating func perform(_ next: Step) -> Action {
+    step = next
+    return .perform(next)
+  }
+
+  private mutating func end(_ action: Action) -> Action {
+    step = nil
+    return action
+  }
+}

@@ -1,0 +1,324 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// Performs what the state machine asks for, times it, and writes the timeline.
+actor CutoverRun {
+  private let request: CutoverRequest
+  private let sourceString: ConnectionString
+  private let stages: Cutover.Stages
+  private let logger: Logger
+  private let onStep: @Sendable (Status.Cutover) -> Void
+
+  private var source: Connection
+  private let target: Connection
+  private var machine = CutoverMachine()
+  private var report = Status.Cutover(step: "begin")
+  private let began = ContinuousClock.now
+  private var fence: WriteGuard.Fence?
+  /// When the fence was sent to the source: from here on users may have been refused.
+  private var pauseBegan: ContinuousClock.Instant?
+  private var nonce = ""
+  private var wasSealTried = false
+
+  /// How much longer the guard lasts than the cutover may take, for the seal's own round trip.
+  private static let margin = Duration.seconds(5)
+  /// For each step once the source is sealed: there is nothing to hurry back to.
+  private static let patience = Duration.seconds(600)
+
+  /// - Parameter target: handed over; `close()` closes it.
+  init(
+    request: CutoverRequest, source: ConnectionString, target: Connection, stages: Cutover.Stages,
+    logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
+  ) async throws {
+    self.request = request
+    sourceString = source
+    self.source = try await Session.open(source, end: "source", purpose: "cutover")
+    self.target = target
+    self.stages = stages
+    self.logger = logger
+    self.onStep = onStep
+  }
+
+  func close() async {
+    await source.close()
+    await target.close()
+  }
+
+  func begin() async throws -> Status.Cutover { try await run(machine.begin()) }
+
+  func resume(from fence: SourceState.Fence) async throws -> Status.Cutover {
+    let isOpen = fence == .sealed ? try await TargetGuard(target).isOpen() : false
+    return try await run(machine.resume(from: fence, targetIsOpen: isOpen))
+  }
+
+  private func run(_ first: CutoverMachine.Action) async throws -> Status.Cutover {
+    var action = first
+    while true {
+      switch action {
+      case .perform(let step): action = try machine.handle(await perform(step))
+      case .complete:
+        report.step = "complete"
+        report.result = .complete
+        return report
+      case .aborted(let reason):
+        report.step = "aborted"
+        report.result = .aborted
+        report.reason = reason
+        return report
+      case .tryAgain(let reason):
+        try Task.checkCancellation()
+        throw MigrationError(
+          .failed, doing: "cutting over behind the seal", reason: reason,
+          remedy: "Start the engine again: it goes on where this stopped, and opens the target.")
+      }
+    }
+  }
+
+  // MARK: Steps
+
+  private func perform(_ step: CutoverMachine.Step) async -> CutoverMachine.Event {
+    report.step = step.rawValue
+    onStep(report)
+    let start = ContinuousClock.now
+    if step == .fence { pauseBegan = start }
+    var detail = ""
+    var event: CutoverMachine.Event
+    do {
+      (event, detail) = try await act(step)
+    } catch is CancellationError {
+      event = .failed("the engine was told to stop")
+    } catch {
+      event = .failed("\(error)")
+    }
+    if case .failed = event { detail = "failed" }
+    note(step.rawValue, start, .now - start, detail)
+    return event
+  }
+
+  private func note(_ step: String, _ start: ContinuousClock.Instant, _ duration: Duration, _ detail: String)
+  {
+    report.timeline.append(
+      Status.TimelineEntry(
+        step: step, startSeconds: (start - began) / .seconds(1), seconds: duration / .seconds(1),
+        detail: detail))
+    logger.info("cutover: \(step)", metadata: ["took": "\(duration)", "detail": "\(detail)"])
+  }
+
+  private func act(_ step: CutoverMachine.Step) async throws -> (CutoverMachine.Event, String) {
+    switch step {
+    case .arm: return (.done, try await arm())
+    case .fence:
+      let detail = try await limited(step) { try await self.putUpFence() }
+      return (.done, detail)
+    case .awaitWriters:
+      let writers = Writers(source)
+      let deadline = deadline
+      let count = try await limited(step) { try await writers.awaitHolding(until: deadline) }
+      return (.done, count == 1 ? "1 transaction was under way" : "\(count) transactions were under way")
+    case .mark: return (.done, try await limited(step) { try await self.mark() })
+    case .drain:
+      try await limited(step) { try await self.stages.drain(self.nonce, self.deadline) }
+      return (.done, "the target has committed the marker")
+    case .finalise: return (.done, try await limited(step) { try await self.finalise() })
+    case .seal: return try await sealShielded()
+    case .unfence: return await unfenceShielded()
+    case .open: return (.done, try await limited(step) { try await self.openTarget() })
+    case .switchOver: return (.done, await switchOver())
+    }
+  }
+
+  /// When the source must be writable again, or sealed.
+  private var deadline: ContinuousClock.Instant {
+    guard !machine.isSealed, let pauseBegan else { return .now + Self.patience }
+    return pauseBegan + .seconds(request.timeoutSeconds)
+  }
+
+  /// Ends `body` a little after the deadline: what waits by itself tells better what it waited for.
+  private func limited<Value: Sendable>(
+    _ step: CutoverMachine.Step, _ body: @escaping @Sendable () async throws -> Value
+  ) async throws -> Value {
+    let end = deadline + .milliseconds(100)
+    return try await withThrowingTaskGroup(of: Value.self) { group in
+      group.addTask { try await body() }
+      group.addTask {
+        try await Task.sleep(until: end, clock: .continuous)
+        throw MigrationError(
+          .failed, doing: "cutover step \(step.rawValue)", reason: "the time for the cutover ran out",
+          remedy: "Try again at a quieter moment, or with a longer --timeout.")
+      }
+      defer { group.cancelAll() }
+      guard let value = try await group.next() else { throw CancellationError() }
+      return value
+    }
+  }
+
+  private func arm() async throws -> String {
+    try await checkBudget()
+    let writers = try await Writers(source).holding()
+    let culprits = writers.filter { $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds }
+    guard culprits.isEmpty else {
+      throw MigrationError(
+        .failed, doing: "looking for transactions that would hold up the cutover",
+        reason: "they have written and not ended: \(Writers.list(culprits))", remedy: Writers.remedy(culprits)
+      )
+    }
+    let count = try await WriteGuard(source).arm(within: .seconds(request.timeoutSeconds))
+    let predicted = try await checkBudget()
+    return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
+  }
+
+  @discardableResult
+  private func checkBudget() async throws -> Double {
+    let action = "predicting the write pause"
+    let lag = await stages.lag()
+    guard let predicted = lag.predictedPauseSeconds else {
+      throw MigrationError(
+        .failed, doing: action, reason: "the lag is not known yet",
+        remedy: "Wait until replicate status says ready.")
+    }
+    guard predicted <= request.maxPauseSeconds else {
+      throw MigrationError(
+        .failed, doing: action,
+        reason:
+          "it would take about \(Self.seconds(predicted)), over --max-pause \(Self.seconds(request.maxPauseSeconds));"
+          + " the target is \(lag.bytes) bytes behind",
+        remedy: "Wait until the stream has caught up, or allow a longer pause.")
+    }
+    return predicted
+  }
+
+  private func putUpFence() async throws -> String {
+    let lifetime = Duration.seconds(request.timeoutSeconds) + Self.margin
+    let fence = try await WriteGuard(source).fence(expiringAfter: lifetime)
+    self.fence = fence
+    return "expires at \(fence.expiry)"
+  }
+
+  private func mark() async throws -> String {
+    nonce = "\(UInt64.random(in: 0 ... .max))"
+    await stages.expectMarker(nonce)
+    let rows = try await source.query(
+      "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2) AS lsn", [MessagePrefix.fence, nonce],
+      doing: "writing the fence's marker", within: .seconds(15))
+    let lsn = try rows.first?.text("lsn") ?? ""
+    report.fenceLSN = lsn
+    return "nonce \(nonce) at \(lsn)"
+  }
+
+  private func finalise() async throws -> String {
+    let sequences = try await Sequences.copy(from: source, to: target)
+    let tables = try await stages.finaliseTables()
+    try await stages.ensureNoBreach()
+    return "\(sequences) sequences, \(tables)"
+  }
+
+  // MARK: The point of no return
+
+  /// Not cancelled half-way: whether the seal was committed must be known.
+  private func sealShielded() async throws -> (CutoverMachine.Event, String) {
+    try Task.checkCancellation()
+    guard let fence else { return (.failed("there is no fence"), "") }
+    try await stages.ensureNoBreach()
+    guard ContinuousClock.now < deadline else { return (.failed("the time for the cutover ran out"), "") }
+    wasSealTried = true
+    let guardian = WriteGuard(source)
+    let inTime = try await Task { try await guardian.seal(fence) }.value
+    return (
+      .sealed(inTime: inTime),
+      inTime ? "no way back" : "after the guard may have expired: what was written is drained again"
+    )
+  }
+
+  /// Tries until it is done or the guard has expired by itself; nothing stops it before.
+  private func unfenceShielded() async -> (CutoverMachine.Event, String) {
+    await Task { await self.unfence() }.value
+  }
+
+  private func unfence() async -> (CutoverMachine.Event, String) {
+    let end = fence?.localDeadline ?? .now + .seconds(request.timeoutSeconds) + Self.margin
+    while true {
+      do {
+        try await WriteGuard(source).unfence()
+        return (.done, "the source takes writes again\(pause())")
+      } catch is WriteGuard.Sealed {
+        return (.sealed(inTime: false), "the seal had been committed")
+      } catch {
+        logger.error("could not take down the fence", metadata: ["why": "\(error)"])
+        if ContinuousClock.now > end {
+          // An unknown seal may stand; without one the guard lets writes pass by now.
+          let words = "the source cannot be reached: \(error)"
+          return wasSealTried ? (.failed(words), "") : (.done, "\(words); the fence has expired by itself")
+        }
+        await reconnect()
+      }
+    }
+  }
+
+  private func reconnect() async {
+    do {
+      try await Task.sleep(for: .milliseconds(200))
+      let connection = try await Session.open(sourceString, end: "source", purpose: "cutover")
+      await source.close()
+      source = connection
+    } catch {
+      logger.error("could not reconnect to the source", metadata: ["why": "\(error)"])
+    }
+  }
+
+  // MARK: Behind the seal
+
+  private func openTarget() async throws -> String {
+    let sequences = await copySequencesAgain()
+    try await TargetGuard(target).open()
+    return "\(sequences)\(pause())"
+  }
+
+  /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed any more
+  /// for a complete target, so its loss stops nothing.
+  private func copySequencesAgain() async -> String {
+    do {
+      return "\(try await Sequences.copy(from: source, to: target)) sequences read again"
+    } catch {
+      logger.warning("sequences could not be read again behind the seal", metadata: ["why": "\(error)"])
+      return "sequences stand as they were read behind the fence"
+    }
+  }
+
+  private func switchOver() async -> String {
+    let belt = await putOnSecondBelt()
+    let failure = await stages.switchOver(report.fenceLSN) { step, duration, detail in
+      await self.note(step, .now - duration, duration, detail)
+    }
+    report.reason = failure
+    return "\(belt)\(failure.map { "; \($0)" } ?? "")"
+  }
+
+  /// New sessions on the source are told at once what the guard would tell them at their first write.
+  private func putOnSecondBelt() async -> String {
+    do {
+      let rows = try await source.query(
+        "SELECT pg_catalog.current_database() AS name", doing: "asking for the source's name",
+        within: .seconds(15))
+      let name = SQL.identifier(try rows.first?.text("name") ?? "")
+      try await source.query(
+        "ALTER DATABASE \(name) SET default_transaction_read_only = on",
+        doing: "setting default_transaction_read_only on the source", within: .seconds(15))
+      return "default_transaction_read_only is on for new sessions on the source"
+    } catch {
+      logger.warning(
+        "default_transaction_read_only could not be set on the source", metadata: ["why": "\(error)"])
+      return "default_transaction_read_only could not be set on the source; the guard stands"
+    }
+  }
+
+  /// Ends the pause that users see, once.
+  private func pause() -> String {
+    guard let pauseBegan, report.writePauseSeconds == nil else { return "" }
+    let seconds = (ContinuousClock.now - pauseBegan) / .seconds(1)
+    report.writePauseSeconds = seconds
+    return "; writes were stopped for \(Self.seconds(seconds))"
+  }
+
+  private static func seconds(_ value: Double) -> String { "\((value * 1000).rounded() / 1000) s" }
+}

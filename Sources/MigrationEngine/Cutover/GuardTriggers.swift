@@ -1,0 +1,83 @@
+import LibPQ
+
+/// A statement trigger of ours on many tables, all calling one function. Tables are taken one by one in short tries,
+/// so that no writer queues for long behind the lock that a trigger needs, and no lock table fills up.
+struct GuardTriggers: Sendable {
+  let connection: Connection
+  let name: String
+  /// Without arguments, schema-qualified: `replicate.guard`.
+  let function: String
+  /// Fires under every `session_replication_role`, so that nobody escapes it.
+  let firesAlways: Bool
+
+  /// BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE, FOR EACH STATEMENT, as `pg_trigger.tgtype` spells it.
+  private static let type = 0b11_1110
+
+  /// The user's tables, partitioned ones and leaves among them, where the trigger is missing or does not fire.
+  func missing() async throws -> [(table: RelationName, isThere: Bool)] {
+    let rows = try await connection.query(
+      """
+      SELECT n.nspname, c.relname, EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE \(isOurs)) AS is_there
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE \(Catalog.isUserTable) AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+        WHERE \(isOurs) AND t.tgenabled = '\(firesAlways ? "A" : "O")' AND t.tgqual IS NULL)
+      ORDER BY n.nspname, c.relname
+      """, doing: "looking for tables without trigger \(name) on the \(connection.end)", within: .seconds(60))
+    return try rows.map { row in
+      (
+        RelationName(schema: try row.text("nspname"), name: try row.text("relname")),
+        try row.bool("is_there")
+      )
+    }
+  }
+
+  /// - Throws: the last try's error, with SQLSTATE 55P03, when a table's lock could not be had in time.
+  func create(on table: RelationName, isThere: Bool, until deadline: ContinuousClock.Instant) async throws {
+    let trigger = SQL.identifier(name)
+    var statements: [String] = []
+    if !isThere {
+      statements.append(
+        """
+        CREATE TRIGGER \(trigger) BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON \(table)
+          FOR EACH STATEMENT EXECUTE FUNCTION \(function)()
+        """)
+    }
+    if firesAlways || isThere {
+      statements.append(
+        "ALTER TABLE ONLY \(table) ENABLE \(firesAlways ? "ALWAYS " : "")TRIGGER \(trigger)")
+    }
+    try await LockRetry.run(
+      statements.joined(separator: ";\n"), on: connection,
+      doing: "creating trigger \(name) on \(table) of the \(connection.end)",
+      within: deadline - .now)
+  }
+
+  /// Drops the triggers, then the function.
+  func remove(within limit: Duration) async throws {
+    let deadline = ContinuousClock.now + limit
+    let rows = try await connection.query(
+      """
+      SELECT n.nspname, c.relname FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE \(isOurs)
+      """, doing: "looking for trigger \(name) on the \(connection.end)", within: .seconds(60))
+    for row in rows {
+      let table = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
+      try await LockRetry.run(
+        "DROP TRIGGER IF EXISTS \(SQL.identifier(name)) ON \(table)", on: connection,
+        doing: "dropping trigger \(name) of \(table) on the \(connection.end)", within: deadline - .now)
+    }
+    try await connection.query(
+      "DROP FUNCTION IF EXISTS \(function)()",
+      doing: "dropping function \(function)() on the \(connection.end)",
+      within: .seconds(15))
+  }
+
+  /// `t` is the trigger and `c` its table.
+  private var isOurs: String {
+    """
+    t.tgrelid = c.oid AND t.tgname = \(SQL.literal(name)) AND t.tgtype = \(Self.type)
+      AND t.tgfoid = pg_catalog.to_regprocedure('\(function)()')
+    """
+  }
+}

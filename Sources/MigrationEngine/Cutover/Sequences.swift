@@ -1,0 +1,61 @@
+package import LibPQ
+
+/// Carries the state of every sequence over, those of serial and identity columns included: the stream does not
+/// (manual, section 31.6).
+package enum Sequences {
+  /// - Returns: how many were set.
+  /// - Throws: also when the target has no sequence of a name.
+  @discardableResult
+  package static func copy(from source: Connection, to target: Connection) async throws -> Int {
+    let names = try await names(on: source)
+    // One statement for all would grow with the catalog.
+    for start in stride(from: 0, to: names.count, by: 500) {
+      let piece = names[start..<min(start + 500, names.count)]
+      try await set(try await read(piece, on: source), on: target)
+    }
+    return names.count
+  }
+
+  private struct Value: Sendable {
+    var name: String
+    var last: Int64
+    var isCalled: Bool
+  }
+
+  private static func names(on source: Connection) async throws -> [RelationName] {
+    let rows = try await source.query(
+      """
+      SELECT n.nspname, c.relname
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+        AND n.nspname NOT IN ('information_schema', 'replicate')
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+          WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid AND e.deptype = 'e')
+      """, doing: "listing the source's sequences", within: .seconds(30))
+    return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
+  }
+
+  /// From the sequences themselves: `pg_sequences` does not tell where one that was never called begins.
+  private static func read(_ names: ArraySlice<RelationName>, on source: Connection) async throws -> [Value] {
+    let queries = names.map { name in
+      "SELECT \(SQL.literal(name.description)) AS name, last_value, is_called FROM \(name)"
+    }
+    let rows = try await source.query(
+      queries.joined(separator: " UNION ALL "), doing: "reading the source's sequences", within: .seconds(30))
+    return try rows.map { row in
+      Value(
+        name: try row.text("name"), last: try row.integer("last_value", as: Int64.self),
+        isCalled: try row.bool("is_called"))
+    }
+  }
+
+  private static func set(_ values: [Value], on target: Connection) async throws {
+    guard !values.isEmpty else { return }
+    let list = values.map { "(\(SQL.literal($0.name)), bigint '\($0.last)', \($0.isCalled))" }
+    try await target.query(
+      """
+      SELECT pg_catalog.count(pg_catalog.setval(v.name::pg_catalog.regclass, v.last, v.is_called))
+      FROM (VALUES \(list.joined(separator: ", "))) AS v (name, last, is_called)
+      """, doing: "setting the target's sequences", within: .seconds(30))
+  }
+}

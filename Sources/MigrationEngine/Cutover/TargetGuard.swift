@@ -1,0 +1,61 @@
+package import LibPQ
+
+/// The target's closed door: until the source is sealed nobody but the stream may write there. Its triggers are ordinary
+/// ones, so that they do not fire for the stream's replica role (manual, section 20.11 `session_replication_role`).
+package struct TargetGuard: Sendable {
+  private let connection: Connection
+  private let triggers: GuardTriggers
+
+  package init(_ connection: Connection) {
+    self.connection = connection
+    triggers = GuardTriggers(
+      connection: connection, name: "replicate_closed", function: "replicate.closed", firesAlways: false)
+  }
+
+  package func close() async throws {
+    try await replace(Self.closedBody, doing: "closing the target for writes")
+    let deadline = ContinuousClock.now + .seconds(300)
+    for (table, isThere) in try await triggers.missing() {
+      try await triggers.create(on: table, isThere: isThere, until: deadline)
+    }
+  }
+
+  /// Lets writes pass: one commit for all tables.
+  package func open() async throws {
+    try await replace(Self.openBody, doing: "opening the target for writes")
+  }
+
+  /// - Throws: `MigrationError` when there is no door, so that nobody can tell.
+  package func isOpen() async throws -> Bool {
+    let action = "looking whether the target is open"
+    let rows = try await connection.query(
+      "SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure('replicate.closed()')",
+      doing: action, within: .seconds(15))
+    switch try rows.first?.text("prosrc") {
+    case Self.openBody: return true
+    case Self.closedBody: return false
+    case .some, nil:
+      throw MigrationError(
+        .failed, doing: action, reason: "function replicate.closed() is missing or was changed",
+        remedy:
+          "Somebody changed schema replicate of the target. Find out whether the target has taken writes.")
+    }
+  }
+
+  package func remove() async throws { try await triggers.remove(within: .seconds(60)) }
+
+  private func replace(_ body: String, doing action: String) async throws {
+    try await connection.query(
+      "CREATE OR REPLACE FUNCTION replicate.closed() RETURNS trigger LANGUAGE plpgsql AS \(SQL.literal(body))",
+      doing: action, within: .seconds(15))
+  }
+
+  private static let openBody = "BEGIN RETURN NULL; END"
+  private static let closedBody = """
+    BEGIN
+      RAISE EXCEPTION 'cannot execute % on %.%: the database is still being moved here',
+        TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+        USING ERRCODE = '25006', HINT = 'The database takes writes where it has been until the cutover is complete.';
+    END
+    """
+}

@@ -1,0 +1,162 @@
+package import LibPQ
+
+/// The fence: one function, called by a statement trigger on every table of the source. Replacing the function turns
+/// all of them at once, without a lock on any table. The triggers fire for superusers and under every
+/// `session_replication_role` (manual, section 39.1, and `ALTER TABLE … ENABLE ALWAYS TRIGGER`), and call the function
+/// by its OID, so that writers need no rights on schema `replicate`.
+package struct WriteGuard: Sendable {
+  /// What a fence promises to the engine that put it up.
+  package struct Fence: Sendable {
+    /// When the guard lets writes pass by itself, by the source's clock.
+    package let expiry: String
+    /// Before this instant of our own clock the guard has not expired.
+    package let localDeadline: ContinuousClock.Instant
+  }
+
+  let connection: Connection
+  private let triggers: GuardTriggers
+
+  package init(_ connection: Connection) {
+    self.connection = connection
+    triggers = GuardTriggers(
+      connection: connection, name: "replicate_guard", function: "replicate.guard", firesAlways: true)
+  }
+
+  /// Tables that the fence does not protect.
+  package func unguarded() async throws -> [RelationName] { try await triggers.missing().map(\.table) }
+
+  /// Makes the guard, which lets everything pass, and its triggers where they are missing. A fence that an engine left
+  /// behind is taken down.
+  /// - Returns: how many tables got a trigger.
+  /// - Throws: `MigrationError` that names who keeps a table from being guarded.
+  @discardableResult
+  package func arm(within limit: Duration) async throws -> Int {
+    let deadline = ContinuousClock.now + limit
+    try await unfence()
+    var count = 0
+    while true {
+      let missing = try await triggers.missing()
+      if missing.isEmpty { return count }
+      for (table, isThere) in missing {
+        do {
+          try await triggers.create(on: table, isThere: isThere, until: deadline)
+          count += 1
+        } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
+          throw try await blocked(table, error)
+        } catch let error as PostgresError where error.sqlState == .undefinedTable {
+          // Dropped since we looked.
+          continue
+        }
+      }
+    }
+  }
+
+  private func blocked(_ table: RelationName, _ error: PostgresError) async throws -> MigrationError {
+    let holders = try await Writers(connection).blocking(table)
+    return MigrationError(
+      .failed, doing: error.action,
+      reason: holders.isEmpty
+        ? "the table's lock could not be had" : "it is locked by \(Writers.list(holders))",
+      remedy: Writers.remedy(holders))
+  }
+
+  /// Refuses writes from its commit on, until it expires.
+  /// - Parameter lifetime: after which writes pass again, should nobody be there to take the fence down.
+  package func fence(expiringAfter lifetime: Duration) async throws -> Fence {
+    // Taken before the server takes its own time, so that ours runs out first.
+    let localDeadline = ContinuousClock.now + lifetime
+    let action = "putting up the fence on the source"
+    let expiry = try await connection.transaction(doing: action) { connection in
+      let rows = try await connection.query(
+        """
+        SELECT pg_catalog.to_char((pg_catalog.clock_timestamp() + $1::pg_catalog.interval) AT TIME ZONE 'UTC',
+          'YYYY-MM-DD HH24:MI:SS.US') || '+00' AS expiry
+        """, ["\(lifetime / .milliseconds(1)) ms"], doing: action, within: .seconds(10))
+      guard let expiry = try rows.first?.text("expiry") else {
+        throw MigrationError(.failed, doing: action, reason: "the source did not tell its time")
+      }
+      try await Self.replace(Self.fencedBody(until: expiry), state: .fenced, on: connection, doing: action)
+      return expiry
+    }
+    return Fence(expiry: expiry, localDeadline: localDeadline)
+  }
+
+  /// Lets writes pass again.
+  /// - Throws: `Sealed` when the point of no return is behind us.
+  package func unfence() async throws {
+    let action = "taking down the fence on the source"
+    try await connection.transaction(doing: action) { connection in
+      try await Self.replace(Self.openBody, state: .open, on: connection, doing: action)
+    }
+  }
+
+  /// The source is sealed: nothing takes its fence down but `replicate rollback`.
+  package struct Sealed: Error, CustomStringConvertible {
+    package let description = "the source is sealed: its successor may have taken writes"
+  }
+
+  /// Makes the fence permanent: the point of no return.
+  /// - Returns: whether it was committed before `fence` could expire. If not, writes may have passed before it.
+  /// - Throws: when it was not committed, or when that is not known; then `SourceState.fence()` tells.
+  package func seal(_ fence: Fence) async throws -> Bool {
+    let action = "sealing the source"
+    try await connection.transaction(doing: action) { connection in
+      try await Self.replace(Self.sealedBody, state: .sealed, on: connection, doing: action)
+      // Seen by the same commit: a table that was created or whose trigger was disabled behind the fence.
+      let unguarded = try await triggers.missing().map(\.table)
+      guard unguarded.isEmpty else {
+        throw MigrationError(
+          .failed, doing: action,
+          reason: "not guarded: \(unguarded.map(\.description).joined(separator: ", "))",
+          remedy:
+            "They were created, or their trigger was disabled, behind the fence. Stop that, then try again.")
+      }
+    }
+    let rows = try await connection.query(
+      "SELECT pg_catalog.clock_timestamp() < $1::pg_catalog.timestamptz AS in_time", [fence.expiry],
+      doing: action, within: .seconds(10))
+    return try rows.first?.bool("in_time") == true && .now < fence.localDeadline
+  }
+
+  /// Drops triggers and function.
+  package func remove() async throws { try await triggers.remove(within: .seconds(60)) }
+
+  // MARK: The function
+
+  private static func replace(
+    _ body: String, state: SourceState.Fence, on connection: isolated Connection, doing action: String
+  ) async throws {
+    // First, for its row lock: two that change the fence go one after the other.
+    let rows = try await connection.query(
+      "UPDATE replicate.fence SET state = $1 WHERE state <> 'sealed' OR $1 = 'sealed'", [state.rawValue],
+      doing: action, within: .seconds(10))
+    guard rows.affected == 1 else { throw Sealed() }
+    try await connection.query(
+      """
+      CREATE OR REPLACE FUNCTION replicate.guard() RETURNS trigger LANGUAGE plpgsql AS \(SQL.literal(body))
+      """, doing: action, within: .seconds(10))
+  }
+
+  private static let openBody = "BEGIN RETURN NULL; END"
+
+  private static func fencedBody(until expiry: String) -> String {
+    """
+    BEGIN
+      IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) '\(expiry)'::pg_catalog.timestamptz THEN
+        RAISE EXCEPTION 'cannot execute % on %.%: writes are stopped while the database moves to its successor',
+          TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+          USING ERRCODE = '25006', HINT = 'Try again in a moment.';
+      END IF;
+      RETURN NULL;
+    END
+    """
+  }
+
+  private static let sealedBody = """
+    BEGIN
+      RAISE EXCEPTION 'cannot execute % on %.%: the database has moved to its successor',
+        TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+        USING ERRCODE = '25006', HINT = 'Connect to the successor.';
+    END
+    """
+}

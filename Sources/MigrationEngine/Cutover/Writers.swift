@@ -1,0 +1,125 @@
+package import LibPQ
+
+/// A transaction that holds a lock on a table of the source.
+package struct Writer: Sendable, Equatable, CustomStringConvertible {
+  /// Virtual transaction ID, which a prepared transaction keeps.
+  package var transaction: String
+  /// Nil for a prepared transaction.
+  package var pid: Int32?
+  /// The name of a prepared transaction.
+  package var gid: String?
+  package var user: String
+  package var application: String
+  package var state: String
+  package var ageSeconds: Double
+
+  package var description: String {
+    let age = "\((ageSeconds * 10).rounded() / 10) s old"
+    guard let pid else { return "prepared transaction \(SQL.literal(gid ?? "?")) (user \(user), \(age))" }
+    return "pid \(pid) (user \(user), application \(SQL.literal(application)), \(state), \(age))"
+  }
+}
+
+/// The transactions that may still write although the fence is up: those that held a write lock when it was committed.
+/// Whoever takes such a lock later has seen the fence, since taking a lock reads the catalogs' invalidations.
+package struct Writers: Sendable {
+  let connection: Connection
+
+  package init(_ connection: Connection) { self.connection = connection }
+
+  /// Transactions that hold a lock on one of the user's tables under which rows can be written.
+  package func holding() async throws -> [Writer] {
+    try await holders(of: Self.writeModes, on: Catalog.isUserTable)
+  }
+
+  /// Transactions that hold a lock on `table` which a trigger's creation waits for.
+  package func blocking(_ table: RelationName) async throws -> [Writer] {
+    try await holders(
+      of: Self.writeModes + ["ShareLock", "ShareUpdateExclusiveLock"],
+      on: "n.nspname = \(SQL.literal(table.schema)) AND c.relname = \(SQL.literal(table.name))")
+  }
+
+  /// Waits for exactly those that hold a write lock now.
+  /// - Returns: how many there were.
+  /// - Throws: `MigrationError` that names who has not ended at the deadline.
+  package func awaitHolding(until deadline: ContinuousClock.Instant) async throws -> Int {
+    let writers = try await holding()
+    var left = writers
+    var pause = Duration.milliseconds(2)
+    while !left.isEmpty {
+      guard ContinuousClock.now < deadline else {
+        throw MigrationError(
+          .failed, doing: "waiting for the writers that were under way",
+          reason: "still open: \(Self.list(left))",
+          remedy: Self.remedy(left))
+      }
+      try await Task.sleep(for: pause)
+      pause = min(pause * 2, .milliseconds(50))
+      let open = try await stillOpen(left)
+      left.removeAll { !open.contains($0.transaction) }
+    }
+    return writers.count
+  }
+
+  private static let writeModes = [
+    "RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock",
+  ]
+
+  /// A view of the locks is not one instant, but whoever held its lock before we asked and has not ended is in it
+  /// (manual, section 54.12 `pg_locks`).
+  private func holders(of modes: [String], on condition: String) async throws -> [Writer] {
+    let rows = try await connection.query(
+      """
+      SELECT DISTINCT ON (l.virtualtransaction) l.virtualtransaction, l.pid, p.gid,
+        coalesce(a.usename, p.owner, '?') AS user_name, coalesce(a.application_name, '') AS application,
+        coalesce(a.state, 'state unknown') AS state,
+        coalesce(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)),
+          0) AS age
+      FROM pg_catalog.pg_locks l
+        JOIN pg_catalog.pg_class c ON c.oid = l.relation
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        LEFT JOIN pg_catalog.pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid'
+          AND x.virtualtransaction = l.virtualtransaction
+        LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
+      WHERE l.locktype = 'relation' AND l.granted
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+        AND l.mode = ANY ('{\(modes.joined(separator: ","))}') AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+        AND \(condition)
+      ORDER BY l.virtualtransaction
+      """, doing: "reading who holds locks on the source's tables", within: .seconds(15))
+    return try rows.map { row in
+      Writer(
+        transaction: try row.text("virtualtransaction"), pid: try row.optional("pid").flatMap { Int32($0) },
+        gid: try row.optional("gid"), user: try row.text("user_name"),
+        application: try row.text("application"),
+        state: try row.text("state"), ageSeconds: try row.double("age"))
+    }
+  }
+
+  /// A transaction holds a lock on its own ID as long as it lives, a prepared one too.
+  private func stillOpen(_ writers: [Writer]) async throws -> Set<String> {
+    let ids = writers.map { "\"\($0.transaction)\"" }.joined(separator: ",")
+    let rows = try await connection.query(
+      "SELECT DISTINCT virtualtransaction FROM pg_catalog.pg_locks WHERE virtualtransaction = ANY ($1)",
+      ["{\(ids)}"], doing: "waiting for the writers that were under way", within: .seconds(15))
+    return Set(try rows.map { try $0.text("virtualtransaction") })
+  }
+
+  // MARK: Words
+
+  package static func list(_ writers: [Writer]) -> String {
+    let named = writers.prefix(5).map(\.description).joined(separator: "; ")
+    return writers.count > 5 ? "\(named); and \(writers.count - 5) more" : named
+  }
+
+  package static func remedy(_ writers: [Writer]) -> String {
+    let commands = writers.prefix(5).map { writer in
+      if let pid = writer.pid { return "SELECT pg_terminate_backend(\(pid));" }
+      let gid = SQL.literal(writer.gid ?? "?")
+      return "COMMIT PREPARED \(gid); or ROLLBACK PREPARED \(gid);"
+    }
+    guard !commands.isEmpty else { return "Try again." }
+    return "Wait for them, or end them on the source, then try again: \(commands.joined(separator: " "))"
+  }
+}

@@ -1,0 +1,125 @@
+import MigrationEngine
+import Testing
+
+@Suite("Cutover machine")
+struct CutoverMachineTests {
+  typealias Step = CutoverMachine.Step
+
+  /// Says "done" to every step up to `last`, and gives back the machine that waits for word of `last`.
+  private func machine(at last: Step) throws -> CutoverMachine {
+    var machine = CutoverMachine()
+    var action = machine.begin()
+    while machine.step != last {
+      action = try machine.handle(machine.step == .seal ? .sealed(inTime: true) : .done)
+    }
+    #expect(action == .perform(last))
+    return machine
+  }
+
+  @Test("Without failures the steps come in the order of the proof, and the target opens behind the seal")
+  func wholeOrder() throws {
+    var machine = CutoverMachine()
+    var seen: [Step] = []
+    var action = machine.begin()
+    while case .perform(let step) = action {
+      seen.append(step)
+      action = try machine.handle(step == .seal ? .sealed(inTime: true) : .done)
+    }
+    #expect(action == .complete)
+    #expect(seen == [.arm, .fence, .awaitWriters, .mark, .drain, .finalise, .seal, .open, .switchOver])
+  }
+
+  @Test("A failure before the fence needs no un-fencing")
+  func armFails() throws {
+    var machine = try machine(at: .arm)
+    #expect(try machine.handle(.failed("locked")) == .aborted(reason: "locked"))
+  }
+
+  @Test(
+    "A failure between fence and seal takes the fence down, and is the reason that is told",
+    arguments: [Step.fence, .awaitWriters, .mark, .drain, .finalise, .seal])
+  func failsBehindFence(_ step: Step) throws {
+    var machine = try machine(at: step)
+    #expect(try machine.handle(.failed("no time")) == .perform(.unfence))
+    #expect(!machine.isSealed)
+    #expect(try machine.handle(.done) == .aborted(reason: "no time"))
+  }
+
+  @Test(
+    "A seal that came too late proves the drain once more before the target opens, and is not sealed again")
+  func lateSeal() throws {
+    var machine = try machine(at: .seal)
+    #expect(try machine.handle(.sealed(inTime: false)) == .perform(.awaitWriters))
+    #expect(machine.isSealed)
+    for next in [Step.mark, .drain, .finalise, .open] {
+      #expect(try machine.handle(.done) == .perform(next))
+    }
+  }
+
+  @Test(
+    "Behind the seal nothing takes the fence down: the next engine tries again",
+    arguments: [Step.awaitWriters, .mark, .drain, .finalise, .open])
+  func failsBehindSeal(_ step: Step) throws {
+    var machine = try machine(at: .seal)
+    var action = try machine.handle(.sealed(inTime: false))
+    while machine.step != step { action = try machine.handle(.done) }
+    #expect(action == .perform(step))
+    #expect(try machine.handle(.failed("target gone")) == .tryAgain(reason: "target gone"))
+  }
+
+  @Test("A seal whose outcome was unknown, and which the un-fencing finds, goes forward")
+  func unknownSeal() throws {
+    var machine = try machine(at: .seal)
+    #expect(try machine.handle(.failed("connection lost")) == .perform(.unfence))
+    #expect(try machine.handle(.sealed(inTime: false)) == .perform(.awaitWriters))
+    #expect(machine.isSealed)
+  }
+
+  @Test("A fence that can neither be taken down nor be known to be gone is no clean abort")
+  func unfenceFails() throws {
+    var machine = try machine(at: .seal)
+    _ = try machine.handle(.failed("connection lost"))
+    #expect(try machine.handle(.failed("source gone")) == .tryAgain(reason: "source gone"))
+  }
+
+  @Test("After an engine that died before the seal the fence is taken down", arguments: [false, true])
+  func resumeBeforeSeal(isFenced: Bool) throws {
+    var machine = CutoverMachine()
+    #expect(machine.resume(from: isFenced ? .fenced : .open, targetIsOpen: false) == .perform(.unfence))
+    guard case .aborted(let reason) = try machine.handle(.done) else {
+      Issue.record("the cutover is not aborted")
+      return
+    }
+    #expect(reason.contains("ended"))
+  }
+
+  @Test("After an engine that died behind the seal the drain is proved anew, then the target opens")
+  func resumeBehindSeal() throws {
+    var machine = CutoverMachine()
+    #expect(machine.resume(from: .sealed, targetIsOpen: false) == .perform(.awaitWriters))
+    for next in [Step.mark, .drain, .finalise, .open, .switchOver] {
+      #expect(try machine.handle(.done) == .perform(next))
+    }
+    #expect(try machine.handle(.done) == .complete)
+  }
+
+  @Test("After an engine that died when the target was open nothing of the source is written over it")
+  func resumeOpen() throws {
+    var machine = CutoverMachine()
+    #expect(machine.resume(from: .sealed, targetIsOpen: true) == .perform(.switchOver))
+    #expect(try machine.handle(.done) == .complete)
+  }
+
+  @Test("Only the seal seals, and the seal is not just done")
+  func impossible() throws {
+    var draining = try machine(at: .drain)
+    #expect(throws: CutoverMachine.Impossible.self) {
+      try draining.handle(.sealed(inTime: true))
+    }
+    #expect(draining.step == .drain)
+    var sealing = try machine(at: .seal)
+    #expect(throws: CutoverMachine.Impossible.self) { try sealing.handle(.done) }
+    var idle = CutoverMachine()
+    #expect(throws: CutoverMachine.Impossible.self) { try idle.handle(.done) }
+  }
+}
