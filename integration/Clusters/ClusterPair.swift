@@ -1,6 +1,7 @@
 import Foundation
 
-/// The two ends of a migration: a source, and a target with TLS on encrypted storage where the machine allows it.
+/// The two ends of a migration: a source, and a target with TLS on encrypted storage where the machine allows
+/// it.
 package struct ClusterPair: Sendable {
   /// Superusers of the two servers, database `postgres`.
   package let source: ConnectionString
@@ -10,18 +11,19 @@ package struct ClusterPair: Sendable {
   package let sourceCluster: Cluster?
   package let targetCluster: Cluster?
 
-  /// As `Cluster.storage`. For a target that is given, what the file named by `REPLICATE_TEST_TARGET_STORAGE` says.
+  /// As `Cluster.storage`. For a target that is given, what the file named by `REPLICATE_TEST_TARGET_STORAGE`
+  /// says.
   package let targetStorage: String
 
-  /// What `replicate check` and `start` must be told of the target's encryption: nothing where they can see it
-  /// themselves, evidence where only the file knows, and the permission to go without where there is none.
+  /// What `replicate check` and `start` must be told of the target's encryption: nothing where they can see
+  /// it themselves, evidence where only the file knows, and the permission to go without where there is none.
   package var encryptionArguments: [String] {
     guard ["fscrypt", "gocryptfs"].contains(targetStorage) else { return ["--allow-unencrypted-target"] }
     return targetCluster == nil ? ["--encryption-evidence", "echo \(targetStorage)"] : []
   }
 
-  /// The servers are our own, so a test may stop, kill and restart them and look at their files. Known before any
-  /// is started, so that tests can be skipped by it.
+  /// The servers are our own, so a test may stop, kill and restart them and look at their files. Known before
+  /// any is started, so that tests can be skipped by it.
   package static let canKillServers =
     ProcessInfo.processInfo.environment["REPLICATE_TEST_SOURCE"] == nil
     && ProcessInfo.processInfo.environment["REPLICATE_TEST_TARGET"] == nil

@@ -1,4 +1,5 @@
-# A PostgreSQL server for the tests: Debian's own packages and nothing prepared; `serve` does the rest at start.
+# A PostgreSQL server for the tests: Debian's own packages and nothing prepared; `serve` does the rest at
+# start.
 ARG BASE
 FROM ${BASE}
 ARG POSTGRESQL

@@ -1,4 +1,5 @@
-# The built tests with the client programs of the newest server; `run-tests` runs them on servers that are given.
+# The built tests with the client programs of the newest server; `run-tests` runs them on servers that are
+# given.
 FROM swift:6.3-bookworm AS build
 RUN apt-get update \
   && apt-get install -y --no-install-recommends libpq-dev pkg-config \
