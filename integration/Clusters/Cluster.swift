@@ -11,7 +11,8 @@ package actor Cluster {
     /// Serve TLS with a certificate of an own authority; connection strings then say `sslmode=verify-full`.
     package var tls = false
 
-    /// Put the data directory on encrypted storage where the machine allows it; `storage` says what came of it.
+    /// Put the data directory on encrypted storage where the machine allows it; `storage` says what came of
+    /// it.
     package var encryptedStorage = false
 
     package init(settings: [String: String] = [:], tls: Bool = false, encryptedStorage: Bool = false) {

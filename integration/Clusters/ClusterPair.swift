@@ -1,6 +1,7 @@
 import Foundation
 
-/// The two ends of a migration: a source, and a target with TLS on encrypted storage where the machine allows it.
+/// The two ends of a migration: a source, and a target with TLS on encrypted storage where the machine allows
+/// it.
 package struct ClusterPair: Sendable {
   /// Superusers of the two servers, database `postgres`.
   package let source: ConnectionString
@@ -10,8 +11,19 @@ package struct ClusterPair: Sendable {
   package let sourceCluster: Cluster?
   package let targetCluster: Cluster?
 
-  /// The servers are our own, so a test may stop, kill and restart them and look at their files. Known before any
-  /// is started, so that tests can be skipped by it.
+  /// As `Cluster.storage`. For a target that is given, what the file named by `REPLICATE_TEST_TARGET_STORAGE`
+  /// says.
+  package let targetStorage: String
+
+  /// What `replicate check` and `start` must be told of the target's encryption: nothing where they can see
+  /// it themselves, evidence where only the file knows, and the permission to go without where there is none.
+  package var encryptionArguments: [String] {
+    guard ["fscrypt", "gocryptfs"].contains(targetStorage) else { return ["--allow-unencrypted-target"] }
+    return targetCluster == nil ? ["--encryption-evidence", "echo \(targetStorage)"] : []
+  }
+
+  /// The servers are our own, so a test may stop, kill and restart them and look at their files. Known before
+  /// any is started, so that tests can be skipped by it.
   package static let canKillServers =
     ProcessInfo.processInfo.environment["REPLICATE_TEST_SOURCE"] == nil
     && ProcessInfo.processInfo.environment["REPLICATE_TEST_TARGET"] == nil
@@ -27,16 +39,22 @@ package struct ClusterPair: Sendable {
     let environment = ProcessInfo.processInfo.environment
     switch (environment["REPLICATE_TEST_SOURCE"], environment["REPLICATE_TEST_TARGET"]) {
     case (let source?, let target?):
+      var storage = "none that is known: REPLICATE_TEST_TARGET_STORAGE is not set"
+      if let file = environment["REPLICATE_TEST_TARGET_STORAGE"] {
+        storage = try String(contentsOfFile: file, encoding: .utf8)
+          .trimmingCharacters(in: .whitespacesAndNewlines)
+      }
       return ClusterPair(
         source: ConnectionString(source), target: ConnectionString(target), sourceCluster: nil,
-        targetCluster: nil)
+        targetCluster: nil, targetStorage: storage)
     case (nil, nil):
       let source = try await Cluster(named: "source")
       let target = try await Cluster(named: "target", .init(tls: true, encryptedStorage: true))
       try await source.start()
       try await target.start()
       return ClusterPair(
-        source: source.superuser, target: target.superuser, sourceCluster: source, targetCluster: target)
+        source: source.superuser, target: target.superuser, sourceCluster: source, targetCluster: target,
+        targetStorage: target.storage)
     default:
       throw HarnessError("set both REPLICATE_TEST_SOURCE and REPLICATE_TEST_TARGET, or none of them")
     }

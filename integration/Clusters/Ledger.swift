@@ -4,7 +4,8 @@ import Synchronization
 /// Writers that remember what the server told them: the oracle for "nothing lost, nothing twice".
 ///
 /// Each writer counts up. Transaction n inserts the entry (writer, n), every tenth one also deletes the
-/// entry n - 5, and books both on the writer's account. So the state of the tables follows from the numbers that were committed.
+/// entry n - 5, and books both on the writer's account. So the state of the tables follows from the numbers
+/// that were committed.
 package final class Ledger: Sendable {
   /// What one writer knows of its transactions.
   struct Record: Sendable {

@@ -21,7 +21,8 @@ package enum Pgbench {
       shell(arguments), environment: ["PGBENCH_CONNECTION": server.text])
   }
 
-  /// By environment, since arguments are for everyone to see. pgbench takes a connection string as its database.
+  /// By environment, since arguments are for everyone to see. pgbench takes a connection string as its
+  /// database.
   private static func shell(_ arguments: [String]) throws -> [String] {
     try ["sh", "-c", "exec \"$0\" \"$@\" \"$PGBENCH_CONNECTION\"", PostgresPrograms.path("pgbench")]
       + arguments

@@ -28,11 +28,19 @@ package struct ReplicateProcess: Sendable {
 
   /// Runs a command to its end; past the limit it is killed, and the result says so.
   package func run(_ arguments: String..., limit: Duration = .seconds(120)) async throws -> Finished {
+    try await run(arguments, limit: limit)
+  }
+
+  package func run(_ arguments: [String], limit: Duration = .seconds(120)) async throws -> Finished {
     try await Command.run([Self.executable()] + arguments, environment: environment, limit: limit)
   }
 
   /// Starts a command and returns while it runs.
   package func start(_ arguments: String...) async throws -> BackgroundProcess {
+    try await start(arguments)
+  }
+
+  package func start(_ arguments: [String]) async throws -> BackgroundProcess {
     try await BackgroundProcess([Self.executable()] + arguments, environment: environment)
   }
 }

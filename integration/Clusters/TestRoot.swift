@@ -57,7 +57,8 @@ enum TestRoot {
     }
   }
 
-  /// Start time of a process in clock ticks since boot: tells it from a later one with the same id. See proc(5).
+  /// Start time of a process in clock ticks since boot: tells it from a later one with the same id. See
+  /// proc(5).
   static func startTime(of process: Int32) -> String? {
     guard let stat = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8),
       let nameEnd = stat.lastIndex(of: ")")

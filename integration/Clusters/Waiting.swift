@@ -1,4 +1,5 @@
-/// Waits until `condition` holds, and throws an error that names what was waited for when `limit` passes first.
+/// Waits until `condition` holds, and throws an error that names what was waited for when `limit` passes
+/// first.
 ///
 /// This is the one place that polls: what the tests wait for happens in other processes (a server, the
 /// program under test), which send no event here. Everything else waits by calling this.

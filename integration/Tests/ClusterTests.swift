@@ -27,10 +27,8 @@ extension Integration {
         #expect(try await session.value("SHOW wal_level") == "logical")
         await session.close()
       }
-      if let storage = pair.targetCluster?.storage {
-        #expect(["fscrypt", "gocryptfs", "none"].contains { storage.hasPrefix($0) })
-        print("target storage: \(storage)")
-      }
+      #expect(["fscrypt", "gocryptfs", "none "].contains { pair.targetStorage.hasPrefix($0) })
+      print("target storage: \(pair.targetStorage)")
     }
 
     @Test(
