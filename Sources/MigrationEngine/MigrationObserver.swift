@@ -35,7 +35,10 @@ package struct MigrationObserver: Sendable {
     status.phase = migration.phase
     status.target.encryption = migration.encryption
     status.engine.running = try await store.isLocked()
-    status.cutover = try await store.latestCutover()?.report ?? status.cutover
+    // While one is under way the engine tells its steps with its status; what is stored is its beginning.
+    if let latest = try await store.latestCutover(), latest.state != .running || status.cutover == nil {
+      status.cutover = latest.report ?? status.cutover
+    }
     if !status.engine.running {
       status.ready = false
       status.failure = migration.failure
