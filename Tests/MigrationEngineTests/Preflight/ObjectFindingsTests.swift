@@ -1,3 +1,4 @@
+import LogicalReplication
 import Testing
 
 @testable import MigrationEngine
