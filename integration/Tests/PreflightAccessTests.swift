@@ -59,14 +59,15 @@ extension Integration {
         #expect(try await check().findings.filter { $0.severity > .note } == [])
       }
       for server in [pair.source, pair.target] {
-        try await PreflightScene.execute(["DROP ROLE \(role)", "DROP ROLE \(owner)"], on: server)
+        try await PreflightScene.execute(
+          ["DROP OWNED BY \(role)", "DROP ROLE \(role)", "DROP ROLE \(owner)"], on: server)
       }
     }
 
     @Test("Roles that are missing on the target are found by owner, grant and policy")
     func roles() async throws {
       let pair = try await ClusterPair.shared
-      let names = ["owner", "reader", "subject", "stranger"].map { "preflight_\($0)_\(getpid())" }
+      let names = ["owner", "reader", "subject", "stranger"].map { "preflight_named_\($0)_\(getpid())" }
       try await PreflightScene.execute(
         ["CREATE ROLE \(names[0]) LOGIN"] + names.dropFirst().map { "CREATE ROLE \($0)" }, on: pair.source)
       try await pair.withFreshDatabases(named: "roles") { databases in
@@ -128,6 +129,42 @@ extension Integration {
         }
         #expect(try await blockers(isResuming: true) == [])
         #expect(try await blockers(isResuming: false).count == 5)
+      }
+    }
+
+    @Test("A question that the server refuses to answer is a finding, and the other checks go on")
+    func refusedQuestion() async throws {
+      let pair = try await ClusterPair.shared
+      let role = "preflight_curious_\(getpid())"
+      try await PreflightScene.execute(["CREATE ROLE \(role) LOGIN PASSWORD 'secret'"], on: pair.source)
+      try await pair.withFreshDatabases(named: "refused") { databases in
+        try await PreflightScene.execute(
+          ["REVOKE SELECT ON pg_catalog.pg_prepared_xacts FROM PUBLIC", "SELECT lo_create(0)"],
+          on: databases.source)
+        let report = try await PreflightScene.check(
+          source: databases.source.with(["user": role, "password": "secret"]), target: databases.target)
+        let finding = try #require(report.findings("prepared_transactions").first)
+        #expect(finding.severity == .blocker && finding.why.contains("permission denied"))
+        #expect(report.findings("large_objects").count == 1)
+      }
+      try await PreflightScene.execute(["DROP ROLE \(role)"], on: pair.source)
+    }
+
+    @Test("A collation that the target does not have blocks")
+    func collation() async throws {
+      try await ClusterPair.shared.withFreshDatabases(named: "collation") { databases in
+        try await PreflightScene.execute(
+          [#"CREATE TABLE t (id int PRIMARY KEY, name text COLLATE "ucs_basic", plain text COLLATE "C")"#],
+          on: databases.source)
+        func blockers() async throws -> [String] {
+          try await PreflightScene.check(source: databases.source, target: databases.target).blockers.map(
+            \.object)
+        }
+        #expect(try await blockers() == [])
+        try await PreflightScene.execute(
+          ["SET allow_system_table_mods = on", "DELETE FROM pg_collation WHERE collname = 'ucs_basic'"],
+          on: databases.target)
+        #expect(try await blockers() == [#"collation "ucs_basic""#])
       }
     }
 
