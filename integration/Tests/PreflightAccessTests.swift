@@ -90,6 +90,34 @@ extension Integration {
       try await PreflightScene.execute(names.prefix(3).map { "DROP ROLE \($0)" }, on: pair.target)
     }
 
+    @Test("Owners of what is not restored, extensions and our own objects, need not be on the target")
+    func ownersLeftBehind() async throws {
+      let pair = try await ClusterPair.shared
+      let role = "preflight_engine_\(getpid())"
+      try await PreflightScene.execute(["CREATE ROLE \(role) SUPERUSER"], on: pair.source)
+      try await pair.withFreshDatabases(named: "owners") { databases in
+        let name = "preflight_owners"
+        try await PreflightScene.execute(
+          [
+            "SET ROLE \(role)", "CREATE EXTENSION hstore", "CREATE SCHEMA replicate",
+            "CREATE TABLE replicate.fence (only_row boolean PRIMARY KEY)",
+            "CREATE FUNCTION replicate.guard () RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE PUBLICATION \(name)",
+          ], on: databases.source)
+        func roles() async throws -> [Finding] {
+          try await PreflightScene.check(
+            source: databases.source, target: databases.target, isResuming: true, name: name
+          ).findings("role")
+        }
+        #expect(try await roles() == [])
+        try await PreflightScene.execute(
+          ["SET ROLE \(role)", "CREATE FUNCTION f () RETURNS int LANGUAGE sql AS 'SELECT 1'"],
+          on: databases.source)
+        #expect(try await roles().map(\.object) == ["role \"\(role)\""])
+      }
+      try await PreflightScene.execute(["DROP ROLE \(role)"], on: pair.source)
+    }
+
     @Test("A target that is not empty blocks until it is made anew")
     func leftovers() async throws {
       let pair = try await ClusterPair.shared
@@ -184,6 +212,14 @@ extension Integration {
           on: databases.target)
         let report = try await PreflightScene.check(source: databases.source, target: databases.target)
         #expect(report.blockers.map(\.check) == ["read_only"])
+        let mend = "ALTER DATABASE \"\(databases.name)\" RESET default_transaction_read_only;"
+        try #require(report.blockers.first?.remedy.contains(mend) == true)
+        let session = try await SQLSession(databases.target)
+        try await session.execute("SET default_transaction_read_only = off")
+        try await session.execute(mend)
+        await session.close()
+        let mended = try await PreflightScene.check(source: databases.source, target: databases.target)
+        #expect(mended.blockers == [])
       }
     }
 

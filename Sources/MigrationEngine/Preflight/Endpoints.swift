@@ -1,4 +1,5 @@
 import LibPQ
+import LogicalReplication
 
 extension Preflight {
   /// Whether both ends are two databases.
@@ -41,6 +42,7 @@ extension Preflight {
       var isInRecovery = false
       /// What new sessions get, whatever our own session has set.
       var isReadOnlyByDefault = false
+      var database = "app"
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
@@ -52,11 +54,13 @@ extension Preflight {
     private static func facts(_ connection: Connection) async throws -> Facts {
       let row = try await connection.askOne(
         """
-        SELECT pg_catalog.pg_is_in_recovery() AS recovery,
+        SELECT pg_catalog.pg_is_in_recovery() AS recovery, pg_catalog.current_database() AS database,
           (SELECT reset_val FROM pg_catalog.pg_settings
             WHERE name = 'default_transaction_read_only') AS read_only
         """, about: "whether the \(connection.end) takes writes")
-      return Facts(isInRecovery: try row.bool("recovery"), isReadOnlyByDefault: try row.bool("read_only"))
+      return Facts(
+        isInRecovery: try row.bool("recovery"), isReadOnlyByDefault: try row.bool("read_only"),
+        database: try row.text("database"))
     }
 
     static func judge(source: Facts, target: Facts, isResuming: Bool) -> [Finding] {
@@ -67,10 +71,12 @@ extension Preflight {
         findings.append(Finding(severity, check: check, object: object, why: why, remedy: remedy))
       }
       let writer = "(on Amazon Aurora the cluster endpoint, not the reader's)."
-      let undo =
-        "ALTER DATABASE … RESET default_transaction_read_only; or ALTER SYSTEM RESET "
-        + "default_transaction_read_only; SELECT pg_reload_conf(); (Amazon Aurora and RDS: in the parameter "
-        + "group)."
+      func undo(_ facts: Facts) -> String {
+        "ALTER DATABASE \(quotedIdentifier(facts.database)) RESET default_transaction_read_only; or ALTER "
+          + "SYSTEM RESET "
+          + "default_transaction_read_only; SELECT pg_reload_conf(); (Amazon Aurora and RDS: in the "
+          + "parameter group)."
+      }
       if source.isInRecovery {
         add(
           .blocker, "recovery", "source",
@@ -82,18 +88,18 @@ extension Preflight {
           .blocker, "recovery", "target", "The target is a standby and takes no writes.",
           "Connect to the primary \(writer)")
       }
-      // A cutover that is under way sets this itself.
+      // A cutover that is under way may itself have set these.
       if source.isReadOnlyByDefault, !isResuming {
         add(
           .warning, "read_only", "source",
-          "default_transaction_read_only is on: the source's writers are refused already.", undo)
+          "default_transaction_read_only is on: the source's writers are refused already.", undo(source))
       }
       if target.isReadOnlyByDefault {
         add(
-          .blocker, "read_only", "target",
+          isResuming ? .warning : .blocker, "read_only", "target",
           "default_transaction_read_only is on: after the switch the target would refuse the application's "
             + "writes.",
-          undo)
+          undo(target))
       }
       return findings
     }
@@ -157,28 +163,33 @@ extension Preflight {
   /// Whether the source lets us open the kind of connection that streams.
   enum ReplicationAccess {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
-      let database = try await context.source.askOne(
-        "SELECT pg_catalog.current_database() AS name", about: "the source's database"
-      ).text("name")
+      let row = try await context.source.askOne(
+        "SELECT pg_catalog.current_database() AS database, current_user AS role",
+        about: "the source's database")
+      let database = try row.text("database")
+      let role = try row.text("role")
       do {
         let connection = try await Session.openReplication(context.options.source)
-        let row = try await connection.askOne("IDENTIFY_SYSTEM", about: "the replication connection")
-        let served = try row.optional("dbname")
+        let served = try await connection.askOne("IDENTIFY_SYSTEM", about: "the replication connection")
+          .optional("dbname")
         await connection.close()
-        return served == database ? [] : [refused("it serves another database.")]
+        return served == database ? [] : [refused("it serves another database.", role: role)]
       } catch let error as PostgresError {
-        return [refused("\(error)")]
+        return [refused("\(error)", role: role)]
       }
     }
 
-    static func refused(_ reason: String) -> Finding {
-      Finding(
+    static func refused(_ reason: String, role: String) -> Finding {
+      let role = quotedIdentifier(role)
+      return Finding(
         .blocker, check: "replication_connection", object: "source",
         why: "The stream needs a replication connection, and none can be opened: \(reason)",
         remedy:
           "Connect to the server itself, not through a pooler or proxy; let pg_hba.conf admit this role to "
           + "the "
-          + "database; ALTER ROLE … REPLICATION (on Amazon Aurora and RDS: GRANT rds_replication TO …).")
+          + "database; ALTER ROLE \(role) REPLICATION; (on Amazon Aurora and RDS: GRANT rds_replication TO "
+          + "\(role);)"
+      )
     }
   }
 }

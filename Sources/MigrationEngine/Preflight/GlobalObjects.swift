@@ -18,7 +18,7 @@ extension Preflight {
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
-      let named = try await named(on: context.source)
+      let named = try await named(on: context.source, publication: context.publicationName)
       let target = context.target
       let mode = try await target.serverVersion() >= 160_000 ? "SET" : "MEMBER"
       let rows = try await target.ask(
@@ -33,15 +33,32 @@ extension Preflight {
       }
     }
 
-    /// From pg_shdepend, which knows all but the bootstrap superuser; owners are asked for besides.
-    private static func named(on source: Connection) async throws -> [Named] {
+    /// What this program itself makes on the source, which is never restored; `$1` is the publication.
+    private static let ownObjects = """
+      SELECT 'pg_catalog.pg_publication'::pg_catalog.regclass::oid, oid
+      FROM pg_catalog.pg_publication WHERE pubname = $1
+      UNION ALL SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid
+      FROM pg_catalog.pg_namespace WHERE nspname = 'replicate'
+      UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid
+      FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.to_regnamespace('replicate')
+      UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid
+      FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.to_regnamespace('replicate')
+      """
+
+    /// From pg_shdepend, which knows all but the bootstrap superuser; owners are asked for besides. An
+    /// extension and its members belong to whoever creates it on the target.
+    private static func named(on source: Connection, publication: String) async throws -> [Named] {
       let rows = try await source.ask(
         """
         WITH named (role, is_owner) AS (
           SELECT d.refobjid, d.deptype = 'o' FROM pg_catalog.pg_shdepend d
           WHERE d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND d.deptype IN ('o', 'a', 'r')
             AND d.classid NOT IN ('pg_catalog.pg_subscription'::pg_catalog.regclass,
-              'pg_catalog.pg_user_mapping'::pg_catalog.regclass)
+              'pg_catalog.pg_user_mapping'::pg_catalog.regclass,
+              'pg_catalog.pg_extension'::pg_catalog.regclass)
+            AND NOT (d.deptype = 'o' AND EXISTS (SELECT FROM pg_catalog.pg_depend e
+              WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e'))
+            AND (d.classid, d.objid) NOT IN (\(ownObjects))
             AND d.dbid = (SELECT oid FROM pg_catalog.pg_database
               WHERE datname = pg_catalog.current_database())
           UNION ALL
@@ -61,7 +78,7 @@ extension Preflight {
         FROM named JOIN pg_catalog.pg_roles r ON r.oid = named.role
         WHERE r.rolname !~ '^(pg_|rds_|rds(admin|repladmin|topmgr|proxyadmin|writeforwarduser)$)'
         GROUP BY 1, 2 ORDER BY 1
-        """, about: "the roles that the source's objects name")
+        """, [publication], about: "the roles that the source's objects name")
       return try rows.map {
         Named(
           name: try $0.text("rolname"), canLogin: try $0.bool("rolcanlogin"), isOwner: try $0.bool("is_owner")
