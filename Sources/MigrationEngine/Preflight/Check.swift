@@ -41,7 +41,7 @@ extension Preflight {
       Check("long_transactions", on: "source", worst: .warning, LongTransactions.examine),
       Check("own_leftovers", on: "source", OwnLeftovers.examine),
       Check("subscriptions", on: "source", Subscriptions.examine),
-      Check("publications", on: "source", worst: .note, Publications.examine),
+      Check("publications", on: "source", worst: .warning, Publications.examine),
       Check("extensions", on: "source and target", Extensions.examine),
       Check("roles", on: "source and target", Roles.examine),
       Check("tablespaces", on: "source and target", Tablespaces.examine),
@@ -50,13 +50,13 @@ extension Preflight {
       Check("target_content", on: "target", TargetContent.examine),
       Check("lock_table", on: "source and target", worst: .warning, LockTable.examine),
       Check("large_objects", on: "source", LargeObjects.examine),
-      Check("special_objects", on: "source", worst: .note, SpecialObjects.examine),
+      Check("special_objects", on: "source", worst: .warning, SpecialObjects.examine),
     ]
 
     func run(_ context: PreflightContext) async throws -> [Finding] {
       do {
         return try await examine(context)
-      } catch let error as PostgresError where !error.isConnectionLoss {
+      } catch let error as PostgresError where error.code == .timedOut || !error.isConnectionLoss {
         return [refused(error)]
       }
     }
