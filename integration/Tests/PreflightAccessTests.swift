@@ -196,6 +196,21 @@ extension Integration {
       }
     }
 
+    @Test("A tablespace that the target does not have blocks")
+    func tablespace() async throws {
+      let pair = try await ClusterPair.shared
+      let name = "preflight_space_\(getpid())"
+      try await PreflightScene.execute(
+        ["SET allow_in_place_tablespaces = on", "CREATE TABLESPACE \(name) LOCATION ''"], on: pair.source)
+      try await pair.withFreshDatabases(named: "tablespace") { databases in
+        try await PreflightScene.execute(
+          ["CREATE TABLE t (id int PRIMARY KEY) TABLESPACE \(name)"], on: databases.source)
+        let report = try await PreflightScene.check(source: databases.source, target: databases.target)
+        #expect(report.blockers.map(\.object) == ["tablespace \"\(name)\""])
+      }
+      try await PreflightScene.execute(["DROP TABLESPACE \(name)"], on: pair.source)
+    }
+
     @Test("One database as both ends blocks")
     func sameDatabase() async throws {
       try await ClusterPair.shared.withFreshDatabases(named: "same") { databases in

@@ -53,6 +53,13 @@ extension Integration {
         ], check: "replica_identity", object: #"table "public"."u""#,
         mend: #"ALTER TABLE "public"."u" REPLICA IDENTITY USING INDEX "K k";"#),
       Situation(
+        name: "identity index dropped",
+        setup: [
+          "CREATE TABLE i (a int PRIMARY KEY, b int NOT NULL UNIQUE)",
+          "ALTER TABLE i REPLICA IDENTITY USING INDEX i_b_key", "ALTER TABLE i DROP CONSTRAINT i_b_key",
+        ], check: "replica_identity", object: #"table "public"."i""#,
+        mend: #"ALTER TABLE "public"."i" REPLICA IDENTITY DEFAULT;"#),
+      Situation(
         name: "leaf without a key",
         setup: [
           "CREATE TABLE root (a int) PARTITION BY RANGE (a)",
