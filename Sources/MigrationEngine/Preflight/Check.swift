@@ -1,72 +1,75 @@
 import LibPQ
 
-/// One examination of the servers.
-struct Check: Sendable {
-  /// What is examined, as a phrase for the finding that tells that it could not be.
-  let name: String
-  let object: String
-  /// What an examination that the server refuses counts as: the worst it might have found.
-  let worst: Finding.Severity
-  let examine: @Sendable (PreflightContext) async throws -> [Finding]
+extension Preflight {
+  /// One examination of the servers.
+  struct Check: Sendable {
+    /// What is examined, as a phrase for the finding that tells that it could not be.
+    let name: String
+    let object: String
+    /// What an examination that the server refuses counts as: the worst it might have found.
+    let worst: Finding.Severity
+    let examine: @Sendable (PreflightContext) async throws -> [Finding]
 
-  init(
-    _ name: String, on object: String, worst: Finding.Severity = .blocker,
-    _ examine: @escaping @Sendable (PreflightContext) async throws -> [Finding]
-  ) {
-    self.name = name
-    self.object = object
-    self.worst = worst
-    self.examine = examine
-  }
-
-  /// In the order in which findings of one severity are told. The replication connection comes after the
-  /// count of walsenders, which would count it.
-  static let all: [Check] = [
-    Check("server_version", on: "source and target", ServerVersions.examine),
-    Check("client_programs", on: "this machine", ClientPrograms.examine),
-    Check("same_database", on: "target", SameDatabase.examine),
-    Check("wal_level", on: "source", SourceSettings.examine),
-    Check("replication_capacity", on: "source", ReplicationCapacity.examine),
-    Check("recovery", on: "source and target", WriteReadiness.examine),
-    Check("pooler", on: "source and target", Pooler.examine),
-    Check("replication_connection", on: "source", ReplicationAccess.examine),
-    Check("source_privileges", on: "source", SourcePrivileges.examine),
-    Check("source_ownership", on: "source", SourceOwnership.examine),
-    Check("target_privileges", on: "target", TargetPrivileges.examine),
-    Check("tables", on: "source", SelectedTables.examine),
-    Check("replica_identity", on: "source", ReplicaIdentities.examine),
-    Check("triggers", on: "source", worst: .warning, AlwaysTriggers.examine),
-    Check("prepared_transactions", on: "source", PreparedTransactions.examine),
-    Check("long_transactions", on: "source", worst: .warning, LongTransactions.examine),
-    Check("own_leftovers", on: "source", OwnLeftovers.examine),
-    Check("subscriptions", on: "source", Subscriptions.examine),
-    Check("publications", on: "source", worst: .note, Publications.examine),
-    Check("extensions", on: "source and target", Extensions.examine),
-    Check("roles", on: "source and target", Roles.examine),
-    Check("tablespaces", on: "source and target", Tablespaces.examine),
-    Check("encoding", on: "source and target", Encodings.examine),
-    Check("target_content", on: "target", TargetContent.examine),
-    Check("lock_table", on: "source and target", worst: .warning, LockTable.examine),
-    Check("large_objects", on: "source", LargeObjects.examine),
-    Check("special_objects", on: "source", worst: .note, SpecialObjects.examine),
-  ]
-
-  func run(_ context: PreflightContext) async throws -> [Finding] {
-    do {
-      return try await examine(context)
-    } catch let error as PostgresError where !error.isConnectionLoss {
-      return [refused(error)]
+    init(
+      _ name: String, on object: String, worst: Finding.Severity = .blocker,
+      _ examine: @escaping @Sendable (PreflightContext) async throws -> [Finding]
+    ) {
+      self.name = name
+      self.object = object
+      self.worst = worst
+      self.examine = examine
     }
-  }
 
-  /// A question that the server does not answer is an answer too.
-  func refused(_ error: PostgresError) -> Finding {
-    let remedy =
-      error.sqlState == .insufficientPrivilege
-      ? "Connect as a role that may ask this (a superuser, on Amazon RDS a member of rds_superuser)."
-      : "Mend what the server complains about, then run the check again."
-    return Finding(
-      worst, check: name, object: object, why: "This could not be examined. \(error)", remedy: remedy)
+    /// In the order in which findings of one severity are told. The replication connection comes after the
+    /// count of walsenders, which would count it.
+    static let all: [Check] = [
+      Check("server_version", on: "source and target", ServerVersions.examine),
+      Check("client_programs", on: "this machine", ClientPrograms.examine),
+      Check("same_database", on: "target", SameDatabase.examine),
+      Check("wal_level", on: "source", SourceSettings.examine),
+      Check("replication_capacity", on: "source", ReplicationCapacity.examine),
+      Check("recovery", on: "source and target", WriteReadiness.examine),
+      Check("pooler", on: "source and target", Pooler.examine),
+      Check("replication_connection", on: "source", ReplicationAccess.examine),
+      Check("source_privileges", on: "source", SourcePrivileges.examine),
+      Check("source_ownership", on: "source", SourceOwnership.examine),
+      Check("target_privileges", on: "target", TargetPrivileges.examine),
+      Check("tables", on: "source", SelectedTables.examine),
+      Check("replica_identity", on: "source", ReplicaIdentities.examine),
+      Check("triggers", on: "source", worst: .warning, AlwaysTriggers.examine),
+      Check("prepared_transactions", on: "source", PreparedTransactions.examine),
+      Check("long_transactions", on: "source", worst: .warning, LongTransactions.examine),
+      Check("own_leftovers", on: "source", OwnLeftovers.examine),
+      Check("subscriptions", on: "source", Subscriptions.examine),
+      Check("publications", on: "source", worst: .warning, Publications.examine),
+      Check("extensions", on: "source and target", Extensions.examine),
+      Check("roles", on: "source and target", Roles.examine),
+      Check("tablespaces", on: "source and target", Tablespaces.examine),
+      Check("encoding", on: "source and target", Encodings.examine),
+      Check("column_collations", on: "source and target", ColumnCollations.examine),
+      Check("target_content", on: "target", TargetContent.examine),
+      Check("lock_table", on: "source and target", worst: .warning, LockTable.examine),
+      Check("large_objects", on: "source", LargeObjects.examine),
+      Check("special_objects", on: "source", worst: .warning, SpecialObjects.examine),
+    ]
+
+    func run(_ context: PreflightContext) async throws -> [Finding] {
+      do {
+        return try await examine(context)
+      } catch let error as PostgresError where error.code == .timedOut || !error.isConnectionLoss {
+        return [refused(error)]
+      }
+    }
+
+    /// A question that the server does not answer is an answer too.
+    func refused(_ error: PostgresError) -> Finding {
+      let remedy =
+        error.sqlState == .insufficientPrivilege
+        ? "Connect as a role that may ask this (a superuser, on Amazon RDS a member of rds_superuser)."
+        : "Mend what the server complains about, then run the check again."
+      return Finding(
+        worst, check: name, object: object, why: "This could not be examined. \(error)", remedy: remedy)
+    }
   }
 }
 

@@ -1,100 +1,106 @@
 import LibPQ
 import LogicalReplication
 
-/// Extensions of the source, which the target must be able to create.
-enum Extensions {
-  struct Installed: Sendable, Equatable {
-    var name: String
-    var version: String
-    /// pg_cron and the like: jobs that the server itself runs.
-    var jobs: Bool { name == "pg_cron" || name == "pgagent" || name == "pg_timetable" }
-  }
-
-  /// What the target can do about one extension.
-  struct Offer: Sendable, Equatable {
-    var defaultVersion: String
-    /// The version that is in the target's database already.
-    var installedVersion: String?
-    var versions: Set<String>
-    /// Our role may create it.
-    var isCreatable = true
-  }
-
-  static func examine(_ context: PreflightContext) async throws -> [Finding] {
-    let rows = try await context.source.ask(
-      "SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY 1", about: "the source's extensions")
-    let installed = try rows.map {
-      Installed(name: try $0.text("extname"), version: try $0.text("extversion"))
+extension Preflight {
+  /// Extensions of the source, which the target must be able to create.
+  enum Extensions {
+    struct Installed: Sendable, Equatable {
+      var name: String
+      var version: String
+      /// pg_cron and the like: jobs that the server itself runs.
+      var jobs: Bool { name == "pg_cron" || name == "pgagent" || name == "pg_timetable" }
     }
-    let offers = try await offers(of: context.target)
-    return installed.flatMap { judge($0, offer: offers[$0.name]) }
-  }
 
-  private static func offers(of target: Connection) async throws -> [String: Offer] {
-    let rows = try await target.ask(
-      """
-      SELECT e.name, e.default_version, e.installed_version, v.version,
-        v.version <> e.default_version OR NOT v.superuser OR pg_catalog.current_setting('is_superuser') = 'on'
-          OR (coalesce((pg_catalog.to_jsonb(v) ->> 'trusted')::boolean, false)
-            AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')) AS is_creatable
-      FROM pg_catalog.pg_available_extensions e
-        JOIN pg_catalog.pg_available_extension_versions v ON v.name = e.name
-      """, about: "the extensions that the target offers")
-    var offers: [String: Offer] = [:]
-    for row in rows {
-      let name = try row.text("name")
-      var offer = offers[name] ?? Offer(defaultVersion: "", versions: [])
-      offer.defaultVersion = try row.optional("default_version") ?? ""
-      offer.installedVersion = try row.optional("installed_version")
-      offer.versions.insert(try row.text("version"))
-      if try row.optional("is_creatable") == "f" { offer.isCreatable = false }
-      offers[name] = offer
+    /// What the target can do about one extension.
+    struct Offer: Sendable, Equatable {
+      var defaultVersion: String
+      /// The version that is in the target's database already.
+      var installedVersion: String?
+      var versions: Set<String>
+      /// Our role may create it.
+      var isCreatable = true
     }
-    return offers
-  }
 
-  static func judge(_ installed: Installed, offer: Offer?) -> [Finding] {
-    let name = quotedIdentifier(installed.name)
-    let object = "extension \(name)"
-    var findings: [Finding] = []
-    func add(_ severity: Finding.Severity, _ check: String, _ why: String, _ remedy: String) {
-      findings.append(Finding(severity, check: check, object: object, why: why, remedy: remedy))
-    }
-    if let offer {
-      if let present = offer.installedVersion, present != installed.version {
-        add(
-          .warning, "extension_version",
-          "The source has version \(installed.version), and version \(present) is in the target already.",
-          "On the target: ALTER EXTENSION \(name) UPDATE TO \(quotedLiteral(installed.version)); or see "
-            + "that the other "
-            + "version does.")
-      } else if offer.installedVersion == nil, !offer.versions.contains(installed.version) {
-        add(
-          .warning, "extension_version",
-          "The source has version \(installed.version), which the target does not offer: it will get version "
-            + "\(offer.defaultVersion).",
-          "Install version \(installed.version) on the target's server, or see that version "
-            + "\(offer.defaultVersion) does.")
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      let rows = try await context.source.ask(
+        "SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY 1", about: "the source's extensions"
+      )
+      let installed = try rows.map {
+        Installed(name: try $0.text("extname"), version: try $0.text("extversion"))
       }
-      if offer.installedVersion == nil, !offer.isCreatable {
-        add(
-          .warning, "extension_privilege",
-          "The target's role may be refused to create it: it is not a trusted extension.",
-          "On the target, as a superuser: CREATE EXTENSION \(name);")
+      let offers = try await offers(of: context.target)
+      return installed.flatMap { judge($0, offer: offers[$0.name]) }
+    }
+
+    private static func offers(of target: Connection) async throws -> [String: Offer] {
+      let rows = try await target.ask(
+        """
+        SELECT e.name, e.default_version, e.installed_version, v.version,
+          v.version <> e.default_version OR NOT v.superuser
+            OR pg_catalog.current_setting('is_superuser') = 'on'
+            OR (coalesce((pg_catalog.to_jsonb(v) ->> 'trusted')::boolean, false)
+              AND pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')) AS is_creatable
+        FROM pg_catalog.pg_available_extensions e
+          JOIN pg_catalog.pg_available_extension_versions v ON v.name = e.name
+        """, about: "the extensions that the target offers")
+      var offers: [String: Offer] = [:]
+      for row in rows {
+        let name = try row.text("name")
+        var offer = offers[name] ?? Offer(defaultVersion: "", versions: [])
+        offer.defaultVersion = try row.optional("default_version") ?? ""
+        offer.installedVersion = try row.optional("installed_version")
+        offer.versions.insert(try row.text("version"))
+        if try row.optional("is_creatable") == "f" { offer.isCreatable = false }
+        offers[name] = offer
       }
-    } else {
-      add(
-        .blocker, "extension", "The source uses it, and the target's server does not offer it.",
-        "Install it on the target's server (its operating system's package; on Amazon RDS an engine version "
-          + "that has "
-          + "it), or on the source: DROP EXTENSION \(name);")
+      return offers
     }
-    if installed.jobs {
-      add(
-        .warning, "scheduled_jobs",
-        "Its jobs go on writing into the source until the fence, and they are not set up on the target.",
-        "Schedule the jobs anew on the target after the cutover; pause those that write before it.")
+
+    static func judge(_ installed: Installed, offer: Offer?) -> [Finding] {
+      let name = quotedIdentifier(installed.name)
+      let object = "extension \(name)"
+      var findings: [Finding] = []
+      func add(_ severity: Finding.Severity, _ check: String, _ why: String, _ remedy: String) {
+        findings.append(Finding(severity, check: check, object: object, why: why, remedy: remedy))
+      }
+      if let offer {
+        if let present = offer.installedVersion, present != installed.version {
+          add(
+            .warning, "extension_version",
+            "The source has version \(installed.version), and version \(present) is in the target already.",
+            "On the target: ALTER EXTENSION \(name) UPDATE TO \(quotedLiteral(installed.version)); or see "
+              + "that the other "
+              + "version does.")
+        } else if offer.installedVersion == nil, !offer.versions.contains(installed.version) {
+          add(
+            .warning, "extension_version",
+            "The source has version \(installed.version), which the target does not offer: it will get "
+              + "version "
+              + "\(offer.defaultVersion).",
+            "Install version \(installed.version) on the target's server, or see that version "
+              + "\(offer.defaultVersion) does.")
+        }
+        if offer.installedVersion == nil, !offer.isCreatable {
+          add(
+            .warning, "extension_privilege",
+            "The target's role may be refused to create it: it is not a trusted extension.",
+            "On the target, as a superuser: CREATE EXTENSION \(name);")
+        }
+      } else {
+        add(
+          .blocker, "extension", "The source uses it, and the target's server does not offer it.",
+          "Install it on the target's server (its operating system's package; on Amazon RDS an engine "
+            + "version "
+            + "that has "
+            + "it), or on the source: DROP EXTENSION \(name);")
+      }
+      if installed.jobs {
+        add(
+          .warning, "scheduled_jobs",
+          "Its jobs go on writing into the source until the fence, and they are not set up on the target.",
+          "Schedule the jobs anew on the target after the cutover; pause those that write before it.")
+      }
+      return findings
     }
-    return findings
   }
 }

@@ -1,136 +1,139 @@
 import LibPQ
 import LogicalReplication
 
-/// Objects with our own names that no migration in the target accounts for.
-enum OwnLeftovers {
-  struct Facts: Sendable, Equatable {
-    /// nil: there is none. Otherwise whether a walsender uses it.
-    var slotIsActive: Bool?
-    var hasPublication = false
-    var hasSchema = false
-  }
-
-  static func examine(_ context: PreflightContext) async throws -> [Finding] {
-    guard !context.isResuming else { return [] }
-    let row = try await context.source.askOne(
-      """
-      SELECT (SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1) AS slot_is_active,
-        EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = $2) AS has_publication,
-        EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'replicate') AS has_schema
-      """, [context.slotName, context.publicationName], about: "leftovers of an earlier migration")
-    return judge(
-      Facts(
-        slotIsActive: try row.optional("slot_is_active").map { $0 == "t" },
-        hasPublication: try row.bool("has_publication"), hasSchema: try row.bool("has_schema")),
-      slot: context.slotName, publication: context.publicationName)
-  }
-
-  static func judge(_ facts: Facts, slot: String, publication: String) -> [Finding] {
-    var findings: [Finding] = []
-    func block(_ object: String, _ why: String, _ remedy: String) {
-      findings.append(Finding(.blocker, check: "own_leftovers", object: object, why: why, remedy: remedy))
+extension Preflight {
+  /// Objects with our own names that no migration in the target accounts for.
+  enum OwnLeftovers {
+    struct Facts: Sendable, Equatable {
+      /// nil: there is none. Otherwise whether a walsender uses it.
+      var slotIsActive: Bool?
+      var hasPublication = false
+      var hasSchema = false
     }
-    let origin = "though the target holds no migration: it is left over, or another migration's."
-    if let isActive = facts.slotIsActive {
-      block(
-        "replication slot \(quotedIdentifier(slot))",
-        "It is there on the source, \(origin)"
-          + (isActive ? " Somebody is streaming from it right now." : ""),
-        "SELECT pg_drop_replication_slot(\(quotedLiteral(slot)));")
-    }
-    if facts.hasPublication {
-      block(
-        "publication \(quotedIdentifier(publication))", "It is there on the source, \(origin)",
-        "DROP PUBLICATION \(quotedIdentifier(publication));")
-    }
-    if facts.hasSchema {
-      block(
-        "source schema \"replicate\"", "It holds a fence's state, \(origin)",
-        "DROP SCHEMA replicate CASCADE;")
-    }
-    return findings
-  }
-}
 
-/// Subscriptions that write into the source.
-enum Subscriptions {
-  struct Subscription: Sendable, Equatable {
-    var name: String
-    var isEnabled: Bool
-  }
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      guard !context.isResuming else { return [] }
+      let row = try await context.source.askOne(
+        """
+        SELECT (SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1) AS slot_is_active,
+          EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = $2) AS has_publication,
+          EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'replicate') AS has_schema
+        """, [context.slotName, context.publicationName], about: "leftovers of an earlier migration")
+      return judge(
+        Facts(
+          slotIsActive: try row.optional("slot_is_active").map { $0 == "t" },
+          hasPublication: try row.bool("has_publication"), hasSchema: try row.bool("has_schema")),
+        slot: context.slotName, publication: context.publicationName)
+    }
 
-  static func examine(_ context: PreflightContext) async throws -> [Finding] {
-    let rows = try await context.source.ask(
-      """
-      SELECT subname, subenabled FROM pg_catalog.pg_subscription
-      WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-      ORDER BY 1
-      """, about: "the source's subscriptions")
-    return try rows.map {
-      judge(Subscription(name: try $0.text("subname"), isEnabled: try $0.bool("subenabled")))
+    static func judge(_ facts: Facts, slot: String, publication: String) -> [Finding] {
+      var findings: [Finding] = []
+      func block(_ object: String, _ why: String, _ remedy: String) {
+        findings.append(Finding(.blocker, check: "own_leftovers", object: object, why: why, remedy: remedy))
+      }
+      let origin = "though the target holds no migration: it is left over, or another migration's."
+      if let isActive = facts.slotIsActive {
+        block(
+          "replication slot \(quotedIdentifier(slot))",
+          "It is there on the source, \(origin)"
+            + (isActive ? " Somebody is streaming from it right now." : ""),
+          "SELECT pg_drop_replication_slot(\(quotedLiteral(slot)));")
+      }
+      if facts.hasPublication {
+        block(
+          "publication \(quotedIdentifier(publication))", "It is there on the source, \(origin)",
+          "DROP PUBLICATION \(quotedIdentifier(publication));")
+      }
+      if facts.hasSchema {
+        block(
+          "source schema \"replicate\"", "It holds a fence's state, \(origin)",
+          "DROP SCHEMA replicate CASCADE;")
+      }
+      return findings
     }
   }
 
-  static func judge(_ subscription: Subscription) -> Finding {
-    let name = quotedIdentifier(subscription.name)
-    guard subscription.isEnabled else {
+  /// Subscriptions that write into the source.
+  enum Subscriptions {
+    struct Subscription: Sendable, Equatable {
+      var name: String
+      var isEnabled: Bool
+    }
+
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      let rows = try await context.source.ask(
+        """
+        SELECT subname, subenabled FROM pg_catalog.pg_subscription
+        WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+        ORDER BY 1
+        """, about: "the source's subscriptions")
+      return try rows.map {
+        judge(Subscription(name: try $0.text("subname"), isEnabled: try $0.bool("subenabled")))
+      }
+    }
+
+    static func judge(_ subscription: Subscription) -> Finding {
+      let name = quotedIdentifier(subscription.name)
+      guard subscription.isEnabled else {
+        return Finding(
+          .note, check: "subscription", object: "subscription \(name)",
+          why: "It is disabled and stays behind: the target will not subscribe.",
+          remedy: "Keep it disabled during the migration; make it anew on the target if it is still needed.")
+      }
       return Finding(
-        .note, check: "subscription", object: "subscription \(name)",
-        why: "It is disabled and stays behind: the target will not subscribe.",
-        remedy: "Keep it disabled during the migration; make it anew on the target if it is still needed.")
-    }
-    return Finding(
-      .blocker, check: "subscription", object: "subscription \(name)",
-      why:
-        "It writes into the source. Its apply worker fires no statement triggers, so the fence does not "
-        + "stop it, "
-        + "and writes after the fence would be lost.",
-      remedy: "ALTER SUBSCRIPTION \(name) DISABLE;")
-  }
-}
-
-/// Publications of others, which move with the schema.
-enum Publications {
-  struct Foreign: Sendable, Equatable {
-    var name: String
-    var isForAllTables: Bool
-    /// The target's role is no superuser.
-    var needsPrivilege = false
-  }
-
-  static func examine(_ context: PreflightContext) async throws -> [Finding] {
-    let rows = try await context.source.ask(
-      "SELECT pubname, puballtables FROM pg_catalog.pg_publication WHERE pubname <> $1 ORDER BY 1",
-      [context.publicationName], about: "the source's publications")
-    guard !rows.isEmpty else { return [] }
-    let isSuperuser = try await context.target.askOne(
-      "SELECT pg_catalog.current_setting('is_superuser') AS it", about: "the target's role"
-    ).bool("it")
-    return try rows.map {
-      judge(
-        Foreign(
-          name: try $0.text("pubname"), isForAllTables: try $0.bool("puballtables"),
-          needsPrivilege: !isSuperuser))
+        .blocker, check: "subscription", object: "subscription \(name)",
+        why:
+          "It writes into the source. Its apply worker fires no statement triggers, so the fence does not "
+          + "stop it, "
+          + "and writes after the fence would be lost.",
+        remedy: "ALTER SUBSCRIPTION \(name) DISABLE;")
     }
   }
 
-  static func judge(_ publication: Foreign) -> Finding {
-    let name = quotedIdentifier(publication.name)
-    let others = "Its subscribers must be pointed at the target, with new slots, after the cutover."
-    guard publication.isForAllTables else {
+  /// Publications of others, which move with the schema.
+  enum Publications {
+    struct Foreign: Sendable, Equatable {
+      var name: String
+      var isForAllTables: Bool
+      /// The target's role is no superuser.
+      var needsPrivilege = false
+    }
+
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      let rows = try await context.source.ask(
+        "SELECT pubname, puballtables FROM pg_catalog.pg_publication WHERE pubname <> $1 ORDER BY 1",
+        [context.publicationName], about: "the source's publications")
+      guard !rows.isEmpty else { return [] }
+      let isSuperuser = try await context.target.askOne(
+        "SELECT pg_catalog.current_setting('is_superuser') AS it", about: "the target's role"
+      ).bool("it")
+      return try rows.map {
+        judge(
+          Foreign(
+            name: try $0.text("pubname"), isForAllTables: try $0.bool("puballtables"),
+            needsPrivilege: !isSuperuser))
+      }
+    }
+
+    static func judge(_ publication: Foreign) -> Finding {
+      let name = quotedIdentifier(publication.name)
+      let others = "Its subscribers must be pointed at the target, with new slots, after the cutover."
+      guard publication.isForAllTables else {
+        return Finding(
+          .note, check: "publication", object: "publication \(name)",
+          why: "It moves with the schema. \(others)",
+          remedy: "Nothing to do before the cutover.")
+      }
       return Finding(
-        .note, check: "publication", object: "publication \(name)",
-        why: "It moves with the schema. \(others)",
-        remedy: "Nothing to do before the cutover.")
+        publication.needsPrivilege ? .warning : .note, check: "publication", object: "publication \(name)",
+        why: "It is FOR ALL TABLES and moves with the schema"
+          + (publication.needsPrivilege ? "; only a superuser may create such a publication. " : ". ")
+          + others,
+        remedy: publication.needsPrivilege
+          ? "Connect to the target as a superuser (Amazon Aurora and RDS: a member of rds_superuser), or on "
+            + "the source: "
+            + "DROP PUBLICATION \(name);"
+          : "Nothing to do before the cutover.")
     }
-    return Finding(
-      publication.needsPrivilege ? .warning : .note, check: "publication", object: "publication \(name)",
-      why: "It is FOR ALL TABLES and moves with the schema"
-        + (publication.needsPrivilege ? "; only a superuser may create such a publication. " : ". ") + others,
-      remedy: publication.needsPrivilege
-        ? "Connect to the target as a superuser (Amazon Aurora and RDS: a member of rds_superuser), or on "
-          + "the source: "
-          + "DROP PUBLICATION \(name);"
-        : "Nothing to do before the cutover.")
   }
 }

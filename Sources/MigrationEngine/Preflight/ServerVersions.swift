@@ -1,99 +1,107 @@
 import LibPQ
+import Subprocess
 
-/// Which major versions can be the ends.
-enum ServerVersions {
-  /// The fence is proved by a message in the stream, which pgoutput sends from 14 on (manual, section 55.5).
-  static let oldestSource = 14
+extension Preflight {
+  /// Which major versions can be the ends.
+  enum ServerVersions {
+    /// The fence is proved by a message in the stream, which pgoutput sends from 14 on (manual, 55.5).
+    static let oldestSource = 14
 
-  static func examine(_ context: PreflightContext) async throws -> [Finding] {
-    judge(
-      source: try await context.source.serverVersion() / 10_000,
-      target: try await context.target.serverVersion() / 10_000)
-  }
-
-  /// - Parameters: major versions.
-  static func judge(source: Int, target: Int) -> [Finding] {
-    var findings: [Finding] = []
-    if source < oldestSource {
-      findings.append(
-        Finding(
-          .blocker, check: "server_version", object: "source",
-          why: "The source is PostgreSQL \(source). Its logical decoding cannot send the message that proves "
-            + "that no write was left behind; \(oldestSource) and newer can.",
-          remedy:
-            "Upgrade the source to PostgreSQL \(oldestSource) or newer (pg_upgrade; on Amazon RDS an engine "
-            + "upgrade), then migrate."))
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      judge(
+        source: try await context.source.serverVersion() / 10_000,
+        target: try await context.target.serverVersion() / 10_000)
     }
-    if target < source {
-      findings.append(
-        Finding(
-          .warning, check: "server_version", object: "target",
-          why:
-            "The target is PostgreSQL \(target), older than the source's \(source): what only the newer "
-            + "version "
-            + "knows cannot be restored.",
-          remedy: "Use a target of PostgreSQL \(source) or newer."))
-    }
-    return findings
-  }
-}
 
-/// pg_dump and pg_restore on this machine.
-enum ClientPrograms {
-  enum Version: Sendable, Equatable {
-    case major(Int)
-    /// Why it is not known.
-    case unknown(String)
-  }
-
-  static func examine(_ context: PreflightContext) async throws -> [Finding] {
-    let source = try await context.source.serverVersion() / 10_000
-    let target = try await context.target.serverVersion() / 10_000
-    var findings: [Finding] = []
-    for program in ["pg_dump", "pg_restore"] {
-      findings += judge(
-        program, version: try await version(of: program, end: context.options.source), source: source,
-        target: target)
-    }
-    return findings
-  }
-
-  private static func version(of program: String, end: ConnectionString) async throws -> Version {
-    do {
-      let text = try await PostgresTool(name: program).run(
-        ["--version"], on: end, doing: "asking for the version of \(program)")
-      return major(in: text).map(Version.major) ?? .unknown("it says \"\(text.prefix(80))\"")
-    } catch let error as MigrationError {
-      return .unknown(error.reason)
+    /// - Parameters: major versions.
+    static func judge(source: Int, target: Int) -> [Finding] {
+      var findings: [Finding] = []
+      if source < oldestSource {
+        findings.append(
+          Finding(
+            .blocker, check: "server_version", object: "source",
+            why:
+              "The source is PostgreSQL \(source). Its logical decoding cannot send the message that proves "
+              + "that no write was left behind; \(oldestSource) and newer can.",
+            remedy:
+              "Upgrade the source to PostgreSQL \(oldestSource) or newer (pg_upgrade; on Amazon RDS an "
+              + "engine "
+              + "upgrade), then migrate."))
+      }
+      if target < source {
+        findings.append(
+          Finding(
+            .warning, check: "server_version", object: "target",
+            why:
+              "The target is PostgreSQL \(target), older than the source's \(source): what only the newer "
+              + "version "
+              + "knows cannot be restored.",
+            remedy: "Use a target of PostgreSQL \(source) or newer."))
+      }
+      return findings
     }
   }
 
-  /// From `pg_dump (PostgreSQL) 17.2 (Debian 17.2-1)`, `… 18beta1`.
-  static func major(in text: String) -> Int? {
-    guard let end = text.firstRange(of: "(PostgreSQL) ")?.upperBound else { return nil }
-    return Int(text[end...].prefix { $0.isASCII && $0.isNumber })
-  }
-
-  static func judge(_ program: String, version: Version, source: Int, target: Int) -> [Finding] {
-    let install =
-      "Install PostgreSQL's client programs of version \(source) or newer (apt install "
-      + "postgresql-client-\(source); brew install libpq) and put them first in PATH."
-    func blocker(_ why: String, _ remedy: String) -> [Finding] {
-      [Finding(.blocker, check: "client_programs", object: program, why: why, remedy: remedy)]
+  /// pg_dump and pg_restore on this machine.
+  enum ClientPrograms {
+    enum Version: Sendable, Equatable {
+      case major(Int)
+      /// Why it is not known.
+      case unknown(String)
     }
-    switch version {
-    case .unknown(let reason):
-      return blocker("\(program), which moves the schema, cannot be used: \(reason)", install)
-    case .major(let major) where major < source:
-      return blocker("\(program) is of version \(major) and refuses a source of version \(source).", install)
-    case .major(let major) where program == "pg_restore" && major >= 17 && target < 17:
-      return blocker(
-        "pg_restore of version \(major) sets transaction_timeout, which a target of version \(target) does "
-          + "not know.",
-        "Put client programs of a version from \(source) to 16 first in PATH (apt install "
-          + "postgresql-client-16), or use a target of version 17 or newer.")
-    case .major:
-      return []
+
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      let source = try await context.source.serverVersion() / 10_000
+      let target = try await context.target.serverVersion() / 10_000
+      var findings: [Finding] = []
+      for program in ["pg_dump", "pg_restore"] {
+        findings += judge(
+          program, version: try await version(of: program), source: source,
+          target: target)
+      }
+      return findings
+    }
+
+    private static func version(of program: String) async throws -> Version {
+      do {
+        let result = try await Subprocess.run(
+          .name(program), arguments: ["--version"], output: .string(limit: 4096), error: .discarded)
+        let text = result.standardOutput
+        return major(in: text).map(Version.major) ?? .unknown("it says \"\(text.prefix(80))\".")
+      } catch let error as SubprocessError {
+        try Task.checkCancellation()
+        return .unknown("it cannot be run (\(error)).")
+      }
+    }
+
+    /// From `pg_dump (PostgreSQL) 17.2 (Debian 17.2-1)`, `… 18beta1`.
+    static func major(in text: String) -> Int? {
+      guard let end = text.firstRange(of: "(PostgreSQL) ")?.upperBound else { return nil }
+      return Int(text[end...].prefix { $0.isASCII && $0.isNumber })
+    }
+
+    static func judge(_ program: String, version: Version, source: Int, target: Int) -> [Finding] {
+      let install =
+        "Install PostgreSQL's client programs of version \(source) or newer (apt install "
+        + "postgresql-client-\(source); brew install libpq) and put them first in PATH."
+      func blocker(_ why: String, _ remedy: String) -> [Finding] {
+        [Finding(.blocker, check: "client_programs", object: program, why: why, remedy: remedy)]
+      }
+      switch version {
+      case .unknown(let reason):
+        return blocker("\(program), which moves the schema, cannot be used: \(reason)", install)
+      case .major(let major) where major < source:
+        return blocker(
+          "\(program) is of version \(major) and refuses a source of version \(source).", install)
+      case .major(let major) where program == "pg_restore" && major >= 17 && target < 17:
+        return blocker(
+          "pg_restore of version \(major) sets transaction_timeout, which a target of version \(target) does "
+            + "not know.",
+          "Put client programs of a version from \(source) to 16 first in PATH (apt install "
+            + "postgresql-client-16), or use a target of version 17 or newer.")
+      case .major:
+        return []
+      }
     }
   }
 }

@@ -1,126 +1,130 @@
 import LibPQ
 import LogicalReplication
 
-/// Large objects, which logical replication does not carry (manual, section 31.6).
-enum LargeObjects {
-  static func examine(_ context: PreflightContext) async throws -> [Finding] {
-    let count = try await context.source.askOne(
-      "SELECT pg_catalog.count(*) AS count FROM pg_catalog.pg_largeobject_metadata", about: "large objects"
-    ).integer("count", as: Int.self)
-    return judge(count: count, leavesBehind: context.options.leavesLargeObjectsBehind)
-  }
+extension Preflight {
+  /// Large objects, which logical replication does not carry (manual, section 31.6).
+  enum LargeObjects {
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      let count = try await context.source.askOne(
+        "SELECT pg_catalog.count(*) AS count FROM pg_catalog.pg_largeobject_metadata", about: "large objects"
+      ).integer("count", as: Int.self)
+      return judge(count: count, leavesBehind: context.options.leavesLargeObjectsBehind)
+    }
 
-  static func judge(count: Int, leavesBehind: Bool) -> [Finding] {
-    guard count > 0 else { return [] }
-    let object = count == 1 ? "1 large object" : "\(count) large objects"
-    guard !leavesBehind else {
+    static func judge(count: Int, leavesBehind: Bool) -> [Finding] {
+      guard count > 0 else { return [] }
+      let object = count == 1 ? "1 large object" : "\(count) large objects"
+      guard !leavesBehind else {
+        return [
+          Finding(
+            .warning, check: "large_objects", object: object,
+            why:
+              "They stay behind, as --leave-large-objects-behind asks; columns that hold their OIDs will "
+              + "point nowhere.",
+            remedy: "Nothing to do if nobody needs them.")
+        ]
+      }
       return [
         Finding(
-          .warning, check: "large_objects", object: object,
-          why:
-            "They stay behind, as --leave-large-objects-behind asks; columns that hold their OIDs will "
-            + "point nowhere.",
-          remedy: "Nothing to do if nobody needs them.")
+          .blocker, check: "large_objects", object: object,
+          why: "Logical replication does not carry large objects: they would be missing on the target.",
+          remedy: "Move their contents into bytea columns (lo_get), then SELECT lo_unlink(oid) FROM "
+            + "pg_largeobject_metadata; or give --leave-large-objects-behind if nobody needs them.")
       ]
     }
-    return [
-      Finding(
-        .blocker, check: "large_objects", object: object,
-        why: "Logical replication does not carry large objects: they would be missing on the target.",
-        remedy: "Move their contents into bytea columns (lo_get), then SELECT lo_unlink(oid) FROM "
-          + "pg_largeobject_metadata; or give --leave-large-objects-behind if nobody needs them.")
-    ]
-  }
-}
-
-/// Objects that move in another way than tables do, or only half.
-enum SpecialObjects {
-  enum Kind: String, Sendable, CaseIterable {
-    case unlogged = "unlogged table"
-    case materializedView = "materialized view"
-    case foreignTable = "foreign table"
-    case eventTrigger = "event trigger"
   }
 
-  struct Special: Sendable, Equatable {
-    var kind: Kind
-    var name: String
-    var bytes: Int64 = 0
-  }
-
-  static func examine(_ context: PreflightContext) async throws -> [Finding] {
-    let rows = try await context.source.ask(
-      """
-      SELECT c.relkind AS kind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
-      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE c.relkind IN ('m', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' AND e.objid = c.oid
-          AND e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
-      UNION ALL
-      SELECT 'e', pg_catalog.quote_ident(t.evtname) FROM pg_catalog.pg_event_trigger t
-      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' AND e.objid = t.oid
-        AND e.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass)
-      ORDER BY 1, 2
-      """, about: "objects that need special treatment")
-    var objects = context.migrated.filter { $0.isUnlogged && $0.kind == .table }.map {
-      Special(kind: .unlogged, name: $0.name.description, bytes: $0.bytes)
+  /// Objects that move in another way than tables do, or only half.
+  enum SpecialObjects {
+    enum Kind: String, Sendable, CaseIterable {
+      case unlogged = "unlogged table"
+      case materializedView = "materialized view"
+      case foreignTable = "foreign table"
+      case eventTrigger = "event trigger"
     }
-    for row in rows {
-      let kind: Kind =
-        switch try row.text("kind") {
-        case "m": .materializedView
-        case "f": .foreignTable
-        default: .eventTrigger
-        }
-      objects.append(Special(kind: kind, name: try row.text("name")))
-    }
-    let isSuperuser = try await context.target.askOne(
-      "SELECT pg_catalog.current_setting('is_superuser') AS it", about: "the target's role"
-    ).bool("it")
-    return judge(objects, targetIsSuperuser: isSuperuser)
-  }
 
-  /// One finding a kind.
-  static func judge(_ objects: [Special], targetIsSuperuser: Bool) -> [Finding] {
-    Kind.allCases.compactMap { kind in
-      let some = objects.filter { $0.kind == kind }
-      guard !some.isEmpty else { return nil }
-      let bytes = some.reduce(Int64(0)) { $0 &+ $1.bytes }
-      let (why, remedy) = words(kind, bytes: bytes)
-      let needsSuperuser = kind == .eventTrigger && !targetIsSuperuser
-      return Finding(
-        needsSuperuser ? .warning : .note, check: kind.rawValue.split(separator: " ").joined(separator: "_"),
-        object: NameList.of(kind.rawValue, some.map(\.name)), why: why,
-        remedy: needsSuperuser
-          ? "Only a superuser may create them: connect to the target as one (Amazon Aurora and RDS: "
-            + "rds_superuser)."
-          : remedy)
+    struct Special: Sendable, Equatable {
+      var kind: Kind
+      var name: String
+      var bytes: Int64 = 0
     }
-  }
 
-  private static func words(_ kind: Kind, bytes: Int64) -> (why: String, remedy: String) {
-    switch kind {
-    case .unlogged:
-      (
-        "Their changes are not in the WAL: they are copied as a whole in the write pause (\(bytes >> 10) kB "
-          + "now).",
-        "If the pause would be too long: TRUNCATE what is not needed, or ALTER TABLE … SET LOGGED."
-      )
-    case .materializedView:
-      ("They are not copied but refreshed on the target.", "Nothing to do; large ones take their time.")
-    case .foreignTable:
-      (
-        "Their definition moves, their data stays where it is: the target must reach the foreign servers.",
-        "See that the target's network reaches the servers in pg_foreign_server; user mappings move with "
-          + "the schema."
-      )
-    case .eventTrigger:
-      (
-        "They are restored last, so they see no DDL of the migration; on the source they see the making of "
-          + "its "
-          + "schema, publication and triggers.",
-        "See that none of them refuses that DDL."
-      )
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      let rows = try await context.source.ask(
+        """
+        SELECT c.relkind AS kind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('m', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' AND e.objid = c.oid
+            AND e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
+        UNION ALL
+        SELECT 'e', pg_catalog.quote_ident(t.evtname) FROM pg_catalog.pg_event_trigger t
+        WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' AND e.objid = t.oid
+          AND e.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass)
+        ORDER BY 1, 2
+        """, about: "objects that need special treatment")
+      var objects = context.migrated.filter { $0.isUnlogged && $0.kind == .table }.map {
+        Special(kind: .unlogged, name: $0.name.description, bytes: $0.bytes)
+      }
+      for row in rows {
+        let kind: Kind =
+          switch try row.text("kind") {
+          case "m": .materializedView
+          case "f": .foreignTable
+          default: .eventTrigger
+          }
+        objects.append(Special(kind: kind, name: try row.text("name")))
+      }
+      let isSuperuser = try await context.target.askOne(
+        "SELECT pg_catalog.current_setting('is_superuser') AS it", about: "the target's role"
+      ).bool("it")
+      return judge(objects, targetIsSuperuser: isSuperuser)
+    }
+
+    /// One finding a kind.
+    static func judge(_ objects: [Special], targetIsSuperuser: Bool) -> [Finding] {
+      Kind.allCases.compactMap { kind in
+        let some = objects.filter { $0.kind == kind }
+        guard !some.isEmpty else { return nil }
+        let bytes = some.reduce(Int64(0)) { $0 &+ $1.bytes }
+        let (why, remedy) = words(kind, bytes: bytes)
+        let needsSuperuser = kind == .eventTrigger && !targetIsSuperuser
+        return Finding(
+          needsSuperuser ? .warning : .note,
+          check: kind.rawValue.split(separator: " ").joined(separator: "_"),
+          object: NameList.of(kind.rawValue, some.map(\.name)), why: why,
+          remedy: needsSuperuser
+            ? "Only a superuser may create them: connect to the target as one (Amazon Aurora and RDS: "
+              + "rds_superuser)."
+            : remedy)
+      }
+    }
+
+    private static func words(_ kind: Kind, bytes: Int64) -> (why: String, remedy: String) {
+      switch kind {
+      case .unlogged:
+        (
+          "Their changes are not in the WAL: they are copied as a whole in the write pause (\(bytes >> 10) "
+            + "kB "
+            + "now).",
+          "If the pause would be too long: TRUNCATE what is not needed, or ALTER TABLE … SET LOGGED."
+        )
+      case .materializedView:
+        ("They are not copied but refreshed on the target.", "Nothing to do; large ones take their time.")
+      case .foreignTable:
+        (
+          "Their definition moves, their data stays where it is: the target must reach the foreign servers.",
+          "See that the target's network reaches the servers in pg_foreign_server; user mappings move with "
+            + "the schema."
+        )
+      case .eventTrigger:
+        (
+          "They are restored last, so they see no DDL of the migration; on the source they see the making of "
+            + "its "
+            + "schema, publication and triggers.",
+          "See that none of them refuses that DDL."
+        )
+      }
     }
   }
 }

@@ -17,52 +17,56 @@ import Testing
 
   @Test(
     arguments: [
-      (ReplicaIdentities.Lack.noPrimaryKey, "no primary key"), (.deferrablePrimaryKey, "DEFERRABLE"),
+      (Preflight.ReplicaIdentities.Lack.noPrimaryKey, "no primary key"),
+      (.deferrablePrimaryKey, "DEFERRABLE"),
       (.nothing, "NOTHING"), (.missingIndex, "index"),
     ])
   func `a table without identity blocks, and the reason is told`(
-    lack: ReplicaIdentities.Lack, word: String
+    lack: Preflight.ReplicaIdentities.Lack, word: String
   ) {
-    let finding = ReplicaIdentities.judge(.init(table: events, lack: lack), setsFull: false)
+    let finding = Preflight.ReplicaIdentities.judge(.init(table: events, lack: lack), setsFull: false)
     #expect(finding.severity == .blocker && finding.object == "table \"public\".\"events\"")
     #expect(finding.why.contains(word) && finding.why.contains("source itself would refuse"))
     #expect(finding.remedy.contains("ALTER TABLE \"public\".\"events\" REPLICA IDENTITY FULL;"))
     #expect(finding.remedy.contains("--set-replica-identity-full"))
     #expect(finding.remedy.contains("--exclude-table public.events"))
-    #expect(ReplicaIdentities.judge(.init(table: events, lack: lack), setsFull: true).severity == .note)
+    #expect(
+      Preflight.ReplicaIdentities.judge(.init(table: events, lack: lack), setsFull: true).severity == .note)
   }
 
   @Test func `an index or key that could be the identity is proposed first`() {
-    let index = ReplicaIdentities.judge(
+    let index = Preflight.ReplicaIdentities.judge(
       .init(table: events, lack: .noPrimaryKey, candidateIndex: "e\"k"), setsFull: false)
     #expect(
       index.remedy.hasPrefix(#"ALTER TABLE "public"."events" REPLICA IDENTITY USING INDEX "e""k"; or"#))
-    let key = ReplicaIdentities.judge(
+    let key = Preflight.ReplicaIdentities.judge(
       .init(table: events, lack: .nothing, candidateIndex: "k", hasPrimaryKey: true), setsFull: false)
     #expect(key.remedy.hasPrefix(#"ALTER TABLE "public"."events" REPLICA IDENTITY DEFAULT; or"#))
   }
 
   @Test func `what lacks an identity follows from the identity and the key`() {
-    #expect(ReplicaIdentities.lack(.primaryKey, isDeferrable: false) == .noPrimaryKey)
-    #expect(ReplicaIdentities.lack(.primaryKey, isDeferrable: true) == .deferrablePrimaryKey)
-    #expect(ReplicaIdentities.lack(.nothing, isDeferrable: true) == .nothing)
-    #expect(ReplicaIdentities.lack(.index, isDeferrable: false) == .missingIndex)
+    #expect(Preflight.ReplicaIdentities.lack(.primaryKey, isDeferrable: false) == .noPrimaryKey)
+    #expect(Preflight.ReplicaIdentities.lack(.primaryKey, isDeferrable: true) == .deferrablePrimaryKey)
+    #expect(Preflight.ReplicaIdentities.lack(.nothing, isDeferrable: true) == .nothing)
+    #expect(Preflight.ReplicaIdentities.lack(.index, isDeferrable: false) == .missingIndex)
   }
 
   @Test func `an exclusion that names nothing blocks, a real one does not`() {
     let catalog = Catalog(relations: [table("events")])
     let wrong = RelationName(schema: "public", name: "Events")
-    let found = SelectedTables.judge(catalog: catalog, excluded: [events, wrong])
+    let found = Preflight.SelectedTables.judge(catalog: catalog, excluded: [events, wrong])
     #expect(found.map(\.object) == ["table \"public\".\"Events\""])
     #expect(found.map(\.severity) == [.blocker])
-    #expect(SelectedTables.judge(catalog: Catalog(relations: []), excluded: []).map(\.severity) == [.note])
+    #expect(
+      Preflight.SelectedTables.judge(catalog: Catalog(relations: []), excluded: []).map(\.severity) == [.note]
+    )
   }
 
   @Test func `ownership is one finding an owner, with the grant that mends it`() {
     let tables = (1...7).map {
-      SourceOwnership.ForeignTable(name: .init(schema: "s", name: "t\($0)"), owner: "app")
+      Preflight.SourceOwnership.ForeignTable(name: .init(schema: "s", name: "t\($0)"), owner: "app")
     }
-    let found = SourceOwnership.judge(
+    let found = Preflight.SourceOwnership.judge(
       tables + [.init(name: events, owner: "Other")], role: "me")
     #expect(found.map(\.remedy) == [#"GRANT "Other" TO "me";"#, #"GRANT "app" TO "me";"#])
     #expect(found.first?.object == "table \"public\".\"events\"")
@@ -71,12 +75,12 @@ import Testing
   }
 
   @Test func `privileges on the source are told with their grants, Amazon's on Amazon`() {
-    let facts = SourcePrivileges.Facts(mayReplicate: false, mayCreate: false, readsAllStats: false)
-    let found = SourcePrivileges.judge(facts)
+    let facts = Preflight.SourcePrivileges.Facts(mayReplicate: false, mayCreate: false, readsAllStats: false)
+    let found = Preflight.SourcePrivileges.judge(facts)
     #expect(found.map(\.severity) == [.blocker, .blocker, .warning])
     #expect(found[0].remedy.hasPrefix(#"ALTER ROLE "replicate" REPLICATION;"#))
     #expect(found[1].remedy == #"GRANT CREATE ON DATABASE "app" TO "replicate";"#)
-    let amazon = SourcePrivileges.judge(.init(mayReplicate: false, isRDS: true))
+    let amazon = Preflight.SourcePrivileges.judge(.init(mayReplicate: false, isRDS: true))
     #expect(amazon.map(\.remedy) == [#"GRANT rds_replication TO "replicate";"#])
   }
 
@@ -88,36 +92,38 @@ import Testing
       ("policy", "b", #"ALTER ROLE "r" BYPASSRLS;"#),
     ] as [(String, String?, String)])
   func `what cannot be read blocks with its grant`(kind: String, name: String?, remedy: String) {
-    let lack = SourceOwnership.lack(kind: kind, schema: "a", name: name, role: #""r""#)
-    #expect(SourceOwnership.judge(lack).remedy == remedy)
+    let lack = Preflight.SourceOwnership.lack(kind: kind, schema: "a", name: name, role: #""r""#)
+    #expect(Preflight.SourceOwnership.judge(lack).remedy == remedy)
   }
 
   @Test func `the replica role is granted by what the target's version knows`() {
     func remedy(_ version: Int, isRDS: Bool) -> String? {
-      TargetPrivileges.judge(.init(version: version, isRDS: isRDS, replicaRoleRefusal: "no")).first?.remedy
+      Preflight.TargetPrivileges.judge(.init(version: version, isRDS: isRDS, replicaRoleRefusal: "no")).first?
+        .remedy
     }
     #expect(remedy(15, isRDS: false)?.hasPrefix("GRANT SET ON PARAMETER session_replication_role") == true)
     #expect(remedy(14, isRDS: false)?.hasPrefix(#"ALTER ROLE "replicate" SUPERUSER"#) == true)
     #expect(remedy(17, isRDS: true) == #"GRANT rds_superuser TO "replicate";"#)
-    #expect(TargetPrivileges.judge(.init(mayCreate: false, mayCreateInPublic: false)).count == 2)
+    #expect(Preflight.TargetPrivileges.judge(.init(mayCreate: false, mayCreateInPublic: false)).count == 2)
   }
 
   @Test func `a prepared transaction blocks a new migration by its name`() {
-    let prepared = PreparedTransactions.Prepared(gid: "it's", owner: "app", database: "shop", ageSeconds: 9)
-    let finding = PreparedTransactions.judge(prepared, isResuming: false)
+    let prepared = Preflight.PreparedTransactions.Prepared(
+      gid: "it's", owner: "app", database: "shop", ageSeconds: 9)
+    let finding = Preflight.PreparedTransactions.judge(prepared, isResuming: false)
     #expect(finding.severity == .blocker && finding.remedy.contains("ROLLBACK PREPARED 'it''s';"))
-    #expect(PreparedTransactions.judge(prepared, isResuming: true).severity == .warning)
+    #expect(Preflight.PreparedTransactions.judge(prepared, isResuming: true).severity == .warning)
   }
 
   @Test func `a long transaction is a warning with its process`() {
-    let finding = LongTransactions.judge(
+    let finding = Preflight.LongTransactions.judge(
       .init(pid: 7, role: "app", application: "rails", database: "shop", ageSeconds: 90, hasWritten: true))
     #expect(finding.severity == .warning && finding.why.contains("90 s"))
     #expect(finding.remedy.contains("pg_terminate_backend(7)"))
   }
 
   @Test func `what an earlier migration left blocks with the command that drops it`() {
-    let found = OwnLeftovers.judge(
+    let found = Preflight.OwnLeftovers.judge(
       .init(slotIsActive: true, hasPublication: true, hasSchema: true), slot: "s", publication: "p")
     #expect(
       found.map(\.remedy)
@@ -126,28 +132,29 @@ import Testing
           "DROP SCHEMA replicate CASCADE;",
         ])
     #expect(found.allSatisfy { $0.severity == .blocker } && found[0].why.contains("right now"))
-    #expect(OwnLeftovers.judge(.init(), slot: "s", publication: "p").isEmpty)
+    #expect(Preflight.OwnLeftovers.judge(.init(), slot: "s", publication: "p").isEmpty)
   }
 
   @Test func `a subscription that writes into the source blocks, a disabled one is a note`() {
-    #expect(Subscriptions.judge(.init(name: "s", isEnabled: true)).severity == .blocker)
-    #expect(Subscriptions.judge(.init(name: "s", isEnabled: false)).severity == .note)
+    #expect(Preflight.Subscriptions.judge(.init(name: "s", isEnabled: true)).severity == .blocker)
+    #expect(Preflight.Subscriptions.judge(.init(name: "s", isEnabled: false)).severity == .note)
   }
 
   @Test func `large objects block unless they are left behind`() {
-    #expect(LargeObjects.judge(count: 0, leavesBehind: false).isEmpty)
-    #expect(LargeObjects.judge(count: 3, leavesBehind: false).map(\.severity) == [.blocker])
-    #expect(LargeObjects.judge(count: 3, leavesBehind: true).map(\.severity) == [.warning])
+    #expect(Preflight.LargeObjects.judge(count: 0, leavesBehind: false).isEmpty)
+    #expect(Preflight.LargeObjects.judge(count: 3, leavesBehind: false).map(\.severity) == [.blocker])
+    #expect(Preflight.LargeObjects.judge(count: 3, leavesBehind: true).map(\.severity) == [.warning])
   }
 
   @Test func `special objects are one note a kind`() {
-    let objects: [SpecialObjects.Special] = [
+    let objects: [Preflight.SpecialObjects.Special] = [
       .init(kind: .unlogged, name: "a", bytes: 2048), .init(kind: .unlogged, name: "b", bytes: 1024),
       .init(kind: .eventTrigger, name: "e"),
     ]
-    let found = SpecialObjects.judge(objects, targetIsSuperuser: true)
+    let found = Preflight.SpecialObjects.judge(objects, targetIsSuperuser: true)
     #expect(found.map(\.object) == ["2 unlogged tables: a, b", "event trigger e"])
     #expect(found.allSatisfy { $0.severity == .note } && found[0].why.contains("3 kB"))
-    #expect(SpecialObjects.judge(objects, targetIsSuperuser: false).map(\.severity) == [.note, .warning])
+    #expect(
+      Preflight.SpecialObjects.judge(objects, targetIsSuperuser: false).map(\.severity) == [.note, .warning])
   }
 }

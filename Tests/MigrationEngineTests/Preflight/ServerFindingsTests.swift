@@ -12,7 +12,7 @@ import Testing
   func `a source without messages in its stream blocks, an older target is a warning`(
     source: Int, target: Int, severities: [Finding.Severity]
   ) {
-    #expect(ServerVersions.judge(source: source, target: target).map(\.severity) == severities)
+    #expect(Preflight.ServerVersions.judge(source: source, target: target).map(\.severity) == severities)
   }
 
   @Test(
@@ -22,35 +22,37 @@ import Testing
       ("pg_dump (PostgreSQL) ", nil), ("(PostgreSQL) 99999999999999999999999", nil),
     ] as [(String, Int?)])
   func `a client program's major version is read from what it says`(text: String, major: Int?) {
-    #expect(ClientPrograms.major(in: text) == major)
+    #expect(Preflight.ClientPrograms.major(in: text) == major)
   }
 
   @Test func `client programs that are missing or older than the source block`() throws {
-    let missing = ClientPrograms.judge("pg_dump", version: .unknown("not found"), source: 15, target: 17)
+    let missing = Preflight.ClientPrograms.judge(
+      "pg_dump", version: .unknown("not found"), source: 15, target: 17)
     let finding = try #require(missing.first)
     #expect(finding.severity == .blocker && finding.object == "pg_dump")
     #expect(finding.why.contains("not found") && finding.remedy.contains("postgresql-client-15"))
-    #expect(ClientPrograms.judge("pg_dump", version: .major(14), source: 15, target: 17).count == 1)
-    #expect(ClientPrograms.judge("pg_dump", version: .major(15), source: 15, target: 17).isEmpty)
-    #expect(ClientPrograms.judge("pg_dump", version: .major(18), source: 15, target: 17).isEmpty)
+    #expect(Preflight.ClientPrograms.judge("pg_dump", version: .major(14), source: 15, target: 17).count == 1)
+    #expect(Preflight.ClientPrograms.judge("pg_dump", version: .major(15), source: 15, target: 17).isEmpty)
+    #expect(Preflight.ClientPrograms.judge("pg_dump", version: .major(18), source: 15, target: 17).isEmpty)
   }
 
   @Test func `a pg_restore that sets what the target does not know blocks`() {
-    #expect(ClientPrograms.judge("pg_restore", version: .major(17), source: 15, target: 16).count == 1)
-    #expect(ClientPrograms.judge("pg_restore", version: .major(16), source: 15, target: 16).isEmpty)
-    #expect(ClientPrograms.judge("pg_restore", version: .major(17), source: 15, target: 17).isEmpty)
+    #expect(
+      Preflight.ClientPrograms.judge("pg_restore", version: .major(17), source: 15, target: 16).count == 1)
+    #expect(Preflight.ClientPrograms.judge("pg_restore", version: .major(16), source: 15, target: 16).isEmpty)
+    #expect(Preflight.ClientPrograms.judge("pg_restore", version: .major(17), source: 15, target: 17).isEmpty)
   }
 
   @Test func `a server that is fit gives no findings`() {
-    #expect(SourceSettings.judge(.init()).isEmpty)
-    #expect(ReplicationCapacity.judge(.init()).isEmpty)
-    #expect(SourcePrivileges.judge(.init()).isEmpty)
-    #expect(TargetPrivileges.judge(.init()).isEmpty)
-    #expect(WriteReadiness.judge(source: .init(), target: .init(), isResuming: false).isEmpty)
+    #expect(Preflight.SourceSettings.judge(.init()).isEmpty)
+    #expect(Preflight.ReplicationCapacity.judge(.init()).isEmpty)
+    #expect(Preflight.SourcePrivileges.judge(.init()).isEmpty)
+    #expect(Preflight.TargetPrivileges.judge(.init()).isEmpty)
+    #expect(Preflight.WriteReadiness.judge(source: .init(), target: .init(), isResuming: false).isEmpty)
   }
 
   @Test func `a wal_level below logical blocks, in Amazon's words too`() throws {
-    let finding = try #require(SourceSettings.judge(.init(walLevel: "replica")).first)
+    let finding = try #require(Preflight.SourceSettings.judge(.init(walLevel: "replica")).first)
     #expect(finding.severity == .blocker && finding.check == "wal_level" && finding.object == "source")
     #expect(finding.remedy.contains("ALTER SYSTEM SET wal_level = logical"))
     #expect(finding.remedy.contains("rds.logical_replication = 1"))
@@ -64,74 +66,77 @@ import Testing
   func `a slot that may keep less WAL than the database is large is a warning`(
     limit: Int64?, bytes: Int64, isFound: Bool
   ) {
-    let found = SourceSettings.judge(.init(slotKeepLimit: limit, databaseBytes: bytes))
+    let found = Preflight.SourceSettings.judge(.init(slotKeepLimit: limit, databaseBytes: bytes))
     #expect(found.map(\.severity) == (isFound ? [.warning] : []))
   }
 
   @Test(arguments: [(0, false), (1, true), (9_999, true), (10_000, false)] as [(Int64, Bool)])
   func `a short wal_sender_timeout is a warning, none is fine`(milliseconds: Int64, isFound: Bool) {
-    #expect(SourceSettings.judge(.init(walSenderTimeout: milliseconds)).isEmpty != isFound)
+    #expect(Preflight.SourceSettings.judge(.init(walSenderTimeout: milliseconds)).isEmpty != isFound)
   }
 
   @Test(
     arguments: [(0, nil), (60, .warning), (86_400, .note)] as [(Int64, Finding.Severity?)])
   func `slots that time out when idle are told`(seconds: Int64, severity: Finding.Severity?) {
-    #expect(SourceSettings.judge(.init(idleSlotTimeout: seconds)).first?.severity == severity)
+    #expect(Preflight.SourceSettings.judge(.init(idleSlotTimeout: seconds)).first?.severity == severity)
   }
 
   @Test func `a new migration needs two slots and walsenders, a resumed one a single one`() {
-    var facts = ReplicationCapacity.Facts(maxSlots: 10, usedSlots: 8, maxWalSenders: 10, usedWalSenders: 8)
-    #expect(ReplicationCapacity.judge(facts).isEmpty)
+    var facts = Preflight.ReplicationCapacity.Facts(
+      maxSlots: 10, usedSlots: 8, maxWalSenders: 10, usedWalSenders: 8)
+    #expect(Preflight.ReplicationCapacity.judge(facts).isEmpty)
     facts.usedSlots = 9
     facts.usedWalSenders = 9
     #expect(
-      ReplicationCapacity.judge(facts).map(\.check) == ["max_replication_slots", "max_wal_senders"])
-    #expect(ReplicationCapacity.judge(facts).allSatisfy { $0.severity == .blocker })
+      Preflight.ReplicationCapacity.judge(facts).map(\.check) == ["max_replication_slots", "max_wal_senders"])
+    #expect(Preflight.ReplicationCapacity.judge(facts).allSatisfy { $0.severity == .blocker })
     facts.isResuming = true
-    #expect(ReplicationCapacity.judge(facts).isEmpty)
+    #expect(Preflight.ReplicationCapacity.judge(facts).isEmpty)
     facts.usedSlots = 10
-    #expect(ReplicationCapacity.judge(facts).map(\.check) == ["max_replication_slots"])
+    #expect(Preflight.ReplicationCapacity.judge(facts).map(\.check) == ["max_replication_slots"])
   }
 
   @Test func `a lost slot blocks the migration that it belongs to`() {
-    #expect(ReplicationCapacity.judge(.init(isSlotLost: true)).isEmpty)
+    #expect(Preflight.ReplicationCapacity.judge(.init(isSlotLost: true)).isEmpty)
     #expect(
-      ReplicationCapacity.judge(.init(isResuming: true, isSlotLost: true)).map(\.check) == ["slot_lost"])
+      Preflight.ReplicationCapacity.judge(.init(isResuming: true, isSlotLost: true)).map(\.check) == [
+        "slot_lost"
+      ])
   }
 
   @Test func `one database as both ends blocks, a restored snapshot of it does not`() {
-    let one = SameDatabase.Identity(system: "1", started: "2020", database: "5")
+    let one = Preflight.SameDatabase.Identity(started: "2020", database: "5")
     var other = one
-    #expect(SameDatabase.judge(source: one, target: other).map(\.severity) == [.blocker])
+    #expect(Preflight.SameDatabase.judge(source: one, target: other).map(\.severity) == [.blocker])
     other.started = "2021"
-    #expect(SameDatabase.judge(source: one, target: other).isEmpty)
+    #expect(Preflight.SameDatabase.judge(source: one, target: other).isEmpty)
     other = one
     other.database = "6"
-    #expect(SameDatabase.judge(source: one, target: other).isEmpty)
+    #expect(Preflight.SameDatabase.judge(source: one, target: other).isEmpty)
   }
 
   @Test func `standbys block, and a read-only default blocks on the target alone`() {
-    let standby = WriteReadiness.Facts(isInRecovery: true)
+    let standby = Preflight.WriteReadiness.Facts(isInRecovery: true)
     #expect(
-      WriteReadiness.judge(source: standby, target: standby, isResuming: false).map(\.object)
+      Preflight.WriteReadiness.judge(source: standby, target: standby, isResuming: false).map(\.object)
         == ["source", "target"])
-    let readOnly = WriteReadiness.Facts(isReadOnlyByDefault: true)
-    let both = WriteReadiness.judge(source: readOnly, target: readOnly, isResuming: false)
+    let readOnly = Preflight.WriteReadiness.Facts(isReadOnlyByDefault: true)
+    let both = Preflight.WriteReadiness.judge(source: readOnly, target: readOnly, isResuming: false)
     #expect(both.map(\.severity) == [.warning, .blocker])
-    #expect(WriteReadiness.judge(source: readOnly, target: .init(), isResuming: true).isEmpty)
+    #expect(Preflight.WriteReadiness.judge(source: readOnly, target: .init(), isResuming: true).isEmpty)
   }
 
   @Test func `sessions that share a server are found`() {
-    #expect(Pooler.judge(end: "source", first: [1, 1], second: 2).isEmpty)
-    #expect(Pooler.judge(end: "source", first: [1, 2], second: 1).map(\.severity) == [.blocker])
-    #expect(Pooler.judge(end: "target", first: [1, 1], second: 1).map(\.object) == ["target"])
-    #expect(Pooler.judge(end: "target", first: [1, 3], second: 2).count == 1)
+    #expect(Preflight.Pooler.judge(end: "source", first: [1, 1], second: 2).isEmpty)
+    #expect(Preflight.Pooler.judge(end: "source", first: [1, 2], second: 1).map(\.severity) == [.blocker])
+    #expect(Preflight.Pooler.judge(end: "target", first: [1, 1], second: 1).map(\.object) == ["target"])
+    #expect(Preflight.Pooler.judge(end: "target", first: [1, 3], second: 2).count == 1)
   }
 
   @Test func `a lock table that the schema would fill is a warning`() {
-    let facts = LockTable.Facts(perTransaction: 64, capacity: 1000)
-    #expect(LockTable.judge("target", facts, needed: 800, why: "").isEmpty)
-    let found = LockTable.judge("target", facts, needed: 2500, why: "")
+    let facts = Preflight.LockTable.Facts(perTransaction: 64, capacity: 1000)
+    #expect(Preflight.LockTable.judge("target", facts, needed: 800, why: "").isEmpty)
+    let found = Preflight.LockTable.judge("target", facts, needed: 2500, why: "")
     #expect(found.map(\.severity) == [.warning])
     #expect(found.first?.remedy.contains("max_locks_per_transaction = 256;") == true)
   }

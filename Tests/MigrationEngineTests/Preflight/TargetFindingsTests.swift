@@ -6,46 +6,55 @@ import Testing
 /// What the target lacks or has too much of, and the report as a whole.
 @Suite struct TargetFindingsTests {
   @Test func `an extension that the target does not offer blocks`() {
-    let found = Extensions.judge(.init(name: "vector", version: "0.8"), offer: nil)
+    let found = Preflight.Extensions.judge(.init(name: "vector", version: "0.8"), offer: nil)
     #expect(found.map(\.severity) == [.blocker] && found.first?.object == "extension \"vector\"")
   }
 
   @Test func `an extension's other version is a warning`() {
-    var offer = Extensions.Offer(defaultVersion: "2.0", versions: ["2.0", "1.0"])
-    #expect(Extensions.judge(.init(name: "e", version: "1.0"), offer: offer).isEmpty)
-    #expect(Extensions.judge(.init(name: "e", version: "0.9"), offer: offer).map(\.severity) == [.warning])
-    offer.installedVersion = "2.0"
-    #expect(Extensions.judge(.init(name: "e", version: "2.0"), offer: offer).isEmpty)
+    var offer = Preflight.Extensions.Offer(defaultVersion: "2.0", versions: ["2.0", "1.0"])
+    #expect(Preflight.Extensions.judge(.init(name: "e", version: "1.0"), offer: offer).isEmpty)
     #expect(
-      Extensions.judge(.init(name: "e", version: "1.0"), offer: offer).first?.remedy
+      Preflight.Extensions.judge(.init(name: "e", version: "0.9"), offer: offer).map(\.severity) == [.warning]
+    )
+    offer.installedVersion = "2.0"
+    #expect(Preflight.Extensions.judge(.init(name: "e", version: "2.0"), offer: offer).isEmpty)
+    #expect(
+      Preflight.Extensions.judge(.init(name: "e", version: "1.0"), offer: offer).first?.remedy
         .contains(#"ALTER EXTENSION "e" UPDATE TO '1.0'"#) == true)
   }
 
   @Test func `an extension that the role may not create is a warning until it is there`() {
-    var offer = Extensions.Offer(defaultVersion: "1", versions: ["1"], isCreatable: false)
+    var offer = Preflight.Extensions.Offer(defaultVersion: "1", versions: ["1"], isCreatable: false)
     #expect(
-      Extensions.judge(.init(name: "e", version: "1"), offer: offer).map(\.check) == ["extension_privilege"])
+      Preflight.Extensions.judge(.init(name: "e", version: "1"), offer: offer).map(\.check) == [
+        "extension_privilege"
+      ])
     offer.installedVersion = "1"
-    #expect(Extensions.judge(.init(name: "e", version: "1"), offer: offer).isEmpty)
+    #expect(Preflight.Extensions.judge(.init(name: "e", version: "1"), offer: offer).isEmpty)
   }
 
   @Test func `scheduled jobs are a warning`() {
-    let offer = Extensions.Offer(defaultVersion: "1", versions: ["1"])
+    let offer = Preflight.Extensions.Offer(defaultVersion: "1", versions: ["1"])
     #expect(
-      Extensions.judge(.init(name: "pg_cron", version: "1"), offer: offer).map(\.check) == ["scheduled_jobs"])
+      Preflight.Extensions.judge(.init(name: "pg_cron", version: "1"), offer: offer).map(\.check) == [
+        "scheduled_jobs"
+      ])
   }
 
   @Test func `a role blocks where it is missing or cannot be given objects`() {
-    let owner = Roles.Named(name: "app", canLogin: true, isOwner: true)
+    let owner = Preflight.Roles.Named(name: "app", canLogin: true, isOwner: true)
     #expect(
-      Roles.judge(owner, .missing, ownRole: "me")?.remedy == #"On the target: CREATE ROLE "app" LOGIN;"#)
+      Preflight.Roles.judge(owner, .missing, ownRole: "me")?.remedy
+        == #"On the target: CREATE ROLE "app" LOGIN;"#)
     #expect(
-      Roles.judge(owner, .present(mayOwn: false), ownRole: "me")?.remedy
+      Preflight.Roles.judge(owner, .present(mayOwn: false), ownRole: "me")?.remedy
         == #"On the target: GRANT "app" TO "me";"#)
-    #expect(Roles.judge(owner, .present(mayOwn: true), ownRole: "me") == nil)
-    let grantee = Roles.Named(name: "reader")
-    #expect(Roles.judge(grantee, .missing, ownRole: "me")?.remedy == #"On the target: CREATE ROLE "reader";"#)
-    #expect(Roles.judge(grantee, .present(mayOwn: false), ownRole: "me") == nil)
+    #expect(Preflight.Roles.judge(owner, .present(mayOwn: true), ownRole: "me") == nil)
+    let grantee = Preflight.Roles.Named(name: "reader")
+    #expect(
+      Preflight.Roles.judge(grantee, .missing, ownRole: "me")?.remedy
+        == #"On the target: CREATE ROLE "reader";"#)
+    #expect(Preflight.Roles.judge(grantee, .present(mayOwn: false), ownRole: "me") == nil)
   }
 
   @Test(
@@ -56,29 +65,33 @@ import Testing
   func `encodings that lose text block, those that convert it warn`(
     source: String, target: String, severity: Finding.Severity?
   ) {
-    let found = Encodings.judge(source: .init(encoding: source), target: .init(encoding: target))
+    let found = Preflight.Encodings.judge(source: .init(encoding: source), target: .init(encoding: target))
     #expect(found.first?.severity == severity)
     #expect(found.count == (severity == nil ? 0 : 1))
   }
 
   @Test func `another collation is a warning, another version of it a note`() {
     #expect(
-      Encodings.judge(source: .init(), target: .init(collate: "de_DE.UTF-8")).map(\.severity) == [.warning])
-    #expect(Encodings.judge(source: .init(), target: .init(provider: "i")).map(\.check) == ["collation"])
-    let stale = Encodings.Facts(collationVersion: "2.31", installedVersion: "2.36")
-    #expect(Encodings.judge(source: .init(), target: stale).map(\.severity) == [.note])
-    #expect(Encodings.judge(source: stale, target: .init()).isEmpty)
+      Preflight.Encodings.judge(source: .init(), target: .init(collate: "de_DE.UTF-8")).map(\.severity) == [
+        .warning
+      ])
+    #expect(
+      Preflight.Encodings.judge(source: .init(), target: .init(provider: "i")).map(\.check) == ["collation"])
+    let stale = Preflight.Encodings.Facts(collationVersion: "2.31", installedVersion: "2.36")
+    #expect(Preflight.Encodings.judge(source: .init(), target: stale).map(\.severity) == [.note])
+    #expect(Preflight.Encodings.judge(source: stale, target: .init()).isEmpty)
   }
 
   @Test func `a target that holds anything blocks and names it`() {
-    #expect(TargetContent.judge(.init()).isEmpty)
-    let found = TargetContent.judge(.init(objects: ["table public.a", "schema b"], hasOwnSchema: true))
+    #expect(Preflight.TargetContent.judge(.init()).isEmpty)
+    let found = Preflight.TargetContent.judge(
+      .init(objects: ["table public.a", "schema b"], hasOwnSchema: true))
     #expect(found.map(\.check) == ["target_not_empty", "target_leftovers"])
     #expect(found.first?.why.contains("2 objects: table public.a, schema b") == true)
   }
 
   @Test func `a question that the server refuses is a finding`() {
-    let check = Check("large_objects", on: "source", worst: .warning) { _ in [] }
+    let check = Preflight.Check("large_objects", on: "source", worst: .warning) { _ in [] }
     let error = PostgresError(
       code: .server, action: "source: examining large objects", message: "permission denied",
       sqlState: .insufficientPrivilege)
