@@ -31,7 +31,8 @@ struct ReplicationCommandTests {
     options.twoPhase = true
     options.onlyLocalOrigin = true
     let expected =
-      #"START_REPLICATION SLOT "s" LOGICAL 0/0 (proto_version '4', publication_names '"it''s ""odd""\","b"', "#
+      #"START_REPLICATION SLOT "s" LOGICAL 0/0 (proto_version '4', "#
+      + #"publication_names '"it''s ""odd""\","b"', "#
       + "messages 'true', binary 'true', streaming 'parallel', two_phase 'true', origin 'none')"
     #expect(ReplicationCommand.start(slot: slot, at: .zero, options: options) == expected)
   }
