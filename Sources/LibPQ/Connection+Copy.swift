@@ -15,8 +15,8 @@ package struct CopyMessages: Sendable {
   package var isEnded = false
 }
 
-// COPY as the protocol sees it (manual, sections 34.10 and 55.4). Bytes pass through in large buffers: a hop between
-// two connections costs microseconds, which must not be paid for every row.
+// COPY as the protocol sees it (manual, sections 34.10 and 55.4). Bytes pass through in large buffers: a hop
+// between two connections costs microseconds, which must not be paid for every row.
 extension Connection {
   /// Starts a `COPY … TO STDOUT`; then call `readCopy` until it tells the rows.
   package func startCopyOut(_ sql: String, doing action: String) async throws {
@@ -85,7 +85,8 @@ extension Connection {
     }
   }
 
-  /// Waits until something has come, at most for `patience`, and gives back what is there, up to about `limit` bytes.
+  /// Waits until something has come, at most for `patience`, and gives back what is there, up to about `limit`
+  /// bytes.
   package func receiveMessages(
     limit: Int, patience: Duration, doing action: String
   ) async throws -> CopyMessages {

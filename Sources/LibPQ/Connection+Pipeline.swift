@@ -18,7 +18,8 @@ extension Connection {
   /// so a large queue would cost quadratic time.
   private static let queueLimit = 64 << 10
 
-  /// Runs all calls of the batch in order, inside the transaction that is open, and checks the rows each touched.
+  /// Runs all calls of the batch in order, inside the transaction that is open, and checks the rows each
+  /// touched.
   /// - Throws: `BatchFailure` at the first call that failed: the transaction can only be rolled back then;
   ///   `PostgresError` when the connection is lost.
   package func run(_ batch: StatementBatch, doing action: String) async throws {

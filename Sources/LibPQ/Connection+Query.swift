@@ -1,13 +1,14 @@
 import CLibPQ
 
 extension Connection {
-  /// Runs a statement and gives back its rows as text. Without parameters the simple protocol is used, which also
-  /// takes several statements and the walsender's commands; then the last result counts.
+  /// Runs a statement and gives back its rows as text. Without parameters the simple protocol is used, which
+  /// also takes several statements and the walsender's commands; then the last result counts.
   /// - Parameters:
   ///   - parameters: texts for `$1`…, nil for NULL. The server infers their types.
   ///   - action: what this does to which object, for errors.
   ///   - limit: how long it may take; when it passes, the statement is cancelled on the server.
-  /// - Throws: `PostgresError`; `CancellationError` when the task was cancelled, after cancelling the statement.
+  /// - Throws: `PostgresError`; `CancellationError` when the task was cancelled, after cancelling the
+  ///   statement.
   @discardableResult
   package func query(
     _ sql: String, _ parameters: [String?] = [], doing action: String, within limit: Duration? = nil
@@ -39,8 +40,8 @@ extension Connection {
     return result
   }
 
-  /// Rolls back what is open, also in a task that was cancelled; a connection that cannot even do that is closed,
-  /// which makes the server do it.
+  /// Rolls back what is open, also in a task that was cancelled; a connection that cannot even do that is
+  /// closed, which makes the server do it.
   package func rollback() {
     do {
       guard PQtransactionStatus(try live()) != PQTRANS_IDLE else { return }
@@ -64,8 +65,8 @@ extension Connection {
     guard isSent else { throw lost(action) }
   }
 
-  /// Sends what libpq has buffered and reads on while the server does not take it: a server that is itself waiting
-  /// for us to read would never take it (manual, section 34.4 `PQflush`).
+  /// Sends what libpq has buffered and reads on while the server does not take it: a server that is itself
+  /// waiting for us to read would never take it (manual, section 34.4 `PQflush`).
   func flush(action: String, until deadline: ContinuousClock.Instant? = nil, heedsCancellation: Bool = true)
     throws
   {
@@ -134,8 +135,8 @@ extension Connection {
     return last
   }
 
-  /// Asks the server to give up the statement under way and waits a little for its answer, so that the connection
-  /// can be used again; when that fails it is closed.
+  /// Asks the server to give up the statement under way and waits a little for its answer, so that the
+  /// connection can be used again; when that fails it is closed.
   private func cancelOnServer() {
     do {
       let connection = try live()

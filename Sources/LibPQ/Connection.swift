@@ -1,7 +1,7 @@
 import CLibPQ
 
-/// One connection, one actor on its own thread. libpq is driven without blocking calls, so that every wait has a
-/// deadline, ends when the task is cancelled, and reads while it writes (manual, section 34.4).
+/// One connection, one actor on its own thread. libpq is driven without blocking calls, so that every wait has
+/// a deadline, ends when the task is cancelled, and reads while it writes (manual, section 34.4).
 ///
 /// A connection has one user at a time: a transaction that is open between two calls belongs to the caller.
 package actor Connection {

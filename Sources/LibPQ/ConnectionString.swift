@@ -3,10 +3,12 @@ import CLibPQ
 /// A libpq connection string: a URI or keywords and values, with a service, a passfile or the environment
 /// filling in the rest (manual, section 34.1.1). Parsed by libpq itself; never printed with its password.
 package struct ConnectionString: Sendable {
-  /// The keywords that the string itself sets, in libpq's order. Services and the environment stay libpq's business.
+  /// The keywords that the string itself sets, in libpq's order. Services and the environment stay libpq's
+  /// business.
   package private(set) var keywords: [(name: String, value: String)]
 
-  /// - Throws: `PostgresError` with code `.connectionString`; libpq's message names the word it stumbled over.
+  /// - Throws: `PostgresError` with code `.connectionString`; libpq's message names the word it stumbled
+  ///   over.
   package init(_ text: String, for end: String) throws {
     var message: UnsafeMutablePointer<CChar>?
     guard let options = PQconninfoParse(text, &message) else {

@@ -48,7 +48,8 @@ final class SocketWait: Sendable {
     _ = write(writeEnd, &byte, 1)
   }
 
-  /// - Parameter deadline: nil waits for as long as the connection lives: TCP keepalives end it when the peer is gone.
+  /// - Parameter deadline: nil waits for as long as the connection lives: TCP keepalives end it when the peer
+  ///   is gone.
   func wait(_ socket: Int32, for events: Events, until deadline: ContinuousClock.Instant?) -> Outcome {
     var entries = [
       pollfd(fd: socket, events: events.rawValue, revents: 0),
