@@ -18,18 +18,21 @@ extension Connection {
   /// so a large queue would cost quadratic time.
   private static let queueLimit = 64 << 10
 
-  /// Runs all calls of the batch in order, inside the transaction that is open, and checks the rows each
-  /// touched.
+  /// Runs calls of the batch in order, inside the transaction that is open, and checks the rows each touched.
+  /// - Parameter calls: which of them; all when nil.
   /// - Throws: `BatchFailure` at the first call that failed: the transaction can only be rolled back then;
   ///   `PostgresError` when the connection is lost.
-  package func run(_ batch: StatementBatch, doing action: String) async throws {
+  package func run(
+    _ batch: StatementBatch, _ calls: Range<Int>? = nil, doing action: String
+  ) async throws {
+    let calls = (calls ?? batch.calls.indices).clamped(to: batch.calls.indices)
     try await cancellable {
       let connection = try live()
       try prepareStatements(of: batch, action: action)
       guard PQenterPipelineMode(connection) == 1 else { throw lost(action) }
       let failure: BatchFailure?
       do {
-        failure = try sendCalls(of: batch, action: action)
+        failure = try sendCalls(calls, of: batch, action: action)
       } catch {
         // The pipeline is half sent: the connection has no other use.
         close()
@@ -49,22 +52,26 @@ extension Connection {
     }
   }
 
-  private func sendCalls(of batch: StatementBatch, action: String) throws -> BatchFailure? {
+  private func sendCalls(
+    _ calls: Range<Int>, of batch: StatementBatch, action: String
+  ) throws -> BatchFailure? {
     let connection = try live()
     let names = CStrings(batch.statements.map { prepared[$0] })
-    return try names.withPointers { try sendCalls(of: batch, named: $0, connection, action: action) }
+    return try names.withPointers { try sendCalls(calls, of: batch, named: $0, connection, action: action) }
   }
 
   private func sendCalls(
-    of batch: StatementBatch, named names: [UnsafePointer<CChar>?], _ connection: OpaquePointer,
+    _ calls: Range<Int>, of batch: StatementBatch, named names: [UnsafePointer<CChar>?],
+    _ connection: OpaquePointer,
     action: String
   ) throws -> BatchFailure? {
     var values: [UnsafePointer<CChar>?] = []
-    var answers = BatchAnswers(batch: batch, end: end, action: action)
+    var answers = BatchAnswers(batch: batch, end: end, action: action, next: calls.lowerBound)
     try batch.bytes.withUnsafeBytes { bytes in
       let base = bytes.bindMemory(to: CChar.self).baseAddress
       var queued = 0
-      for (index, call) in batch.calls.enumerated() {
+      for index in calls {
+        let call = batch.calls[index]
         values.removeAll(keepingCapacity: true)
         for parameter in call.parameters {
           let offset = batch.parameters[parameter]
@@ -104,7 +111,7 @@ private struct BatchAnswers {
   let batch: StatementBatch
   let end: String
   let action: String
-  var next = 0
+  var next: Int
   var failure: BatchFailure?
 
   /// Takes what has come already of the calls sent so far, so that libpq's input buffer stays small.

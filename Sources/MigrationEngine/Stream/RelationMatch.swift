@@ -1,0 +1,87 @@
+import LogicalReplication
+
+/// A table of the target as the stream needs to know it.
+package struct TargetTable: Sendable {
+  package var relation: Relation
+  package var uniqueIndexes: [UniqueIndex]
+
+  package init(relation: Relation, uniqueIndexes: [UniqueIndex]) {
+    self.relation = relation
+    self.uniqueIndexes = uniqueIndexes
+  }
+}
+
+/// Compares what the source says of a table with what the target has. Nothing is guessed: a difference stops the
+/// stream and is named.
+enum RelationMatch {
+  /// OIDs below it are the same in every database: `FirstNormalObjectId`.
+  private static let firstUserOID: UInt32 = 16384
+
+  /// The target's columns in the order in which tuples carry them.
+  static func columns(of message: RelationMessage, in target: TargetTable) throws -> [Column] {
+    let name = target.relation.name
+    let theirs = Dictionary(target.relation.columns.map { ($0.name, $0) }) { first, _ in first }
+    let columns = try message.columns.map { column in
+      let quoted = SQL.identifier(column.name)
+      guard let match = theirs[column.name] else {
+        throw different(
+          name, "the source has column \(quoted), the target has not",
+          "ALTER TABLE \(name) ADD COLUMN \(quoted) … as on the source")
+      }
+      guard !match.isGenerated else {
+        throw different(
+          name, "column \(quoted) is generated on the target and not on the source",
+          "ALTER TABLE \(name) ALTER COLUMN \(quoted) DROP EXPRESSION")
+      }
+      let bothBuiltIn = column.typeOID < firstUserOID && match.typeOID < firstUserOID
+      guard !bothBuiltIn || column.typeOID == match.typeOID else {
+        throw different(
+          name, "column \(quoted) is of type \(match.type) on the target and of another on the source",
+          "ALTER TABLE \(name) ALTER COLUMN \(quoted) TYPE … as on the source")
+      }
+      return match
+    }
+    let sent = Set(message.columns.map(\.name))
+    for column in target.relation.columns where !column.isGenerated && !sent.contains(column.name) {
+      throw different(
+        name, "the target has column \(SQL.identifier(column.name)), the source has not",
+        "ALTER TABLE \(name) DROP COLUMN \(SQL.identifier(column.name))")
+    }
+    return columns
+  }
+
+  static func lookup(_ message: RelationMessage, target: TargetTable) throws -> RowLookup {
+    var positions: [String: Int] = [:]
+    for (position, column) in message.columns.enumerated() { positions[column.name] = position }
+    func keys(_ index: UniqueIndex) -> [RowLookup.KeyColumn]? {
+      let keys = index.keys.compactMap { key in
+        positions[key.column].map { RowLookup.KeyColumn(position: $0, equality: key.equality) }
+      }
+      return keys.count == index.keys.count ? keys : nil
+    }
+    switch message.replicaIdentity {
+    case .full:
+      // Old tuples are whole rows; a primary key among them finds the row without reading the table.
+      return target.uniqueIndexes.first(where: \.isPrimary).flatMap(keys).map(RowLookup.index) ?? .wholeRow
+    case .nothing: return .none
+    case .primaryKey, .index:
+      let wanted = Set(message.columns.filter(\.isKey).map(\.name))
+      guard !wanted.isEmpty else { return .none }
+      guard let index = target.uniqueIndexes.first(where: { Set($0.keys.map(\.column)) == wanted }),
+        let keys = keys(index)
+      else {
+        throw different(
+          target.relation.name,
+          "the target has no unique index on its replica identity (\(wanted.sorted().map(SQL.identifier).joined(separator: ", ")))",
+          "Create the unique index on the target as it is on the source.")
+      }
+      return .index(keys)
+    }
+  }
+
+  private static func different(_ name: RelationName, _ reason: String, _ remedy: String) -> MigrationError {
+    MigrationError(
+      .failed, doing: "following the definition of table \(name)", reason: reason,
+      remedy: "The definition was changed during the migration. On the target: \(remedy); then start again.")
+  }
+}

@@ -1,0 +1,92 @@
+import LogicalReplication
+import Synchronization
+
+/// Where the stream stands: written by its tasks, read by the status, the catch-up monitor and the drain.
+package final class StreamMonitor: Sendable {
+  package struct Reading: Sendable {
+    package var feedback: Feedback
+    package var transactions: Int64
+    package var changes: Int64
+    package var lag: Duration?
+  }
+
+  /// How a marker fares that a cutover waits for.
+  package enum Marker: Sendable, Equatable {
+    case expected
+    /// The target has committed the transaction that carries it.
+    case committed
+    /// A change came after it, though the fence stood: nothing is proven.
+    case breached
+  }
+
+  private struct State {
+    var feedback: Feedback
+    var transactions: Int64
+    var changes: Int64
+    var lagMeter: LagMeter
+    var awaited: (nonce: String, marker: Marker)?
+  }
+
+  private let state: Mutex<State>
+
+  package init(feedback: Feedback, transactions: Int64, changes: Int64, firstBeat: UInt64) {
+    state = Mutex(
+      State(
+        feedback: feedback, transactions: transactions, changes: changes,
+        lagMeter: LagMeter(first: firstBeat)))
+  }
+
+  package var reading: Reading {
+    state.withLock {
+      Reading(
+        feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
+        lag: $0.lagMeter.lag(at: .now))
+    }
+  }
+
+  package func nextBeat() -> UInt64 { state.withLock { $0.lagMeter.beat(at: .now) } }
+
+  // MARK: The drain
+
+  package func expectMarker(_ nonce: String) { state.withLock { $0.awaited = (nonce, .expected) } }
+  package func forgetMarker() { state.withLock { $0.awaited = nil } }
+  package func marker(_ nonce: String) -> Marker? {
+    state.withLock { $0.awaited.flatMap { $0.nonce == nonce ? $0.marker : nil } }
+  }
+
+  // MARK: The stream's own side
+
+  func received(upTo lsn: LSN) { state.withLock { $0.feedback.received(upTo: lsn) } }
+
+  /// The target has committed a part of a chunk.
+  func committed(_ point: ChunkPlan.CommitPoint) {
+    state.withLock { state in
+      state.feedback.committed(upTo: point.endLSN)
+      state.transactions += point.transactions
+      state.changes += point.changes
+      if let awaited = state.awaited, awaited.nonce == point.marker, awaited.marker == .expected {
+        state.awaited?.marker = .committed
+      }
+    }
+  }
+
+  /// A change came after the last marker of the stream.
+  func breached() {
+    state.withLock { state in
+      if state.awaited?.marker == .committed { state.awaited?.marker = .breached }
+    }
+  }
+
+  /// A chunk is done to its end.
+  func finished(_ plan: ChunkPlan) {
+    let now = ContinuousClock.now
+    state.withLock { state in
+      // A transaction that is still open began after everything that could be idle.
+      state.feedback.idle(upTo: plan.idleLSN)
+      for beat in plan.heartbeats { state.lagMeter.applied(beat, at: now) }
+    }
+  }
+
+  var feedback: Feedback { state.withLock { $0.feedback } }
+  func stored(_ lsn: LSN) { state.withLock { $0.feedback.stored(lsn) } }
+}

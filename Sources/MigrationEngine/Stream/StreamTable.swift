@@ -1,0 +1,107 @@
+import LogicalReplication
+
+/// How the target's rows of a table are found again.
+enum RowLookup: Sendable, Equatable {
+  /// By the columns of a unique index: positions in the tuple, with their equality.
+  case index([KeyColumn])
+  /// By all columns: one of the rows that are equal to the last bit.
+  case wholeRow
+  /// Not at all: the source itself refuses UPDATE and DELETE of such a table once it is published.
+  case none
+
+  struct KeyColumn: Sendable, Equatable {
+    var position: Int
+    var equality: String
+  }
+}
+
+/// A published table as the changes that follow see it: which target columns a tuple's values belong to, and the
+/// statements that apply a change. Made anew for every relation message.
+final class StreamTable {
+  let name: RelationName
+  /// Changes of transactions that committed before it are in the table's copy already.
+  let snapshotLSN: LSN
+  let columnCount: Int
+  let lookup: RowLookup
+  let insert: String
+  let delete: String
+  private let columns: [Column]
+  private let isKey: [Bool]
+  private var updates: [UpdateShape: UpdateStatement] = [:]
+
+  /// What an UPDATE's statement depends on.
+  struct UpdateShape: Hashable {
+    /// Positions whose value the UPDATE did not touch and the source did not send.
+    var unchanged: [Int]
+    /// The key itself may have changed: an old tuple came along.
+    var setsKey: Bool
+  }
+
+  struct UpdateStatement: Sendable {
+    var sql: String
+    /// Whether a value of the new tuple is a parameter, by position.
+    var sets: [Bool]
+  }
+
+  /// - Throws: `MigrationError` that names the difference when source and target do not fit together.
+  init(_ message: RelationMessage, target: TargetTable, snapshotLSN: LSN) throws {
+    name = RelationName(schema: message.schema, name: message.name)
+    self.snapshotLSN = snapshotLSN
+    columnCount = message.columns.count
+    isKey = message.columns.map(\.isKey)
+    columns = try RelationMatch.columns(of: message, in: target)
+    lookup = try RelationMatch.lookup(message, target: target)
+    let names = columns.map { SQL.identifier($0.name) }
+    insert =
+      names.isEmpty
+      ? "INSERT INTO \(name) DEFAULT VALUES"
+      : """
+      INSERT INTO \(name) (\(names.joined(separator: ", "))) OVERRIDING SYSTEM VALUE \
+      VALUES (\(names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")))
+      """
+    delete = "DELETE FROM ONLY \(name) WHERE \(Self.condition(lookup, name, columns, firstParameter: 1))"
+  }
+
+  /// The statement for an UPDATE, built once a shape.
+  func update(_ shape: UpdateShape) -> UpdateStatement {
+    if let known = updates[shape] { return known }
+    var sets = [Bool](repeating: true, count: columnCount)
+    for position in shape.unchanged { sets[position] = false }
+    if !shape.setsKey {
+      for position in isKey.indices where isKey[position] { sets[position] = false }
+    }
+    let set = sets.indices.filter { sets[$0] }
+    let assignments = set.enumerated().map { "\(SQL.identifier(columns[$1].name)) = $\($0 + 1)" }
+    let condition = Self.condition(lookup, name, columns, firstParameter: set.count + 1)
+    // An UPDATE that changes nothing must still find its row.
+    let sql =
+      set.isEmpty
+      ? "SELECT FROM ONLY \(name) WHERE \(condition)"
+      : "UPDATE ONLY \(name) SET \(assignments.joined(separator: ", ")) WHERE \(condition)"
+    let statement = UpdateStatement(sql: sql, sets: sets)
+    // Shapes are as many as an application has kinds of UPDATE, but nothing forces it to have few.
+    if updates.count >= 1000 { updates.removeAll() }
+    updates[shape] = statement
+    return statement
+  }
+
+  private static func condition(
+    _ lookup: RowLookup, _ name: RelationName, _ columns: [Column], firstParameter: Int
+  ) -> String {
+    switch lookup {
+    case .index(let keys):
+      return keys.enumerated().map { offset, key in
+        "\(SQL.identifier(columns[key.position].name)) \(key.equality) $\(firstParameter + offset)"
+      }.joined(separator: " AND ")
+    case .wholeRow:
+      let names = columns.map { SQL.identifier($0.name) }.joined(separator: ", ")
+      let values = columns.enumerated().map { "$\(firstParameter + $0)::\($1.type)" }.joined(separator: ", ")
+      // `*=` compares the stored bytes, so it needs no equality of the types (json has none) and tells NULLs equal.
+      return """
+        ctid = (SELECT ctid FROM ONLY \(name) \
+        WHERE ROW(\(names))::record OPERATOR(pg_catalog.*=) ROW(\(values))::record LIMIT 1)
+        """
+    case .none: return "false"
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import Foundation
+
+/// The two ends of a migration: a source, and a target with TLS on encrypted storage where the machine allows it.
+package struct ClusterPair: Sendable {
+  /// Superusers of the two servers, database `postgres`.
+  package let source: ConnectionString
+  package let target: ConnectionString
+
+  /// nil when the servers are given from outside.
+  package let sourceCluster: Cluster?
+  package let targetCluster: Cluster?
+
+  /// The servers are our own, so a test may stop, kill and restart them and look at their files. Known before any
+  /// is started, so that tests can be skipped by it.
+  package static let canKillServers =
+    ProcessInfo.processInfo.environment["REPLICATE_TEST_SOURCE"] == nil
+    && ProcessInfo.processInfo.environment["REPLICATE_TEST_TARGET"] == nil
+
+  private static let creation = Task { try await create() }
+
+  /// One pair a test process, started at the first use and ended with the process.
+  package static var shared: ClusterPair {
+    get async throws { try await creation.value }
+  }
+
+  private static func create() async throws -> ClusterPair {
+    let environment = ProcessInfo.processInfo.environment
+    switch (environment["REPLICATE_TEST_SOURCE"], environment["REPLICATE_TEST_TARGET"]) {
+    case (let source?, let target?):
+      return ClusterPair(
+        source: ConnectionString(source), target: ConnectionString(target), sourceCluster: nil,
+        targetCluster: nil)
+    case (nil, nil):
+      let source = try await Cluster(named: "source")
+      let target = try await Cluster(named: "target", .init(tls: true, encryptedStorage: true))
+      try await source.start()
+      try await target.start()
+      return ClusterPair(
+        source: source.superuser, target: target.superuser, sourceCluster: source, targetCluster: target)
+    default:
+      throw HarnessError("set both REPLICATE_TEST_SOURCE and REPLICATE_TEST_TARGET, or none of them")
+    }
+  }
+
+  /// Runs `body` with an empty database of one new name on each end, and drops both afterwards,
+  /// with their replication slots and whoever is still connected.
+  package func withFreshDatabases<Result: Sendable>(
+    named name: String, isolation: isolated (any Actor)? = #isolation,
+    _ body: (FreshDatabases) async throws -> Result
+  ) async throws -> Result {
+    let databases = try await freshDatabases(named: name)
+    let result: Result
+    do {
+      result = try await body(databases)
+    } catch {
+      // The first error is the one to tell; what cannot be dropped now goes with the clusters.
+      try? await databases.drop()
+      throw error
+    }
+    try await databases.drop()
+    return result
+  }
+
+  /// As `withFreshDatabases`, for a caller that calls `drop` itself.
+  package func freshDatabases(named name: String) async throws -> FreshDatabases {
+    let unique = "\(name)_\(getpid())_\(TestRoot.unique())"
+    for server in [source, target] {
+      let session = try await SQLSession(server)
+      try await session.execute("CREATE DATABASE \(quotedIdentifier(unique)) TEMPLATE template0")
+      await session.close()
+    }
+    return FreshDatabases(name: unique, sourceServer: source, targetServer: target)
+  }
+}
+
+/// A database of the same name on both ends, for one test.
+package struct FreshDatabases: Sendable {
+  package let name: String
+  fileprivate let sourceServer: ConnectionString
+  fileprivate let targetServer: ConnectionString
+
+  fileprivate init(name: String, sourceServer: ConnectionString, targetServer: ConnectionString) {
+    self.name = name
+    self.sourceServer = sourceServer
+    self.targetServer = targetServer
+  }
+
+  package var source: ConnectionString { sourceServer.with(["dbname": name]) }
+  package var target: ConnectionString { targetServer.with(["dbname": name]) }
+
+  package func drop() async throws {
+    for server in [sourceServer, targetServer] {
+      let session = try await SQLSession(server)
+      let slots = "FROM pg_replication_slots WHERE database = \(quotedLiteral(name))"
+      try await waitUntil("an end of the slots of \(name)", within: .seconds(20)) {
+        try await session.execute("SELECT pg_terminate_backend(active_pid) \(slots) AND active")
+        do {
+          try await session.execute("SELECT pg_drop_replication_slot(slot_name) \(slots) AND NOT active")
+        } catch SQLFailure.refused(sqlState: "55006", _) {
+          return false  // taken again in between
+        }
+        return try await session.rows("SELECT 1 \(slots)").isEmpty
+      }
+      try await session.execute("DROP DATABASE IF EXISTS \(quotedIdentifier(name)) WITH (FORCE)")
+      await session.close()
+    }
+  }
+}

@@ -1,0 +1,8 @@
+/// What the test harness itself could not do; never a finding about the program under test.
+package struct HarnessError: Error, CustomStringConvertible {
+  package let description: String
+
+  package init(_ description: String) {
+    self.description = description
+  }
+}

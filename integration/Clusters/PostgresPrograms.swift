@@ -1,0 +1,28 @@
+import Foundation
+
+/// PostgreSQL's own programs, all of one version.
+package enum PostgresPrograms {
+  /// `PG_BINDIR`, or the newest below /usr/lib/postgresql; nil when there is none.
+  package static let directory: String? = {
+    if let given = ProcessInfo.processInfo.environment["PG_BINDIR"], !given.isEmpty { return given }
+    let versions = "/usr/lib/postgresql"
+    // An unreadable directory and none at all are the same finding: no programs here.
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: versions)) ?? []
+    return names.compactMap { Int($0) }.sorted(by: >).map { "\(versions)/\($0)/bin" }
+      .first { FileManager.default.isExecutableFile(atPath: "\($0)/postgres") }
+  }()
+
+  /// The path of `psql`, `pgbench`, `pg_dump`, …
+  package static func path(_ program: String) throws -> String {
+    guard let directory else {
+      throw HarnessError("no PostgreSQL programs found: run integration/prepare, or set PG_BINDIR")
+    }
+    return "\(directory)/\(program)"
+  }
+
+  /// Arguments that run a command as the user `postgres`, since a server refuses to run as root.
+  static func asServerUser(_ arguments: [String]) -> [String] {
+    guard geteuid() == 0 else { return arguments }
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"] + arguments
+  }
+}
