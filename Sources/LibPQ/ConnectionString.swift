@@ -64,3 +64,10 @@ package struct ConnectionString: Sendable {
     return "'\(escaped)'"
   }
 }
+
+// However it is printed, by interpolation, a debugger or `dump`, the password stays out.
+extension ConnectionString: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+  package var description: String { redacted }
+  package var debugDescription: String { redacted }
+  package var customMirror: Mirror { Mirror(self, children: ["redacted": redacted]) }
+}
