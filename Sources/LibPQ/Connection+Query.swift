@@ -23,21 +23,36 @@ extension Connection {
     }
   }
 
-  /// Runs `body` in one transaction: commits when it returns, rolls back when it throws.
+  /// Runs `body` in one transaction: commits when it returns, rolls back when it throws or the task was
+  /// cancelled.
+  /// - Throws: what `body` throws; `PostgresError` when the server did not commit, also because of a
+  ///   statement whose failure `body` kept to itself.
   package func transaction<Result: Sendable>(
     _ begin: String = "BEGIN", doing action: String,
     _ body: @Sendable (isolated Connection) async throws -> Result
   ) async throws -> Result {
-    try await query(begin, doing: "\(action): beginning the transaction")
-    let result: Result
     do {
-      result = try await body(self)
+      try await query(begin, doing: "\(action): beginning the transaction")
+      let result = try await body(self)
+      try await commit(doing: "\(action): committing")
+      return result
     } catch {
       rollback()
       throw error
     }
-    try await query("COMMIT", doing: "\(action): committing")
-    return result
+  }
+
+  /// The server answers the COMMIT of a failed transaction with ROLLBACK and no error (manual, COMMIT).
+  private func commit(doing action: String) async throws {
+    try await cancellable {
+      try send("COMMIT", [], action: action)
+      let result = try finish(action: action)
+      guard let result, String(cString: PQcmdStatus(result.pointer)) == "COMMIT" else {
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)",
+          message: "the server rolled back, because a statement of the transaction had failed")
+      }
+    }
   }
 
   /// Rolls back what is open, also in a task that was cancelled; a connection that cannot even do that is
@@ -54,6 +69,11 @@ extension Connection {
 
   func send(_ sql: String, _ parameters: [String?], action: String) throws {
     let connection = try live()
+    // C ends the text there: the server would get, and run, only what comes before.
+    guard !sql.utf8.contains(0), !parameters.contains(where: { $0?.utf8.contains(0) == true }) else {
+      throw PostgresError(
+        code: .unexpectedResult, action: "\(end): \(action)", message: "a text has a zero byte in it")
+    }
     let isSent: Bool
     if parameters.isEmpty {
       isSent = PQsendQuery(connection, sql) == 1
@@ -133,22 +153,6 @@ extension Connection {
     }
     if let failure { throw failure }
     return last
-  }
-
-  /// Asks the server to give up the statement under way and waits a little for its answer, so that the
-  /// connection can be used again; when that fails it is closed.
-  private func cancelOnServer() {
-    do {
-      let connection = try live()
-      guard let cancel = PQgetCancel(connection) else { return close() }
-      defer { PQfreeCancel(cancel) }
-      var message = [CChar](repeating: 0, count: 256)
-      guard PQcancel(cancel, &message, Int32(message.count)) == 1 else { return close() }
-      while try nextResult(action: "cancelling", until: .now + .seconds(5), heedsCancellation: false) != nil {
-      }
-    } catch {
-      close()
-    }
   }
 
   func lost(_ action: String) -> PostgresError {
