@@ -85,8 +85,8 @@ extension Connection {
     }
   }
 
-  /// Waits until something has come, at most for `patience`, and gives back what is there, up to about `limit`
-  /// bytes.
+  /// Waits until something has come, at most for `patience`, and gives back what is there, up to about
+  /// `limit` bytes.
   package func receiveMessages(
     limit: Int, patience: Duration, doing action: String
   ) async throws -> CopyMessages {
@@ -123,8 +123,13 @@ extension Connection {
 
   private func put(_ bytes: [UInt8], action: String) throws {
     let connection = try live()
+    guard let count = Int32(exactly: bytes.count) else {
+      throw PostgresError(
+        code: .unexpectedResult, action: "\(end): \(action)",
+        message: "\(bytes.count) bytes are more than one message can hold")
+    }
     let isQueued = bytes.withUnsafeBytes { raw in
-      PQputCopyData(connection, raw.bindMemory(to: CChar.self).baseAddress, Int32(clamping: raw.count)) == 1
+      PQputCopyData(connection, raw.bindMemory(to: CChar.self).baseAddress, count) == 1
     }
     guard isQueued else { throw lost(action) }
     try flush(action: action)

@@ -1,7 +1,7 @@
 import CLibPQ
 
-/// One connection, one actor on its own thread. libpq is driven without blocking calls, so that every wait has
-/// a deadline, ends when the task is cancelled, and reads while it writes (manual, section 34.4).
+/// One connection, one actor on its own thread. libpq is driven without blocking calls, so that every wait
+/// has a deadline, ends when the task is cancelled, and reads while it writes (manual, section 34.4).
 ///
 /// A connection has one user at a time: a transaction that is open between two calls belongs to the caller.
 package actor Connection {
@@ -46,7 +46,10 @@ package actor Connection {
 
   /// The host's address or socket directory, and the port, that libpq ended up with.
   package func peer() throws -> (host: String, address: String, port: String) {
-    let connection = try live()
+    Self.peer(of: try live())
+  }
+
+  private static func peer(of connection: OpaquePointer) -> (host: String, address: String, port: String) {
     func text(_ pointer: UnsafeMutablePointer<CChar>?) -> String { pointer.map { String(cString: $0) } ?? "" }
     return (text(PQhost(connection)), text(PQhostaddr(connection)), text(PQport(connection)))
   }
@@ -76,8 +79,10 @@ package actor Connection {
       case .ready: break
       case .nudged: try Task.checkCancellation()
       case .timedOut:
+        let (host, _, port) = Self.peer(of: pointer)
         throw PostgresError(
-          code: .timedOut, action: action, message: "no answer within the time limit",
+          code: .timedOut, action: action,
+          message: "\(host), port \(port), gave no answer within the time limit",
           hint: "Check host, port and firewalls.")
       }
       status = PQconnectPoll(pointer)
