@@ -96,6 +96,7 @@ package actor Connection {
   /// The open connection.
   /// - Throws: when it was closed or lost.
   func live() throws -> OpaquePointer {
+    assertIsolated()
     guard let handle else {
       throw PostgresError(
         code: .connection, action: "using the connection to the \(end)", message: "the connection is closed")
@@ -108,11 +109,14 @@ package actor Connection {
     try Task.checkCancellation()
     let waiter = waiter
     return try await withTaskCancellationHandler {
-      try body()
+      // A closure that did not name the actor would not run on it.
+      try self.perform(body)
     } onCancel: {
       waiter.nudge()
     }
   }
+
+  private func perform<Result>(_ body: () throws -> Result) rethrows -> Result { try body() }
 }
 
 /// The owner of a `PGconn`.

@@ -13,6 +13,9 @@ final class DispatchQueueExecutor: SerialExecutor {
     queue.async { unowned.runSynchronously(on: executor) }
   }
 
+  /// The runtime asks when its own records do not tell that the queue's thread is ours.
+  func checkIsolated() { dispatchPrecondition(condition: .onQueue(queue)) }
+
   func asUnownedSerialExecutor() -> UnownedSerialExecutor {
     UnownedSerialExecutor(ordinary: self)
   }
