@@ -57,11 +57,17 @@ package struct ConnectionString: Sendable {
   /// The password, for the environment of child processes (`PGPASSWORD`): an argument would show it to `ps`.
   package var password: String? { self["password"] }
 
+  /// Works on scalars: a quote with a combining mark behind it is one `Character`, and still a quote to
+  /// libpq.
   private static func quoted(_ value: String) -> String {
     let plain = !value.isEmpty && value.allSatisfy { $0.isLetter || $0.isNumber || "._-/:,@".contains($0) }
     if plain { return value }
-    let escaped = value.map { $0 == "'" || $0 == "\\" ? "\\\($0)" : String($0) }.joined()
-    return "'\(escaped)'"
+    var escaped = String.UnicodeScalarView()
+    for scalar in value.unicodeScalars {
+      if scalar == "'" || scalar == "\\" { escaped.append("\\") }
+      escaped.append(scalar)
+    }
+    return "'\(String(escaped))'"
   }
 }
 

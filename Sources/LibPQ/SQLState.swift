@@ -35,16 +35,17 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   /// integrity violation quotes before a colon are names.
   func withoutValues(_ message: String) -> String {
     guard mayQuoteValues else { return message }
-    var text = message[...]
+    // By scalars: a quote that a value's combining mark follows is no `Character` of its own.
+    var text = message.unicodeScalars[...]
     if errorClass == "22", let first = text.firstIndex(where: Self.quotes.contains),
       let last = text.lastIndex(where: Self.quotes.contains)
     {
-      text = text[..<first] + "…" + text[text.index(after: last)...]
+      text = text[..<first] + "…".unicodeScalars + text[text.index(after: last)...]
     }
-    return String(text.prefix { $0 != ":" && $0 != "：" })
+    return String(String.UnicodeScalarView(text.prefix { $0 != ":" && $0 != "：" }))
   }
 
-  private static let quotes: Set<Character> = [
+  private static let quotes: Set<Unicode.Scalar> = [
     "\"", "'", "`", "«", "»", "‹", "›", "“", "”", "„", "‟", "‘", "’", "‚", "‛", "「", "」", "『", "』",
   ]
 }

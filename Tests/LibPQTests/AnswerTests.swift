@@ -94,6 +94,9 @@ struct AnswerTests {
     ("22P02", "invalid input syntax for type json: a \"b\" hunter2", "invalid input syntax for type json"),
     ("22003", "Wert »hunter2« ist außerhalb des Bereichs", "ist außerhalb des Bereichs"),
     ("22003", "la valeur « hunter2 » est en dehors des limites", "est en dehors des limites"),
+    (
+      "22003", "value \"\u{301}hunter2\" is out of range for type integer", "is out of range for type integer"
+    ),
     ("22001", "value too long for type character varying(3)", "value too long for type character varying(3)"),
     ("23505", "duplicate key value violates unique constraint \"orders_pkey\"", "\"orders_pkey\""),
     ("23514", "no partition of relation \"orders\" found for row", "\"orders\""),

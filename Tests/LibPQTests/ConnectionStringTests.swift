@@ -53,6 +53,15 @@ struct ConnectionStringTests {
     #expect(again.password == nil)
   }
 
+  @Test func `redaction escapes a quote that a combining mark follows`() throws {
+    for value in ["a'\u{301} host=elsewhere", "a\\\u{301}' host=elsewhere", "\r\n", "a=b"] {
+      let string = try ConnectionString("", for: "source").setting("dbname", to: value)
+      let again = try ConnectionString(string.redacted, for: "source")
+      #expect(again["dbname"].map { Array($0.utf8) } == Array(value.utf8))
+      #expect(again["host"] == nil)
+    }
+  }
+
   @Test func `the key's password is a secret too`() throws {
     let string = try ConnectionString("host=h sslpassword=hunter2", for: "source")
     #expect(!string.redacted.contains("hunter2"))
