@@ -119,6 +119,37 @@ extension Integration {
       }
     }
 
+    @Test("A backend that is terminated in a COPY is a connection loss, and no data goes on into nothing")
+    func terminatedCopyIn() async throws {
+      try await withConnection { connection, databases in
+        let processID = try await connection.processID()
+        try await connection.startCopyIn("COPY t FROM STDIN", doing: "copying t")
+        let observer = try await SQLSession(databases.source)
+        try await observer.execute("SELECT pg_terminate_backend(\(processID), 5000)")
+        await observer.close()
+        let chunk = Array(repeating: UInt8(ascii: "x"), count: 1 << 20)
+        let error = await #expect(throws: PostgresError.self) {
+          for _ in 1...1000 { try await connection.writeCopy(chunk, doing: "copying t") }
+        }
+        #expect(error?.isConnectionLoss == true)
+      }
+    }
+
+    @Test("A batch whose statement cannot be prepared says why, and can be rolled back")
+    func unpreparable() async throws {
+      try await withConnection { connection, _ in
+        try await connection.query("BEGIN", doing: "beginning")
+        let calls = [(Self.insert, ["1", nil]), ("INSERT INTO missing VALUES ($1)", ["2"])]
+        let error = await #expect(throws: PostgresError.self) {
+          try await connection.run(batch(calls), doing: "applying")
+        }
+        #expect(error?.sqlState == .undefinedTable)
+        #expect(error?.isConnectionLoss == false)
+        await connection.rollback()
+        try await connection.run(batch([(Self.insert, ["1", nil])]), doing: "applying")
+      }
+    }
+
     private static let insert = "INSERT INTO t VALUES ($1, $2)"
     private static let update = "UPDATE t SET b = $2 WHERE a = $1"
 

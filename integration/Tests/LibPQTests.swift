@@ -48,6 +48,38 @@ extension Integration {
       }
     }
 
+    @Test(
+      "A login with the wrong password is refused without telling it, a database that is not there by name")
+    func logins() async throws {
+      let source = try await ClusterPair.shared.source
+      let wrong = await #expect(throws: PostgresError.self) {
+        try await connect(source, settings: ["password": "hunter2"])
+      }
+      #expect(wrong?.code == .connection)
+      #expect(try #require(wrong).description.contains("password authentication failed"))
+      #expect(wrong?.description.contains("hunter2") == false)
+      let missing = await #expect(throws: PostgresError.self) {
+        try await connect(source, settings: ["dbname": "no such database"])
+      }
+      #expect(try #require(missing).description.contains("no such database"))
+    }
+
+    @Test("A connection tells its server's version, its peer, and whether it is encrypted")
+    func facts() async throws {
+      let pair = try await ClusterPair.shared
+      let source = try await connect(pair.source)
+      let target = try await connect(pair.target, end: "target")
+      let version = try await source.query("SHOW server_version_num", doing: "asking for the version")
+      #expect(try await source.serverVersion() == version.first?.integer("server_version_num"))
+      let said = try await target.query(
+        "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", doing: "asking for TLS")
+      #expect(try await target.isEncrypted() == said.first?.bool("ssl"))
+      let port = try await source.query("SHOW port", doing: "asking for the port").first?.text("port")
+      #expect(try await source.peer().port == port)
+      await source.close()
+      await target.close()
+    }
+
     @Test("Parameters arrive as they are, NULL and emptiness included")
     func parameters() async throws {
       try await withConnection { connection, _ in
