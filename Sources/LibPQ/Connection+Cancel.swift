@@ -15,11 +15,8 @@ extension Connection {
         return close()
       }
       while let result = try nextResult(action: "cancelling", until: deadline, heedsCancellation: false) {
-        switch result.status {
         // The COPY began before the request came: libpq would tell so for ever.
-        case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH: return close()
-        default: break
-        }
+        if result.beginsCopy { return close() }
       }
     } catch {
       close()

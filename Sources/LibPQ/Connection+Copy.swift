@@ -36,8 +36,12 @@ extension Connection {
   private func startCopy(_ sql: String, expecting status: ExecStatusType, action: String) async throws {
     try await cancellable {
       try send(sql, [], action: action)
-      guard let result = try finish(action: action), result.status == status else {
-        throw PostgresError(code: .unexpectedResult, action: "\(end): \(action)", message: "no COPY began")
+      let result = try finish(action: action)
+      guard result?.status == status else {
+        // Another kind of COPY than the one asked for cannot be ended by its caller.
+        if result?.beginsCopy == true { close() }
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)", message: "the COPY did not begin")
       }
     }
   }

@@ -17,7 +17,13 @@ extension Connection {
     return try await cancellable {
       try send(sql, parameters, action: action)
       guard let result = try finish(action: action, until: deadline) else {
-        throw PostgresError(code: .unexpectedResult, action: action, message: "there was no result")
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)", message: "there was no result")
+      }
+      guard !result.beginsCopy else {
+        close()
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)", message: "a COPY began where rows were due")
       }
       return Rows(result.pointer)
     }
@@ -146,7 +152,7 @@ extension Connection {
     var failure: PostgresError?
     while let result = try nextResult(action: action, until: deadline, heedsCancellation: heedsCancellation) {
       switch result.status {
-      case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH: return result
+      case _ where result.beginsCopy: return result
       case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: last = result
       default: failure = failure ?? PostgresError(result: result.pointer, action: "\(end): \(action)")
       }

@@ -132,6 +132,14 @@ final class ResultHandle {
   init(_ pointer: OpaquePointer) { self.pointer = pointer }
   deinit { PQclear(pointer) }
   var status: ExecStatusType { PQresultStatus(pointer) }
+
+  /// A COPY has begun: nothing else can be done on the connection until it ends.
+  var beginsCopy: Bool {
+    switch status {
+    case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH: true
+    default: false
+    }
+  }
 }
 
 /// C copies of strings.

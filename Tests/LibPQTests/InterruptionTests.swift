@@ -52,6 +52,26 @@ struct InterruptionTests {
     await #expect(throws: PostgresError.self) { try await connection.query("NEXT", doing: "going on") }
   }
 
+  @Test func `a COPY that nobody asked for is an error and ends the connection`() async throws {
+    let server = try FakeServer(["COPY": .messages([BackendMessage.copyOut])])
+    for start in [
+      { try await $0.query("COPY", doing: "asking") as Rows? },
+      {
+        try await $0.startCopyIn("COPY", doing: "asking")
+        return nil
+      },
+    ] as [@Sendable (Connection) async throws -> Rows?] {
+      let connection = try await server.connect()
+      let error = await #expect(throws: PostgresError.self) { try await start(connection) }
+      #expect(error?.code == .unexpectedResult)
+      #expect(try #require(error).description.contains("source: asking"))
+      let next = await #expect(throws: PostgresError.self) {
+        try await connection.query("NEXT", doing: "going on")
+      }
+      #expect(next?.isConnectionLoss == true)
+    }
+  }
+
   @Test func `a server that hangs up in a COPY is a connection loss, however often it is asked`() async throws
   {
     let server = try FakeServer([
