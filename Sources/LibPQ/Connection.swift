@@ -22,8 +22,8 @@ package actor Connection {
   }
 
   /// Connects.
-  /// - Parameter limit: for TCP, TLS and authentication together. Resolving the name blocks for as long as the
-  ///   system's resolver lets it, because libpq does that within one call (manual, section 34.1).
+  /// - Parameter limit: for TCP, TLS and authentication together. Resolving the name blocks for as long as
+  ///   the system's resolver lets it, because libpq does that within one call (manual, section 34.1).
   /// - Throws: `PostgresError` with code `.connection` or `.timedOut`.
   package static func open(
     _ string: ConnectionString, end: String, within limit: Duration = .seconds(15)
