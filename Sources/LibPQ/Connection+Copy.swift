@@ -15,8 +15,8 @@ package struct CopyMessages: Sendable {
   package var isEnded = false
 }
 
-// COPY as the protocol sees it (manual, sections 34.10 and 55.4). Bytes pass through in large buffers: a hop between
-// two connections costs microseconds, which must not be paid for every row.
+// COPY as the protocol sees it (manual, sections 34.10 and 55.4). Bytes pass through in large buffers: a hop
+// between two connections costs microseconds, which must not be paid for every row.
 extension Connection {
   /// Starts a `COPY … TO STDOUT`; then call `readCopy` until it tells the rows.
   package func startCopyOut(_ sql: String, doing action: String) async throws {
@@ -36,8 +36,12 @@ extension Connection {
   private func startCopy(_ sql: String, expecting status: ExecStatusType, action: String) async throws {
     try await cancellable {
       try send(sql, [], action: action)
-      guard let result = try finish(action: action), result.status == status else {
-        throw PostgresError(code: .unexpectedResult, action: "\(end): \(action)", message: "no COPY began")
+      let result = try finish(action: action)
+      guard result?.status == status else {
+        // Another kind of COPY than the one asked for cannot be ended by its caller.
+        if result?.beginsCopy == true { close() }
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)", message: "the COPY did not begin")
       }
     }
   }
@@ -85,7 +89,8 @@ extension Connection {
     }
   }
 
-  /// Waits until something has come, at most for `patience`, and gives back what is there, up to about `limit` bytes.
+  /// Waits until something has come, at most for `patience`, and gives back what is there, up to about
+  /// `limit` bytes.
   package func receiveMessages(
     limit: Int, patience: Duration, doing action: String
   ) async throws -> CopyMessages {
@@ -122,8 +127,13 @@ extension Connection {
 
   private func put(_ bytes: [UInt8], action: String) throws {
     let connection = try live()
+    guard let count = Int32(exactly: bytes.count) else {
+      throw PostgresError(
+        code: .unexpectedResult, action: "\(end): \(action)",
+        message: "\(bytes.count) bytes are more than one message can hold")
+    }
     let isQueued = bytes.withUnsafeBytes { raw in
-      PQputCopyData(connection, raw.bindMemory(to: CChar.self).baseAddress, Int32(clamping: raw.count)) == 1
+      PQputCopyData(connection, raw.bindMemory(to: CChar.self).baseAddress, count) == 1
     }
     guard isQueued else { throw lost(action) }
     try flush(action: action)

@@ -1,13 +1,14 @@
 import CLibPQ
 
 extension Connection {
-  /// Runs a statement and gives back its rows as text. Without parameters the simple protocol is used, which also
-  /// takes several statements and the walsender's commands; then the last result counts.
+  /// Runs a statement and gives back its rows as text. Without parameters the simple protocol is used, which
+  /// also takes several statements and the walsender's commands; then the last result counts.
   /// - Parameters:
   ///   - parameters: texts for `$1`…, nil for NULL. The server infers their types.
   ///   - action: what this does to which object, for errors.
   ///   - limit: how long it may take; when it passes, the statement is cancelled on the server.
-  /// - Throws: `PostgresError`; `CancellationError` when the task was cancelled, after cancelling the statement.
+  /// - Throws: `PostgresError`; `CancellationError` when the task was cancelled, after cancelling the
+  ///   statement.
   @discardableResult
   package func query(
     _ sql: String, _ parameters: [String?] = [], doing action: String, within limit: Duration? = nil
@@ -16,31 +17,52 @@ extension Connection {
     return try await cancellable {
       try send(sql, parameters, action: action)
       guard let result = try finish(action: action, until: deadline) else {
-        throw PostgresError(code: .unexpectedResult, action: action, message: "there was no result")
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)", message: "there was no result")
+      }
+      guard !result.beginsCopy else {
+        close()
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)", message: "a COPY began where rows were due")
       }
       return Rows(result.pointer)
     }
   }
 
-  /// Runs `body` in one transaction: commits when it returns, rolls back when it throws.
+  /// Runs `body` in one transaction: commits when it returns, rolls back when it throws or the task was
+  /// cancelled.
+  /// - Throws: what `body` throws; `PostgresError` when the server did not commit, also because of a
+  ///   statement whose failure `body` kept to itself.
   package func transaction<Result: Sendable>(
     _ begin: String = "BEGIN", doing action: String,
     _ body: @Sendable (isolated Connection) async throws -> Result
   ) async throws -> Result {
-    try await query(begin, doing: "\(action): beginning the transaction")
-    let result: Result
     do {
-      result = try await body(self)
+      try await query(begin, doing: "\(action): beginning the transaction")
+      let result = try await body(self)
+      try await commit(doing: "\(action): committing")
+      return result
     } catch {
       rollback()
       throw error
     }
-    try await query("COMMIT", doing: "\(action): committing")
-    return result
   }
 
-  /// Rolls back what is open, also in a task that was cancelled; a connection that cannot even do that is closed,
-  /// which makes the server do it.
+  /// The server answers the COMMIT of a failed transaction with ROLLBACK and no error (manual, COMMIT).
+  private func commit(doing action: String) async throws {
+    try await cancellable {
+      try send("COMMIT", [], action: action)
+      let result = try finish(action: action)
+      guard let result, String(cString: PQcmdStatus(result.pointer)) == "COMMIT" else {
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)",
+          message: "the server rolled back, because a statement of the transaction had failed")
+      }
+    }
+  }
+
+  /// Rolls back what is open, also in a task that was cancelled; a connection that cannot even do that is
+  /// closed, which makes the server do it.
   package func rollback() {
     do {
       guard PQtransactionStatus(try live()) != PQTRANS_IDLE else { return }
@@ -53,6 +75,11 @@ extension Connection {
 
   func send(_ sql: String, _ parameters: [String?], action: String) throws {
     let connection = try live()
+    // C ends the text there: the server would get, and run, only what comes before.
+    guard !sql.utf8.contains(0), !parameters.contains(where: { $0?.utf8.contains(0) == true }) else {
+      throw PostgresError(
+        code: .unexpectedResult, action: "\(end): \(action)", message: "a text has a zero byte in it")
+    }
     let isSent: Bool
     if parameters.isEmpty {
       isSent = PQsendQuery(connection, sql) == 1
@@ -64,8 +91,8 @@ extension Connection {
     guard isSent else { throw lost(action) }
   }
 
-  /// Sends what libpq has buffered and reads on while the server does not take it: a server that is itself waiting
-  /// for us to read would never take it (manual, section 34.4 `PQflush`).
+  /// Sends what libpq has buffered and reads on while the server does not take it: a server that is itself
+  /// waiting for us to read would never take it (manual, section 34.4 `PQflush`).
   func flush(action: String, until deadline: ContinuousClock.Instant? = nil, heedsCancellation: Bool = true)
     throws
   {
@@ -125,29 +152,13 @@ extension Connection {
     var failure: PostgresError?
     while let result = try nextResult(action: action, until: deadline, heedsCancellation: heedsCancellation) {
       switch result.status {
-      case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH: return result
+      case _ where result.beginsCopy: return result
       case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: last = result
       default: failure = failure ?? PostgresError(result: result.pointer, action: "\(end): \(action)")
       }
     }
     if let failure { throw failure }
     return last
-  }
-
-  /// Asks the server to give up the statement under way and waits a little for its answer, so that the connection
-  /// can be used again; when that fails it is closed.
-  private func cancelOnServer() {
-    do {
-      let connection = try live()
-      guard let cancel = PQgetCancel(connection) else { return close() }
-      defer { PQfreeCancel(cancel) }
-      var message = [CChar](repeating: 0, count: 256)
-      guard PQcancel(cancel, &message, Int32(message.count)) == 1 else { return close() }
-      while try nextResult(action: "cancelling", until: .now + .seconds(5), heedsCancellation: false) != nil {
-      }
-    } catch {
-      close()
-    }
   }
 
   func lost(_ action: String) -> PostgresError {

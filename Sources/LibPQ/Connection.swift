@@ -1,7 +1,7 @@
 import CLibPQ
 
-/// One connection, one actor on its own thread. libpq is driven without blocking calls, so that every wait has a
-/// deadline, ends when the task is cancelled, and reads while it writes (manual, section 34.4).
+/// One connection, one actor on its own thread. libpq is driven without blocking calls, so that every wait
+/// has a deadline, ends when the task is cancelled, and reads while it writes (manual, section 34.4).
 ///
 /// A connection has one user at a time: a transaction that is open between two calls belongs to the caller.
 package actor Connection {
@@ -22,7 +22,8 @@ package actor Connection {
   }
 
   /// Connects.
-  /// - Parameter limit: for name resolution, TLS and authentication together.
+  /// - Parameter limit: for TCP, TLS and authentication together. Resolving the name blocks for as long as
+  ///   the system's resolver lets it, because libpq does that within one call (manual, section 34.1).
   /// - Throws: `PostgresError` with code `.connection` or `.timedOut`.
   package static func open(
     _ string: ConnectionString, end: String, within limit: Duration = .seconds(15)
@@ -46,7 +47,10 @@ package actor Connection {
 
   /// The host's address or socket directory, and the port, that libpq ended up with.
   package func peer() throws -> (host: String, address: String, port: String) {
-    let connection = try live()
+    Self.peer(of: try live())
+  }
+
+  private static func peer(of connection: OpaquePointer) -> (host: String, address: String, port: String) {
     func text(_ pointer: UnsafeMutablePointer<CChar>?) -> String { pointer.map { String(cString: $0) } ?? "" }
     return (text(PQhost(connection)), text(PQhostaddr(connection)), text(PQport(connection)))
   }
@@ -76,8 +80,10 @@ package actor Connection {
       case .ready: break
       case .nudged: try Task.checkCancellation()
       case .timedOut:
+        let (host, _, port) = Self.peer(of: pointer)
         throw PostgresError(
-          code: .timedOut, action: action, message: "no answer within the time limit",
+          code: .timedOut, action: action,
+          message: "\(host), port \(port), gave no answer within the time limit",
           hint: "Check host, port and firewalls.")
       }
       status = PQconnectPoll(pointer)
@@ -127,6 +133,14 @@ final class ResultHandle {
   init(_ pointer: OpaquePointer) { self.pointer = pointer }
   deinit { PQclear(pointer) }
   var status: ExecStatusType { PQresultStatus(pointer) }
+
+  /// A COPY has begun: nothing else can be done on the connection until it ends.
+  var beginsCopy: Bool {
+    switch status {
+    case PGRES_COPY_IN, PGRES_COPY_OUT, PGRES_COPY_BOTH: true
+    default: false
+    }
+  }
 }
 
 /// C copies of strings.

@@ -3,10 +3,12 @@ import CLibPQ
 /// A libpq connection string: a URI or keywords and values, with a service, a passfile or the environment
 /// filling in the rest (manual, section 34.1.1). Parsed by libpq itself; never printed with its password.
 package struct ConnectionString: Sendable {
-  /// The keywords that the string itself sets, in libpq's order. Services and the environment stay libpq's business.
+  /// The keywords that the string itself sets, in libpq's order. Services and the environment stay libpq's
+  /// business.
   package private(set) var keywords: [(name: String, value: String)]
 
-  /// - Throws: `PostgresError` with code `.connectionString`; libpq's message names the word it stumbled over.
+  /// - Throws: `PostgresError` with code `.connectionString`; libpq's message names the word it stumbled
+  ///   over.
   package init(_ text: String, for end: String) throws {
     var message: UnsafeMutablePointer<CChar>?
     guard let options = PQconninfoParse(text, &message) else {
@@ -55,10 +57,23 @@ package struct ConnectionString: Sendable {
   /// The password, for the environment of child processes (`PGPASSWORD`): an argument would show it to `ps`.
   package var password: String? { self["password"] }
 
+  /// Works on scalars: a quote with a combining mark behind it is one `Character`, and still a quote to
+  /// libpq.
   private static func quoted(_ value: String) -> String {
     let plain = !value.isEmpty && value.allSatisfy { $0.isLetter || $0.isNumber || "._-/:,@".contains($0) }
     if plain { return value }
-    let escaped = value.map { $0 == "'" || $0 == "\\" ? "\\\($0)" : String($0) }.joined()
-    return "'\(escaped)'"
+    var escaped = String.UnicodeScalarView()
+    for scalar in value.unicodeScalars {
+      if scalar == "'" || scalar == "\\" { escaped.append("\\") }
+      escaped.append(scalar)
+    }
+    return "'\(String(escaped))'"
   }
+}
+
+// However it is printed, by interpolation, a debugger or `dump`, the password stays out.
+extension ConnectionString: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+  package var description: String { redacted }
+  package var debugDescription: String { redacted }
+  package var customMirror: Mirror { Mirror(self, children: ["redacted": redacted]) }
 }

@@ -1,7 +1,7 @@
 import Dispatch
 
-/// Runs an actor on a thread of its own queue. libpq's calls block, and a blocked thread of the cooperative pool,
-/// which has one a core, would stop every other task.
+/// Runs an actor on a thread of its own queue. libpq's calls block, and a blocked thread of the cooperative
+/// pool, which has one a core, would stop every other task.
 final class DispatchQueueExecutor: SerialExecutor {
   private let queue: DispatchQueue
 

@@ -72,11 +72,11 @@ extension PostgresError {
     let state = field(PostgresError.Field.sqlState).map(SQLState.init(rawValue:))
     // The details of these classes quote the row: names may be told, values may not.
     let isQuiet = state?.mayQuoteValues ?? false
-    let primary = field(PostgresError.Field.primaryMessage)
+    let message =
+      field(PostgresError.Field.primaryMessage)
+      ?? String(cString: PQresultErrorMessage(result)).trimmedLine
     self.init(
-      code: .server, action: action,
-      message: primary.map { isQuiet ? Self.withoutValues($0) : $0 }
-        ?? String(cString: PQresultErrorMessage(result)).trimmedLine,
+      code: .server, action: action, message: state?.withoutValues(message) ?? message,
       sqlState: state,
       detail: isQuiet ? nil : field(PostgresError.Field.detail),
       hint: field(PostgresError.Field.hint),
@@ -90,12 +90,6 @@ extension PostgresError {
   init(connection: OpaquePointer, code: Code, action: String) {
     self.init(
       code: code, action: action, message: String(cString: PQerrorMessage(connection)).trimmedLine)
-  }
-
-  /// `invalid input syntax for type integer: "abc"` quotes a value after the colon.
-  static func withoutValues(_ message: String) -> String {
-    guard let colon = message.firstIndex(of: ":") else { return message }
-    return String(message[..<colon])
   }
 
   /// The `PG_DIAG_` characters, which Swift imports as macros without a type.

@@ -29,4 +29,23 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
 
   /// Classes whose messages may quote a value of the user's: data exceptions and integrity violations.
   package var mayQuoteValues: Bool { errorClass == "22" || errorClass == "23" }
+
+  /// A message of this error without the values it may quote: `value "abc" is out of range` and
+  /// `invalid input syntax for type integer: "abc"` do, in the quotes of the server's language. What an
+  /// integrity violation quotes before a colon are names.
+  func withoutValues(_ message: String) -> String {
+    guard mayQuoteValues else { return message }
+    // By scalars: a quote that a value's combining mark follows is no `Character` of its own.
+    var text = message.unicodeScalars[...]
+    if errorClass == "22", let first = text.firstIndex(where: Self.quotes.contains),
+      let last = text.lastIndex(where: Self.quotes.contains)
+    {
+      text = text[..<first] + "…".unicodeScalars + text[text.index(after: last)...]
+    }
+    return String(String.UnicodeScalarView(text.prefix { $0 != ":" && $0 != "：" }))
+  }
+
+  private static let quotes: Set<Unicode.Scalar> = [
+    "\"", "'", "`", "«", "»", "‹", "›", "“", "”", "„", "‟", "‘", "’", "‚", "‛", "「", "」", "『", "』",
+  ]
 }

@@ -48,8 +48,11 @@ final class SocketWait: Sendable {
     _ = write(writeEnd, &byte, 1)
   }
 
-  /// - Parameter deadline: nil waits for as long as the connection lives: TCP keepalives end it when the peer is gone.
+  /// - Parameter deadline: nil waits for as long as the connection lives: TCP keepalives end it when the peer
+  ///   is gone.
   func wait(_ socket: Int32, for events: Events, until deadline: ContinuousClock.Instant?) -> Outcome {
+    // The connection is lost already; poll would pass over it and wait for ever.
+    guard socket >= 0 else { return .ready(events) }
     var entries = [
       pollfd(fd: socket, events: events.rawValue, revents: 0),
       pollfd(fd: readEnd, events: Int16(POLLIN), revents: 0),

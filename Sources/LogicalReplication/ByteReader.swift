@@ -1,6 +1,7 @@
 /// Reads network-order values from a part of a buffer and never leaves that part.
 ///
-/// It borrows the buffer: it must not outlive the memory behind it. After an error the position is unspecified.
+/// It borrows the buffer: it must not outlive the memory behind it. After an error the position is
+/// unspecified.
 package struct ByteReader {
   private let buffer: UnsafeRawBufferPointer
   private let start: Int
@@ -18,7 +19,7 @@ package struct ByteReader {
   ) throws(ProtocolViolation) {
     guard range.lowerBound >= 0, range.upperBound <= buffer.count else {
       throw ProtocolViolation(
-        layer: layer, tag: nil, problem: .rangeOutsideBuffer, offset: 0, byteCount: range.count)
+        layer: layer, tag: nil, problem: .rangeOutsideBuffer, offset: 0, byteCount: buffer.count)
     }
     self.buffer = buffer
     self.layer = layer

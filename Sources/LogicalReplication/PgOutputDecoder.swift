@@ -25,8 +25,8 @@ package enum PgOutputStreaming: String, Hashable, Sendable {
 
 /// Decodes what pgoutput writes, in the order in which it is written: one decoder for one START_REPLICATION.
 ///
-/// It knows whether it is between Stream Start and Stream Stop, because messages there begin with an xid. Which
-/// changes make up a transaction, and whether a tuple fits its relation, is for the caller to check.
+/// It knows whether it is between Stream Start and Stream Stop, because messages there begin with an xid.
+/// Which changes make up a transaction, and whether a tuple fits its relation, is for the caller to check.
 /// After an error the stream cannot be trusted and the decoder should not be used again.
 package struct PgOutputDecoder: Sendable {
   package let version: PgOutputVersion

@@ -7,8 +7,8 @@ package enum ReplicaIdentity: UInt8, Hashable, Sendable {
   case index = 0x69  // i
 }
 
-/// What a relation looked like when the changes that follow were made. Sent before the first change to it, and
-/// again whenever the definition may have changed.
+/// What a relation looked like when the changes that follow were made. Sent before the first change to it,
+/// and again whenever the definition may have changed.
 package struct RelationMessage: Hashable, Sendable {
   package struct Column: Hashable, Sendable {
     /// The column is part of the replica identity (every column is, if that is `full`).

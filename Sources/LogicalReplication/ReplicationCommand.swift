@@ -17,8 +17,8 @@ package struct SlotName: Hashable, Sendable, LosslessStringConvertible {
   }
 }
 
-/// What pgoutput is asked for. An option that is not asked for is not sent, because a server that does not know
-/// it refuses the command (manual section "Logical Streaming Replication Protocol").
+/// What pgoutput is asked for. An option that is not asked for is not sent, because a server that does not
+/// know it refuses the command (manual section "Logical Streaming Replication Protocol").
 package struct PgOutputOptions: Hashable, Sendable {
   package var version: PgOutputVersion
   package var publications: [String]
@@ -55,8 +55,9 @@ package struct PgOutputOptions: Hashable, Sendable {
 package enum ReplicationCommand {
   package static let identifySystem = "IDENTIFY_SYSTEM"
 
-  /// Makes a slot and exports the snapshot that sees exactly what the slot will not send. This spelling is older
-  /// than the parenthesised one, and every version from 10 to 18 takes it. A temporary slot goes with its session.
+  /// Makes a slot and exports the snapshot that sees exactly what the slot will not send. This spelling is
+  /// older than the parenthesised one, and every version from 10 to 18 takes it. A temporary slot goes with
+  /// its session.
   package static func createSlot(_ name: SlotName, temporary: Bool = false) -> String {
     let kind = temporary ? "TEMPORARY LOGICAL" : "LOGICAL"
     return "CREATE_REPLICATION_SLOT \(quotedIdentifier(name.description)) \(kind) pgoutput EXPORT_SNAPSHOT"

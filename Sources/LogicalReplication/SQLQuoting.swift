@@ -9,8 +9,8 @@ package func quotedIdentifier(schema: String, name: String) -> String {
   "\(quotedIdentifier(schema)).\(quotedIdentifier(name))"
 }
 
-/// `value` as an SQL string constant, whatever `standard_conforming_strings` says: with a backslash in it, it is
-/// written as `E'…'`. Not for walsender commands, whose grammar has no `E'…'`.
+/// `value` as an SQL string constant, whatever `standard_conforming_strings` says: with a backslash in it,
+/// it is written as `E'…'`. Not for walsender commands, whose grammar has no `E'…'`.
 package func quotedLiteral(_ value: String) -> String {
   let doubled = doubling("'", in: value)
   guard value.unicodeScalars.contains("\\") else { return "'\(doubled)'" }
@@ -23,7 +23,8 @@ func walsenderLiteral(_ value: String) -> String {
   "'\(doubling("'", in: value))'"
 }
 
-/// Works on scalars: a quote with a combining mark behind it is one `Character`, and still a quote to the server.
+/// Works on scalars: a quote with a combining mark behind it is one `Character`, and still a quote to the
+/// server.
 private func doubling(_ scalar: Unicode.Scalar, in text: String) -> String {
   var result = String.UnicodeScalarView()
   for each in text.unicodeScalars {

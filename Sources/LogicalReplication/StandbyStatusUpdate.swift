@@ -1,6 +1,6 @@
-/// What the client tells a walsender: how far it has come. The server discards WAL up to `flushedLSN`, so that
-/// must never be past what is durable on the target
-/// (PostgreSQL manual, "Streaming Replication Protocol", Standby status update).
+/// What the client tells a walsender: how far it has come. The server discards WAL up to `flushedLSN`, so
+/// that must never be past what is durable on the target (PostgreSQL manual, "Streaming Replication
+/// Protocol", Standby status update).
 package struct StandbyStatusUpdate: Hashable, Sendable {
   package let writtenLSN: LSN
   package let flushedLSN: LSN

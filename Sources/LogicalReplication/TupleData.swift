@@ -1,4 +1,5 @@
-/// The columns of one row, left where they arrived: offsets into the buffer that was decoded, and nothing copied.
+/// The columns of one row, left where they arrived: offsets into the buffer that was decoded, and nothing
+/// copied.
 ///
 /// The decoder has checked every column's kind and length. It is valid only together with that buffer.
 /// (PostgreSQL manual, "Logical Replication Message Formats", TupleData.)
@@ -7,9 +8,14 @@ package struct TupleData: Hashable, Sendable {
   package let bytes: Range<Int>
   package let columnCount: Int
 
-  /// The values in the order of the relation's columns. `buffer` must be the one that was decoded; with another
-  /// one the values are meaningless, but nothing outside it is ever read: the sequence ends where the bytes stop
-  /// making sense, so fewer than `columnCount` values mean a wrong buffer.
+  package init(bytes: Range<Int>, columnCount: Int) {
+    self.bytes = bytes
+    self.columnCount = columnCount
+  }
+
+  /// The values in the order of the relation's columns. `buffer` must be the one that was decoded; with
+  /// another one the values are meaningless, but nothing outside it is ever read: the sequence ends where
+  /// the bytes stop making sense, so fewer than `columnCount` values mean a wrong buffer.
   @inlinable
   package func columns(in buffer: UnsafeRawBufferPointer) -> TupleColumns {
     TupleColumns(tuple: self, buffer: buffer)

@@ -1,0 +1,85 @@
+import MigrationEngine
+import Testing
+
+struct MigrationPhasesTests {
+  typealias Event = MigrationPhases.Event
+
+  private static let events: [Event] = [
+    .preflightPassed, .schemaTransferred, .tablesCopied, .indexesBuilt, .caughtUp, .cutoverBegun,
+    .cutoverAborted, .targetOpened, .abortRequested,
+  ]
+
+  /// Everything that may happen; whatever is not here must be refused.
+  private static let transitions: [Phase: [(event: Event, next: Phase)]] = [
+    .preflight: [(.preflightPassed, .schema), (.abortRequested, .aborted)],
+    .schema: [(.schemaTransferred, .copy), (.abortRequested, .aborted)],
+    .copy: [(.tablesCopied, .index), (.abortRequested, .aborted)],
+    .index: [(.indexesBuilt, .catchup), (.abortRequested, .aborted)],
+    .catchup: [(.caughtUp, .streaming), (.abortRequested, .aborted)],
+    .streaming: [(.cutoverBegun, .cutover), (.abortRequested, .aborted)],
+    .cutover: [(.cutoverAborted, .streaming), (.targetOpened, .complete), (.abortRequested, .aborted)],
+    .complete: [], .reverse: [], .aborted: [], .failed: [],
+  ]
+
+  @Test(arguments: Phase.allCases)
+  func `every event is answered in every phase, and only those that may happen change it`(
+    phase: Phase
+  ) throws {
+    let possible = try #require(Self.transitions[phase])
+    for event in Self.events {
+      var phases = MigrationPhases(phase: phase)
+      if let next = possible.first(where: { $0.event == event })?.next {
+        let action = try phases.handle(event)
+        #expect(phases.phase == next)
+        #expect(action == phases.resume(), "what follows an event is what a restart would do")
+      } else {
+        let impossible = #expect(throws: MigrationPhases.Impossible.self) { try phases.handle(event) }
+        #expect(impossible?.phase == phase && impossible?.event == event)
+        #expect(phases.phase == phase)
+      }
+    }
+  }
+
+  @Test(
+    arguments: [
+      (.preflight, .transferSchema), (.schema, .transferSchema), (.copy, .copyTables),
+      (.index, .buildIndexes),
+      (.catchup, .catchUp), (.streaming, .stream), (.cutover, .cutOver), (.complete, .stop),
+      (.reverse, .stop),
+      (.aborted, .stop), (.failed, .stop),
+    ] as [(Phase, MigrationPhases.Action)])
+  func `an engine that finds a phase goes on where it stopped`(
+    phase: Phase, action: MigrationPhases.Action
+  ) {
+    #expect(MigrationPhases(phase: phase).resume() == action)
+  }
+
+  @Test func `a migration without trouble passes through all phases to complete`() throws {
+    var phases = MigrationPhases(phase: .preflight)
+    var actions = [phases.resume()]
+    for event in [
+      Event.preflightPassed, .schemaTransferred, .tablesCopied, .indexesBuilt, .caughtUp, .cutoverBegun,
+      .cutoverAborted, .cutoverBegun, .targetOpened,
+    ] { actions.append(try phases.handle(event)) }
+    #expect(phases.phase == .complete)
+    #expect(
+      actions == [
+        .transferSchema, .transferSchema, .copyTables, .buildIndexes, .catchUp, .stream, .cutOver, .stream,
+        .cutOver, .stop,
+      ])
+  }
+
+  @Test func `what cannot happen is told with event and phase`() {
+    var phases = MigrationPhases(phase: .complete)
+    let impossible = #expect(throws: MigrationPhases.Impossible.self) { try phases.handle(.abortRequested) }
+    #expect(impossible?.description == "event abortRequested cannot happen in phase complete")
+  }
+
+  @Test func `phases are stored under the names of the contract`() {
+    #expect(
+      Phase.allCases.map(\.rawValue) == [
+        "preflight", "schema", "copy", "index", "catchup", "streaming", "cutover", "complete", "reverse",
+        "aborted", "failed",
+      ])
+  }
+}
