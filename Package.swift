@@ -38,7 +38,7 @@ let package = Package(
     .executableTarget(
       name: "replicate",
       dependencies: [
-        "MigrationEngine",
+        "LibPQ", "MigrationEngine",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
