@@ -49,7 +49,14 @@ let package = Package(
       name: "LogicalReplicationTests", dependencies: ["LogicalReplication"], swiftSettings: settings),
     .testTarget(
       name: "MigrationEngineTests", dependencies: ["MigrationEngine"], swiftSettings: settings),
-    .testTarget(name: "ReplicateTests", dependencies: ["replicate"], swiftSettings: settings),
+    .testTarget(
+      name: "ReplicateTests",
+      dependencies: [
+        "replicate", "LibPQ", "MigrationEngine",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+      ], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
 
     // What needs real servers: the clusters and workloads, and the tests that use them.

@@ -3,6 +3,8 @@ import Foundation
 /// What a command touches of the process it runs in.
 struct Surroundings: Sendable {
   var environment: [String: String]
+  var engine = Engine()
+  var interruption = Interruption()
   /// Results.
   var output: Output
   /// Logs, progress and errors.
@@ -14,6 +16,8 @@ struct Surroundings: Sendable {
   var now: @Sendable () -> Date = { Date() }
   /// Seconds that never go backwards.
   var uptime: @Sendable () -> Double = { ProcessInfo.processInfo.systemUptime }
+  /// Waits between two looks at the status.
+  var pause: @Sendable () async throws -> Void = { try await Task.sleep(for: .seconds(1)) }
   /// Who asks, for the audit trail.
   var user: String
 

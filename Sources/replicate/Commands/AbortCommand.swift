@@ -26,9 +26,9 @@ struct AbortCommand: EngineCommand {
     try confirmation.require(
       "Gives up the migration to \(target.redacted): \(data), and all that was done so far is lost.",
       doing: "aborting the migration", in: surroundings)
-    let abort = MigrationAbort(
-      source: source, target: target, logger: log.logger(log.writer(in: surroundings)))
-    let (removed, left) = try await abort.run(AbortOptions(dropsTargetData: dropsTargetData))
+    let (removed, left) = try await surroundings.engine.abort(
+      source, target, log.logger(log.writer(in: surroundings)), AbortOptions(dropsTargetData: dropsTargetData)
+    )
     surroundings.output.line(AbortPrinter.text(removed: removed, left: left))
     return left.isEmpty ? .done : .failed
   }

@@ -15,7 +15,7 @@ struct CheckCommand: EngineCommand {
   func run(in surroundings: Surroundings) async throws -> ExitStatus {
     let options = try migration.options(ends: ends, in: surroundings.environment)
     let logger = log.logger(log.writer(in: surroundings))
-    let report = try await Migration(options: options, logger: logger).check()
+    let report = try await surroundings.engine.check(options, logger)
     surroundings.output.line(json ? FindingsPrinter.json(report) : FindingsPrinter.text(report))
     return report.isBlocked ? .blocked : .done
   }

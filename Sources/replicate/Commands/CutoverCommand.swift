@@ -36,19 +36,19 @@ struct CutoverCommand: EngineCommand {
       "Cuts over to \(target.redacted): writes on the source pause, and once it is complete it stays closed.",
       doing: "requesting the cutover", in: surroundings)
     let writer = log.writer(in: surroundings)
-    let observer = MigrationObserver(source: source, target: target, logger: log.logger(writer))
+    let logger = log.logger(writer)
     let follower = CutoverFollower(writer: writer)
     let request = CutoverRequest(
       maxPauseSeconds: maxPause, timeoutSeconds: timeout, requestedBy: surroundings.user)
     do {
-      let cutover = try await Interruption.leaving(
+      let cutover = try await surroundings.interruption.leaving(
         onLeave: {
           follower.finish()
           writer.write(
             "no longer following; the engine goes on with the cutover, see 'replicate status'", level: .notice
           )
         },
-        { try await observer.cutover(request, onProgress: { follower.show($0) }) })
+        { try await surroundings.engine.cutover(source, target, logger, request) { follower.show($0) } })
       follower.finish()
       show(cutover, follower, surroundings)
       return cutover.result == .aborted ? .cutoverAborted : .done

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Logging
 import MigrationEngine
+import UnixSignals
 
 extension MigrationOptions.Trigger: ExpressibleByArgument {}
 
@@ -41,16 +42,23 @@ struct StartCommand: EngineCommand {
   func run(in surroundings: Surroundings) async throws -> ExitStatus {
     let writer = log.writer(in: surroundings)
     let progress = ProgressPrinter(writer: writer, uptime: surroundings.uptime)
-    let engine = Migration(options: try options(in: surroundings.environment), logger: log.logger(writer))
+    let options = try options(in: surroundings.environment)
+    let logger = log.logger(writer)
     defer { progress.finish() }
-    let outcome = try await Interruption.cancelling(
+    let outcome = try await surroundings.interruption.cancelling(
+      on: [.sigterm, .sigint],
       onStop: { signal in
         writer.write("\(signal): stopping at the next commit; once more ends at once", level: .notice)
       },
       onEnd: { writer.console.settle() },
       {
-        try await engine.start(
-          onProgress: { progress.show($0) }, onFindings: { Self.tell($0, to: writer) })
+        do {
+          return try await surroundings.engine.start(
+            options, logger, { progress.show($0) }, { Self.tell($0, to: writer) })
+        } catch is CancellationError where Task.isCancelled {
+          // What was not committed is rolled back, so this is a stop at a commit as well.
+          return .stopped
+        }
       })
     progress.finish()
     switch outcome {
@@ -66,7 +74,15 @@ struct StartCommand: EngineCommand {
   private static func tell(_ report: PreflightReport, to writer: LogWriter) {
     switch writer.format {
     case .text: writer.console.line(FindingsPrinter.text(report))
-    case .json: writer.console.line(FindingsPrinter.json(report))
+    case .json:
+      for finding in report.findings {
+        writer.write(
+          "finding", level: finding.severity == .note ? .info : .warning,
+          metadata: [
+            "severity": finding.severity.rawValue, "check": finding.check, "object": finding.object,
+            "why": finding.why, "remedy": finding.remedy,
+          ])
+      }
     }
   }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import MigrationEngine
+import UnixSignals
 
 struct StatusCommand: EngineCommand {
   static let configuration = CommandConfiguration(
@@ -12,31 +13,35 @@ struct StatusCommand: EngineCommand {
   @Flag(help: "Print one JSON object, with --watch one a line.") var json = false
   @OptionGroup var log: LogOptions
 
+  private typealias Reader = @Sendable () async throws -> Status
+
   func run(in surroundings: Surroundings) async throws -> ExitStatus {
     let source = try ends.optionalSource(in: surroundings.environment)
     let target = try ends.requiredTarget(in: surroundings.environment)
     let screen = watch && !json ? surroundings.outputTerminal.map { (surroundings.output, $0) } : nil
     let console = Console(lines: surroundings.errors, region: screen)
     let writer = LogWriter(console: console, format: log.format, now: surroundings.now)
-    let observer = MigrationObserver(source: source, target: target, logger: log.logger(writer))
+    let logger = log.logger(writer)
+    let read: Reader = { try await surroundings.engine.status(source, target, logger) }
     guard watch else {
-      let status = try await observer.status()
+      let status = try await read()
       surroundings.output.line(json ? StatusJSON.text(status) : StatusPrinter.text(status))
       return .done
     }
     defer { console.settle() }
-    // Ctrl-C is how a watch ends.
-    try await Interruption.ending {
-      try await follow(observer, console, surroundings)
+    try await surroundings.interruption.cancelling(on: [.sigint]) {
+      do { try await follow(read, console, surroundings) } catch  where Task.isCancelled {
+        // Ctrl-C is how a watch ends, whatever the query it cancelled says about it.
+      }
     }
     return .done
   }
 
   private func follow(
-    _ observer: MigrationObserver, _ console: Console, _ surroundings: Surroundings
+    _ read: Reader, _ console: Console, _ surroundings: Surroundings
   ) async throws {
     while !surroundings.output.isClosed {
-      let status = try await observer.status()
+      let status = try await read()
       if json {
         surroundings.output.line(StatusJSON.text(status))
       } else if let columns = console.columns {
@@ -45,7 +50,7 @@ struct StatusCommand: EngineCommand {
         surroundings.output.line(ProgressText(status: status, pace: CopyPace()).line)
       }
       if [.complete, .aborted].contains(status.phase) { return }
-      try await Task.sleep(for: .seconds(1))
+      try await surroundings.pause()
     }
   }
 }

@@ -17,17 +17,27 @@ struct StopSignals: Sendable {
       isStopping = true
       return .stop
     }
-    return .end(code: 128 + signal.rawValue)
+    return .end(code: Self.code(of: signal))
   }
+
+  static func code(of signal: UnixSignal) -> Int32 { 128 + signal.rawValue }
 }
 
-enum Interruption {
-  /// Runs `work`; the first SIGTERM or SIGINT cancels it after `onStop`, a second one ends the process.
-  static func cancelling<Value: Sendable>(
-    onStop: @escaping @Sendable (UnixSignal) -> Void, onEnd: @escaping @Sendable () -> Void,
-    _ work: @escaping @Sendable () async throws -> Value
+/// Runs work beside the signals that may interrupt it.
+struct Interruption: Sendable {
+  typealias Signals = any AsyncSequence<UnixSignal, Never> & Sendable
+
+  /// Traps signals; they have their usual effect until then.
+  var trap: @Sendable ([UnixSignal]) async -> Signals = { await UnixSignalsSequence(trapping: $0) }
+  /// Ends the process without waiting for anything.
+  var end: @Sendable (Int32) -> Void = { _exit($0) }
+
+  /// The first of the signals cancels `work` after `onStop`, a second one ends the process after `onEnd`.
+  func cancelling<Value: Sendable>(
+    on trapped: [UnixSignal], onStop: @escaping @Sendable (UnixSignal) -> Void = { _ in },
+    onEnd: @escaping @Sendable () -> Void = {}, _ work: @escaping @Sendable () async throws -> Value
   ) async throws -> Value {
-    let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+    let signals = await trap(trapped)
     let working = Task { try await work() }
     let watching = Task {
       var stop = StopSignals()
@@ -38,7 +48,7 @@ enum Interruption {
           working.cancel()
         case .end(let code):
           onEnd()
-          _exit(code)
+          end(code)
         }
       }
     }
@@ -46,34 +56,15 @@ enum Interruption {
     return try await working.value
   }
 
-  /// Runs `work` until it returns or SIGINT comes: either is a good end. A second SIGINT ends the process.
-  static func ending(_ work: @escaping @Sendable () async throws -> Void) async throws {
-    let signals = await UnixSignalsSequence(trapping: .sigint)
-    let working = Task { try await work() }
-    let watching = Task {
-      var stop = StopSignals()
-      for await signal in signals {
-        switch stop.receive(signal) {
-        case .stop: working.cancel()
-        case .end(let code): _exit(code)
-        }
-      }
-    }
-    defer { watching.cancel() }
-    do { try await working.value } catch  where working.isCancelled {
-      // Whatever the cancelled query said about it.
-    }
-  }
-
-  /// Runs `work`, which another process does in truth; a signal only ends the watching of it.
-  static func leaving<Value: Sendable>(
+  /// Work that another process does in truth: a signal ends only the following of it.
+  func leaving<Value: Sendable>(
     onLeave: @escaping @Sendable () -> Void, _ work: () async throws -> Value
   ) async throws -> Value {
-    let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+    let signals = await trap([.sigterm, .sigint])
     let watching = Task {
       for await signal in signals {
         onLeave()
-        _exit(128 + signal.rawValue)
+        end(StopSignals.code(of: signal))
       }
     }
     defer { watching.cancel() }
