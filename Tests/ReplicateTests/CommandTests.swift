@@ -66,16 +66,19 @@ import UnixSignals
   @Test func theFirstSignalStopsAndTheSecondEnds() async {
     var engine = Engine()
     let stage = stage
+    let ended = Mutex<Int32?>(nil)
     engine.start = { _, _, progress, _ in
       progress(.sample())
-      stage.signaller.yield(.sigterm)
-      while !Task.isCancelled { await Task.yield() }
-      stage.signaller.yield(.sigint)
-      while stage.endings.withLock({ $0.isEmpty }) { await Task.yield() }
+      stage.raise(.sigterm)
+      await Stage.cancellation()
+      stage.raise(.sigint)
+      // The task is cancelled, and would not wait itself.
+      let ending = await Task.detached { await stage.ending() }.value
+      ended.withLock { $0 = ending }
       return .stopped
     }
     #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
-    #expect(stage.endings.withLock { $0 } == [130])
+    #expect(ended.withLock { $0 } == 130)
     #expect(stage.errors.text.contains("stopping at the next commit"))
     #expect(stage.errors.lines.last?.contains("give the same command again to go on") == true)
     #expect(stage.results.text.isEmpty)
@@ -87,8 +90,8 @@ import UnixSignals
     engine.start = { _, _, _, _ in throw CancellationError() }
     #expect(await run("start", in: stage.surroundings(engine: engine)) == 1)
     engine.start = { _, _, _, _ in
-      stage.signaller.yield(.sigint)
-      while !Task.isCancelled { await Task.yield() }
+      stage.raise(.sigint)
+      await Stage.cancellation()
       throw CancellationError()
     }
     #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
@@ -132,8 +135,8 @@ import UnixSignals
     var engine = Engine()
     let stage = stage
     engine.status = { _, _, _ in
-      stage.signaller.yield(.sigint)
-      while !Task.isCancelled { await Task.yield() }
+      stage.raise(.sigint)
+      await Stage.cancellation()
       throw PostgresError(code: .server, action: "reading the status", message: "canceling statement")
     }
     #expect(await run("status", "--watch", in: stage.surroundings(columns: 80, engine: engine)) == 0)
@@ -200,13 +203,15 @@ import UnixSignals
   @Test func aSignalLeavesTheCutoverToTheEngine() async {
     var engine = Engine()
     let stage = stage
+    let ended = Mutex<Int32?>(nil)
     engine.cutover = { _, _, _, _, _ in
-      stage.signaller.yield(.sigterm)
-      while stage.endings.withLock({ $0.isEmpty }) { await Task.yield() }
+      stage.raise(.sigterm)
+      let ending = await stage.ending()
+      ended.withLock { $0 = ending }
       return .sample(.complete)
     }
     _ = await run("cutover", "--yes", in: stage.surroundings(engine: engine))
-    #expect(stage.endings.withLock { $0 } == [143])
+    #expect(ended.withLock { $0 } == 143)
     #expect(stage.errors.text.contains("the engine goes on with the cutover"))
   }
 

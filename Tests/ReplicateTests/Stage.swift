@@ -10,10 +10,20 @@ import UnixSignals
 final class Stage: Sendable {
   let results = Sheet()
   let errors = Sheet()
-  /// Exit codes the process would have ended with at once.
-  let endings = Mutex<[Int32]>([])
-  let (signals, signaller) = AsyncStream.makeStream(of: UnixSignal.self)
+  private let signaller = Mutex<AsyncStream<UnixSignal>.Continuation?>(nil)
+  private let (endings, ender) = AsyncStream.makeStream(of: Int32.self)
   private let seconds = Mutex<Double>(0)
+
+  /// Sends a signal to the command that runs.
+  func raise(_ signal: UnixSignal) { signaller.withLock { _ = $0?.yield(signal) } }
+
+  /// Waits until the command would have ended the process, and gives the exit code.
+  func ending() async -> Int32? { await endings.first { _ in true } }
+
+  /// Waits until the task that runs this is cancelled.
+  static func cancellation() async {
+    for await _ in AsyncStream<Never>.makeStream().stream {}
+  }
 
   func advance(by more: Double) { seconds.withLock { $0 += more } }
 
@@ -27,8 +37,12 @@ final class Stage: Sendable {
       environment: environment, output: results.output, errors: errors.output, outputTerminal: terminal,
       errorTerminal: terminal, user: "anna@laptop")
     surroundings.engine = engine
-    surroundings.interruption.trap = { [signals] _ in signals }
-    surroundings.interruption.end = { code in self.endings.withLock { $0.append(code) } }
+    surroundings.interruption.trap = { _ in
+      let (signals, signaller) = AsyncStream.makeStream(of: UnixSignal.self)
+      self.signaller.withLock { $0 = signaller }
+      return signals
+    }
+    surroundings.interruption.end = { code in self.ender.yield(code) }
     surroundings.now = { Date(timeIntervalSince1970: 1_750_000_000.25) }
     surroundings.uptime = { self.seconds.withLock { $0 } }
     surroundings.pause = { await Task.yield() }
