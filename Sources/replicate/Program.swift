@@ -43,11 +43,12 @@ enum Program {
       return status.rawValue
     } catch {
       let code = ExitStatus.code(of: error)
-      if code == ExitStatus.done.rawValue {
-        surroundings.output.line(Replicate.message(for: error))
-      } else {
+      guard code == ExitStatus.done.rawValue else {
         printer.show(error, code: code, arguments: arguments)
+        return code
       }
+      // Help and the version are results as well.
+      surroundings.output.line(Replicate.message(for: error))
       return code
     }
   }

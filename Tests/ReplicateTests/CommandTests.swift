@@ -167,6 +167,23 @@ import UnixSignals
     #expect(stage.errors.text.contains("not confirmed; nothing was changed"))
   }
 
+  @Test func theQuestionNamesTheTargetWithoutItsPassword() async {
+    var surroundings = stage.surroundings()
+    surroundings.environment["REPLICATE_TARGET"] = "postgresql://u:s3cret@new.example/app"
+    let asked = Mutex("")
+    surroundings.ask = { question in
+      asked.withLock { $0 = question }
+      return nil
+    }
+    #expect(await run("abort", "--drop-target-data", in: surroundings) == 1)
+    #expect(
+      asked.withLock { $0 } == """
+        Gives up the migration to the target (user=u dbname=app host=new.example): the migrated tables on the \
+        target are dropped, and all that was done so far is lost.
+        Go on? [y/N]\u{20}
+        """)
+  }
+
   @Test func aCutoverIsRequestedAsAskedAndReported() async {
     var engine = Engine()
     let asked = Mutex<CutoverRequest?>(nil)

@@ -33,7 +33,7 @@ struct CutoverCommand: EngineCommand {
     let source = try ends.optionalSource(in: surroundings.environment)
     let target = try ends.requiredTarget(in: surroundings.environment)
     try confirmation.require(
-      "Cuts over to \(target.redacted): writes on the source pause, and once it is complete it stays closed.",
+      "Cuts over to \(Confirmation.name(of: target)): writes on the source pause, and once it is complete it stays closed.",
       doing: "requesting the cutover", in: surroundings)
     let writer = log.writer(in: surroundings)
     let logger = log.logger(writer)

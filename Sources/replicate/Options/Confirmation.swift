@@ -1,10 +1,16 @@
 import ArgumentParser
+import LibPQ
 import MigrationEngine
 
 /// Commands that change something for good ask on a terminal, and need `--yes` elsewhere.
 struct Confirmation: ParsableArguments {
   @Flag(name: .customLong("yes"), help: "Do not ask; needed where there is no terminal to ask on.")
   var isGiven = false
+
+  /// What to call an end in a question; the environment or a service may say where it is.
+  static func name(of target: ConnectionString) -> String {
+    target.redacted.isEmpty ? "the target" : "the target (\(target.redacted))"
+  }
 
   /// - Throws: `MigrationError`: `.usage` when nobody can be asked, `.failed` when the answer is no.
   func require(_ consequence: String, doing action: String, in surroundings: Surroundings) throws {
