@@ -70,10 +70,9 @@ import UnixSignals
     engine.start = { _, _, progress, _ in
       progress(.sample())
       stage.raise(.sigterm)
-      await Stage.cancellation()
+      #expect(await Stage.cancellation())
       stage.raise(.sigint)
-      // The task is cancelled, and would not wait itself.
-      let ending = await Task.detached { await stage.ending() }.value
+      let ending = await stage.ending()
       ended.withLock { $0 = ending }
       return .stopped
     }
@@ -91,7 +90,7 @@ import UnixSignals
     #expect(await run("start", in: stage.surroundings(engine: engine)) == 1)
     engine.start = { _, _, _, _ in
       stage.raise(.sigint)
-      await Stage.cancellation()
+      #expect(await Stage.cancellation())
       throw CancellationError()
     }
     #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
@@ -136,7 +135,7 @@ import UnixSignals
     let stage = stage
     engine.status = { _, _, _ in
       stage.raise(.sigint)
-      await Stage.cancellation()
+      #expect(await Stage.cancellation())
       throw PostgresError(code: .server, action: "reading the status", message: "canceling statement")
     }
     #expect(await run("status", "--watch", in: stage.surroundings(columns: 80, engine: engine)) == 0)

@@ -17,12 +17,29 @@ final class Stage: Sendable {
   /// Sends a signal to the command that runs.
   func raise(_ signal: UnixSignal) { signaller.withLock { _ = $0?.yield(signal) } }
 
-  /// Waits until the command would have ended the process, and gives the exit code.
-  func ending() async -> Int32? { await endings.first { _ in true } }
+  /// No wait of a test lasts longer.
+  private static let limit = Duration.seconds(20)
 
-  /// Waits until the task that runs this is cancelled.
-  static func cancellation() async {
-    for await _ in AsyncStream<Never>.makeStream().stream {}
+  /// Waits until the command would have ended the process, and gives the exit code; nil when it does not.
+  func ending() async -> Int32? {
+    // A command that is being stopped is cancelled, and a cancelled task does not wait.
+    await Task.detached { [endings] in
+      await withTaskGroup(of: Int32?.self) { group in
+        group.addTask { await endings.first { _ in true } }
+        group.addTask {
+          try? await Task.sleep(for: Self.limit)
+          return nil
+        }
+        defer { group.cancelAll() }
+        return await group.next() ?? nil
+      }
+    }.value
+  }
+
+  /// Waits until the task that runs this is cancelled; false when it is not.
+  static func cancellation() async -> Bool {
+    try? await Task.sleep(for: limit)
+    return Task.isCancelled
   }
 
   func advance(by more: Double) { seconds.withLock { $0 += more } }
