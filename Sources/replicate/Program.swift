@@ -1,18 +1,18 @@
 import ArgumentParser
 import Foundation
 
-/// The command line: `Commands/` holds one file a command, `Options/` what several of them take, `Printers/` turns
-/// the engine's values into text, `Terminal/` knows file descriptors and screens.
+/// The command line: `Commands/` holds one file a command, `Options/` what several of them take,
+/// `Printers/` turns the engine's values into text, `Terminal/` knows file descriptors and screens.
 struct Replicate: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "replicate",
     abstract: "Moves a live PostgreSQL database into an encrypted one.",
     discussion: """
-      Ends are given by --source and --target, or by REPLICATE_SOURCE and REPLICATE_TARGET: any libpq connection \
-      string. Passwords belong into a passfile or PGPASSWORD rather than into an argument.
+      Ends are given by --source and --target, or by REPLICATE_SOURCE and REPLICATE_TARGET: any libpq \
+      connection string. Passwords belong into a passfile or PGPASSWORD rather than into an argument.
 
-      Exit codes: 0 done, 1 failed, 3 blocked by preflight, 4 verification found differences, 5 cutover aborted \
-      and the source writable again, 6 another engine holds the migration, 64 usage.
+      Exit codes: 0 done, 1 failed, 3 blocked by preflight, 4 verification found differences, 5 cutover \
+      aborted and the source writable again, 6 another engine holds the migration, 64 usage.
       """,
     version: "0.1.0",
     subcommands: [
@@ -54,7 +54,8 @@ enum Program {
   }
 }
 
-/// A command that does something: parsing is ArgumentParser's, everything it touches comes in as `Surroundings`.
+/// A command that does something: parsing is ArgumentParser's, everything it touches comes in as
+/// `Surroundings`.
 protocol EngineCommand: ParsableCommand, Sendable {
   func run(in surroundings: Surroundings) async throws -> ExitStatus
 }

@@ -177,8 +177,8 @@ import UnixSignals
     #expect(await run("abort", "--drop-target-data", in: surroundings) == 1)
     #expect(
       asked.withLock { $0 } == """
-        Gives up the migration to the target (user=u dbname=app host=new.example): the migrated tables on the \
-        target are dropped, and all that was done so far is lost.
+        Gives up the migration to the target (user=u dbname=app host=new.example): the migrated tables on \
+        the target are dropped, and all that was done so far is lost.
         Go on? [y/N]\u{20}
         """)
   }

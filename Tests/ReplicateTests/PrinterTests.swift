@@ -16,7 +16,8 @@ import Testing
         target     app, PostgreSQL 17.6, no TLS
         encryption verified (aws): KMS key alias/app
         copy       12 of 40 tables, 612 MB of 1.2 GB, 8,123,456 rows, in 1m 20s
-        stream     received 16/B374D848, applied 16/B374D000, source 16/B374D900, 1 transaction, 1,234,567 changes
+        stream     received 16/B374D848, applied 16/B374D000, source 16/B374D900, 1 transaction, \
+        1,234,567 changes
                    lag 2.3 kB (83 ms), applying 12 MB/s, source writes 1.1 MB/s, caught up in 3.0 s, \
         a cutover would pause writes for 120 ms
         slot       replicate_app (reserved), retains 16 MB of WAL, 512 MB more until it is lost

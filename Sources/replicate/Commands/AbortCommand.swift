@@ -24,7 +24,10 @@ struct AbortCommand: EngineCommand {
     let data =
       dropsTargetData ? "the migrated tables on the target are dropped" : "the target keeps its tables"
     try confirmation.require(
-      "Gives up the migration to \(Confirmation.name(of: target)): \(data), and all that was done so far is lost.",
+      """
+      Gives up the migration to \(Confirmation.name(of: target)): \(data), and all that was done so far \
+      is lost.
+      """,
       doing: "aborting the migration", in: surroundings)
     let (removed, left) = try await surroundings.engine.abort(
       source, target, log.logger(log.writer(in: surroundings)), AbortOptions(dropsTargetData: dropsTargetData)

@@ -8,8 +8,8 @@ struct CutoverCommand: EngineCommand {
     commandName: "cutover",
     abstract: "Ask the running engine to cut over, and follow it; exit 5 when it was aborted.",
     discussion: """
-      Writes on the source pause from the fence on; reads go on. Whatever fails before the seal is taken back, and \
-      the source is writable again.
+      Writes on the source pause from the fence on; reads go on. Whatever fails before the seal is taken \
+      back, and the source is writable again.
       """)
 
   @OptionGroup var ends: EndOptions
@@ -33,7 +33,10 @@ struct CutoverCommand: EngineCommand {
     let source = try ends.optionalSource(in: surroundings.environment)
     let target = try ends.requiredTarget(in: surroundings.environment)
     try confirmation.require(
-      "Cuts over to \(Confirmation.name(of: target)): writes on the source pause, and once it is complete it stays closed.",
+      """
+      Cuts over to \(Confirmation.name(of: target)): writes on the source pause, and once it is complete it \
+      stays closed.
+      """,
       doing: "requesting the cutover", in: surroundings)
     let writer = log.writer(in: surroundings)
     let logger = log.logger(writer)

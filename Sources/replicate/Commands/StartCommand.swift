@@ -10,8 +10,8 @@ struct StartCommand: EngineCommand {
     commandName: "start",
     abstract: "Begin or resume the migration, and stream until the cutover is complete.",
     discussion: """
-      SIGTERM and SIGINT stop it at a commit with exit code 0; the same command goes on from there, on any machine. \
-      A second signal ends it at once, which loses nothing either.
+      SIGTERM and SIGINT stop it at a commit with exit code 0; the same command goes on from there, on any \
+      machine. A second signal ends it at once, which loses nothing either.
       """)
 
   @OptionGroup var ends: EndOptions

@@ -1,4 +1,5 @@
-/// How fast the copy goes, over the last seconds: an average from the beginning would hide that it slowed down.
+/// How fast the copy goes, over the last seconds: an average from the beginning would hide that it slowed
+/// down.
 struct CopyPace: Sendable {
   private static let window: Double = 10
   private var samples: [(seconds: Double, bytes: Int64)] = []

@@ -1,7 +1,8 @@
 import MigrationEngine
 import Synchronization
 
-/// Tells the steps of a cutover on stderr while they happen: each once it is over, and on a screen the one under way.
+/// Tells the steps of a cutover on stderr while they happen: each once it is over, and on a screen the one
+/// under way.
 final class CutoverFollower: Sendable {
   private struct State {
     var told = 0

@@ -1,6 +1,7 @@
 import MigrationEngine
 
-/// What preflight found: the worst first, each with what mends it, commands unwrapped so that they can be copied.
+/// What preflight found: the worst first, each with what mends it, commands unwrapped so that they can be
+/// copied.
 enum FindingsPrinter {
   static func text(_ report: PreflightReport) -> String {
     let blocks = Finding.Severity.allCases.sorted(by: >).flatMap { severity in

@@ -1,8 +1,8 @@
 import MigrationEngine
 import Synchronization
 
-/// The progress of `start` on stderr: rows drawn in place on a screen; elsewhere a line when the phase changes, and
-/// otherwise at most one each few seconds.
+/// The progress of `start` on stderr: rows drawn in place on a screen; elsewhere a line when the phase
+/// changes, and otherwise at most one each few seconds.
 final class ProgressPrinter: Sendable {
   private struct State {
     var pace = CopyPace()

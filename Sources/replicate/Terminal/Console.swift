@@ -1,7 +1,7 @@
 import Synchronization
 
-/// The screen of a running command: lines that scroll away, and below them a region that is drawn again in place.
-/// Log lines and the region go through one lock, so neither garbles the other.
+/// The screen of a running command: lines that scroll away, and below them a region that is drawn again in
+/// place. Log lines and the region go through one lock, so neither garbles the other.
 final class Console: Sendable {
   private let lines: Output
   private let region: (output: Output, terminal: Terminal)?

@@ -1,8 +1,8 @@
 import Foundation
 import UnixSignals
 
-/// What the signals that end a program mean to a command that should end well: the first asks it to stop, the second
-/// ends it at once.
+/// What the signals that end a program mean to a command that should end well: the first asks it to stop,
+/// the second ends it at once.
 struct StopSignals: Sendable {
   enum Action: Sendable, Equatable {
     case stop

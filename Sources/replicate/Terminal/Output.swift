@@ -2,7 +2,8 @@ import Foundation
 import MigrationEngine
 import Synchronization
 
-/// Where text goes. Once a write has failed nothing more is written; the failure is kept and asked for at the end.
+/// Where text goes. Once a write has failed nothing more is written; the failure is kept and asked for at
+/// the end.
 final class Output: Sendable {
   /// Writes all of the bytes; 0 or the `errno` of the failure.
   private let sink: @Sendable (String) -> Int32
