@@ -38,7 +38,7 @@ let package = Package(
     .executableTarget(
       name: "replicate",
       dependencies: [
-        "MigrationEngine",
+        "LibPQ", "MigrationEngine",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -48,9 +48,17 @@ let package = Package(
     .testTarget(
       name: "LogicalReplicationTests", dependencies: ["LogicalReplication"], swiftSettings: settings),
     .testTarget(
+    .testTarget(
       name: "MigrationEngineTests", dependencies: ["LibPQ", "LogicalReplication", "MigrationEngine"],
       swiftSettings: settings),
-    .testTarget(name: "ReplicateTests", dependencies: ["replicate"], swiftSettings: settings),
+    .testTarget(
+      name: "ReplicateTests",
+      dependencies: [
+        "replicate", "LibPQ", "MigrationEngine",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+      ], swiftSettings: settings),
     .testTarget(name: "TidyTests", swiftSettings: settings),
 
     // What needs real servers: the clusters and workloads, and the tests that use them.

@@ -1,0 +1,88 @@
+import ArgumentParser
+import Logging
+import MigrationEngine
+import UnixSignals
+
+extension MigrationOptions.Trigger: ExpressibleByArgument {}
+
+struct StartCommand: EngineCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "start",
+    abstract: "Begin or resume the migration, and stream until the cutover is complete.",
+    discussion: """
+      SIGTERM and SIGINT stop it at a commit with exit code 0; the same command goes on from there, on any \
+      machine. A second signal ends it at once, which loses nothing either.
+      """)
+
+  @OptionGroup var ends: EndOptions
+  @OptionGroup var migration: MigrationArguments
+
+  @Option(
+    help: ArgumentHelp(
+      "Cut over when asked by 'replicate cutover' (manual), or once caught up (auto).",
+      valueName: "manual|auto"))
+  var cutover = MigrationOptions.Trigger.manual
+
+  @Option(
+    name: .customLong("exec"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "A shell command to run once the target is open, as a step of the switch; may be given again.",
+      valueName: "command"))
+  var execSteps: [String] = []
+
+  @OptionGroup var log: LogOptions
+
+  func options(in environment: [String: String]) throws -> MigrationOptions {
+    var options = try migration.options(ends: ends, in: environment)
+    options.cutover = cutover
+    options.execSteps = execSteps
+    return options
+  }
+
+  func run(in surroundings: Surroundings) async throws -> ExitStatus {
+    let writer = log.writer(in: surroundings)
+    let progress = ProgressPrinter(writer: writer, uptime: surroundings.uptime)
+    let options = try options(in: surroundings.environment)
+    let logger = log.logger(writer)
+    defer { progress.finish() }
+    let outcome = try await surroundings.interruption.cancelling(
+      on: [.sigterm, .sigint],
+      onStop: { signal in
+        writer.write("\(signal): stopping at the next commit; once more ends at once", level: .notice)
+      },
+      onEnd: { writer.console.settle() },
+      {
+        do {
+          return try await surroundings.engine.start(
+            options, logger, { progress.show($0) }, { Self.tell($0, to: writer) })
+        } catch is CancellationError where Task.isCancelled {
+          // What was not committed is rolled back, so this is a stop at a commit as well.
+          return .stopped
+        }
+      })
+    progress.finish()
+    switch outcome {
+    case .stopped:
+      writer.write("stopped at a commit; give the same command again to go on", level: .notice)
+    case .complete(let cutover):
+      surroundings.output.line(
+        CutoverPrinter.text(cutover, encryption: progress.latest?.target.encryption))
+    }
+    return .done
+  }
+
+  private static func tell(_ report: PreflightReport, to writer: LogWriter) {
+    switch writer.format {
+    case .text: writer.console.line(FindingsPrinter.text(report))
+    case .json:
+      for finding in report.findings {
+        writer.write(
+          "finding", level: finding.severity == .note ? .info : .warning,
+          metadata: [
+            "severity": finding.severity.rawValue, "check": finding.check, "object": finding.object,
+            "why": finding.why, "remedy": finding.remedy,
+          ])
+      }
+    }
+  }
+}

@@ -1,0 +1,35 @@
+import LibPQ
+import Logging
+import MigrationEngine
+
+/// The engine as the commands call it; a test puts its own in place.
+struct Engine: Sendable {
+  typealias Progress = @Sendable (Status) -> Void
+  typealias Findings = @Sendable (PreflightReport) -> Void
+
+  var check: @Sendable (MigrationOptions, Logger) async throws -> PreflightReport = {
+    try await Migration(options: $0, logger: $1).check()
+  }
+
+  var start:
+    @Sendable (MigrationOptions, Logger, @escaping Progress, @escaping Findings) async throws ->
+      Migration.Outcome =
+      { try await Migration(options: $0, logger: $1).start(onProgress: $2, onFindings: $3) }
+
+  var status:
+    @Sendable (_ source: ConnectionString?, _ target: ConnectionString, Logger) async throws -> Status = {
+      try await MigrationObserver(source: $0, target: $1, logger: $2).status()
+    }
+
+  var cutover:
+    @Sendable (ConnectionString?, ConnectionString, Logger, CutoverRequest, @escaping Progress) async throws
+      -> Status.Cutover = {
+        try await MigrationObserver(source: $0, target: $1, logger: $2).cutover($3, onProgress: $4)
+      }
+
+  var abort:
+    @Sendable (ConnectionString, ConnectionString, Logger, AbortOptions) async throws
+      -> (removed: [String], left: [String]) = {
+        try await MigrationAbort(source: $0, target: $1, logger: $2).run($3)
+      }
+}

@@ -1,0 +1,56 @@
+import ArgumentParser
+import MigrationEngine
+
+/// What `check` and `start` both take: whatever decides which findings there are.
+struct MigrationArguments: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("Workers that copy tables and build indexes, 1 to 64. (default: 4)", valueName: "N"),
+    transform: MigrationArguments.jobs)
+  var jobs = 4
+
+  @Flag(
+    name: .customLong("set-replica-identity-full"),
+    help: "Give REPLICA IDENTITY FULL to tables without an identity of their own.")
+  var setsReplicaIdentityFull = false
+
+  @Option(
+    name: .customLong("exclude-table"),
+    help: ArgumentHelp(
+      "Leave a table behind; may be given again. Names fold to lower case unless quoted.",
+      valueName: "schema.table"),
+    transform: RelationNameParser.parse)
+  var excluded: [RelationName] = []
+
+  @Flag(name: .customLong("without-large-objects"), help: "Leave large objects behind.")
+  var leavesLargeObjectsBehind = false
+
+  @Flag(
+    name: .customLong("allow-unencrypted-target"),
+    help: "Go on without evidence that the target is encrypted at rest; the report records it.")
+  var allowsUnencryptedTarget = false
+
+  @Option(
+    name: .customLong("encryption-evidence"),
+    help: ArgumentHelp(
+      "A shell command whose exit code 0 vouches for the target's encryption at rest.", valueName: "command"))
+  var encryptionEvidenceCommand: String?
+
+  func options(ends: EndOptions, in environment: [String: String]) throws -> MigrationOptions {
+    var options = MigrationOptions(
+      source: try ends.requiredSource(in: environment), target: try ends.requiredTarget(in: environment))
+    options.jobs = jobs
+    options.setsReplicaIdentityFull = setsReplicaIdentityFull
+    options.excluded = excluded
+    options.leavesLargeObjectsBehind = leavesLargeObjectsBehind
+    options.allowsUnencryptedTarget = allowsUnencryptedTarget
+    options.encryptionEvidenceCommand = encryptionEvidenceCommand
+    return options
+  }
+
+  static func jobs(_ text: String) throws -> Int {
+    guard let jobs = Int(text), (1...64).contains(jobs) else {
+      throw ValidationError("give a number from 1 to 64")
+    }
+    return jobs
+  }
+}

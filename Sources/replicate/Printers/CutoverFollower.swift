@@ -1,0 +1,49 @@
+import MigrationEngine
+import Synchronization
+
+/// Tells the steps of a cutover on stderr while they happen: each once it is over, and on a screen the one
+/// under way.
+final class CutoverFollower: Sendable {
+  private struct State {
+    var told = 0
+    var step = ""
+    var latest: Status?
+  }
+
+  private let writer: LogWriter
+  private let state = Mutex(State())
+
+  init(writer: LogWriter) { self.writer = writer }
+
+  var latest: Status? { state.withLock { $0.latest } }
+
+  func show(_ status: Status) {
+    state.withLock { state in
+      state.latest = status
+      guard let cutover = status.cutover else { return }
+      // A cutover that is tried again begins its timeline anew.
+      if cutover.timeline.count < state.told { state.told = 0 }
+      for entry in cutover.timeline.dropFirst(state.told) { tell(entry) }
+      state.told = cutover.timeline.count
+      if let columns = writer.console.columns {
+        writer.console.show([Fitting.truncated(Fitting.plain("cutover   \(cutover.step) …"), to: columns)])
+      } else if cutover.step != state.step {
+        writer.write("cutover: step \(cutover.step)")
+      }
+      state.step = cutover.step
+    }
+  }
+
+  func finish() {
+    writer.console.show([])
+  }
+
+  private func tell(_ entry: Status.TimelineEntry) {
+    let took = Quantity.seconds(entry.seconds)
+    let detail = entry.detail.isEmpty ? "" : ": \(entry.detail)"
+    let metadata =
+      writer.format == .text
+      ? [:] : ["step": entry.step, "start_seconds": "\(entry.startSeconds)", "seconds": "\(entry.seconds)"]
+    writer.write("cutover: \(entry.step) took \(took)\(detail)", metadata: metadata)
+  }
+}

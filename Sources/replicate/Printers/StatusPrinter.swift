@@ -1,0 +1,91 @@
+import MigrationEngine
+
+/// `replicate status` for people.
+enum StatusPrinter {
+  private static let labelWidth = 11
+
+  /// - Parameter columns: the width to keep to; nil to leave lines as long as they are.
+  static func rows(_ status: Status, columns: Int? = nil) -> [String] {
+    sections(status).flatMap { label, parts in
+      let parts = parts.map(Fitting.plain)
+      let title = Fitting.padded(label, to: labelWidth)
+      guard let columns else { return [title + parts.joined(separator: ", ")] }
+      return Fitting.packed(title: title, parts, columns: columns)
+    }
+  }
+
+  static func text(_ status: Status) -> String { rows(status).joined(separator: "\n") }
+
+  private static func sections(_ status: Status) -> [(String, [String])] {
+    var sections = [
+      (
+        "migration",
+        [status.migration, status.phase.rawValue] + (status.ready ? ["ready for a cutover"] : [])
+      ),
+      ("engine", engine(status.engine)),
+      ("source", end(status.source.database, status.source.serverVersion, isTLS: status.source.tls)),
+      ("target", end(status.target.database, status.target.serverVersion, isTLS: status.target.tls)),
+      ("encryption", [encryption(status.target.encryption)]),
+      ("copy", copy(status.copy)),
+      ("stream", stream(status.stream)),
+    ]
+    let rates = ProgressText.streamParts(status)
+    if !rates.isEmpty { sections.append(("", rates)) }
+    sections.append(("slot", slot(status.slot)))
+    if let cutover = status.cutover { sections.append(("cutover", self.cutover(cutover))) }
+    if let failure = status.failure { sections.append(("failure", [failure])) }
+    return sections
+  }
+
+  private static func engine(_ engine: Status.Engine) -> [String] {
+    let place = engine.host.isEmpty ? "" : " on \(engine.host) (pid \(engine.pid))"
+    guard engine.running else {
+      return ["not running" + (place.isEmpty ? "" : ", last seen\(place)"), "'replicate start' goes on"]
+    }
+    return ["running\(place)", "heartbeat \(Quantity.seconds(engine.heartbeatAgeSeconds)) ago"]
+  }
+
+  private static func end(_ database: String, _ version: String, isTLS: Bool) -> [String] {
+    if database.isEmpty { return ["not known"] }
+    return [
+      database, "PostgreSQL \(version.isEmpty ? "of unknown version" : version)", isTLS ? "TLS" : "no TLS",
+    ]
+  }
+
+  static func encryption(_ evidence: EncryptionEvidence) -> String {
+    switch evidence.status {
+    case .verified: "verified (\(evidence.provider.rawValue)): \(evidence.detail)"
+    case .attested: "attested (\(evidence.provider.rawValue)): \(evidence.detail)"
+    case .unverified: "unverified: \(evidence.detail)"
+    }
+  }
+
+  private static func copy(_ copy: Status.Copy) -> [String] {
+    if copy.tablesTotal == 0, copy.bytesTotal == 0 { return ["not begun"] }
+    return ProgressText.copyParts(copy) + ["in \(Quantity.seconds(copy.seconds))"]
+  }
+
+  private static func stream(_ stream: Status.Stream) -> [String] {
+    [
+      "received \(stream.receivedLSN)", "applied \(stream.appliedLSN)", "source \(stream.sourceLSN)",
+      Quantity.count(stream.transactions, "transaction", "transactions"),
+      Quantity.count(stream.changes, "change", "changes"),
+    ]
+  }
+
+  private static func slot(_ slot: Status.Slot) -> [String] {
+    if slot.name.isEmpty { return ["none"] }
+    var parts = ["\(slot.name) (\(slot.status.isEmpty ? "status unknown" : slot.status))"]
+    parts.append("retains \(Quantity.bytes(slot.retainedBytes)) of WAL")
+    if let safe = slot.safeBytes { parts.append("\(Quantity.bytes(safe)) more until it is lost") }
+    return parts
+  }
+
+  private static func cutover(_ cutover: Status.Cutover) -> [String] {
+    var parts = [cutover.result?.rawValue ?? "under way", "step \(cutover.step)"]
+    if let fence = cutover.fenceLSN { parts.append("fence at \(fence)") }
+    if let pause = cutover.writePauseSeconds { parts.append("write pause \(Quantity.seconds(pause))") }
+    if let reason = cutover.reason { parts.append(reason) }
+    return parts
+  }
+}

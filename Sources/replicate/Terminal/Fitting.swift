@@ -1,0 +1,68 @@
+/// Text in columns.
+enum Fitting {
+  /// Columns that a text takes on a screen.
+  static func width(of text: String) -> Int {
+    text.reduce(0) { $0 + width(of: $1) }
+  }
+
+  private static func width(of character: Character) -> Int {
+    guard let scalar = character.unicodeScalars.first else { return 0 }
+    // The wide blocks of Unicode's East Asian Width (UAX 11), and emoji.
+    switch scalar.value {
+    case 0x1100...0x115F, 0x2E80...0xA4CF, 0xAC00...0xD7A3, 0xF900...0xFAFF, 0xFE30...0xFE6F,
+      0xFF00...0xFF60, 0xFFE0...0xFFE6, 0x1F300...0x1FAFF, 0x20000...0x3FFFD:
+      return 2
+    default: return 1
+    }
+  }
+
+  /// The text cut to `columns`, its end marked where something is missing.
+  static func truncated(_ text: String, to columns: Int) -> String {
+    guard width(of: text) > columns else { return text }
+    guard columns > 0 else { return "" }
+    var result = ""
+    var used = 0
+    for character in text {
+      let next = width(of: character)
+      guard used + next <= columns - 1 else { break }
+      result.append(character)
+      used += next
+    }
+    return result + "…"
+  }
+
+  static func padded(_ text: String, to columns: Int) -> String {
+    text + String(repeating: " ", count: max(0, columns - width(of: text)))
+  }
+
+  /// Rows of at most `columns`: as many parts in each as fit behind `title`, later rows indented as deep.
+  static func packed(title: String, _ parts: [String], columns: Int) -> [String] {
+    let indent = String(repeating: " ", count: min(width(of: title), max(0, columns / 3)))
+    var rows: [String] = []
+    var row = title
+    var isFresh = true
+    for part in parts {
+      let candidate = isFresh ? row + part : row + ", " + part
+      if isFresh || width(of: candidate) <= columns {
+        row = candidate
+      } else {
+        rows.append(row)
+        row = indent + part
+      }
+      isFresh = false
+    }
+    return (rows + [row]).map { truncated($0, to: columns) }
+  }
+
+  /// Names from a database may hold control characters, which must not reach the screen.
+  static func plain(_ text: String) -> String {
+    guard text.unicodeScalars.contains(where: isControl) else { return text }
+    var scalars = String.UnicodeScalarView()
+    for scalar in text.unicodeScalars { scalars.append(isControl(scalar) ? "?" : scalar) }
+    return String(scalars)
+  }
+
+  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    scalar.properties.generalCategory == .control || scalar.properties.generalCategory == .format
+  }
+}

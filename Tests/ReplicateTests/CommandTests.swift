@@ -1,0 +1,252 @@
+import Foundation
+import LibPQ
+import MigrationEngine
+import Synchronization
+import Testing
+import UnixSignals
+
+@testable import replicate
+
+@Suite(.timeLimit(.minutes(1))) struct CommandTests {
+  let stage = Stage()
+
+  private func run(_ arguments: String..., in surroundings: Surroundings) async -> Int32 {
+    await Program.run(arguments, in: surroundings)
+  }
+
+  // MARK: The program
+
+  @Test(arguments: [["--help"], ["--version"], ["help", "start"], ["cutover", "--help"]])
+  func helpAndVersionAreResults(arguments: [String]) async {
+    #expect(await Program.run(arguments, in: stage.surroundings()) == 0)
+    #expect(!stage.results.text.isEmpty)
+    #expect(stage.errors.text.isEmpty)
+  }
+
+  @Test func anArgumentNotUnderstoodIsToldWithoutItsPassword() async {
+    #expect(await run("check", "postgresql://u:s3cret@h/db", in: stage.surroundings()) == 64)
+    #expect(stage.errors.text.hasPrefix("replicate: Unexpected argument '(connection string)'\nUsage: "))
+    #expect(stage.results.text.isEmpty)
+  }
+
+  @Test func aUsageErrorIsToldInTheFormatAskedFor() async {
+    #expect(await run("start", "--jobs", "0", "--log-format=json", in: stage.surroundings()) == 64)
+    #expect(stage.errors.lines.count == 1)
+    #expect(stage.errors.text.hasPrefix(#"{"exit_code":64,"level":"error","#))
+  }
+
+  @Test func aReaderThatLeftIsNoErrorButALostResultIs() async {
+    var engine = Engine()
+    engine.status = { _, _, _ in .sample() }
+    stage.results.fail(with: EPIPE)
+    #expect(await run("status", in: stage.surroundings(engine: engine)) == 0)
+    #expect(stage.errors.text.isEmpty)
+    stage.results.fail(with: ENOSPC)
+    #expect(await run("status", in: stage.surroundings(engine: engine)) == 1)
+    #expect(stage.errors.text.hasPrefix("replicate: writing the result: No space left on device"))
+  }
+
+  // MARK: check
+
+  @Test func aBlockerIsExit3AndAResult() async {
+    var engine = Engine()
+    engine.check = { _, _ in
+      PreflightReport(findings: [Finding(.blocker, check: "c", object: "o", why: "w", remedy: "r")])
+    }
+    #expect(await run("check", in: stage.surroundings(engine: engine)) == 3)
+    #expect(stage.results.lines.last == "1 blocker: the migration cannot begin")
+    #expect(stage.errors.text.isEmpty)
+    engine.check = { _, _ in PreflightReport(findings: []) }
+    #expect(await run("check", "--json", in: stage.surroundings(engine: engine)) == 0)
+    #expect(stage.results.lines.last == #"{"blocked":false,"findings":[]}"#)
+  }
+
+  // MARK: start
+
+  @Test func theFirstSignalStopsAndTheSecondEnds() async {
+    var engine = Engine()
+    let stage = stage
+    let ended = Mutex<Int32?>(nil)
+    engine.start = { _, _, progress, _ in
+      progress(.sample())
+      stage.raise(.sigterm)
+      #expect(await Stage.cancellation())
+      stage.raise(.sigint)
+      let ending = await stage.ending()
+      ended.withLock { $0 = ending }
+      return .stopped
+    }
+    #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
+    #expect(ended.withLock { $0 } == 130)
+    #expect(stage.errors.text.contains("stopping at the next commit"))
+    #expect(stage.errors.lines.last?.contains("give the same command again to go on") == true)
+    #expect(stage.results.text.isEmpty)
+  }
+
+  @Test func aCancelledEngineHasStoppedOnlyWhenItWasAsked() async {
+    var engine = Engine()
+    let stage = stage
+    engine.start = { _, _, _, _ in throw CancellationError() }
+    #expect(await run("start", in: stage.surroundings(engine: engine)) == 1)
+    engine.start = { _, _, _, _ in
+      stage.raise(.sigint)
+      #expect(await Stage.cancellation())
+      throw CancellationError()
+    }
+    #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
+  }
+
+  @Test func aCompleteMigrationEndsWithItsReport() async {
+    var engine = Engine()
+    engine.start = { _, _, progress, findings in
+      findings(PreflightReport(findings: []))
+      progress(.sample())
+      return .complete(.sample(.complete))
+    }
+    #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
+    #expect(stage.errors.lines.first == "no findings: the migration can begin")
+    #expect(stage.results.lines.first == "cutover complete; writes paused for 83 ms")
+    #expect(stage.results.text.contains("encryption  verified (aws): KMS key alias/app"))
+  }
+
+  @Test func anotherEngineIsExit6AndToldOnce() async {
+    var engine = Engine()
+    engine.start = { _, _, _, _ in
+      throw MigrationError(
+        .anotherEngine, doing: "starting", reason: "pid 7 on mover-1 runs", remedy: "Wait.")
+    }
+    #expect(await run("start", in: stage.surroundings(engine: engine)) == 6)
+    #expect(stage.errors.text == "replicate: starting: pid 7 on mover-1 runs\n  what to do: Wait.\n")
+  }
+
+  // MARK: status
+
+  @Test func aWatchEndsWithTheMigration() async {
+    var engine = Engine()
+    let phases = Mutex<[Phase]>([.copy, .streaming, .complete, .streaming])
+    engine.status = { _, _, _ in .sample(phases.withLock { $0.removeFirst() }) }
+    #expect(await run("status", "--watch", "--json", in: stage.surroundings(engine: engine)) == 0)
+    #expect(stage.results.lines.count == 3)
+    #expect(stage.results.lines.allSatisfy { $0.hasPrefix("{") && $0.hasSuffix("}") })
+  }
+
+  @Test func aWatchEndsWithCtrlCAndWithItsReader() async {
+    var engine = Engine()
+    let stage = stage
+    engine.status = { _, _, _ in
+      stage.raise(.sigint)
+      #expect(await Stage.cancellation())
+      throw PostgresError(code: .server, action: "reading the status", message: "canceling statement")
+    }
+    #expect(await run("status", "--watch", in: stage.surroundings(columns: 80, engine: engine)) == 0)
+    engine.status = { _, _, _ in .sample() }
+    stage.results.fail(with: EPIPE)
+    #expect(await run("status", "--watch", in: stage.surroundings(engine: engine)) == 0)
+    #expect(stage.errors.text.isEmpty)
+  }
+
+  @Test func withoutAMigrationItSaysSo() async {
+    var engine = Engine()
+    engine.status = { _, _, _ in
+      throw MigrationError(.failed, doing: "reading the status", reason: "the target has no migration")
+    }
+    #expect(await run("status", in: stage.surroundings(engine: engine)) == 1)
+    #expect(stage.errors.text == "replicate: reading the status: the target has no migration\n")
+  }
+
+  // MARK: cutover and abort
+
+  @Test(arguments: ["cutover", "abort"]) func whereNobodyCanBeAskedItNeedsYes(command: String) async {
+    #expect(await run(command, in: stage.surroundings()) == 64)
+    #expect(stage.errors.text.contains("Give --yes."))
+  }
+
+  @Test(arguments: ["cutover", "abort"]) func withoutAYesNothingIsDone(command: String) async {
+    #expect(await run(command, in: stage.surroundings(answer: "")) == 1)
+    #expect(stage.errors.text.contains("not confirmed; nothing was changed"))
+  }
+
+  @Test func theQuestionNamesTheTargetWithoutItsPassword() async {
+    var surroundings = stage.surroundings()
+    surroundings.environment["REPLICATE_TARGET"] = "postgresql://u:s3cret@new.example/app"
+    let asked = Mutex("")
+    surroundings.ask = { question in
+      asked.withLock { $0 = question }
+      return nil
+    }
+    #expect(await run("abort", "--drop-target-data", in: surroundings) == 1)
+    #expect(
+      asked.withLock { $0 } == """
+        Gives up the migration to the target (user=u dbname=app host=new.example): the migrated tables on \
+        the target are dropped, and all that was done so far is lost.
+        Go on? [y/N]\u{20}
+        """)
+  }
+
+  @Test func aCutoverIsRequestedAsAskedAndReported() async {
+    var engine = Engine()
+    let asked = Mutex<CutoverRequest?>(nil)
+    engine.cutover = { _, _, _, request, progress in
+      asked.withLock { $0 = request }
+      var status = Status.sample(.cutover)
+      status.cutover = .sample(nil)
+      progress(status)
+      return .sample(.complete)
+    }
+    let surroundings = stage.surroundings(answer: " Yes ", engine: engine)
+    #expect(await run("cutover", "--max-pause", "500ms", "--timeout", "2m", in: surroundings) == 0)
+    #expect(
+      asked.withLock { $0 }
+        == CutoverRequest(maxPauseSeconds: 0.5, timeoutSeconds: 120, requestedBy: "anna@laptop"))
+    #expect(stage.results.lines.first == "cutover complete; writes paused for 83 ms")
+    #expect(stage.results.text.contains("drain  marker applied"))
+    #expect(stage.errors.text.contains("cutover: arm took 412 ms: 40 tables"))
+  }
+
+  @Test func anAbortedCutoverIsExit5WithItsTimeline() async {
+    var engine = Engine()
+    engine.cutover = { _, _, _, _, progress in
+      var status = Status.sample()
+      status.cutover = .sample(.aborted)
+      progress(status)
+      throw MigrationError(.cutoverAborted, doing: "cutting over", reason: "lag over budget")
+    }
+    #expect(await run("cutover", "--yes", in: stage.surroundings(engine: engine)) == 5)
+    #expect(stage.results.lines.first?.hasPrefix("cutover aborted, the source is writable again") == true)
+    #expect(stage.errors.lines.last == "replicate: cutting over: lag over budget")
+  }
+
+  @Test func aSignalLeavesTheCutoverToTheEngine() async {
+    var engine = Engine()
+    let stage = stage
+    let ended = Mutex<Int32?>(nil)
+    engine.cutover = { _, _, _, _, _ in
+      stage.raise(.sigterm)
+      let ending = await stage.ending()
+      ended.withLock { $0 = ending }
+      return .sample(.complete)
+    }
+    _ = await run("cutover", "--yes", in: stage.surroundings(engine: engine))
+    #expect(ended.withLock { $0 } == 143)
+    #expect(stage.errors.text.contains("the engine goes on with the cutover"))
+  }
+
+  @Test func whatAnAbortLeavesIsToldAndExit1() async {
+    var engine = Engine()
+    let dropped = Mutex(false)
+    engine.abort = { _, _, _, options in
+      dropped.withLock { $0 = options.dropsTargetData }
+      return (["slot \"a\" on the source"], ["publication \"b\": DROP PUBLICATION \"b\";"])
+    }
+    #expect(await run("abort", "--yes", "--drop-target-data", in: stage.surroundings(engine: engine)) == 1)
+    #expect(dropped.withLock { $0 })
+    #expect(
+      stage.results.text == """
+        removed
+          slot "a" on the source
+        could not be removed; remove by hand
+          publication "b": DROP PUBLICATION "b";
+
+        """)
+  }
+}
