@@ -65,6 +65,9 @@ let package = Package(
     .target(
       name: "Clusters", dependencies: ["LibPQ", .product(name: "Subprocess", package: "swift-subprocess")],
       path: "integration/Clusters", swiftSettings: settings),
+    .executableTarget(
+      name: "demo", dependencies: ["Clusters", "MigrationEngine"], path: "integration/Demo",
+      swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
