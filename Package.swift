@@ -48,7 +48,6 @@ let package = Package(
     .testTarget(
       name: "LogicalReplicationTests", dependencies: ["LogicalReplication"], swiftSettings: settings),
     .testTarget(
-    .testTarget(
       name: "MigrationEngineTests", dependencies: ["LibPQ", "LogicalReplication", "MigrationEngine"],
       swiftSettings: settings),
     .testTarget(

@@ -5,8 +5,8 @@ import LogicalReplication
 struct MigratedTables: Sendable {
   let excluded: Set<RelationName>
 
-  /// Before the fence: a table that was created, dropped from the publication or renamed since the copy would be
-  /// missing on the target.
+  /// Before the fence: a table that was created, dropped from the publication or renamed since the copy would
+  /// be missing on the target.
   func verify(source: Connection, target: Connection, publication: String) async throws {
     let action = "comparing the source's tables with the migrated ones"
     let migrated = try await StateStore(target).relations()

@@ -1,8 +1,9 @@
 import LibPQ
 package import Logging
 
-/// A migration from the first look to the open target. Phases in order: preflight, schema, copy, index, catch-up,
-/// streaming, cutover; `MigrationAttempt` walks through them, and this begins it anew when a connection is lost.
+/// A migration from the first look to the open target. Phases in order: preflight, schema, copy, index,
+/// catch-up, streaming, cutover; `MigrationAttempt` walks through them, and this begins it anew when a
+/// connection is lost.
 package struct Migration: Sendable {
   package enum Outcome: Sendable {
     /// Told to stop, at a commit; a new start goes on from there.
@@ -34,8 +35,8 @@ package struct Migration: Sendable {
     return try result.get()
   }
 
-  /// Begins the migration or resumes it from what the target has stored, and goes on until the cutover is complete or
-  /// the task is cancelled.
+  /// Begins the migration or resumes it from what the target has stored, and goes on until the cutover is
+  /// complete or the task is cancelled.
   /// - Parameters:
   ///   - onProgress: twice a second, from any thread.
   ///   - onFindings: what preflight found, before anything is changed.
@@ -64,7 +65,8 @@ package struct Migration: Sendable {
   }
 }
 
-/// An attempt that ended because a server could not be reached; what it had done is stored, so it can be made again.
+/// An attempt that ended because a server could not be reached; what it had done is stored, so it can be made
+/// again.
 struct ConnectionLoss: Error {
   let error: any Error
   /// Both ends had been reached, so the options are right.

@@ -9,7 +9,8 @@ package struct AbortOptions: Sendable {
   package init(dropsTargetData: Bool) { self.dropsTargetData = dropsTargetData }
 }
 
-/// Takes a migration back: nothing of it stays on the source, and on the target only what the user wants to keep.
+/// Takes a migration back: nothing of it stays on the source, and on the target only what the user wants to
+/// keep.
 package struct MigrationAbort: Sendable {
   private let source: ConnectionString
   private let target: ConnectionString
@@ -141,7 +142,8 @@ package struct MigrationAbort: Sendable {
         try await TargetGuard(target).remove()
       }
       try await StateStore(target).store(.aborted)
-      logger.notice("kept on the target: the migrated tables and schema replicate (--drop-target-data drops them)")
+      logger.notice(
+        "kept on the target: the migrated tables and schema replicate (--drop-target-data drops them)")
     }
   }
 

@@ -3,8 +3,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// One run of the engine: from taking the lock to the end of its work or the loss of a connection. It walks through
-/// the phases in the order that `MigrationPhases` says; everything it knows is in the target.
+/// One run of the engine: from taking the lock to the end of its work or the loss of a connection. It walks
+/// through the phases in the order that `MigrationPhases` says; everything it knows is in the target.
 struct MigrationAttempt: Sendable {
   static let publicationName = "replicate"
 
@@ -13,7 +13,8 @@ struct MigrationAttempt: Sendable {
   let onProgress: @Sendable (Status) -> Void
   let onFindings: @Sendable (PreflightReport) -> Void
 
-  /// - Throws: `ConnectionLoss` when another attempt may help; `MigrationError` or `PostgresError` when it cannot.
+  /// - Throws: `ConnectionLoss` when another attempt may help; `MigrationError` or `PostgresError` when it
+  ///   cannot.
   func run() async throws -> Migration.Outcome {
     let ends: MigrationEnds
     do {
@@ -140,8 +141,8 @@ struct MigrationAttempt: Sendable {
       remedy: blockers.map(\.remedy).joined(separator: "\n  "))
   }
 
-  /// Sessions of an engine that was killed may still hold locks on tables that this one needs. We have its lock, so
-  /// it is dead.
+  /// Sessions of an engine that was killed may still hold locks on tables that this one needs. We have its
+  /// lock, so it is dead.
   private func endLeftovers(on target: Connection) async throws {
     try await target.query(
       """

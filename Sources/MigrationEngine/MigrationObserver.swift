@@ -78,7 +78,8 @@ package struct MigrationObserver: Sendable {
 
   /// Asks the engine for a cutover and follows it to its end.
   /// - Parameter onProgress: at every look, about ten times a second.
-  /// - Throws: `MigrationError` with kind `.usage` when no cutover can begin now, `.cutoverAborted` when it was undone.
+  /// - Throws: `MigrationError` with kind `.usage` when no cutover can begin now, `.cutoverAborted` when it
+  ///   was undone.
   package func cutover(
     _ request: CutoverRequest, onProgress: @escaping @Sendable (Status) -> Void
   ) async throws -> Status.Cutover {

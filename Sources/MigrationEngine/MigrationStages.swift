@@ -2,7 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// What each phase does, from the schema to the stream. Every step can be done again after a crash in its middle.
+/// What each phase does, from the schema to the stream. Every step can be done again after a crash in its
+/// middle.
 struct MigrationStages: Sendable {
   let options: MigrationOptions
   let logger: Logger

@@ -36,8 +36,8 @@ struct MigrationStreaming: Sendable {
     return report
   }
 
-  /// Removes what the stream needed on the source, and the closed door of the target. The guard stays: it is what keeps
-  /// the old database from being written to.
+  /// Removes what the stream needed on the source, and the closed door of the target. The guard stays: it is
+  /// what keeps the old database from being written to.
   func cleanUp() async throws {
     try await slot.drop(on: ends.source)
     try await publication.drop(on: ends.source)

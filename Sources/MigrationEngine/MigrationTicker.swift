@@ -1,7 +1,8 @@
 import LibPQ
 import LogicalReplication
 
-/// Twice a second: looks at the source, publishes the status on the target, and hears what other commands ask.
+/// Twice a second: looks at the source, publishes the status on the target, and hears what other commands
+/// ask.
 struct MigrationTicker: Sendable {
   let source: ConnectionString
   /// On the connection that holds the engine's lock: when that is lost, this is what notices.

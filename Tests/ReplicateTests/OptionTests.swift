@@ -90,7 +90,7 @@ import Testing
 
   @Test func everyOptionReachesTheEngine() throws {
     let options = try options(
-      "--jobs", "64", "--cutover", "auto", "--set-replica-identity-full", "--exclude-table", "public.a",
+      "--jobs", "64", "--cutover", "auto", "--replica-identity", "full", "--exclude-table", "public.a",
       "--exclude-table", #""B".c"#, "--without-large-objects", "--allow-unencrypted-target",
       "--encryption-evidence", "true", "--exec", "first --one", "--exec", "second")
     #expect(options.jobs == 64)

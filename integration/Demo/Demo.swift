@@ -1,8 +1,8 @@
 import Clusters
 import Foundation
 
-/// The main job before your eyes: two throw-away clusters, writers and readers all the while, a migration into the
-/// encrypted one, the cutover, and the proof that nothing was lost.
+/// The main job before your eyes: two throw-away clusters, writers and readers all the while, a migration
+/// into the encrypted one, the cutover, and the proof that nothing was lost.
 @main
 struct Demo {
   static func main() async {

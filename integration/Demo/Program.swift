@@ -38,13 +38,12 @@ struct Program {
     }
     let process = try begin(["status", "--watch"])
     defer { process.interrupt() }
-    var readySince: ContinuousClock.Instant?
     try await engine.waitUntil("readiness for a cutover", within: .seconds(180)) {
       let run = try await quiet.run("status", "--json")
-      let status = try JSONDecoder().decode(Status.self, from: Data(run.output.utf8))
-      if status.ready, readySince == nil { readySince = .now }
-      return readySince.map { .now - $0 > .seconds(4) } ?? false
+      return try JSONDecoder().decode(Status.self, from: Data(run.output.utf8)).ready
     }
+    let end = ContinuousClock.now + .seconds(4)
+    try await engine.waitUntil("a look at the stream", within: .seconds(10)) { .now > end }
   }
 
   private func begin(_ arguments: [String]) throws -> Process {

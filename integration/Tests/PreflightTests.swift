@@ -139,7 +139,7 @@ extension Integration {
       }
     }
 
-    @Test("--set-replica-identity-full and --exclude-table lift what they are for")
+    @Test("--replica-identity full and --exclude-table lift what they are for")
     func options() async throws {
       try await ClusterPair.shared.withFreshDatabases(named: "options") { databases in
         try await PreflightScene.execute(

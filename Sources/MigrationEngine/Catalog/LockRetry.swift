@@ -1,7 +1,7 @@
 package import LibPQ
 
-/// Runs DDL that waits for a table lock in short tries: while a try waits, every writer that comes later waits behind
-/// it, so no try may take long (manual, section 20.11 `lock_timeout`).
+/// Runs DDL that waits for a table lock in short tries: while a try waits, every writer that comes later
+/// waits behind it, so no try may take long (manual, section 20.11 `lock_timeout`).
 package enum LockRetry {
   /// - Parameters:
   ///   - limit: for all tries together.

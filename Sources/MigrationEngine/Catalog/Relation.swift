@@ -47,8 +47,8 @@ package struct Relation: Sendable {
   package var isPartition: Bool
   package var isUnlogged: Bool
   package var replicaIdentity: ReplicaIdentity
-  /// Whether UPDATE and DELETE can name their row once the table is published: a primary key that is not deferrable,
-  /// a chosen index, or FULL. Without it the *source* would refuse them.
+  /// Whether UPDATE and DELETE can name their row once the table is published: a primary key that is not
+  /// deferrable, a chosen index, or FULL. Without it the *source* would refuse them.
   package var hasUsableIdentity: Bool
   /// Heap and TOAST, without indexes.
   package var bytes: Int64

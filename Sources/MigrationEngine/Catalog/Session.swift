@@ -1,7 +1,7 @@
 package import LibPQ
 
-/// Opens connections whose settings are fixed, so that no role's or database's own settings change what values look
-/// like, what names mean, or how long a statement may take.
+/// Opens connections whose settings are fixed, so that no role's or database's own settings change what
+/// values look like, what names mean, or how long a statement may take.
 package enum Session {
   /// For SQL on either end.
   /// - Throws: `PostgresError`; a failed login tells what libpq said.
@@ -13,7 +13,8 @@ package enum Session {
     return connection
   }
 
-  /// For walsender commands on the source (manual, section 55.4): such a connection speaks the simple protocol only.
+  /// For walsender commands on the source (manual, section 55.4): such a connection speaks the simple
+  /// protocol only.
   package static func openReplication(_ source: ConnectionString) async throws -> Connection {
     let string = prepared(source, purpose: "stream").setting("replication", to: "database")
     let connection = try await Connection.open(string, end: "source")
@@ -32,7 +33,8 @@ package enum Session {
       .settingDefault("tcp_user_timeout", to: "30000")
   }
 
-  /// `pg_settings` decides what the server knows: `idle_session_timeout` came with 14, `transaction_timeout` with 17.
+  /// `pg_settings` decides what the server knows: `idle_session_timeout` came with 14, `transaction_timeout`
+  /// with 17.
   private static func fixSettings(of connection: Connection) async throws {
     try await connection.query(
       """

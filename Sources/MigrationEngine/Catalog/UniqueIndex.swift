@@ -1,10 +1,12 @@
 package import LibPQ
 
-/// A unique index that tells the rows of a table apart: valid, not deferrable, over plain columns and all rows.
+/// A unique index that tells the rows of a table apart: valid, not deferrable, over plain columns and all
+/// rows.
 package struct UniqueIndex: Sendable, Equatable {
   package struct Key: Sendable, Equatable {
     package var column: String
-    /// The operator class's own equality, spelled so that no search path can change it: `OPERATOR(pg_catalog.=)`.
+    /// The operator class's own equality, spelled so that no search path can change it:
+    /// `OPERATOR(pg_catalog.=)`.
     package var equality: String
   }
 

@@ -1,6 +1,7 @@
 package import LogicalReplication
 
-/// Watches how the target gains on the source, and says what a cutover would cost. Pure: samples in, a reading out.
+/// Watches how the target gains on the source, and says what a cutover would cost. Pure: samples in, a
+/// reading out.
 package struct CatchUpMonitor: Sendable {
   package struct Sample: Sendable {
     package var at: ContinuousClock.Instant
@@ -63,14 +64,15 @@ package struct CatchUpMonitor: Sendable {
     return reading
   }
 
-  /// Once writes have stopped, what is left is applied at the rate of the last seconds; a measured lag tells it better,
-  /// since that is the time a marker would take now.
+  /// Once writes have stopped, what is left is applied at the rate of the last seconds; a measured lag tells
+  /// it better, since that is the time a marker would take now.
   private func predictedPause(_ reading: Reading) -> Double? {
     guard samples.last?.lag != nil else { return nil }
     return reading.lagSeconds + Self.fixedCostSeconds
   }
 
-  /// Whether a cutover would have stayed within `maxPause` seconds all the time during the last three seconds.
+  /// Whether a cutover would have stayed within `maxPause` seconds all the time during the last three
+  /// seconds.
   package func isSteady(within maxPause: Double) -> Bool {
     guard let last = samples.last, let first = samples.first(where: { last.at - $0.at <= .seconds(3.5) }),
       last.at - first.at >= .seconds(2.5)

@@ -60,7 +60,8 @@ package struct Cutover: Sendable {
     self.onStep = onStep
   }
 
-  /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes writes.
+  /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes
+  ///   writes.
   /// - Throws: when the source may be sealed while the target is not open: `resume` leads on.
   package func run(_ request: CutoverRequest) async throws -> Status.Cutover {
     try await withRun(request) { try await $0.begin() }

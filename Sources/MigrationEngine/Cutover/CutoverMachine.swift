@@ -1,7 +1,7 @@
 /// The order of one cutover, as a pure state machine: what happened goes in, the next thing to do comes out.
 ///
-/// Before the seal every failure leads to `unfence` and the source takes writes again. Behind it nothing is undone:
-/// what fails is tried again by the engine that comes next.
+/// Before the seal every failure leads to `unfence` and the source takes writes again. Behind it nothing is
+/// undone: what fails is tried again by the engine that comes next.
 package struct CutoverMachine: Sendable, Equatable {
   package enum Step: String, Sendable, CaseIterable {
     case arm
@@ -19,7 +19,8 @@ package struct CutoverMachine: Sendable, Equatable {
   package enum Event: Sendable, Equatable {
     /// The step that was asked for has been done.
     case done
-    /// The seal has been committed. Too late means that the guard may have expired before, and let writes pass.
+    /// The seal has been committed. Too late means that the guard may have expired before, and let writes
+    /// pass.
     case sealed(inTime: Bool)
     /// The step, or the time it had, failed. Its outcome may be unknown.
     case failed(String)
@@ -62,8 +63,8 @@ package struct CutoverMachine: Sendable, Equatable {
       return perform(.unfence)
     case .sealed:
       isSealed = true
-      // What that engine had drained is not known any more; the marker of another drain is proof again. An open
-      // target may have taken writes: nothing of the source may be written over them.
+      // What that engine had drained is not known any more; the marker of another drain is proof again. An
+      // open target may have taken writes: nothing of the source may be written over them.
       return perform(targetIsOpen ? .switchOver : .awaitWriters)
     }
   }

@@ -274,8 +274,8 @@ actor CutoverRun {
     return "\(sequences)\(pause())"
   }
 
-  /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed any more
-  /// for a complete target, so its loss stops nothing.
+  /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed
+  /// any more for a complete target, so its loss stops nothing.
   private func copySequencesAgain() async -> String {
     do {
       return "\(try await Sequences.copy(from: source, to: target)) sequences read again"

@@ -1,7 +1,7 @@
 import LibPQ
 
-/// A statement trigger of ours on many tables, all calling one function. Tables are taken one by one in short tries,
-/// so that no writer queues for long behind the lock that a trigger needs, and no lock table fills up.
+/// A statement trigger of ours on many tables, all calling one function. Tables are taken one by one in short
+/// tries, so that no writer queues for long behind the lock that a trigger needs, and no lock table fills up.
 struct GuardTriggers: Sendable {
   let connection: Connection
   let name: String
@@ -13,7 +13,8 @@ struct GuardTriggers: Sendable {
   /// BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE, FOR EACH STATEMENT, as `pg_trigger.tgtype` spells it.
   private static let type = 0b11_1110
 
-  /// The user's tables, partitioned ones and leaves among them, where the trigger is missing or does not fire.
+  /// The user's tables, partitioned ones and leaves among them, where the trigger is missing or does not
+  /// fire.
   func missing() async throws -> [(table: RelationName, isThere: Bool)] {
     let rows = try await connection.query(
       """

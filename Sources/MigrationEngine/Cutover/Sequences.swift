@@ -1,7 +1,7 @@
 package import LibPQ
 
-/// Carries the state of every sequence over, those of serial and identity columns included: the stream does not
-/// (manual, section 31.6).
+/// Carries the state of every sequence over, those of serial and identity columns included: the stream does
+/// not (manual, section 31.6).
 package enum Sequences {
   /// - Returns: how many were set.
   /// - Throws: also when the target has no sequence of a name.

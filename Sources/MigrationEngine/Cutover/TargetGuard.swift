@@ -1,7 +1,8 @@
 package import LibPQ
 
-/// The target's closed door: until the source is sealed nobody but the stream may write there. Its triggers are ordinary
-/// ones, so that they do not fire for the stream's replica role (manual, section 20.11 `session_replication_role`).
+/// The target's closed door: until the source is sealed nobody but the stream may write there. Its triggers
+/// are ordinary ones, so that they do not fire for the stream's replica role (manual, section 20.11
+/// `session_replication_role`).
 package struct TargetGuard: Sendable {
   private let connection: Connection
   private let triggers: GuardTriggers

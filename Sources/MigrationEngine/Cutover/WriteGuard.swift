@@ -1,9 +1,9 @@
 package import LibPQ
 
-/// The fence: one function, called by a statement trigger on every table of the source. Replacing the function turns
-/// all of them at once, without a lock on any table. The triggers fire for superusers and under every
-/// `session_replication_role` (manual, section 39.1, and `ALTER TABLE … ENABLE ALWAYS TRIGGER`), and call the function
-/// by its OID, so that writers need no rights on schema `replicate`.
+/// The fence: one function, called by a statement trigger on every table of the source. Replacing the
+/// function turns all of them at once, without a lock on any table. The triggers fire for superusers and
+/// under every `session_replication_role` (manual, section 39.1, and `ALTER TABLE … ENABLE ALWAYS TRIGGER`),
+/// and call the function by its OID, so that writers need no rights on schema `replicate`.
 package struct WriteGuard: Sendable {
   /// What a fence promises to the engine that put it up.
   package struct Fence: Sendable {
@@ -25,8 +25,8 @@ package struct WriteGuard: Sendable {
   /// Tables that the fence does not protect.
   package func unguarded() async throws -> [RelationName] { try await triggers.missing().map(\.table) }
 
-  /// Makes the guard, which lets everything pass, and its triggers where they are missing. A fence that an engine left
-  /// behind is taken down.
+  /// Makes the guard, which lets everything pass, and its triggers where they are missing. A fence that an
+  /// engine left behind is taken down.
   /// - Returns: how many tables got a trigger.
   /// - Throws: `MigrationError` that names who keeps a table from being guarded.
   @discardableResult
@@ -96,7 +96,8 @@ package struct WriteGuard: Sendable {
   }
 
   /// Makes the fence permanent: the point of no return.
-  /// - Returns: whether it was committed before `fence` could expire. If not, writes may have passed before it.
+  /// - Returns: whether it was committed before `fence` could expire. If not, writes may have passed before
+  ///   it.
   /// - Throws: when it was not committed, or when that is not known; then `SourceState.fence()` tells.
   package func seal(_ fence: Fence) async throws -> Bool {
     let action = "sealing the source"

@@ -20,8 +20,9 @@ package struct Writer: Sendable, Equatable, CustomStringConvertible {
   }
 }
 
-/// The transactions that may still write although the fence is up: those that held a write lock when it was committed.
-/// Whoever takes such a lock later has seen the fence, since taking a lock reads the catalogs' invalidations.
+/// The transactions that may still write although the fence is up: those that held a write lock when it was
+/// committed. Whoever takes such a lock later has seen the fence, since taking a lock reads the catalogs'
+/// invalidations.
 package struct Writers: Sendable {
   let connection: Connection
 
@@ -65,8 +66,8 @@ package struct Writers: Sendable {
     "RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock",
   ]
 
-  /// A view of the locks is not one instant, but whoever held its lock before we asked and has not ended is in it
-  /// (manual, section 54.12 `pg_locks`).
+  /// A view of the locks is not one instant, but whoever held its lock before we asked and has not ended is
+  /// in it (manual, section 54.12 `pg_locks`).
   private func holders(of modes: [String], on condition: String) async throws -> [Writer] {
     let rows = try await connection.query(
       """

@@ -142,7 +142,7 @@ extension Preflight {
         return Finding(
           .note, check: "replica_identity", object: object,
           why:
-            "\(reason). It will get REPLICA IDENTITY FULL, as --set-replica-identity-full asks: its updates "
+            "\(reason). It will get REPLICA IDENTITY FULL, as --replica-identity full asks: its updates "
             + "write more "
             + "WAL.",
           remedy: "Nothing to do; replicate abort puts the former identity back.")
@@ -166,7 +166,7 @@ extension Preflight {
           ""
         }
       return
-        "\(own)\(alter) REPLICA IDENTITY FULL; or give --set-replica-identity-full, or leave the table "
+        "\(own)\(alter) REPLICA IDENTITY FULL; or give --replica-identity full, or leave the table "
         + "behind: "
         + "--exclude-table \(facts.table.schema).\(facts.table.name)"
     }

@@ -19,7 +19,7 @@ extension Preflight {
           Finding(
             .warning, check: "large_objects", object: object,
             why:
-              "They stay behind, as --leave-large-objects-behind asks; columns that hold their OIDs will "
+              "They stay behind, as --without-large-objects asks; columns that hold their OIDs will "
               + "point nowhere.",
             remedy: "Nothing to do if nobody needs them.")
         ]
@@ -29,7 +29,7 @@ extension Preflight {
           .blocker, check: "large_objects", object: object,
           why: "Logical replication does not carry large objects: they would be missing on the target.",
           remedy: "Move their contents into bytea columns (lo_get), then SELECT lo_unlink(oid) FROM "
-            + "pg_largeobject_metadata; or give --leave-large-objects-behind if nobody needs them.")
+            + "pg_largeobject_metadata; or give --without-large-objects if nobody needs them.")
       ]
     }
   }

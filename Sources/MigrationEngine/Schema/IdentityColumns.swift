@@ -1,7 +1,7 @@
 package import LibPQ
 
-/// GENERATED ALWAYS AS IDENTITY refuses an UPDATE to any value but DEFAULT, also to replication. While the stream
-/// runs, such columns of the target are BY DEFAULT; before it opens they are what they were.
+/// GENERATED ALWAYS AS IDENTITY refuses an UPDATE to any value but DEFAULT, also to replication. While the
+/// stream runs, such columns of the target are BY DEFAULT; before it opens they are what they were.
 package enum IdentityColumns {
   package static func relax(_ catalog: Catalog, on target: Connection) async throws {
     try await set("BY DEFAULT", catalog, on: target)

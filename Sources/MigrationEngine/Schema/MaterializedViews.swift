@@ -1,7 +1,7 @@
 package import LibPQ
 
-/// Materialized views are derived data: the target computes them itself from what it has, and is then no staler than
-/// the source, whose own views are as old as their last REFRESH.
+/// Materialized views are derived data: the target computes them itself from what it has, and is then no
+/// staler than the source, whose own views are as old as their last REFRESH.
 package enum MaterializedViews {
   /// Refreshes on the target what has data on the source.
   /// - Returns: how many.

@@ -1,7 +1,8 @@
 import LibPQ
 import Subprocess
 
-/// Runs PostgreSQL's own client programs. The password travels in the environment: arguments are shown by `ps`.
+/// Runs PostgreSQL's own client programs. The password travels in the environment: arguments are shown by
+/// `ps`.
 struct PostgresTool {
   let name: String
 

@@ -1,6 +1,6 @@
-/// The parts in which a schema is restored. pg_dump's post-data is cut in two: indexes speed up the stream and need
-/// nothing but their own table's rows, while foreign keys hold only once all tables stand at the same LSN, and
-/// triggers, rules and policies belong to users' writes.
+/// The parts in which a schema is restored. pg_dump's post-data is cut in two: indexes speed up the stream
+/// and need nothing but their own table's rows, while foreign keys hold only once all tables stand at the
+/// same LSN, and triggers, rules and policies belong to users' writes.
 package enum SchemaSection: String, Sendable, CaseIterable {
   case preData
   case indexes
@@ -15,7 +15,8 @@ package enum SchemaSection: String, Sendable, CaseIterable {
   }
 }
 
-/// An entry of the list that `pg_restore --list` prints: `3360; 2606 16402 FK CONSTRAINT public t name owner`.
+/// An entry of the list that `pg_restore --list` prints: `3360; 2606 16402 FK CONSTRAINT public t name
+/// owner`.
 struct SchemaEntry: Equatable {
   /// The row of the system catalog that the entry stands for.
   struct CatalogID: Hashable {
@@ -40,7 +41,8 @@ struct SchemaEntry: Equatable {
 
   private static let indexKinds = ["INDEX ", "CONSTRAINT ", "STATISTICS "]
 
-  /// Whether the entry is restored with the indexes: `INDEX`, `INDEX ATTACH`, and the constraints that indexes carry.
+  /// Whether the entry is restored with the indexes: `INDEX`, `INDEX ATTACH`, and the constraints that
+  /// indexes carry.
   var isIndex: Bool { Self.indexKinds.contains { description.hasPrefix($0) } }
 
   /// The lines of a list that belong to a section, without the objects that this program itself made.

@@ -2,7 +2,8 @@ import Foundation
 package import LibPQ
 import LogicalReplication
 
-/// Moves the schema with pg_dump and pg_restore, which know every object there is (manual, "pg_dump", "pg_restore").
+/// Moves the schema with pg_dump and pg_restore, which know every object there is (manual, "pg_dump",
+/// "pg_restore").
 package struct SchemaTransfer: Sendable {
   let source: ConnectionString
   let target: ConnectionString

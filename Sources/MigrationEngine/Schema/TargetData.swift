@@ -2,8 +2,8 @@ package import LibPQ
 
 /// What a migration brought to the target: it was empty before, so this is all that is not PostgreSQL's own.
 package enum TargetData {
-  /// Drops the user's schemas, extensions, event triggers and publications; leaves an empty schema public, as a new
-  /// database has it.
+  /// Drops the user's schemas, extensions, event triggers and publications; leaves an empty schema public, as
+  /// a new database has it.
   package static func drop(on target: Connection) async throws {
     for statement in try await statements(on: target) {
       try await target.query(statement, doing: "emptying the target", within: .seconds(600))

@@ -7,7 +7,8 @@ package struct Publication: Sendable {
 
   package init(name: String) { self.name = name }
 
-  /// Creates the publication, with one member for each tree of partitions: partitions made later belong to it.
+  /// Creates the publication, with one member for each tree of partitions: partitions made later belong to
+  /// it.
   ///
   /// Before the slot: a slot that decodes changes from before its publication fails on them.
   package func ensure(_ relations: [Relation], on source: Connection) async throws {

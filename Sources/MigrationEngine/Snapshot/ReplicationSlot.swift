@@ -11,7 +11,8 @@ package struct ExportedSnapshot: Sendable {
 
   package func release() async { await holder.close() }
 
-  /// A snapshot of this moment, for what no slot sends; it has no LSN (manual, section 9.27.5 `pg_export_snapshot`).
+  /// A snapshot of this moment, for what no slot sends; it has no LSN (manual, section 9.27.5
+  /// `pg_export_snapshot`).
   static func current(on source: ConnectionString) async throws -> ExportedSnapshot {
     let holder = try await Session.open(source, end: "source", purpose: "snapshot")
     let action = "exporting a snapshot"
@@ -35,7 +36,8 @@ package struct ReplicationSlot: Sendable {
     try await Self.export(name, temporary: false, on: source, observer: observer)
   }
 
-  /// A newer snapshot with its LSN, from a slot that goes with its session: for tables copied later than the rest.
+  /// A newer snapshot with its LSN, from a slot that goes with its session: for tables copied later than the
+  /// rest.
   package static func temporarySnapshot(
     on source: ConnectionString, observer: Connection
   ) async throws -> ExportedSnapshot {
@@ -52,7 +54,8 @@ package struct ReplicationSlot: Sendable {
     let connection = try await Session.openReplication(source)
     let action = "creating replication slot \(name)"
     do {
-      // A slot's beginning waits for every transaction that is open; statement_timeout does not end that wait.
+      // A slot's beginning waits for every transaction that is open; statement_timeout does not end that
+      // wait.
       try await connection.query("SET lock_timeout = '30s'", doing: action)
       let rows = try await connection.query(
         ReplicationCommand.createSlot(name, temporary: temporary), doing: action, within: .seconds(60))

@@ -15,8 +15,8 @@ package struct TableCopy: Sendable {
     self.progress = progress
   }
 
-  /// Each table is emptied, filled and marked as copied in one transaction of the target, so that a crash costs the
-  /// tables that were under way and no others.
+  /// Each table is emptied, filled and marked as copied in one transaction of the target, so that a crash
+  /// costs the tables that were under way and no others.
   package func run(_ plan: CopyPlan, under snapshot: ExportedSnapshot) async throws {
     let queue = PieceQueue(plan.pieces)
     try await withThrowingTaskGroup(of: Void.self) { group in

@@ -8,8 +8,8 @@ package enum Phase: String, Sendable, Codable, CaseIterable {
   case copy
   /// Indexes and keys are built. Followed by `catchup`.
   case index
-  /// The stream is applied up to the newest snapshot, then foreign keys, triggers and the rest of the schema are
-  /// restored. Followed by `streaming`.
+  /// The stream is applied up to the newest snapshot, then foreign keys, triggers and the rest of the schema
+  /// are restored. Followed by `streaming`.
   case catchup
   /// The target follows the source. Followed by `cutover`.
   case streaming
@@ -21,6 +21,7 @@ package enum Phase: String, Sendable, Codable, CaseIterable {
   case reverse
   /// `replicate abort` took everything back.
   case aborted
-  /// The engine stopped with an error. Only reported, never stored: a new start goes on from the phase before.
+  /// The engine stopped with an error. Only reported, never stored: a new start goes on from the phase
+  /// before.
   case failed
 }

@@ -1,6 +1,7 @@
 package import LibPQ
 
-/// Schema `replicate` of the source: the fence's state, and what must be put back when the migration is aborted.
+/// Schema `replicate` of the source: the fence's state, and what must be put back when the migration is
+/// aborted.
 package struct SourceState: Sendable {
   /// How the guard stands. One row, changed in the same transaction as the guard itself.
   package enum Fence: String, Sendable {

@@ -1,5 +1,5 @@
-/// Schema `replicate` of the target: all that a migration knows. The engine holds nothing of its own, so that it can
-/// be killed and started on another machine.
+/// Schema `replicate` of the target: all that a migration knows. The engine holds nothing of its own, so that
+/// it can be killed and started on another machine.
 enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
   static let format = 1

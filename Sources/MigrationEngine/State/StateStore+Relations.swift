@@ -86,8 +86,8 @@ extension StateStore {
     }
   }
 
-  /// Stores what is about to be confirmed, so that a slot ahead of `appliedLSN` can be told from one that somebody
-  /// else advanced.
+  /// Stores what is about to be confirmed, so that a slot ahead of `appliedLSN` can be told from one that
+  /// somebody else advanced.
   package func store(confirmedLSN: LSN) async throws {
     try await connection.query(
       "UPDATE replicate.confirmation SET confirmed_lsn = greatest(confirmed_lsn, $1)",

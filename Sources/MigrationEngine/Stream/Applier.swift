@@ -1,14 +1,16 @@
 import LibPQ
 import LogicalReplication
 
-/// Applies chunks to the target: data and position in one commit (manual, chapter 50, on why that gives exactly once).
+/// Applies chunks to the target: data and position in one commit (manual, chapter 50, on why that gives
+/// exactly once).
 struct Applier {
   private let target: Connection
   private let monitor: StreamMonitor
   private var planner: ChangePlanner
   private var isTransactionOpen = false
 
-  /// - Parameter target: for this alone; takes the replica role, so that no trigger or rule of the user's fires.
+  /// - Parameter target: for this alone; takes the replica role, so that no trigger or rule of the user's
+  ///   fires.
   init(target: Connection, tables: StreamTables, monitor: StreamMonitor) async throws {
     try await target.query("SET session_replication_role = replica", doing: "setting the replica role")
     self.target = target
@@ -16,8 +18,8 @@ struct Applier {
     planner = ChangePlanner(tables: tables)
   }
 
-  /// Applies one chunk. Transactions that end in it are committed together: nobody else reads the target, and one
-  /// commit for many is what keeps up with many writers. One that does not end stays open on the target.
+  /// Applies one chunk. Transactions that end in it are committed together: nobody else reads the target, and
+  /// one commit for many is what keeps up with many writers. One that does not end stays open on the target.
   mutating func apply(_ chunk: CopyMessages) async throws {
     let plan = try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages) }
     monitor.received(upTo: plan.receivedLSN)

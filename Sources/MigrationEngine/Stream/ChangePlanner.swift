@@ -20,7 +20,8 @@ package struct StreamTables: Sendable {
   }
 }
 
-/// Turns the messages of a stream into statements. Pure: chunks in, plans out; one planner for one START_REPLICATION.
+/// Turns the messages of a stream into statements. Pure: chunks in, plans out; one planner for one
+/// START_REPLICATION.
 struct ChangePlanner {
   private let tables: StreamTables
   private var decoder = PgOutputDecoder(version: .one, streaming: .off)

@@ -8,10 +8,11 @@ struct ChunkPlan: Sendable {
   var changes: [Change] = []
   /// Calls up to the last COMMIT in the chunk; those after it belong to a transaction that is still open.
   var committedCalls = 0
-  /// The end of the last transaction in the chunk that has committed, when it must be committed on the target.
+  /// The end of the last transaction in the chunk that has committed, when it must be committed on the
+  /// target.
   var commit: CommitPoint?
-  /// Nothing before it is missing once the chunk is applied: the end of an empty transaction or a keepalive that came
-  /// outside of any.
+  /// Nothing before it is missing once the chunk is applied: the end of an empty transaction or a keepalive
+  /// that came outside of any.
   var idleLSN = LSN.zero
   /// The end of what the chunk holds.
   var receivedLSN = LSN.zero

@@ -1,7 +1,7 @@
 package import LogicalReplication
 
-/// What the source may be told, as a pure state machine. The server discards WAL up to what is confirmed, so that must
-/// never pass what is durable on the target (manual, section 55.4, Standby status update).
+/// What the source may be told, as a pure state machine. The server discards WAL up to what is confirmed, so
+/// that must never pass what is durable on the target (manual, section 55.4, Standby status update).
 package struct Feedback: Sendable, Equatable {
   /// The end of what has come in.
   package private(set) var receivedLSN: LSN

@@ -1,5 +1,5 @@
-/// Measures how long a commit on the source takes to be on the target, by messages that travel with the WAL. Pure:
-/// instants come from the caller, all from one machine's clock.
+/// Measures how long a commit on the source takes to be on the target, by messages that travel with the WAL.
+/// Pure: instants come from the caller, all from one machine's clock.
 package struct LagMeter: Sendable {
   private var sent: [(beat: UInt64, at: ContinuousClock.Instant)] = []
   private var next: UInt64

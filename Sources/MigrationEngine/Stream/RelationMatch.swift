@@ -11,8 +11,8 @@ package struct TargetTable: Sendable {
   }
 }
 
-/// Compares what the source says of a table with what the target has. Nothing is guessed: a difference stops the
-/// stream and is named.
+/// Compares what the source says of a table with what the target has. Nothing is guessed: a difference stops
+/// the stream and is named.
 enum RelationMatch {
   /// OIDs below it are the same in every database: `FirstNormalObjectId`.
   private static let firstUserOID: UInt32 = 16384

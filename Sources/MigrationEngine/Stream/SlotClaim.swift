@@ -37,7 +37,8 @@ struct SlotClaim {
           "it was confirmed up to \(try row.text("confirmed_flush_lsn")), the target stands at \(feedback.confirmableLSN): somebody else has read from it",
         remedy: begin)
     }
-    // Whoever reads from it now is an engine's walsender that was left behind: we hold the lock that admits one.
+    // Whoever reads from it now is an engine's walsender that was left behind: we hold the lock that admits
+    // one.
     if let pid = try row.optional("active_pid") {
       try await source.query(
         "SELECT pg_catalog.pg_terminate_backend($1::integer)", [pid],

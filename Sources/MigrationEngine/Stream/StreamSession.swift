@@ -3,8 +3,8 @@ import Foundation
 package import LibPQ
 package import LogicalReplication
 
-/// One run of the stream: START_REPLICATION until it is told to stop, with three tasks that do not wait for each other
-/// longer than they must: one receives, one applies, one keeps the source informed.
+/// One run of the stream: START_REPLICATION until it is told to stop, with three tasks that do not wait for
+/// each other longer than they must: one receives, one applies, one keeps the source informed.
 package struct StreamSession: Sendable {
   private let source: ConnectionString
   private let target: ConnectionString
@@ -25,8 +25,8 @@ package struct StreamSession: Sendable {
     self.monitor = monitor
   }
 
-  /// Memory of the stream: a chunk that is being received, one that waits, one that is applied. A row larger than this
-  /// makes a chunk of its own size.
+  /// Memory of the stream: a chunk that is being received, one that waits, one that is applied. A row larger
+  /// than this makes a chunk of its own size.
   private static let chunkBytes = 1 << 20
 
   /// Streams until the task is cancelled; whatever is not committed on the target then comes again.

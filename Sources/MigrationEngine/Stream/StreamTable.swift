@@ -15,8 +15,8 @@ enum RowLookup: Sendable, Equatable {
   }
 }
 
-/// A published table as the changes that follow see it: which target columns a tuple's values belong to, and the
-/// statements that apply a change. Made anew for every relation message.
+/// A published table as the changes that follow see it: which target columns a tuple's values belong to, and
+/// the statements that apply a change. Made anew for every relation message.
 final class StreamTable {
   let name: RelationName
   /// Changes of transactions that committed before it are in the table's copy already.
@@ -96,7 +96,8 @@ final class StreamTable {
     case .wholeRow:
       let names = columns.map { SQL.identifier($0.name) }.joined(separator: ", ")
       let values = columns.enumerated().map { "$\(firstParameter + $0)::\($1.type)" }.joined(separator: ", ")
-      // `*=` compares the stored bytes, so it needs no equality of the types (json has none) and tells NULLs equal.
+      // `*=` compares the stored bytes, so it needs no equality of the types (json has none) and tells NULLs
+      // equal.
       return """
         ctid = (SELECT ctid FROM ONLY \(name) \
         WHERE ROW(\(names))::record OPERATOR(pg_catalog.*=) ROW(\(values))::record LIMIT 1)

@@ -8,10 +8,14 @@ struct MigrationArguments: ParsableArguments {
     transform: MigrationArguments.jobs)
   var jobs = 4
 
-  @Flag(
-    name: .customLong("set-replica-identity-full"),
-    help: "Give REPLICA IDENTITY FULL to tables without an identity of their own.")
-  var setsReplicaIdentityFull = false
+  /// What a table without an identity of its own may be given.
+  enum GivenIdentity: String, ExpressibleByArgument, CaseIterable { case full }
+
+  @Option(
+    name: .customLong("replica-identity"),
+    help: ArgumentHelp(
+      "Give REPLICA IDENTITY FULL to tables without an identity of their own.", valueName: "full"))
+  var givenIdentity: GivenIdentity?
 
   @Option(
     name: .customLong("exclude-table"),
@@ -39,7 +43,7 @@ struct MigrationArguments: ParsableArguments {
     var options = MigrationOptions(
       source: try ends.requiredSource(in: environment), target: try ends.requiredTarget(in: environment))
     options.jobs = jobs
-    options.setsReplicaIdentityFull = setsReplicaIdentityFull
+    options.setsReplicaIdentityFull = givenIdentity == .full
     options.excluded = excluded
     options.leavesLargeObjectsBehind = leavesLargeObjectsBehind
     options.allowsUnencryptedTarget = allowsUnencryptedTarget

@@ -28,7 +28,7 @@ import Testing
     #expect(finding.severity == .blocker && finding.object == "table \"public\".\"events\"")
     #expect(finding.why.contains(word) && finding.why.contains("source itself would refuse"))
     #expect(finding.remedy.contains("ALTER TABLE \"public\".\"events\" REPLICA IDENTITY FULL;"))
-    #expect(finding.remedy.contains("--set-replica-identity-full"))
+    #expect(finding.remedy.contains("--replica-identity full"))
     #expect(finding.remedy.contains("--exclude-table public.events"))
     #expect(
       Preflight.ReplicaIdentities.judge(.init(table: events, lack: lack), setsFull: true).severity == .note)

@@ -1,0 +1,93 @@
+import Clusters
+import MigrationEngine
+import Testing
+
+extension Integration {
+  /// `replicate abort` leaves no trace, whenever it is asked.
+  @Suite(.timeLimit(.minutes(3)))
+  struct AbortTests {
+    @Test("Aborted while it streams, with the engine running, nothing stays on either end")
+    func streaming() async throws {
+      try await Journey.run("abort") { journey in
+        try await prepare(journey)
+        let engine = try await journey.start("--replica-identity", "full")
+        try await journey.waitUntilReady(engine)
+        let abort = try await journey.replicate.run("abort", "--yes", "--drop-target-data")
+        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(20)) == 1)
+        try await expectNoTrace(journey)
+        try await journey.source("UPDATE nokey SET body = 'after'")
+      }
+    }
+
+    @Test("Aborted in the middle of the copy, after a kill, nothing stays on either end")
+    func copying() async throws {
+      try await Journey.run("abortcopy") { journey in
+        try await prepare(journey)
+        for table in 1...20 {
+          try await journey.source(
+            "CREATE TABLE t\(table) AS SELECT i AS id, repeat('x', 300) AS body FROM generate_series(1, 20000) i",
+            "ALTER TABLE t\(table) ADD PRIMARY KEY (id)")
+        }
+        let engine = try await journey.start("--replica-identity", "full", "--jobs", "1")
+        try await journey.waitUntil("the copy", engine) { $0.phase == .copy && $0.copy.tablesDone > 0 }
+        engine.kill9()
+        _ = try await engine.waitForEnd(within: .seconds(10))
+        let abort = try await journey.replicate.run("abort", "--yes", "--drop-target-data")
+        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
+        try await expectNoTrace(journey)
+      }
+    }
+
+    @Test("Without --drop-target-data the target keeps its tables, and a new start says what to do")
+    func keepsTarget() async throws {
+      try await Journey.run("abortkeep") { journey in
+        try await prepare(journey)
+        let engine = try await journey.start("--replica-identity", "full")
+        try await journey.waitUntilReady(engine)
+        let abort = try await journey.replicate.run("abort", "--yes")
+        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
+        #expect(try await journey.tracesOnSource() == ["trigger mine on keyed"])
+        #expect(try await journey.targetValue("SELECT count(*) FROM keyed") == "100")
+        #expect(try await journey.refusal(of: "DELETE FROM keyed", on: journey.databases.target) == nil)
+        #expect(try await journey.status().phase == .aborted)
+        let start = try await journey.replicate.run("start")
+        #expect(start.exitCode == 64)
+        #expect(start.errors.contains("--drop-target-data"))
+        let rest = try await journey.replicate.run("abort", "--yes", "--drop-target-data")
+        #expect(rest.exitCode == 0, "\(rest.output)\(rest.errors)")
+        #expect(try await journey.tracesOnTarget() == [])
+      }
+    }
+
+    @Test("After the cutover there is no way back through abort")
+    func afterSeal() async throws {
+      try await Journey.run("abortlate") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        let cutover = try await journey.replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+        _ = try await engine.waitForEnd(within: .seconds(30))
+        let abort = try await journey.replicate.run("abort", "--yes")
+        #expect(abort.exitCode == 64, "\(abort.output)\(abort.errors)")
+        #expect(
+          try await journey.refusal(of: "INSERT INTO t VALUES (1)", on: journey.databases.source) == "25006")
+      }
+    }
+
+    /// Things of the user's that must stay: a trigger, and a table whose replica identity is put back.
+    private func prepare(_ journey: Journey) async throws {
+      try await journey.source(
+        "CREATE TABLE keyed (id int PRIMARY KEY)", "INSERT INTO keyed SELECT generate_series(1, 100)",
+        "CREATE TABLE nokey (body text)", "INSERT INTO nokey VALUES ('a'), ('a')",
+        "CREATE TRIGGER mine BEFORE UPDATE ON keyed FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+      )
+    }
+
+    private func expectNoTrace(_ journey: Journey) async throws {
+      #expect(try await journey.tracesOnSource() == ["trigger mine on keyed"])
+      #expect(try await journey.tracesOnTarget() == [])
+    }
+  }
+}

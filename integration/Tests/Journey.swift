@@ -1,0 +1,121 @@
+import Clusters
+import Foundation
+import MigrationEngine
+import Testing
+
+/// One migration under test: a database on each end, the program, and what its status says.
+struct Journey: Sendable {
+  let databases: FreshDatabases
+  let replicate: ReplicateProcess
+
+  /// Runs `body` with a fresh pair of databases.
+  static func run(
+    _ name: String, environment: [String: String] = [:],
+    isolation: isolated (any Actor)? = #isolation, _ body: (Journey) async throws -> Void
+  ) async throws {
+    let pair = try await ClusterPair.shared
+    try await pair.withFreshDatabases(named: name) { databases in
+      try await body(
+        Journey(
+          databases: databases,
+          replicate: ReplicateProcess(
+            source: databases.source, target: databases.target,
+            environment: environment)))
+    }
+  }
+
+  func start(_ options: String...) async throws -> BackgroundProcess {
+    try await replicate.start(["start"] + ClusterPair.shared.encryptionArguments + options)
+  }
+
+  func status() async throws -> Status {
+    let run = try await replicate.run("status", "--json")
+    guard run.exitCode == 0 else { throw HarnessError("status: \(run.exitCode) \(run.errors)") }
+    return try JSONDecoder().decode(Status.self, from: Data(run.output.utf8))
+  }
+
+  /// Waits until the status satisfies `condition` while `engine` runs.
+  func waitUntil(
+    _ what: String, _ engine: BackgroundProcess, within limit: Duration = .seconds(90),
+    _ condition: @Sendable (Status) -> Bool
+  ) async throws {
+    try await engine.waitUntil(what, within: limit) {
+      let run = try await replicate.run("status", "--json")
+      // Before the engine has made its state there is no migration to tell of.
+      guard run.exitCode == 0 else { return false }
+      return condition(try JSONDecoder().decode(Status.self, from: Data(run.output.utf8)))
+    }
+  }
+
+  func waitUntilReady(_ engine: BackgroundProcess) async throws {
+    try await waitUntil("ready for a cutover", engine) { $0.phase == .streaming && $0.ready }
+  }
+
+  func source(_ sql: String...) async throws { try await execute(sql, on: databases.source) }
+  func target(_ sql: String...) async throws { try await execute(sql, on: databases.target) }
+
+  private func execute(_ statements: [String], on server: ConnectionString) async throws {
+    let session = try await SQLSession(server)
+    for sql in statements { try await session.execute(sql) }
+    await session.close()
+  }
+
+  func sourceValue(_ sql: String) async throws -> String? { try await value(sql, databases.source) }
+  func targetValue(_ sql: String) async throws -> String? { try await value(sql, databases.target) }
+
+  private func value(_ sql: String, _ server: ConnectionString) async throws -> String? {
+    let session = try await SQLSession(server)
+    let value = try await session.value(sql)
+    await session.close()
+    return value
+  }
+
+  /// The SQLSTATE a statement is refused with; nil when it is not.
+  func refusal(
+    of sql: String, on server: ConnectionString, settings: [String: String] = [:]
+  ) async throws -> String? {
+    let session = try await SQLSession(server, settings: settings)
+    var state: String?
+    do {
+      try await session.execute(sql)
+    } catch let failure as SQLFailure {
+      state = failure.sqlState
+    }
+    await session.close()
+    return state
+  }
+
+  /// What of a migration is left on the source: each a line, empty when there is no trace.
+  func tracesOnSource() async throws -> [String] {
+    let session = try await SQLSession(databases.source)
+    let rows = try await session.rows(
+      """
+      SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database()
+      UNION ALL SELECT 'publication ' || pubname FROM pg_publication
+      UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = 'replicate'
+      UNION ALL SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal
+      UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE proname ~ 'guard|replicate'
+        AND pronamespace::regnamespace::text !~ '^pg_'
+      UNION ALL SELECT 'setting ' || array_to_string(setconfig, ',') FROM pg_db_role_setting
+        WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+      UNION ALL SELECT 'identity of ' || oid::regclass FROM pg_class
+        WHERE relkind = 'r' AND relreplident <> 'd' AND relnamespace::regnamespace::text !~ '^(pg_|information)'
+      """)
+    await session.close()
+    return rows.compactMap { $0.first ?? nil }
+  }
+
+  /// What a migration left on a target that was empty before.
+  func tracesOnTarget() async throws -> [String] {
+    let session = try await SQLSession(databases.target)
+    let rows = try await session.rows(
+      """
+      SELECT 'schema ' || nspname FROM pg_namespace
+        WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')
+      UNION ALL SELECT 'relation ' || oid::regclass FROM pg_class WHERE relnamespace = 'public'::regnamespace
+      UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+      """)
+    await session.close()
+    return rows.compactMap { $0.first ?? nil }
+  }
+}
