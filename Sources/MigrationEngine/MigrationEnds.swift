@@ -39,8 +39,10 @@ struct MigrationEnds: Sendable {
 
   private static func end(_ connection: Connection) async throws -> Status.End {
     let rows = try await connection.query(
-      "SELECT pg_catalog.current_database() AS database, pg_catalog.current_setting('server_version') AS version",
-      doing: "asking the \(connection.end) who it is", within: .seconds(15))
+      """
+      SELECT pg_catalog.current_database() AS database,
+        pg_catalog.current_setting('server_version') AS version
+      """, doing: "asking the \(connection.end) who it is", within: .seconds(15))
     var end = Status.End()
     end.database = try rows.first?.text("database") ?? ""
     // Debian's packages add their own version in parentheses.

@@ -71,7 +71,7 @@ struct MigrationStages: Sendable {
     MigrationStreaming(
       options: options, logger: logger, ends: ends, board: board, phase: phase, slot: slot,
       publication: Publication(name: migration.publication),
-      tables: MigratedTables(excluded: Set(migration.excluded)), session: try await streamSession())
+      tables: MigrationTables(excluded: Set(migration.excluded)), session: try await streamSession())
   }
 
   /// Relations that are migrated: those that were not excluded.

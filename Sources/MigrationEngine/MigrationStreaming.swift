@@ -11,7 +11,7 @@ struct MigrationStreaming: Sendable {
   let phase: PhaseRecord
   let slot: ReplicationSlot
   let publication: Publication
-  let tables: MigratedTables
+  let tables: MigrationTables
   let session: (stream: StreamSession, monitor: StreamMonitor)
 
   /// How long an automatic cutover that was aborted waits before it tries again.
@@ -162,7 +162,8 @@ struct MigrationStreaming: Sendable {
     throw MigrationError(
       .failed, doing: "draining the stream",
       reason:
-        "the target did not reach the fence's marker in time; it is \(board.catchUp.reading.lagBytes) bytes behind",
+        "the target did not reach the fence's marker in time; "
+        + "it is \(board.catchUp.reading.lagBytes) bytes behind",
       remedy: "Try again when the lag is smaller, or with a longer --timeout.")
   }
 }

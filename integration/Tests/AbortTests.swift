@@ -26,7 +26,10 @@ extension Integration {
         try await prepare(journey)
         for table in 1...20 {
           try await journey.source(
-            "CREATE TABLE t\(table) AS SELECT i AS id, repeat('x', 300) AS body FROM generate_series(1, 20000) i",
+            """
+            CREATE TABLE t\(table) AS
+              SELECT i AS id, repeat('x', 300) AS body FROM generate_series(1, 20000) i
+            """,
             "ALTER TABLE t\(table) ADD PRIMARY KEY (id)")
         }
         let engine = try await journey.start("--replica-identity", "full", "--jobs", "1")
@@ -81,7 +84,10 @@ extension Integration {
       try await journey.source(
         "CREATE TABLE keyed (id int PRIMARY KEY)", "INSERT INTO keyed SELECT generate_series(1, 100)",
         "CREATE TABLE nokey (body text)", "INSERT INTO nokey VALUES ('a'), ('a')",
-        "CREATE TRIGGER mine BEFORE UPDATE ON keyed FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        """
+        CREATE TRIGGER mine BEFORE UPDATE ON keyed FOR EACH ROW
+          EXECUTE FUNCTION suppress_redundant_updates_trigger()
+        """
       )
     }
 

@@ -93,13 +93,15 @@ struct Journey: Sendable {
       SELECT 'slot ' || slot_name FROM pg_replication_slots WHERE database = current_database()
       UNION ALL SELECT 'publication ' || pubname FROM pg_publication
       UNION ALL SELECT 'schema ' || nspname FROM pg_namespace WHERE nspname = 'replicate'
-      UNION ALL SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger WHERE NOT tgisinternal
+      UNION ALL SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger
+        WHERE NOT tgisinternal
       UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE proname ~ 'guard|replicate'
         AND pronamespace::regnamespace::text !~ '^pg_'
       UNION ALL SELECT 'setting ' || array_to_string(setconfig, ',') FROM pg_db_role_setting
         WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
       UNION ALL SELECT 'identity of ' || oid::regclass FROM pg_class
-        WHERE relkind = 'r' AND relreplident <> 'd' AND relnamespace::regnamespace::text !~ '^(pg_|information)'
+        WHERE relkind = 'r' AND relreplident <> 'd'
+          AND relnamespace::regnamespace::text !~ '^(pg_|information)'
       """)
     await session.close()
     return rows.compactMap { $0.first ?? nil }

@@ -36,9 +36,11 @@ extension Integration {
       CREATE TABLE nokey (a int, j json, big text) \\;
       INSERT INTO nokey SELECT 1, '{"k": 1}', NULL FROM generate_series(1, 3) \\;
       CREATE TABLE generated (
-        id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, w int, h int, area int GENERATED ALWAYS AS (w * h) STORED) \\;
+        id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, w int, h int,
+        area int GENERATED ALWAYS AS (w * h) STORED) \\;
       INSERT INTO generated (w, h) SELECT i, i FROM generate_series(1, 10) i \\;
-      CREATE TABLE parted (id int, region text, v int, PRIMARY KEY (id, region)) PARTITION BY LIST (region) \\;
+      CREATE TABLE parted (id int, region text, v int, PRIMARY KEY (id, region))
+        PARTITION BY LIST (region) \\;
       CREATE TABLE parted_eu PARTITION OF parted FOR VALUES IN ('eu') \\;
       CREATE TABLE parted_rest PARTITION OF parted DEFAULT \\;
       CREATE TABLE parent (id int PRIMARY KEY) \\;
@@ -56,17 +58,22 @@ extension Integration {
       CREATE MATERIALIZED VIEW summary AS SELECT count(*) FROM parent \\;
       CREATE TABLE fired (n int PRIMARY KEY) \\;
       CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN INSERT INTO public.fired SELECT coalesce(max(n), 0) + 1 FROM public.fired; RETURN NEW; END $$ \\;
+        $$ BEGIN
+          INSERT INTO public.fired SELECT coalesce(max(n), 0) + 1 FROM public.fired;
+          RETURN NEW;
+        END $$ \\;
       CREATE TRIGGER fire AFTER INSERT ON parent FOR EACH ROW EXECUTE FUNCTION fire()
       """
 
     private static let changes = [
       """
       INSERT INTO typed VALUES
-        ('sad', 1, '(1,"a,b")', '{"a":1, "a":2}', '{"b": [1, null]}', '{x,NULL,"q\\"uo\\\\te"}', '{{1,2},{3,4}}',
-         0.00000000000000006938893903907228, '-0', '\\x00ff5c', 'infinity', '0044-03-15 BC', '1 mon -3 days 04:05:06.7',
+        ('sad', 1, '(1,"a,b")', '{"a":1, "a":2}', '{"b": [1, null]}', '{x,NULL,"q\\"uo\\\\te"}',
+         '{{1,2},{3,4}}', 0.00000000000000006938893903907228, '-0', '\\x00ff5c', 'infinity',
+         '0044-03-15 BC', '1 mon -3 days 04:05:06.7',
          '[1,5)', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', B'101', B'1', 'ab', '<a/>'),
-        ('ok', 2, NULL, NULL, NULL, NULL, NULL, 'NaN', 'NaN', '', '-infinity', NULL, NULL, 'empty', NULL, NULL, NULL, '', NULL)
+        ('ok', 2, NULL, NULL, NULL, NULL, NULL, 'NaN', 'NaN', '', '-infinity', NULL, NULL, 'empty',
+         NULL, NULL, NULL, '', NULL)
       """,
       "UPDATE typed SET id = 'happy', num = 'Infinity' WHERE id = 'sad'",
       "UPDATE toast SET small = 1", "UPDATE toast SET big = 'short' WHERE id = 2",
@@ -76,7 +83,10 @@ extension Integration {
       "DELETE FROM nokey WHERE ctid = (SELECT max(ctid) FROM nokey WHERE a = 1)",
       "INSERT INTO generated (w, h) VALUES (3, 4)", "UPDATE generated SET id = DEFAULT WHERE w = 2",
       "UPDATE generated SET h = 7 WHERE w = 3", "DELETE FROM generated WHERE w = 5",
-      "INSERT INTO parted SELECT i, CASE WHEN i % 2 = 0 THEN 'eu' ELSE 'us' END, i FROM generate_series(1, 20) i",
+      """
+      INSERT INTO parted SELECT i, CASE WHEN i % 2 = 0 THEN 'eu' ELSE 'us' END, i
+        FROM generate_series(1, 20) i
+      """,
       "UPDATE parted SET region = 'eu' WHERE id = 7", "DELETE FROM parted WHERE id > 15",
       "DELETE FROM parent WHERE id = 4", "INSERT INTO parent VALUES (20), (21)",
       "UPDATE parent SET id = id", "TRUNCATE doomed RESTART IDENTITY", "INSERT INTO doomed DEFAULT VALUES",
@@ -84,7 +94,10 @@ extension Integration {
       "INSERT INTO \"Odd \"\"n\"\" ame\" VALUES (1, 'x')",
       "UPDATE \"Odd \"\"n\"\" ame\" SET \" trailing \" = E'\\\\N'",
       "INSERT INTO nothing DEFAULT VALUES", "INSERT INTO scratch VALUES (51)",
-      "BEGIN \\; INSERT INTO parent VALUES (99) \\; SAVEPOINT s \\; INSERT INTO parent VALUES (98) \\; ROLLBACK TO s \\; COMMIT",
+      """
+      BEGIN \\; INSERT INTO parent VALUES (99) \\;
+      SAVEPOINT s \\; INSERT INTO parent VALUES (98) \\; ROLLBACK TO s \\; COMMIT
+      """,
       "TRUNCATE parted", "INSERT INTO parted VALUES (1, 'eu', 1)",
     ]
 
@@ -141,7 +154,10 @@ extension Integration {
         #expect(try await engine.waitForEnd(within: .seconds(30)) == 1)
         #expect(engine.errors.contains("somebody else has read from it"), "\(engine.errors)")
         try await journey.source(
-          "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()"
+          """
+          SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+          WHERE database = current_database()
+          """
         )
         engine = try await journey.start()
         #expect(try await engine.waitForEnd(within: .seconds(30)) == 1)

@@ -29,7 +29,8 @@ package struct Catalog: Sendable {
 
   private static let relationsSQL = """
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, c.relpersistence = 'u' AS is_unlogged,
-      c.relreplident, pg_catalog.pg_table_size(c.oid) AS bytes, greatest(c.reltuples, 0)::bigint AS estimated_rows,
+      c.relreplident, pg_catalog.pg_table_size(c.oid) AS bytes,
+      greatest(c.reltuples, 0)::bigint AS estimated_rows,
       CASE c.relreplident
         WHEN 'f' THEN true
         WHEN 'n' THEN false

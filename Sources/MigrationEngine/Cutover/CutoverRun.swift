@@ -180,9 +180,8 @@ actor CutoverRun {
     guard predicted <= request.maxPauseSeconds else {
       throw MigrationError(
         .failed, doing: action,
-        reason:
-          "it would take about \(Self.seconds(predicted)), over --max-pause \(Self.seconds(request.maxPauseSeconds));"
-          + " the target is \(lag.bytes) bytes behind",
+        reason: "it would take about \(Self.seconds(predicted)), the target is \(lag.bytes) bytes behind, "
+          + "and --max-pause is \(Self.seconds(request.maxPauseSeconds))",
         remedy: "Wait until the stream has caught up, or allow a longer pause.")
     }
     return predicted

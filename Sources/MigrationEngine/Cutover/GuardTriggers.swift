@@ -59,7 +59,8 @@ struct GuardTriggers: Sendable {
     let rows = try await connection.query(
       """
       SELECT n.nspname, c.relname FROM pg_catalog.pg_trigger t
-        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE \(isOurs)
       """, doing: "looking for trigger \(name) on the \(connection.end)", within: .seconds(60))
     for row in rows {

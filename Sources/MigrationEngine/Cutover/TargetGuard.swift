@@ -47,8 +47,10 @@ package struct TargetGuard: Sendable {
 
   private func replace(_ body: String, doing action: String) async throws {
     try await connection.query(
-      "CREATE OR REPLACE FUNCTION replicate.closed() RETURNS trigger LANGUAGE plpgsql AS \(SQL.literal(body))",
-      doing: action, within: .seconds(15))
+      """
+      CREATE OR REPLACE FUNCTION replicate.closed() RETURNS trigger LANGUAGE plpgsql
+      AS \(SQL.literal(body))
+      """, doing: action, within: .seconds(15))
   }
 
   private static let openBody = "BEGIN RETURN NULL; END"
@@ -56,7 +58,7 @@ package struct TargetGuard: Sendable {
     BEGIN
       RAISE EXCEPTION 'cannot execute % on %.%: the database is still being moved here',
         TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
-        USING ERRCODE = '25006', HINT = 'The database takes writes where it has been until the cutover is complete.';
+        USING ERRCODE = '25006', HINT = 'Until the cutover is complete, write to where it has been.';
     END
     """
 }

@@ -144,7 +144,7 @@ package struct WriteGuard: Sendable {
     """
     BEGIN
       IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) '\(expiry)'::pg_catalog.timestamptz THEN
-        RAISE EXCEPTION 'cannot execute % on %.%: writes are stopped while the database moves to its successor',
+        RAISE EXCEPTION 'cannot execute % on %.%: writes wait while the database moves to its successor',
           TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
           USING ERRCODE = '25006', HINT = 'Try again in a moment.';
       END IF;

@@ -74,8 +74,8 @@ package struct Writers: Sendable {
       SELECT DISTINCT ON (l.virtualtransaction) l.virtualtransaction, l.pid, p.gid,
         coalesce(a.usename, p.owner, '?') AS user_name, coalesce(a.application_name, '') AS application,
         coalesce(a.state, 'state unknown') AS state,
-        coalesce(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)),
-          0) AS age
+        coalesce(pg_catalog.date_part('epoch',
+          pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) AS age
       FROM pg_catalog.pg_locks l
         JOIN pg_catalog.pg_class c ON c.oid = l.relation
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -84,8 +84,10 @@ package struct Writers: Sendable {
           AND x.virtualtransaction = l.virtualtransaction
         LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
       WHERE l.locktype = 'relation' AND l.granted
-        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-        AND l.mode = ANY ('{\(modes.joined(separator: ","))}') AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_catalog.pg_database
+          WHERE datname = pg_catalog.current_database())
+        AND l.mode = ANY ('{\(modes.joined(separator: ","))}')
+        AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
         AND \(condition)
       ORDER BY l.virtualtransaction
       """, doing: "reading who holds locks on the source's tables", within: .seconds(15))

@@ -16,7 +16,10 @@ package enum IdentityColumns {
     for relation in catalog.relations where !relation.isPartition {
       for column in relation.columns where column.identity == .always {
         try await target.query(
-          "ALTER TABLE \(relation.name) ALTER COLUMN \(SQL.identifier(column.name)) SET GENERATED \(generated)",
+          """
+          ALTER TABLE \(relation.name)
+            ALTER COLUMN \(SQL.identifier(column.name)) SET GENERATED \(generated)
+          """,
           doing: "setting identity column \(SQL.identifier(column.name)) of \(relation.name) to \(generated)",
           within: .seconds(30))
       }

@@ -20,7 +20,8 @@ package enum MaterializedViews {
   private static func names(_ condition: String, on connection: Connection) async throws -> [RelationName] {
     let rows = try await connection.query(
       """
-      SELECT n.nspname, c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      SELECT n.nspname, c.relname
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind = 'm' AND n.nspname !~ '^pg_' AND \(condition) ORDER BY c.oid
       """, doing: "reading the materialized views", within: .seconds(60))
     return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }

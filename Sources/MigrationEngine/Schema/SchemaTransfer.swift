@@ -78,7 +78,8 @@ package struct SchemaTransfer: Sendable {
       FROM pg_catalog.pg_publication p WHERE p.pubname = $1
       UNION ALL
       SELECT 'pg_catalog.pg_publication_rel'::pg_catalog.regclass::oid, r.oid
-      FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1
+      FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
+          WHERE p.pubname = $1
       """, [publication], doing: "looking up publication \(quotedIdentifier(publication))")
     return Set(
       try rows.map {
@@ -91,7 +92,8 @@ package struct SchemaTransfer: Sendable {
     let ours = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     let drops = try await target.query(
       """
-      SELECT pg_catalog.format('ALTER TABLE %I.%I DROP CONSTRAINT IF EXISTS %I CASCADE', n.nspname, c.relname, k.conname)
+      SELECT pg_catalog.format('ALTER TABLE %I.%I DROP CONSTRAINT IF EXISTS %I CASCADE',
+          n.nspname, c.relname, k.conname)
         AS statement \(ours) JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid
       WHERE k.contype IN ('p', 'u', 'x') AND k.conparentid = 0 AND \(Catalog.isUserTable)
       UNION ALL

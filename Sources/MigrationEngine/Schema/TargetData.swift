@@ -24,7 +24,8 @@ package enum TargetData {
           WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'replicate')
         UNION ALL SELECT 5, 'CREATE SCHEMA public'
         UNION ALL SELECT 6, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 150000
-          THEN 'ALTER SCHEMA public OWNER TO pg_database_owner' ELSE 'GRANT CREATE ON SCHEMA public TO PUBLIC' END
+          THEN 'ALTER SCHEMA public OWNER TO pg_database_owner'
+            ELSE 'GRANT CREATE ON SCHEMA public TO PUBLIC' END
         UNION ALL SELECT 7, 'GRANT USAGE ON SCHEMA public TO PUBLIC'
         UNION ALL SELECT 8, 'COMMENT ON SCHEMA public IS ''standard public schema'''
       ) s ORDER BY place, statement

@@ -82,10 +82,10 @@ package struct ReplicationSlot: Sendable {
   private static func openTransactions(_ observer: Connection) async throws -> String {
     let rows = try await observer.query(
       """
-      SELECT pg_catalog.format('pid %s, user %s, application "%s", open for %s s', pid, usename, application_name,
-        pg_catalog.round(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - xact_start)::numeric, 1)) AS line,
-        xact_start AS since
-      FROM pg_catalog.pg_stat_activity
+      SELECT pg_catalog.format('pid %s, user %s, application "%s", open for %s s',
+          pid, usename, application_name, pg_catalog.round(a.age::numeric, 1)) AS line, xact_start AS since
+      FROM pg_catalog.pg_stat_activity, LATERAL (SELECT
+        pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - xact_start) AS age) AS a
       WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
       UNION ALL
       SELECT pg_catalog.format('prepared transaction %L of %s', gid, owner), prepared

@@ -6,7 +6,8 @@ enum StateSchema {
 
   static let create = """
     CREATE SCHEMA replicate;
-    COMMENT ON SCHEMA replicate IS 'State of a migration by replicate; dropped by replicate abort --drop-target-data.';
+    COMMENT ON SCHEMA replicate IS
+      'State of a migration by replicate; dropped by replicate abort --drop-target-data.';
     CREATE TABLE replicate.migration (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
       format integer NOT NULL,

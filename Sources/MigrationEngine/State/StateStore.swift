@@ -42,7 +42,8 @@ package struct StateStore: Sendable {
       """
       SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted
         AND l.classid = \(Self.lockKey >> 32) AND l.objid = \(Self.lockKey & 0xffff_ffff)
-        AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+        AND l.database =
+          (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
       ) AS is_locked
       """, doing: "looking for a running engine")
     return try rows.first?.bool("is_locked") ?? false

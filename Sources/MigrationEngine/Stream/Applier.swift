@@ -51,8 +51,8 @@ struct Applier {
   private mutating func commit(_ point: ChunkPlan.CommitPoint) async throws {
     let rows = try await target.query(
       """
-      UPDATE replicate.progress SET applied_lsn = $1, transactions = transactions + $2, changes = changes + $3,
-        marker = coalesce($4, marker)
+      UPDATE replicate.progress SET applied_lsn = $1, transactions = transactions + $2,
+        changes = changes + $3, marker = coalesce($4, marker)
       """, [point.endLSN.description, String(point.transactions), String(point.changes), point.marker],
       doing: "storing the applied LSN")
     guard rows.affected == 1 else {
@@ -67,8 +67,8 @@ struct Applier {
   private func error(_ failure: BatchFailure, _ plan: ChunkPlan) -> any Error {
     guard plan.changes.indices.contains(failure.call) else { return failure }
     let change = plan.changes[failure.call]
-    let action =
-      "applying \(change.kind.rawValue) to table \(planner.name(of: change.relationID)) (source transaction \(change.xid))"
+    let table = planner.name(of: change.relationID)
+    let action = "applying \(change.kind.rawValue) to table \(table) (source transaction \(change.xid))"
     switch failure.reason {
     case .refused(let error):
       return error.during(action)
@@ -76,8 +76,8 @@ struct Applier {
       return MigrationError(
         .failed, doing: action, reason: "it touched \(affected) rows of the target instead of \(expected)",
         remedy: """
-          The target is not what the source was: somebody else wrote to it. Nothing of this transaction was applied. \
-          Abort this migration (replicate abort --drop-target-data) and begin a new one.
+          The target is not what the source was: somebody else wrote to it. Nothing of this transaction \
+          was applied. Abort this migration (replicate abort --drop-target-data) and begin a new one.
           """)
     }
   }

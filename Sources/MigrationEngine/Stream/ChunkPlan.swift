@@ -43,9 +43,3 @@ struct ChunkPlan: Sendable {
     var xid: UInt32
   }
 }
-
-/// The prefixes of our own messages in the WAL (`pg_logical_emit_message`).
-package enum MessagePrefix {
-  package static let heartbeat = "replicate.heartbeat"
-  package static let fence = "replicate.fence"
-}

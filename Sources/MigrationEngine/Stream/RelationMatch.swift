@@ -70,9 +70,9 @@ enum RelationMatch {
       guard let index = target.uniqueIndexes.first(where: { Set($0.keys.map(\.column)) == wanted }),
         let keys = keys(index)
       else {
+        let identity = wanted.sorted().map(SQL.identifier).joined(separator: ", ")
         throw different(
-          target.relation.name,
-          "the target has no unique index on its replica identity (\(wanted.sorted().map(SQL.identifier).joined(separator: ", ")))",
+          target.relation.name, "the target has no unique index on its replica identity (\(identity))",
           "Create the unique index on the target as it is on the source.")
       }
       return .index(keys)

@@ -11,7 +11,8 @@ struct SlotClaim {
     let action = "resuming from replication slot \(slot)"
     let rows = try await source.query(
       """
-      SELECT plugin, database = pg_catalog.current_database() AS is_here, wal_status, confirmed_flush_lsn, active_pid
+      SELECT plugin, database = pg_catalog.current_database() AS is_here, wal_status, confirmed_flush_lsn,
+        active_pid
       FROM pg_catalog.pg_replication_slots WHERE slot_name = $1
       """, [slot.description], doing: action, within: .seconds(15))
     let begin = "Changes are missing that nobody can send again: abort this migration and begin a new one."
@@ -33,8 +34,8 @@ struct SlotClaim {
     else {
       throw MigrationError(
         .failed, doing: action,
-        reason:
-          "it was confirmed up to \(try row.text("confirmed_flush_lsn")), the target stands at \(feedback.confirmableLSN): somebody else has read from it",
+        reason: "it was confirmed up to \(try row.text("confirmed_flush_lsn")), "
+          + "the target stands at \(feedback.confirmableLSN): somebody else has read from it",
         remedy: begin)
     }
     // Whoever reads from it now is an engine's walsender that was left behind: we hold the lock that admits

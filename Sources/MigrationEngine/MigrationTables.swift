@@ -2,7 +2,7 @@ import LibPQ
 import LogicalReplication
 
 /// The tables that a migration has taken in, against those that are there now.
-struct MigratedTables: Sendable {
+struct MigrationTables: Sendable {
   let excluded: Set<RelationName>
 
   /// Before the fence: a table that was created, dropped from the publication or renamed since the copy would
@@ -27,8 +27,8 @@ struct MigratedTables: Sendable {
     guard unpublished.isEmpty else {
       throw MigrationError(
         .failed, doing: action,
-        reason:
-          "publication \(SQL.identifier(publication)) has lost \(unpublished.map(\.description).joined(separator: ", "))",
+        reason: "publication \(SQL.identifier(publication)) has lost "
+          + unpublished.map(\.description).joined(separator: ", "),
         remedy: "Their changes are missing on the target: abort this migration and begin a new one.")
     }
   }
