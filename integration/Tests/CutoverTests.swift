@@ -42,6 +42,7 @@ extension Integration {
     func killedBehindFence() async throws {
       try await withStream("killed") { journey, ledger, engine in
         await ledger.stop()
+        try await armByFailing(journey)
         let idle = try await SQLSession(journey.databases.source)
         try await idle.execute("BEGIN")
         try await idle.execute("INSERT INTO ledger_account VALUES (50, 0)")
@@ -87,6 +88,16 @@ extension Integration {
         #expect(
           try await journey.refusal(of: "INSERT INTO t VALUES (1)", on: journey.databases.target) == nil)
       }
+    }
+
+    /// A cutover that fails behind the fence, which leaves the guard in place and open.
+    private func armByFailing(_ journey: Journey) async throws {
+      try await journey.target("ALTER SEQUENCE ledger_entry_id_seq RENAME TO away")
+      let failed = try await journey.replicate.run("cutover", "--yes")
+      #expect(failed.exitCode == 5, "\(failed.output)\(failed.errors)")
+      #expect(failed.errors.contains("ledger_entry_id_seq"), "the cause is named: \(failed.errors)")
+      #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+      try await journey.target("ALTER SEQUENCE away RENAME TO ledger_entry_id_seq")
     }
 
     private func withStream(
