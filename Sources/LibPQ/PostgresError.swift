@@ -48,7 +48,7 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
     return text
   }
 
-  /// Whether the connection is gone, so that only a new one can help.
+  /// Whether the connection is gone, or does not answer in time, so that a new one may help.
   package var isConnectionLoss: Bool {
     if code == .connection || code == .timedOut { return true }
     guard let sqlState else { return false }

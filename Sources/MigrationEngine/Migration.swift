@@ -71,6 +71,8 @@ struct ConnectionLoss: Error {
   let error: any Error
   /// Both ends had been reached, so the options are right.
   let wasConnected: Bool
+
+  var isTimeout: Bool { (error as? PostgresError)?.code == .timedOut }
 }
 
 /// How long to go on trying when a server is away: restarts and failovers take minutes.
@@ -84,8 +86,11 @@ private struct Retry {
   mutating func pause(after loss: ConnectionLoss) -> Duration? {
     if loss.wasConnected {
       hasSucceeded = true
-      failingSince = nil
-      pause = .milliseconds(250)
+      // What times out again and again does so on good connections as well: that must have an end.
+      if !loss.isTimeout {
+        failingSince = nil
+        pause = .milliseconds(250)
+      }
     }
     let since = failingSince ?? .now
     failingSince = since

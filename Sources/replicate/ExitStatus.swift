@@ -30,6 +30,15 @@ enum ExitStatus: Int32, Sendable {
     }
   }
 
+  /// A cutover with a switch step that failed is complete, and somebody has to look after the rest.
+  init(_ cutover: Status.Cutover) {
+    switch cutover.result {
+    case .aborted: self = .cutoverAborted
+    case .complete where cutover.reason != nil: self = .failed
+    case .complete, .rehearsed, nil: self = .done
+    }
+  }
+
   /// The exit code of any error: ArgumentParser knows its own, among them the clean exit of `--help`.
   static func code(of error: any Error) -> Int32 {
     switch error {

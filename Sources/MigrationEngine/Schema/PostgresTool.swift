@@ -13,11 +13,18 @@ struct PostgresTool {
       "PGOPTIONS": "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off"
     ]
     if let password = end.password { environment["PGPASSWORD"] = password }
+    // A group of its own, so that Ctrl-C reaches us alone and we end it in order.
+    var options = PlatformOptions()
+    options.processGroupID = 0
+    options.teardownSequence = [
+      .send(signal: .terminate, toProcessGroup: true, allowedDurationToNextStep: .seconds(5)),
+      .send(signal: .kill, toProcessGroup: true, allowedDurationToNextStep: .zero),
+    ]
     let result: ExecutionResult<Void, StringOutput<UTF8>, StringOutput<UTF8>>
     do {
       result = try await Subprocess.run(
         .name(name), arguments: Arguments(arguments), environment: .inherit.updating(environment),
-        output: .string(limit: 256 << 20), error: .string(limit: 16 << 20))
+        platformOptions: options, output: .string(limit: 256 << 20), error: .string(limit: 16 << 20))
     } catch let error as SubprocessError {
       throw MigrationError(
         .failed, doing: action, reason: "\(name) cannot be run: \(error)",

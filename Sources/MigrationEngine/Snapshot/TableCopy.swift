@@ -7,12 +7,18 @@ package struct TableCopy: Sendable {
   let target: ConnectionString
   let workers: Int
   let progress: CopyProgress
+  /// Whether the stream goes on from the snapshot: then its LSN is stored with the rows.
+  let isStreamed: Bool
 
-  package init(source: ConnectionString, target: ConnectionString, workers: Int, progress: CopyProgress) {
+  package init(
+    source: ConnectionString, target: ConnectionString, workers: Int, progress: CopyProgress,
+    isStreamed: Bool = true
+  ) {
     self.source = source
     self.target = target
     self.workers = workers
     self.progress = progress
+    self.isStreamed = isStreamed
   }
 
   /// Each table is emptied, filled and marked as copied in one transaction of the target, so that a crash
@@ -57,7 +63,9 @@ package struct TableCopy: Sendable {
       throw MigrationError(
         .failed, doing: action, reason: "the source sent \(sent.rows) rows and the target took \(rows)")
     }
-    try await StateStore(target).markCopied(piece.sourceOID, at: lsn, bytes: sent.bytes, rows: Int64(rows))
+    if isStreamed {
+      try await StateStore(target).markCopied(piece.sourceOID, at: lsn, bytes: sent.bytes, rows: Int64(rows))
+    }
     try await target.query("COMMIT", doing: action)
     progress.finish(rows: rows)
   }

@@ -20,7 +20,8 @@ package struct UnloggedTables: Sendable {
     let snapshot = try await ExportedSnapshot.current(on: source)
     let result: Result<Void, any Error>
     do {
-      let copy = TableCopy(source: source, target: target, workers: workers, progress: CopyProgress())
+      let copy = TableCopy(
+        source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)
       result = .success(try await copy.run(CopyPlan(tables), under: snapshot))
     } catch {
       result = .failure(error)

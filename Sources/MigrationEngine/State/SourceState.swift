@@ -33,6 +33,7 @@ package struct SourceState: Sendable {
   }
 
   /// Nil when the source has no schema of ours.
+  /// - Throws: `MigrationError` when nobody can tell how the fence stands.
   package func fence() async throws -> Fence? {
     let exists = try await connection.query(
       "SELECT pg_catalog.to_regclass('replicate.fence') IS NOT NULL AS it_does",
@@ -40,6 +41,12 @@ package struct SourceState: Sendable {
     guard try exists.first?.bool("it_does") == true else { return nil }
     let rows = try await connection.query(
       "SELECT state FROM replicate.fence", doing: "reading the fence's state", within: .seconds(15))
-    return try rows.first.flatMap { Fence(rawValue: try $0.text("state")) }
+    guard let fence = try rows.first.flatMap({ Fence(rawValue: try $0.text("state")) }) else {
+      throw MigrationError(
+        .failed, doing: "reading the fence's state", reason: "replicate.fence on the source does not tell it",
+        remedy:
+          "Use the version of replicate that began this migration, or drop schema replicate on the source.")
+    }
+    return fence
   }
 }

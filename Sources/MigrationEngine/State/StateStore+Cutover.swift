@@ -15,7 +15,7 @@ extension StateStore {
   package func request(_ request: CutoverRequest) async throws -> Int64 {
     let rows = try await connection.query(
       "INSERT INTO replicate.cutover (request) VALUES ($1) RETURNING id", [try Self.encode(request)],
-      doing: "requesting a cutover")
+      doing: "requesting a cutover", within: Self.limit)
     return try rows.first?.integer("id", as: Int64.self) ?? 0
   }
 
@@ -35,12 +35,18 @@ extension StateStore {
 
   private func cutover(where condition: String, _ parameters: [String]) async throws -> StoredCutover? {
     let rows = try await connection.query(
-      "SELECT * FROM replicate.cutover WHERE \(condition)", parameters, doing: "reading the cutover's state")
+      "SELECT * FROM replicate.cutover WHERE \(condition)", parameters, doing: "reading the cutover's state",
+      within: Self.limit)
     return try rows.first.map { row in
-      StoredCutover(
+      guard let state = StoredCutover.State(rawValue: try row.text("state")) else {
+        throw MigrationError(
+          .failed, doing: "reading the cutover's state",
+          reason: "it was written by another version of replicate",
+          remedy: "Use the version that began this migration.")
+      }
+      return StoredCutover(
         id: try row.integer("id", as: Int64.self),
-        request: try Self.decode(CutoverRequest.self, try row.text("request")),
-        state: StoredCutover.State(rawValue: try row.text("state")) ?? .requested,
+        request: try Self.decode(CutoverRequest.self, try row.text("request")), state: state,
         report: try row.optional("report").map { try Self.decode(Status.Cutover.self, $0) })
     }
   }
@@ -50,13 +56,14 @@ extension StateStore {
   package func withdraw(_ id: Int64) async throws -> Bool {
     let rows = try await connection.query(
       "UPDATE replicate.cutover SET state = 'aborted' WHERE id = $1 AND state = 'requested'", [String(id)],
-      doing: "withdrawing the request for a cutover")
+      doing: "withdrawing the request for a cutover", within: Self.limit)
     return rows.affected == 1
   }
 
   package func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {
     try await connection.query(
       "UPDATE replicate.cutover SET state = $2, report = $3 WHERE id = $1",
-      [String(id), state.rawValue, try Self.encode(report)], doing: "storing the cutover's report")
+      [String(id), state.rawValue, try Self.encode(report)], doing: "storing the cutover's report",
+      within: Self.limit)
   }
 }

@@ -32,7 +32,7 @@ extension StateStore {
           VALUES ($1, $2, $3, $4) ON CONFLICT (source_oid) DO NOTHING
           """,
           [String(relation.oid), relation.name.schema, relation.name.name, String(relation.bytes)],
-          doing: "storing table \(relation.name)")
+          doing: "storing table \(relation.name)", within: Self.limit)
       }
     }
   }
@@ -40,7 +40,7 @@ extension StateStore {
   package func relations() async throws -> [StoredRelation] {
     let rows = try await connection.query(
       "SELECT * FROM replicate.relation ORDER BY bytes_total DESC, schema_name, relation_name",
-      doing: "reading the list of tables")
+      doing: "reading the list of tables", within: Self.limit)
     return try rows.map { row in
       StoredRelation(
         sourceOID: try row.integer("source_oid", as: UInt32.self),
@@ -54,15 +54,22 @@ extension StateStore {
 
   /// Marks a relation as copied. Runs on the connection that copies it, in the same transaction as its rows.
   package func markCopied(_ oid: UInt32, at snapshotLSN: LSN, bytes: Int64, rows: Int64) async throws {
-    try await connection.query(
+    let marked = try await connection.query(
       "UPDATE replicate.relation SET snapshot_lsn = $2, bytes = $3, rows = $4 WHERE source_oid = $1",
-      [String(oid), snapshotLSN.description, String(bytes), String(rows)], doing: "marking a table as copied")
+      [String(oid), snapshotLSN.description, String(bytes), String(rows)], doing: "marking a table as copied",
+      within: Self.limit)
+    guard marked.affected == 1 else {
+      throw MigrationError(
+        .failed, doing: "marking a table as copied",
+        reason: "replicate.relation has no row for the source's table \(oid)",
+        remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
+    }
   }
 
   package func progress() async throws -> StoredProgress? {
     let rows = try await connection.query(
       "SELECT p.*, c.confirmed_lsn FROM replicate.progress p CROSS JOIN replicate.confirmation c",
-      doing: "reading the stream's progress")
+      doing: "reading the stream's progress", within: Self.limit)
     guard let row = rows.first else { return nil }
     guard let applied = LSN(try row.text("applied_lsn")), let confirmed = LSN(try row.text("confirmed_lsn"))
     else {
@@ -81,7 +88,7 @@ extension StateStore {
       for (table, column) in [("progress", "applied_lsn"), ("confirmation", "confirmed_lsn")] {
         try await connection.query(
           "INSERT INTO replicate.\(table) (\(column)) VALUES ($1)", [consistentPoint.description],
-          doing: "storing the slot's beginning")
+          doing: "storing the slot's beginning", within: Self.limit)
       }
     }
   }

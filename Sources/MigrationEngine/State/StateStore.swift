@@ -24,6 +24,9 @@ package struct StateStore: Sendable {
 
   package init(_ connection: Connection) { self.connection = connection }
 
+  /// For each statement: the state is small, so whatever takes longer waits for somebody.
+  static let limit = Duration.seconds(30)
+
   // MARK: The lock
 
   /// Spells "replicat": advisory locks are told apart by numbers, and count within one database.
@@ -32,7 +35,8 @@ package struct StateStore: Sendable {
   /// Takes the lock that admits one engine; it lasts as long as the connection (manual, section 13.3.5).
   package func tryLock() async throws -> Bool {
     let rows = try await connection.query(
-      "SELECT pg_catalog.pg_try_advisory_lock(\(Self.lockKey)) AS taken", doing: "taking the engine's lock")
+      "SELECT pg_catalog.pg_try_advisory_lock(\(Self.lockKey)) AS taken", doing: "taking the engine's lock",
+      within: Self.limit)
     return try rows.first?.bool("taken") ?? false
   }
 
@@ -45,7 +49,7 @@ package struct StateStore: Sendable {
         AND l.database =
           (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
       ) AS is_locked
-      """, doing: "looking for a running engine")
+      """, doing: "looking for a running engine", within: Self.limit)
     return try rows.first?.bool("is_locked") ?? false
   }
 
@@ -56,11 +60,11 @@ package struct StateStore: Sendable {
   package func load() async throws -> StoredMigration? {
     let exists = try await connection.query(
       "SELECT pg_catalog.to_regclass('replicate.migration') IS NOT NULL AS it_does",
-      doing: "looking for a migration's state")
+      doing: "looking for a migration's state", within: Self.limit)
     guard try exists.first?.bool("it_does") == true else { return nil }
     let rows = try await connection.query(
       "SELECT *, pg_catalog.array_to_string(restore_attempted, ',') AS attempted FROM replicate.migration",
-      doing: "reading the migration's state")
+      doing: "reading the migration's state", within: Self.limit)
     guard let row = rows.first else { return nil }
     guard try row.integer("format") == StateSchema.format, let phase = Phase(rawValue: try row.text("phase"))
     else {
@@ -84,7 +88,8 @@ package struct StateStore: Sendable {
     let evidence = try Self.encode(migration.encryption)
     let excluded = try Self.encode(migration.excluded)
     try await connection.transaction(doing: "creating schema replicate on the target") { connection in
-      try await connection.query(StateSchema.create, doing: "creating schema replicate on the target")
+      try await connection.query(
+        StateSchema.create, doing: "creating schema replicate on the target", within: Self.limit)
       try await connection.query(
         """
         INSERT INTO replicate.migration
@@ -94,56 +99,59 @@ package struct StateStore: Sendable {
         [
           migration.phase.rawValue, migration.sourceSystem, migration.sourceDatabase, migration.slot,
           migration.publication, evidence, excluded,
-        ], doing: "storing the migration")
+        ], doing: "storing the migration", within: Self.limit)
     }
   }
 
   package func store(_ phase: Phase) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET phase = $1, failure = NULL", [phase.rawValue],
-      doing: "storing phase \(phase.rawValue)")
+      doing: "storing phase \(phase.rawValue)", within: Self.limit)
     try await note("phase \(phase.rawValue)")
   }
 
   package func store(encryption: EncryptionEvidence) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET encryption = $1", [try Self.encode(encryption)],
-      doing: "storing the evidence of encryption")
+      doing: "storing the evidence of encryption", within: Self.limit)
   }
 
   package func store(failure: String?) async throws {
     try await connection.query(
-      "UPDATE replicate.migration SET failure = $1", [failure], doing: "storing why the engine stopped")
+      "UPDATE replicate.migration SET failure = $1", [failure], doing: "storing why the engine stopped",
+      within: Self.limit)
   }
 
   package func noteRestoreAttempt(of section: String) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET restore_attempted = pg_catalog.array_append(restore_attempted, $1)",
-      [section], doing: "noting that \(section) is being restored")
+      [section], doing: "noting that \(section) is being restored", within: Self.limit)
   }
 
   package func addCopySeconds(_ seconds: Double) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET copy_seconds = copy_seconds + $1", [String(seconds)],
-      doing: "storing how long the copy took")
+      doing: "storing how long the copy took", within: Self.limit)
   }
 
   /// A line for the audit trail: names, counts and LSNs, never values.
   package func note(_ what: String) async throws {
     try await connection.query(
-      "INSERT INTO replicate.event (what) VALUES ($1)", [what], doing: "noting an event")
+      "INSERT INTO replicate.event (what) VALUES ($1)", [what], doing: "noting an event", within: Self.limit)
   }
 
   // MARK: Abort
 
   package func requestAbort() async throws {
     try await connection.query(
-      "UPDATE replicate.migration SET abort_requested = true", doing: "requesting the abort")
+      "UPDATE replicate.migration SET abort_requested = true", doing: "requesting the abort",
+      within: Self.limit)
   }
 
   package func isAbortRequested() async throws -> Bool {
     let rows = try await connection.query(
-      "SELECT abort_requested FROM replicate.migration", doing: "looking for a request to abort")
+      "SELECT abort_requested FROM replicate.migration", doing: "looking for a request to abort",
+      within: Self.limit)
     return try rows.first?.bool("abort_requested") ?? false
   }
 
@@ -163,7 +171,7 @@ package struct StateStore: Sendable {
       """
       SELECT status, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - heartbeat) AS age
       FROM replicate.engine
-      """, doing: "reading the engine's status")
+      """, doing: "reading the engine's status", within: Self.limit)
     guard let row = rows.first else { return nil }
     var status = try Self.decode(Status.self, try row.text("status"))
     status.engine.heartbeatAgeSeconds = max(0, try row.double("age"))

@@ -158,6 +158,19 @@ package struct Status: Sendable, Codable, Equatable {
   }
 }
 
+extension Status.Cutover {
+  /// Unlike the synthesised one, writes null for what is not known yet: the contract has these keys always.
+  package func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(step, forKey: .step)
+    try container.encode(fenceLSN, forKey: .fenceLSN)
+    try container.encode(writePauseSeconds, forKey: .writePauseSeconds)
+    try container.encode(result, forKey: .result)
+    try container.encode(reason, forKey: .reason)
+    try container.encode(timeline, forKey: .timeline)
+  }
+}
+
 extension Status {
   /// Unlike the synthesised one, writes `"cutover": null`: the contract has the key always.
   package func encode(to encoder: any Encoder) throws {

@@ -54,7 +54,7 @@ struct CutoverCommand: EngineCommand {
         { try await surroundings.engine.cutover(source, target, logger, request) { follower.show($0) } })
       follower.finish()
       show(cutover, follower, surroundings)
-      return cutover.result == .aborted ? .cutoverAborted : .done
+      return ExitStatus(cutover)
     } catch {
       follower.finish()
       // How far it came tells why it was aborted; the error itself is told once, on stderr.

@@ -67,6 +67,7 @@ struct StartCommand: EngineCommand {
     case .complete(let cutover):
       surroundings.output.line(
         CutoverPrinter.text(cutover, encryption: progress.latest?.target.encryption))
+      return ExitStatus(cutover)
     }
     return .done
   }

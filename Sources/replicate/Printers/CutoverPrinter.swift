@@ -4,7 +4,10 @@ import MigrationEngine
 enum CutoverPrinter {
   static func text(_ cutover: Status.Cutover, encryption: EncryptionEvidence?) -> String {
     var lines = [headline(cutover)]
-    if let reason = cutover.reason { lines.append("reason      \(Fitting.plain(reason))") }
+    if let reason = cutover.reason {
+      let label = cutover.result == .complete ? "to do" : "reason"
+      lines.append(Fitting.padded(label, to: 12) + Fitting.plain(reason))
+    }
     if let fence = cutover.fenceLSN { lines.append("fence       \(fence)") }
     if let encryption {
       lines.append("encryption  \(Fitting.plain(StatusPrinter.encryption(encryption)))")

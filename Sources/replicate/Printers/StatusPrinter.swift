@@ -22,7 +22,7 @@ enum StatusPrinter {
         "migration",
         [status.migration, status.phase.rawValue] + (status.ready ? ["ready for a cutover"] : [])
       ),
-      ("engine", engine(status.engine)),
+      ("engine", engine(status)),
       ("source", end(status.source.database, status.source.serverVersion, isTLS: status.source.tls)),
       ("target", end(status.target.database, status.target.serverVersion, isTLS: status.target.tls)),
       ("encryption", [encryption(status.target.encryption)]),
@@ -31,16 +31,18 @@ enum StatusPrinter {
     ]
     let rates = ProgressText.streamParts(status)
     if !rates.isEmpty { sections.append(("", rates)) }
-    sections.append(("slot", slot(status.slot)))
+    sections.append(("slot", [.complete, .aborted].contains(status.phase) ? ["dropped"] : slot(status.slot)))
     if let cutover = status.cutover { sections.append(("cutover", self.cutover(cutover))) }
     if let failure = status.failure { sections.append(("failure", [failure])) }
     return sections
   }
 
-  private static func engine(_ engine: Status.Engine) -> [String] {
+  private static func engine(_ status: Status) -> [String] {
+    let engine = status.engine
     let place = engine.host.isEmpty ? "" : " on \(engine.host) (pid \(engine.pid))"
     guard engine.running else {
-      return ["not running" + (place.isEmpty ? "" : ", last seen\(place)"), "'replicate start' goes on"]
+      let last = "not running" + (place.isEmpty ? "" : ", last seen\(place)")
+      return [.complete, .aborted].contains(status.phase) ? [last] : [last, "'replicate start' goes on"]
     }
     return ["running\(place)", "heartbeat \(Quantity.seconds(engine.heartbeatAgeSeconds)) ago"]
   }
