@@ -216,6 +216,18 @@ import UnixSignals
     #expect(stage.errors.lines.last == "replicate: cutting over: lag over budget")
   }
 
+  @Test func aSwitchStepThatFailedIsNoSuccessThoughTheCutoverIsComplete() async {
+    var engine = Engine()
+    engine.cutover = { _, _, _, _, _ in
+      var cutover = Status.Cutover.sample(.complete)
+      cutover.reason = "switch step exec 2 failed (exit code 9)"
+      return cutover
+    }
+    #expect(await run("cutover", "--yes", in: stage.surroundings(engine: engine)) == 1)
+    #expect(stage.results.lines.first?.hasPrefix("cutover complete") == true)
+    #expect(stage.results.lines.contains("to do       switch step exec 2 failed (exit code 9)"))
+  }
+
   @Test func aSignalLeavesTheCutoverToTheEngine() async {
     var engine = Engine()
     let stage = stage

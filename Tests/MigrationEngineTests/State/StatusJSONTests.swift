@@ -98,4 +98,11 @@ struct StatusJSONTests {
     let request = CutoverRequest(maxPauseSeconds: 2.5, timeoutSeconds: 30, requestedBy: "amy@host")
     #expect(try JSONDecoder().decode(CutoverRequest.self, from: JSONEncoder().encode(request)) == request)
   }
+
+  @Test func `a cutover that has just begun has the contract's keys as null`() throws {
+    let cutover = try object(Status.Cutover(step: "arm"))
+    for key in ["fence_lsn", "write_pause_seconds", "result", "reason"] {
+      #expect(cutover[key] is NSNull, "\(key)")
+    }
+  }
 }

@@ -1,0 +1,69 @@
+import Clusters
+import LibPQ
+import LogicalReplication
+import Testing
+
+@testable import MigrationEngine
+
+extension Integration {
+  /// What the state refuses to guess.
+  @Suite(.timeLimit(.minutes(1)))
+  struct StateTests {
+    private func withTarget(
+      _ name: String, _ body: @Sendable (LibPQ.Connection) async throws -> Void
+    ) async throws {
+      try await ClusterPair.shared.withFreshDatabases(named: name) { databases in
+        let connection = try await Session.open(
+          LibPQ.ConnectionString(databases.target.text, for: "target"), end: "target", purpose: "test")
+        try await body(connection)
+        await connection.close()
+      }
+    }
+
+    private func migration() -> StoredMigration {
+      StoredMigration(
+        phase: .schema, sourceSystem: "1", sourceDatabase: "1 app", slot: "replicate_1",
+        publication: "replicate",
+        excluded: [], encryption: .none, failure: nil, isAbortRequested: false, restoreAttempted: [],
+        copySeconds: 0)
+    }
+
+    @Test("A table that is not in the list cannot be marked as copied")
+    func markCopied() async throws {
+      try await withTarget("mark") { connection in
+        let store = StateStore(connection)
+        try await store.create(migration())
+        await #expect(throws: MigrationError.self) {
+          try await store.markCopied(4711, at: .zero, bytes: 1, rows: 1)
+        }
+      }
+    }
+
+    @Test("A cutover in a state that this version does not know is an error, not a request")
+    func unknownCutover() async throws {
+      try await withTarget("unknown") { connection in
+        let store = StateStore(connection)
+        try await store.create(migration())
+        try await store.request(CutoverRequest(requestedBy: "a test"))
+        try await connection.query(
+          """
+          ALTER TABLE replicate.cutover DROP CONSTRAINT cutover_state_check;
+          UPDATE replicate.cutover SET state = 'rehearsed'
+          """, doing: "changing the state")
+        await #expect(throws: MigrationError.self) { try await store.latestCutover() }
+      }
+    }
+
+    @Test("A fence whose state is missing or unknown is an error, not an open source")
+    func unknownFence() async throws {
+      try await withTarget("fence") { connection in
+        let state = SourceState(connection)
+        #expect(try await state.fence() == nil)
+        try await state.create()
+        #expect(try await state.fence() == .open)
+        try await connection.query("DELETE FROM replicate.fence", doing: "deleting the state")
+        await #expect(throws: MigrationError.self) { try await state.fence() }
+      }
+    }
+  }
+}
