@@ -9,8 +9,7 @@ RUN swift package resolve
 # The tests' folders too: a package is not loaded without the folder of each of its targets.
 COPY Sources Sources
 COPY Tests Tests
-COPY integration/Clusters integration/Clusters
-COPY integration/Tests integration/Tests
+COPY integration integration
 RUN swift build -c release --product replicate --static-swift-stdlib \
   && install -s "$(swift build -c release --show-bin-path)/replicate" /usr/local/bin/replicate
 
