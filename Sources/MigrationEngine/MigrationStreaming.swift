@@ -45,7 +45,11 @@ struct MigrationStreaming: Sendable {
   }
 
   private func untilComplete(resumesCutover: Bool) async throws -> Status.Cutover {
-    if resumesCutover, let report = try await resumeCutover() { return report }
+    if resumesCutover {
+      if let report = try await resumeCutover() { return report }
+    } else {
+      try await dismissInterrupted()
+    }
     var notBefore = ContinuousClock.now
     while true {
       if options.cutover == .auto, .now >= notBefore,
@@ -74,13 +78,28 @@ struct MigrationStreaming: Sendable {
     do {
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
       try await MaterializedViews.refresh(source: ends.source, target: ends.target)
-    } catch let error as MigrationError {
+    } catch  where !Self.endsAttempt(error) {
       report.result = .aborted
       report.reason = "\(error)"
       return try await conclude(report, requested)
     }
     try await phase.advance(.cutoverBegun)
     return try await conclude(try await cutover(for: requested).run(requested.request), requested)
+  }
+
+  /// Whether an error is none of the cutover's.
+  private static func endsAttempt(_ error: any Error) -> Bool {
+    error is CancellationError || (error as? PostgresError)?.isConnectionLoss == true
+  }
+
+  /// A cutover that was begun and had not come to its fence when a connection was lost: who follows it must hear.
+  private func dismissInterrupted() async throws {
+    guard let latest = try await store.latestCutover(), latest.state == .running else { return }
+    var report = latest.report ?? Status.Cutover(step: "prepare")
+    report.step = "aborted"
+    report.result = .aborted
+    report.reason = "the engine lost a connection, or ended, before the fence"
+    try await tell(report, latest, .aborted)
   }
 
   /// What an engine that died in a cutover left: before the seal it is undone, after it finished.

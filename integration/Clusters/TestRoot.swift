@@ -69,3 +69,10 @@ enum TestRoot {
     return String(fields[19])
   }
 }
+
+/// An empty directory of this process, removed with everything else when it ends.
+package func freshDirectory() async throws -> String {
+  let path = try await TestRoot.path + "/directory-\(TestRoot.unique())"
+  try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+  return path
+}

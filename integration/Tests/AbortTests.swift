@@ -42,6 +42,29 @@ extension Integration {
       }
     }
 
+    @Test("Aborted while the fence is up, the source takes writes again and nothing stays")
+    func fenced() async throws {
+      try await Journey.run("abortfence") { journey in
+        try await prepare(journey)
+        let engine = try await journey.start("--replica-identity", "full")
+        try await journey.waitUntilReady(engine)
+        try await journey.armByFailing()
+        let idle = try await SQLSession(journey.databases.source)
+        try await idle.execute("BEGIN")
+        try await idle.execute("INSERT INTO keyed VALUES (1000)")
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        try await journey.waitForFence(cutover)
+        let abort = try await journey.replicate.start("abort", "--yes", "--drop-target-data")
+        #expect(try await engine.waitForEnd(within: .seconds(20)) == 1)
+        #expect(try await journey.refusal(of: "DELETE FROM nokey", on: journey.databases.source) == nil)
+        try await idle.execute("COMMIT")
+        await idle.close()
+        #expect(try await abort.waitForEnd(within: .seconds(60)) == 0, "\(abort.errors)")
+        try await cutover.end()
+        try await expectNoTrace(journey)
+      }
+    }
+
     @Test("Without --drop-target-data the target keeps its tables, and a new start says what to do")
     func keepsTarget() async throws {
       try await Journey.run("abortkeep") { journey in
@@ -82,7 +105,8 @@ extension Integration {
     /// Things of the user's that must stay: a trigger, and a table whose replica identity is put back.
     private func prepare(_ journey: Journey) async throws {
       try await journey.source(
-        "CREATE TABLE keyed (id int PRIMARY KEY)", "INSERT INTO keyed SELECT generate_series(1, 100)",
+        "CREATE TABLE keyed (id int PRIMARY KEY)", "CREATE SEQUENCE counter",
+        "INSERT INTO keyed SELECT generate_series(1, 100)",
         "CREATE TABLE nokey (body text)", "INSERT INTO nokey VALUES ('a'), ('a')",
         """
         CREATE TRIGGER mine BEFORE UPDATE ON keyed FOR EACH ROW

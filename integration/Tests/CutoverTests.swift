@@ -42,14 +42,12 @@ extension Integration {
     func killedBehindFence() async throws {
       try await withStream("killed") { journey, ledger, engine in
         await ledger.stop()
-        try await armByFailing(journey)
+        try await journey.armByFailing()
         let idle = try await SQLSession(journey.databases.source)
         try await idle.execute("BEGIN")
         try await idle.execute("INSERT INTO ledger_account VALUES (50, 0)")
         let cutover = try await journey.replicate.start("cutover", "--yes", "--timeout", "6s")
-        try await cutover.waitUntil("the fence", within: .seconds(20)) {
-          try await journey.sourceValue("SELECT state FROM replicate.fence") == "fenced"
-        }
+        try await journey.waitForFence(cutover)
         engine.kill9()
         #expect(try await engine.waitForEnd(within: .seconds(10)) == 128 + 9)
         let write = "UPDATE ledger_account SET balance = 0 WHERE writer = 1"
@@ -90,22 +88,13 @@ extension Integration {
       }
     }
 
-    /// A cutover that fails behind the fence, which leaves the guard in place and open.
-    private func armByFailing(_ journey: Journey) async throws {
-      try await journey.target("ALTER SEQUENCE ledger_entry_id_seq RENAME TO away")
-      let failed = try await journey.replicate.run("cutover", "--yes")
-      #expect(failed.exitCode == 5, "\(failed.output)\(failed.errors)")
-      #expect(failed.errors.contains("ledger_entry_id_seq"), "the cause is named: \(failed.errors)")
-      #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
-      try await journey.target("ALTER SEQUENCE away RENAME TO ledger_entry_id_seq")
-    }
-
     private func withStream(
       _ name: String, _ body: @Sendable (Journey, Ledger, BackgroundProcess) async throws -> Void
     ) async throws {
       try await Journey.run(name) { journey in
         let ledger = Ledger(writers: 4, transactionsPerSecond: 300)
         try await ledger.createTables(on: journey.databases.source)
+        try await journey.source("CREATE SEQUENCE counter")
         ledger.start(on: journey.databases.source)
         let engine = try await journey.start()
         try await journey.waitUntilReady(engine)

@@ -24,6 +24,16 @@ struct Journey: Sendable {
     }
   }
 
+  /// The same migration with nothing of the first machine but the two connection strings.
+  func onAnotherMachine() async throws -> Journey {
+    let directory = try await freshDirectory()
+    return Journey(
+      databases: databases,
+      replicate: ReplicateProcess(
+        source: databases.source, target: databases.target,
+        environment: ["HOME": directory, "TMPDIR": directory, "XDG_RUNTIME_DIR": directory, "USER": "other"]))
+  }
+
   func start(_ options: String...) async throws -> BackgroundProcess {
     try await replicate.start(["start"] + ClusterPair.shared.encryptionArguments + options)
   }
@@ -49,6 +59,23 @@ struct Journey: Sendable {
 
   func waitUntilReady(_ engine: BackgroundProcess) async throws {
     try await waitUntil("ready for a cutover", engine) { $0.phase == .streaming && $0.ready }
+  }
+
+  /// A cutover that fails behind the fence, since the target lacks sequence `counter`: it leaves the guard on every
+  /// table, open. From then on a writer under way holds up the fence instead of the arming.
+  func armByFailing() async throws {
+    try await target("ALTER SEQUENCE counter RENAME TO away")
+    let failed = try await replicate.run("cutover", "--yes")
+    #expect(failed.exitCode == 5, "\(failed.output)\(failed.errors)")
+    #expect(failed.errors.contains("counter"), "the cause is named: \(failed.errors)")
+    #expect(try await sourceValue("SELECT state FROM replicate.fence") == "open")
+    try await target("ALTER SEQUENCE away RENAME TO counter")
+  }
+
+  func waitForFence(_ cutover: BackgroundProcess) async throws {
+    try await cutover.waitUntil("the fence", within: .seconds(20)) {
+      try await sourceValue("SELECT state FROM replicate.fence") == "fenced"
+    }
   }
 
   func source(_ sql: String...) async throws { try await execute(sql, on: databases.source) }

@@ -37,8 +37,9 @@ extension Integration {
         #expect(half.phase == .copy)
         #expect(!half.engine.running)
 
-        // Killed in the middle of the stream.
-        engine = try await journey.start("--jobs", "2")
+        // Killed in the middle of the stream; as if on another machine, where nothing of the first one is.
+        let elsewhere = try await journey.onAnotherMachine()
+        engine = try await elsewhere.start("--jobs", "2")
         try await journey.waitUntilReady(engine)
         engine.kill9()
         #expect(try await engine.waitForEnd(within: .seconds(10)) == 128 + 9)

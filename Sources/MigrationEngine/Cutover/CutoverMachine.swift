@@ -59,7 +59,7 @@ package struct CutoverMachine: Sendable, Equatable {
   package mutating func resume(from fence: SourceState.Fence, targetIsOpen: Bool) -> Action {
     switch fence {
     case .open, .fenced:
-      failure = "the engine ended in the middle of the cutover"
+      failure = "the engine ended, or lost a connection, in the middle of the cutover"
       return perform(.unfence)
     case .sealed:
       isSealed = true

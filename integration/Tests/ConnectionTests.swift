@@ -1,0 +1,79 @@
+import Clusters
+import Foundation
+import LibPQ
+import MigrationEngine
+import Testing
+
+extension Integration {
+  /// Connection strings are libpq's own, all the way down to the client programs, and nothing tells a password.
+  @Suite(.timeLimit(.minutes(2)))
+  struct ConnectionTests {
+    @Test("Ends given by service file and password file are enough for a whole migration")
+    func serviceAndPassfile() async throws {
+      try await Journey.run("service") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+        let environment = try await Self.named(journey.databases)
+        let replicate = ReplicateProcess(
+          source: Clusters.ConnectionString("service=old"), target: Clusters.ConnectionString("service=new"),
+          environment: environment)
+        let byName = Journey(databases: journey.databases, replicate: replicate)
+        let engine = try await byName.start()
+        try await byName.waitUntilReady(engine)
+        let cutover = try await replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+        #expect(try await journey.targetValue("SELECT count(*) FROM t") == "1")
+      }
+    }
+
+    @Test("No password is told: not in the output, not in the process list, not in the state")
+    func passwords() async throws {
+      try await Journey.run("secret") { journey in
+        try await journey.source(
+          "CREATE TABLE t (id int PRIMARY KEY)",
+          "INSERT INTO t SELECT generate_series(1, 300000)")
+        let secrets = try [journey.databases.source, journey.databases.target].compactMap {
+          try LibPQ.ConnectionString($0.text, for: "end").password
+        }
+        try #require(secrets.count == 2)
+        let engine = try await journey.start("--log-level", "trace")
+        var seen = ""
+        while !engine.errors.contains("phase streaming"), engine.isRunning {
+          seen += try await Command.check(["ps", "-eo", "args"])
+        }
+        try await journey.waitUntilReady(engine)
+        let state = try await journey.targetValue(
+          """
+          SELECT string_agg(x::text, '') FROM (
+            SELECT m::text FROM replicate.migration m UNION ALL SELECT e::text FROM replicate.engine e
+            UNION ALL SELECT v::text FROM replicate.event v) x
+          """)
+        let everything = [seen, engine.output, engine.errors, state ?? ""]
+        for secret in secrets {
+          #expect(everything.allSatisfy { !$0.contains(secret) })
+        }
+        #expect(seen.contains("pg_dump") || seen.contains("pg_restore"), "the client programs were looked at")
+      }
+    }
+
+    /// Both ends under names: a service file, and a password file that only its owner may read.
+    private static func named(_ databases: FreshDatabases) async throws -> [String: String] {
+      let directory = try await freshDirectory()
+      var services = ""
+      var passwords = ""
+      for (name, end) in [("old", databases.source), ("new", databases.target)] {
+        services += "[\(name)]\n"
+        let keywords = try LibPQ.ConnectionString(end.text, for: name).keywords
+        for (keyword, value) in keywords where keyword != "password" { services += "\(keyword)=\(value)\n" }
+        let values = Dictionary(keywords.map { ($0.name, $0.value) }) { _, last in last }
+        let fields = ["host", "port", "dbname", "user", "password"].map { values[$0] ?? "*" }
+        passwords += fields.joined(separator: ":") + "\n"
+      }
+      try Data(services.utf8).write(to: URL(filePath: "\(directory)/services"))
+      try Data(passwords.utf8).write(to: URL(filePath: "\(directory)/passwords"))
+      try FileManager.default.setAttributes(
+        [.posixPermissions: 0o600], ofItemAtPath: "\(directory)/passwords")
+      return ["PGSERVICEFILE": "\(directory)/services", "PGPASSFILE": "\(directory)/passwords"]
+    }
+  }
+}
