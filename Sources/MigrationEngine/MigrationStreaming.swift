@@ -92,7 +92,8 @@ struct MigrationStreaming: Sendable {
     error is CancellationError || (error as? PostgresError)?.isConnectionLoss == true
   }
 
-  /// A cutover that was begun and had not come to its fence when a connection was lost: who follows it must hear.
+  /// A cutover that was begun and had not come to its fence when a connection was lost: who follows it
+  /// must hear.
   private func dismissInterrupted() async throws {
     guard let latest = try await store.latestCutover(), latest.state == .running else { return }
     var report = latest.report ?? Status.Cutover(step: "prepare")

@@ -72,7 +72,7 @@ package actor Cluster {
       // Outside the data directory, which an encrypting file system may hide from root.
       "external_pid_file": "\(directory)/postmaster.pid",
       "wal_level": "logical", "max_wal_senders": "20", "max_replication_slots": "20",
-      "max_connections": "100", "fsync": "on", "shared_buffers": "128MB",
+      "max_connections": "100", "max_prepared_transactions": "10", "fsync": "on", "shared_buffers": "128MB",
       "log_line_prefix": "%m [%p] %q%u@%d %a ", "logging_collector": "off",
     ]
   }

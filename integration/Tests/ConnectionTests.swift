@@ -5,7 +5,7 @@ import MigrationEngine
 import Testing
 
 extension Integration {
-  /// Connection strings are libpq's own, all the way down to the client programs, and nothing tells a password.
+  /// Connection strings are libpq's own, down to the client programs, and nothing tells a password.
   @Suite(.timeLimit(.minutes(2)))
   struct ConnectionTests {
     @Test("Ends given by service file and password file are enough for a whole migration")

@@ -1,0 +1,99 @@
+import Clusters
+import LibPQ
+import MigrationEngine
+
+/// A statement, in a session of its own.
+struct Attempt: Sendable, CustomStringConvertible {
+  let sql: String
+  let settings: [String: String]
+  let role: String?
+
+  init(_ sql: String, settings: [String: String] = [:], role: String? = nil) {
+    self.sql = sql
+    self.settings = settings
+    self.role = role
+  }
+
+  var description: String {
+    [role, settings.isEmpty ? nil : "\(settings)", sql].compactMap { $0 }.joined(separator: " ")
+  }
+}
+
+/// A source of its own with the fence's state, and a connection that works the fence.
+struct Fenced: Sendable {
+  let source: Clusters.ConnectionString
+  let connection: LibPQ.Connection
+  /// A second one, to look on while the first is busy.
+  let observer: LibPQ.Connection
+
+  static func run(_ name: String, _ body: @Sendable (Fenced) async throws -> Void) async throws {
+    try await ClusterPair.shared.withFreshDatabases(named: name) { databases in
+      let string = try LibPQ.ConnectionString(databases.source.text, for: "source")
+      let connection = try await Session.open(string, end: "source", purpose: "test")
+      let observer = try await Session.open(string, end: "source", purpose: "test")
+      try await SourceState(connection).create()
+      try await body(Fenced(source: databases.source, connection: connection, observer: observer))
+      await connection.close()
+      await observer.close()
+    }
+    // Roles belong to the server, and it may be one that was given.
+    let server = try await SQLSession(ClusterPair.shared.source)
+    try await server.execute("DROP ROLE IF EXISTS powerless_writer")
+    await server.close()
+  }
+
+  /// Tables of every kind that can be written to, and a role that may write to one and owns nothing.
+  func prepare() async throws {
+    try await execute(
+      "CREATE TABLE keyed (id int PRIMARY KEY, v int)",
+      "INSERT INTO keyed SELECT i, i FROM generate_series(1, 20) i",
+      "CREATE TABLE parted (id int) PARTITION BY LIST (id)",
+      "CREATE TABLE parted_a PARTITION OF parted FOR VALUES IN (1)",
+      "CREATE TABLE child (extra int) INHERITS (keyed)",
+      "CREATE UNLOGGED TABLE volatile (n int)", "CREATE TABLE \"Odd % \"\"n\"\" ame\" (id int)",
+      "CREATE SEQUENCE counter", "CREATE MATERIALIZED VIEW summary AS SELECT count(*) FROM keyed",
+      "CREATE FUNCTION change() RETURNS void LANGUAGE sql AS 'UPDATE public.keyed SET v = 5'",
+      """
+      DO $$ BEGIN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'powerless_writer') THEN
+          CREATE ROLE powerless_writer;
+        END IF;
+      END $$
+      """,
+      "GRANT SELECT, INSERT, UPDATE, DELETE ON keyed TO powerless_writer")
+  }
+
+  func execute(_ statements: String...) async throws {
+    let session = try await SQLSession(source)
+    for sql in statements { try await session.execute(sql) }
+    await session.close()
+  }
+
+  /// A session that has run these statements and is left as they left it.
+  func session(_ statements: String...) async throws -> SQLSession {
+    let session = try await SQLSession(source)
+    for sql in statements { try await session.execute(sql) }
+    return session
+  }
+
+  func value(_ sql: String) async throws -> String? {
+    let session = try await SQLSession(source)
+    let value = try await session.value(sql)
+    await session.close()
+    return value
+  }
+
+  /// The SQLSTATE an attempt is refused with; nil when it is not.
+  func refusal(of attempt: Attempt) async throws -> String? {
+    let session = try await SQLSession(source, settings: attempt.settings)
+    if let role = attempt.role { try await session.execute("SET ROLE \(role)") }
+    var state: String?
+    do {
+      for statement in attempt.sql.split(separator: "; ") { try await session.execute(String(statement)) }
+    } catch let failure as SQLFailure {
+      state = failure.sqlState
+    }
+    await session.close()
+    return state
+  }
+}
