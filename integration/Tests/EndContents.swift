@@ -9,7 +9,8 @@ enum EndContents {
       ["sh", "-c", "exec \"$0\" -d \"$DUMPED\"", try PostgresPrograms.path("pg_dump")],
       environment: ["DUMPED": server.text])
     // Newer versions fence their output with a word that is random.
-    let lines = dump.split(separator: "\n").filter { !$0.contains("restrict ") }.map(String.init)
+    let lines = dump.split(separator: "\n").map(String.init)
+      .filter { !$0.hasPrefix("\\restrict ") && !$0.hasPrefix("\\unrestrict ") }
     let session = try await SQLSession(server)
     let rows = try await session.rows(
       """
