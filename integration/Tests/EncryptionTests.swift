@@ -120,7 +120,7 @@ extension Integration {
 
 extension Trait where Self == ConditionTrait {
   /// For a role that may set `session_replication_role` without being a superuser.
-  fileprivate static var grantableParameters: Self {
+  static var grantableParameters: Self {
     .enabled("GRANT … ON PARAMETER came with PostgreSQL 15") {
       let session = try await SQLSession(ClusterPair.shared.target)
       let version = try await session.value("SHOW server_version_num").flatMap { Int($0) } ?? 0

@@ -1,0 +1,97 @@
+import Clusters
+import Foundation
+import MigrationEngine
+import Testing
+
+extension Integration {
+  /// Managed services give nobody a superuser: the grants that preflight asks for must carry a migration to
+  /// its end, and back.
+  @Suite(.timeLimit(.minutes(3)), .grantableParameters)
+  struct PlainRoleTests {
+    @Test("Roles that are no superusers migrate, fence and cut over")
+    func cutover() async throws {
+      try await withPlainRoles("plaincut") { journey, _, owner in
+        let engine = try await journey.start("--allow-unencrypted-target")
+        try await journey.waitUntilReady(engine)
+        try await journey.source("INSERT INTO app.item (body) VALUES ('streamed')")
+        let cutover = try await journey.replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+        let differences = try await DatabaseComparison().differences(
+          source: journey.databases.source, target: journey.databases.target)
+        #expect(differences == [])
+        // The superuser and the owner are kept out of the source as well, and the target is open to both.
+        for settings in [[:], ["role": owner]] {
+          let write = "INSERT INTO app.item (body) VALUES ('late')"
+          let source = try await journey.refusal(
+            of: write, on: journey.databases.source,
+            settings: settings.merging(["default_transaction_read_only": "off"]) { $1 })
+          #expect(source == "25006")
+          let target = try await journey.refusal(of: write, on: journey.databases.target, settings: settings)
+          #expect(target == nil)
+        }
+        #expect(try await journey.targetValue(Self.ownerOfItem) == owner)
+      }
+    }
+
+    @Test("Roles that are no superusers take a migration back without a trace")
+    func abort() async throws {
+      try await withPlainRoles("plainabort") { journey, role, _ in
+        // Emptying the target makes schema public anew, which only the database's owner may.
+        try await journey.target("ALTER DATABASE \(journey.databases.name) OWNER TO \(role)")
+        let before = try await journey.tracesOnSource()
+        let engine = try await journey.start("--allow-unencrypted-target")
+        try await journey.waitUntilReady(engine)
+        let abort = try await journey.replicate.run("abort", "--yes", "--drop-target-data")
+        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(20)) == 1)
+        #expect(try await journey.tracesOnSource() == before)
+        #expect(try await journey.tracesOnTarget() == [])
+      }
+    }
+
+    private static let ownerOfItem = "SELECT relowner::regrole FROM pg_class WHERE oid = 'app.item'::regclass"
+
+    /// The program reaches both ends by a role that has what `replicate check` asks for, and no more.
+    private func withPlainRoles(
+      _ name: String, _ body: @Sendable (Journey, _ role: String, _ owner: String) async throws -> Void
+    ) async throws {
+      let pair = try await ClusterPair.shared
+      let role = "\(name)_\(getpid())"
+      let owner = "\(role)_owner"
+      let password = "pl4in"
+      for server in [pair.source, pair.target] {
+        try await PreflightScene.execute(
+          ["CREATE ROLE \(owner)", "CREATE ROLE \(role) LOGIN PASSWORD '\(password)' IN ROLE \(owner)"],
+          on: server)
+      }
+      try await PreflightScene.execute(
+        ["ALTER ROLE \(role) REPLICATION", "GRANT pg_read_all_stats TO \(role)"], on: pair.source)
+      try await PreflightScene.execute(
+        ["GRANT SET ON PARAMETER session_replication_role TO \(role)"], on: pair.target)
+      try await pair.withFreshDatabases(named: name) { databases in
+        let login = ["user": role, "password": password]
+        let journey = Journey(
+          databases: databases,
+          replicate: ReplicateProcess(
+            source: databases.source.with(login), target: databases.target.with(login)))
+        try await journey.source(
+          "GRANT CREATE ON DATABASE \(databases.name) TO \(role)",
+          "CREATE SCHEMA app AUTHORIZATION \(owner)",
+          "CREATE TABLE app.item (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text)",
+          "CREATE TABLE app.part (id serial PRIMARY KEY, item bigint REFERENCES app.item)",
+          "ALTER TABLE app.item OWNER TO \(owner)", "ALTER TABLE app.part OWNER TO \(owner)",
+          "INSERT INTO app.item (body) SELECT 'item ' || n FROM generate_series(1, 100) n",
+          "INSERT INTO app.part (item) SELECT id FROM app.item")
+        try await journey.target("GRANT CREATE ON DATABASE \(databases.name) TO \(role)")
+        let check = try await journey.replicate.run("check", "--allow-unencrypted-target")
+        #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
+        try await body(journey, role, owner)
+      }
+      for server in [pair.source, pair.target] {
+        try await PreflightScene.execute(
+          ["DROP OWNED BY \(role)", "DROP ROLE \(role)", "DROP ROLE \(owner)"], on: server)
+      }
+    }
+  }
+}
