@@ -23,16 +23,10 @@ package struct Migration: Sendable {
   /// - Throws: `PostgresError` when an end cannot be reached.
   package func check() async throws -> PreflightReport {
     let ends = try await MigrationEnds.open(options, purpose: "check")
-    let result: Result<PreflightReport, any Error>
-    do {
+    return try await finally({ await ends.close() }) {
       let isResuming = try await StateStore(ends.target).load() != nil
-      result = .success(
-        try await MigrationPreflight(options: options, ends: ends).run(isResuming: isResuming).report)
-    } catch {
-      result = .failure(error)
+      return try await MigrationPreflight(options: options, ends: ends).run(isResuming: isResuming).report
     }
-    await ends.close()
-    return try result.get()
   }
 
   /// Begins the migration or resumes it from what the target has stored, and goes on until the cutover is

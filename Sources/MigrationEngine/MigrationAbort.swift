@@ -27,14 +27,7 @@ package struct MigrationAbort: Sendable {
   package func run(_ options: AbortOptions) async throws -> (removed: [String], left: [String]) {
     let ends = try await MigrationEnds.open(
       MigrationOptions(source: source, target: target), purpose: "abort")
-    let result: Result<(removed: [String], left: [String]), any Error>
-    do {
-      result = .success(try await run(options, ends))
-    } catch {
-      result = .failure(error)
-    }
-    await ends.close()
-    return try result.get()
+    return try await finally({ await ends.close() }) { try await run(options, ends) }
   }
 
   private func run(_ options: AbortOptions, _ ends: MigrationEnds) async throws -> (
@@ -52,7 +45,7 @@ package struct MigrationAbort: Sendable {
     try await stopEngine(store, hasState: migration != nil)
     var cleanup = Cleanup(logger: logger)
     try await cleanSource(ends, migration, &cleanup)
-    try await cleanTarget(ends, options, hasState: migration != nil, &cleanup)
+    try await cleanTarget(ends, options, migration, &cleanup)
     return (cleanup.removed, cleanup.left)
   }
 
@@ -93,9 +86,6 @@ package struct MigrationAbort: Sendable {
     guard migration != nil || hasSchema else { return }
     let publication = migration?.publication ?? MigrationAttempt.publicationName
     if hasSchema {
-      await cleanup.attempt("replica identities of the source", "ALTER TABLE … REPLICA IDENTITY …") {
-        try await FullIdentity.restore(on: source)
-      }
       await cleanup.attempt("guard and its triggers on the source", "DROP FUNCTION replicate.guard() CASCADE")
       {
         try await WriteGuard(source).unfence()
@@ -106,6 +96,12 @@ package struct MigrationAbort: Sendable {
       "publication \(SQL.identifier(publication)) on the source",
       "DROP PUBLICATION \(SQL.identifier(publication))"
     ) { try await Publication(name: publication).drop(on: source) }
+    // Not before the publication is gone: it would refuse to delete from a table without an identity.
+    if hasSchema {
+      await cleanup.attempt("replica identities of the source", "ALTER TABLE … REPLICA IDENTITY …") {
+        try await FullIdentity.restore(on: source)
+      }
+    }
     let name = migration?.slot ?? ends.sourceIdentity.slotName
     await cleanup.attempt(
       "slot \(name) on the source", "SELECT pg_drop_replication_slot(\(SQL.literal(name)))"
@@ -121,13 +117,13 @@ package struct MigrationAbort: Sendable {
   }
 
   private func cleanTarget(
-    _ ends: MigrationEnds, _ options: AbortOptions, hasState: Bool, _ cleanup: inout Cleanup
+    _ ends: MigrationEnds, _ options: AbortOptions, _ migration: StoredMigration?, _ cleanup: inout Cleanup
   ) async throws {
-    guard hasState else { return }
+    guard let migration else { return }
     let target = ends.target
     if options.dropsTargetData {
       await cleanup.attempt("the migrated schemas on the target", "dropdb and createdb of the target") {
-        try await TargetData.drop(on: target)
+        try await TargetData.drop(on: target, keeping: migration.targetBefore)
       }
       // The state goes last: while it is there, an abort can be run again.
       guard cleanup.left.isEmpty else { return }

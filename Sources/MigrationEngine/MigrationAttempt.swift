@@ -112,7 +112,8 @@ struct MigrationAttempt: Sendable {
       phase: .schema, sourceSystem: ends.sourceIdentity.system,
       sourceDatabase: "\(ends.sourceIdentity.oid) \(ends.sourceIdentity.name)",
       slot: ends.sourceIdentity.slotName, publication: Self.publicationName,
-      excluded: options.excluded, encryption: preflight.encryption, failure: nil, isAbortRequested: false,
+      excluded: options.excluded, targetBefore: try await TargetData.present(on: ends.target),
+      encryption: preflight.encryption, failure: nil, isAbortRequested: false,
       restoreAttempted: [],
       copySeconds: 0)
     try await store.create(migration)

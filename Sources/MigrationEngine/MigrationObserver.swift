@@ -19,14 +19,7 @@ package struct MigrationObserver: Sendable {
   /// - Throws: `MigrationError` when the target holds no migration.
   package func status() async throws -> Status {
     let connection = try await Session.open(target, end: "target", purpose: "status")
-    let result: Result<Status, any Error>
-    do {
-      result = .success(try await status(StateStore(connection)))
-    } catch {
-      result = .failure(error)
-    }
-    await connection.close()
-    return try result.get()
+    return try await finally({ await connection.close() }) { try await status(StateStore(connection)) }
   }
 
   private func status(_ store: StateStore) async throws -> Status {
@@ -43,7 +36,7 @@ package struct MigrationObserver: Sendable {
       status.ready = false
       status.failure = migration.failure
       if migration.failure != nil { status.phase = .failed }
-      try await lookAtSlot(migration.slot, &status)
+      await lookAtSlot(migration.slot, &status)
     }
     return status
   }
@@ -58,8 +51,17 @@ package struct MigrationObserver: Sendable {
   }
 
   /// With no engine to watch it, the slot goes on keeping WAL on the source.
-  private func lookAtSlot(_ slot: String, _ status: inout Status) async throws {
+  private func lookAtSlot(_ slot: String, _ status: inout Status) async {
     guard let source else { return }
+    do {
+      try await lookAtSlot(slot, of: source, &status)
+    } catch {
+      // What the target tells is worth showing without it, above all when the source is the trouble.
+      logger.warning("the source could not be asked for its slot", metadata: ["why": "\(error)"])
+    }
+  }
+
+  private func lookAtSlot(_ slot: String, of source: ConnectionString, _ status: inout Status) async throws {
     let connection = try await Session.open(source, end: "source", purpose: "status")
     let rows = try await connection.query(
       """
@@ -84,15 +86,9 @@ package struct MigrationObserver: Sendable {
     _ request: CutoverRequest, onProgress: @escaping @Sendable (Status) -> Void
   ) async throws -> Status.Cutover {
     let connection = try await Session.open(target, end: "target", purpose: "cutover request")
-    let store = StateStore(connection)
-    let result: Result<Status.Cutover, any Error>
-    do {
-      result = .success(try await cutover(request, store, onProgress))
-    } catch {
-      result = .failure(error)
+    return try await finally({ await connection.close() }) {
+      try await cutover(request, StateStore(connection), onProgress)
     }
-    await connection.close()
-    return try result.get()
   }
 
   private func cutover(

@@ -142,22 +142,27 @@ struct MigrationStages: Sendable {
       } else {
         snapshot = try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
       }
-      let result: Result<Void, any Error>
-      do {
+      try await finally({
+        await snapshot.release()
+        await noteCopyTime(since: began)
+      }) {
         let copy = TableCopy(
           source: options.source, target: options.target, workers: options.jobs, progress: progress)
         try await copy.run(CopyPlan(tables), under: snapshot)
-        result = .success(())
-      } catch {
-        result = .failure(error)
       }
-      await snapshot.release()
-      if !Task.isCancelled { try await store.addCopySeconds((ContinuousClock.now - began) / .seconds(1)) }
-      try result.get()
     } else {
       await held?.release()
     }
     try await showCopy()
+  }
+
+  /// Also when the copy was cut short; a figure for the report, whose loss costs nothing.
+  private func noteCopyTime(since began: ContinuousClock.Instant) async {
+    do {
+      try await store.addCopySeconds((ContinuousClock.now - began) / .seconds(1))
+    } catch {
+      logger.debug("the copy's time could not be stored", metadata: ["why": "\(error)"])
+    }
   }
 
   private func showCopy() async throws {

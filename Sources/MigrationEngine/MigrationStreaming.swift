@@ -137,6 +137,8 @@ struct MigrationStreaming: Sendable {
 
   private func cutover(for stored: StoredCutover) async throws -> Cutover {
     let monitor = session.monitor
+    // Read before the fence: nobody waits for it there.
+    let catalog = try await tables.migrated(from: ends.source)
     let switchover = Switchover(
       exec: options.execSteps, source: try await end(ends.source), target: try await end(ends.target))
     return Cutover(
@@ -147,7 +149,9 @@ struct MigrationStreaming: Sendable {
         drain: { try await drain($0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
         ensureNoBreach: { if monitor.isBreached { throw breach } },
-        finaliseTables: { try await tables.finalise(options: options, ends: ends) },
+        finaliseTables: { try await tables.finalise(catalog, options: options) },
+        // Not before the seal: until then the stream may have to go on.
+        restoreTables: { try await IdentityColumns.restore(catalog, on: ends.target) },
         switchOver: { await switchover.run(fenceLSN: $0, $1) }),
       logger: logger,
       onStep: { report in board.update { $0.cutover = report } })

@@ -33,14 +33,17 @@ struct MigrationTables: Sendable {
     }
   }
 
+  /// Those that are migrated.
+  func migrated(from source: Connection) async throws -> Catalog {
+    Catalog(relations: try await Catalog.read(from: source).relations.filter { !excluded.contains($0.name) })
+  }
+
   /// Behind the fence: what the stream does not carry.
   /// - Returns: what was done, for the timeline.
-  func finalise(options: MigrationOptions, ends: MigrationEnds) async throws -> String {
-    let relations = try await Catalog.read(from: ends.source).relations.filter { !excluded.contains($0.name) }
+  func finalise(_ catalog: Catalog, options: MigrationOptions) async throws -> String {
     let unlogged = try await UnloggedTables(
       source: options.source, target: options.target, workers: options.jobs
-    ).copy(relations)
-    try await IdentityColumns.restore(Catalog(relations: relations), on: ends.target)
+    ).copy(catalog.relations)
     return "\(unlogged) unlogged tables"
   }
 }

@@ -16,17 +16,11 @@ struct MigrationTicker: Sendable {
   /// - Throws: also when `replicate abort` asks the engine to go.
   func run() async throws {
     let source = try await Session.open(source, end: "source", purpose: "monitor")
-    // A standby that the source waits for is no concern of a heartbeat.
-    try await source.query("SET synchronous_commit = local", doing: "preparing the heartbeat")
-    let result: Result<Void, any Error>
-    do {
+    try await finally({ await source.close() }) {
+      // A standby that the source waits for is no concern of a heartbeat.
+      try await source.query("SET synchronous_commit = local", doing: "preparing the heartbeat")
       try await tick(source)
-      result = .success(())
-    } catch {
-      result = .failure(error)
     }
-    await source.close()
-    try result.get()
   }
 
   private func tick(_ source: Connection) async throws {

@@ -86,6 +86,44 @@ extension Integration {
       }
     }
 
+    @Test("Of the target everything goes that the migration brought, and nothing that was there before")
+    func keepsWhatWasThere() async throws {
+      try await Journey.run("abortthere") { journey in
+        try await journey.target(
+          "CREATE EXTENSION citext", "GRANT CREATE ON SCHEMA public TO PUBLIC")
+        try await journey.source(
+          "CREATE EXTENSION citext", "CREATE EXTENSION hstore",
+          "CREATE TYPE mood AS ENUM ('ok')", "CREATE DOMAIN positive AS int CHECK (VALUE > 0)",
+          "CREATE FUNCTION twice(n positive) RETURNS int LANGUAGE sql AS 'SELECT n * 2'",
+          "CREATE PROCEDURE nothing() LANGUAGE sql AS ''",
+          "CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int)",
+          "CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)",
+          "CREATE TABLE t (id int PRIMARY KEY, name citext, h hstore, m mood)",
+          "CREATE STATISTICS spread ON id, m FROM t", "CREATE VIEW v AS SELECT * FROM t",
+          "CREATE MATERIALIZED VIEW mv AS SELECT * FROM v",
+          "CREATE TEXT SEARCH CONFIGURATION words (COPY = english)", "CREATE COLLATION byte (LOCALE = 'C')")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        let abort = try await journey.replicate.run("abort", "--yes", "--drop-target-data")
+        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
+        _ = try await engine.waitForEnd(within: .seconds(20))
+        let extensions = "SELECT string_agg(extname, ',') FROM pg_extension WHERE extname <> 'plpgsql'"
+        #expect(try await journey.targetValue(extensions) == "citext")
+        let left = try await journey.targetValue(
+          """
+          SELECT string_agg(pg_describe_object(classid, objid, 0), ', ') FROM pg_depend d
+          WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'public'::regnamespace
+            AND classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT FROM pg_depend e
+              WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
+          """)
+        #expect(left == nil)
+        let again = try await journey.start()
+        try await journey.waitUntilReady(again)
+        again.terminate()
+        #expect(try await again.waitForEnd(within: .seconds(20)) == 0)
+      }
+    }
+
     @Test("After the cutover there is no way back through abort")
     func afterSeal() async throws {
       try await Journey.run("abortlate") { journey in

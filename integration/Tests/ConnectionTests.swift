@@ -56,6 +56,23 @@ extension Integration {
       }
     }
 
+    @Test("Status answers from the target alone when the source cannot be reached, and says so")
+    func statusWithoutSource() async throws {
+      try await Journey.run("sourceless") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        engine.terminate()
+        _ = try await engine.waitForEnd(within: .seconds(20))
+        let away = ReplicateProcess(
+          source: journey.databases.source.with(["port": "1"]), target: journey.databases.target)
+        let status = try await away.run("status")
+        #expect(status.exitCode == 0)
+        #expect(status.output.contains("streaming"))
+        #expect(status.errors.contains("the source could not be asked for its slot"), "\(status.errors)")
+      }
+    }
+
     /// Both ends under names: a service file, and a password file that only its owner may read.
     private static func named(_ databases: FreshDatabases) async throws -> [String: String] {
       let directory = try await freshDirectory()

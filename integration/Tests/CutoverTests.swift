@@ -38,6 +38,40 @@ extension Integration {
       }
     }
 
+    @Test(
+      "A table that is created behind the fence keeps the source from being sealed, and the stream goes on")
+    func tableBehindFence() async throws {
+      try await Journey.run("behind") { journey in
+        try await journey.source(
+          "CREATE TABLE always (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
+          "INSERT INTO always (v) SELECT generate_series(1, 10)", "CREATE SEQUENCE counter")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        try await journey.armByFailing()
+        let idle = try await SQLSession(journey.databases.source)
+        try await idle.execute("BEGIN")
+        try await idle.execute("UPDATE always SET v = 100 WHERE id = 1")
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        try await journey.waitForFence(cutover)
+        try await journey.source("CREATE TABLE latecomer (id int)")
+        try await idle.execute("COMMIT")
+        await idle.close()
+        #expect(try await cutover.waitForEnd(within: .seconds(30)) == 5, "\(cutover.output)")
+        #expect(cutover.errors.contains("latecomer"), "\(cutover.errors)")
+
+        // What the cutover had begun to make of the target must not stop the stream.
+        try await journey.source("DROP TABLE latecomer", "UPDATE always SET v = 200 WHERE id = 2")
+        let again = try await journey.replicate.run("cutover", "--yes")
+        #expect(again.exitCode == 0, "\(again.output)\(again.errors)\(engine.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0)
+        let differences = try await DatabaseComparison().differences(
+          source: journey.databases.source, target: journey.databases.target)
+        #expect(differences == [])
+        let refused = "INSERT INTO always (id, v) VALUES (5000, 1)"
+        #expect(try await journey.refusal(of: refused, on: journey.databases.target) == "428C9")
+      }
+    }
+
     @Test("An engine that is killed behind the fence leaves a source that opens by itself")
     func killedBehindFence() async throws {
       try await withStream("killed") { journey, ledger, engine in

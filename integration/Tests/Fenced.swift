@@ -76,6 +76,15 @@ struct Fenced: Sendable {
     return session
   }
 
+  /// Waits until `connection` has seen who is under way and waits for them.
+  func waitUntilWaiting() async throws {
+    try await waitUntil("the wait for writers", within: .seconds(10)) {
+      try await value(
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%virtualtransaction = ANY%'"
+          + " AND datname = current_database() AND pid <> pg_backend_pid()") == "1"
+    }
+  }
+
   func value(_ sql: String) async throws -> String? {
     let session = try await SQLSession(source)
     let value = try await session.value(sql)

@@ -1,8 +1,8 @@
 import Clusters
 import Synchronization
 
-/// Sessions that write to several tables in one transaction, in orders that differ from session to session, and
-/// go on when they are refused.
+/// Sessions that write to several tables in one transaction, in orders that differ from session to session,
+/// and go on when they are refused.
 final class Load: Sendable {
   private struct State {
     var commits = 0

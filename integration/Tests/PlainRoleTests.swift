@@ -37,8 +37,6 @@ extension Integration {
     @Test("Roles that are no superusers take a migration back without a trace")
     func abort() async throws {
       try await withPlainRoles("plainabort") { journey, role, _ in
-        // Emptying the target makes schema public anew, which only the database's owner may.
-        try await journey.target("ALTER DATABASE \(journey.databases.name) OWNER TO \(role)")
         let before = try await journey.tracesOnSource()
         let engine = try await journey.start("--allow-unencrypted-target")
         try await journey.waitUntilReady(engine)
@@ -47,6 +45,29 @@ extension Integration {
         #expect(try await engine.waitForEnd(within: .seconds(20)) == 1)
         #expect(try await journey.tracesOnSource() == before)
         #expect(try await journey.tracesOnTarget() == [])
+      }
+    }
+
+    @Test("An owner that may not create in a schema of the target is found before anything is changed")
+    func strangers() async throws {
+      try await withPlainRoles("plainowner") { journey, role, owner in
+        try await journey.source(
+          "CREATE TABLE public.loose (id int PRIMARY KEY)", "ALTER TABLE public.loose OWNER TO \(owner)",
+          "CREATE TABLE app.mine (id int PRIMARY KEY)", "ALTER TABLE app.mine OWNER TO \(role)",
+          "CREATE EXTENSION citext SCHEMA public")
+        try await journey.target("GRANT CREATE ON SCHEMA public TO \(role)")
+        let blocked = try await journey.replicate.run("check", "--allow-unencrypted-target")
+        #expect(blocked.exitCode == 3)
+        let grant = "GRANT CREATE ON SCHEMA public TO \"\(owner)\";"
+        #expect(blocked.output.contains(grant), "\(blocked.output)")
+        #expect(
+          blocked.output.contains("1 blocker"), "members of the schema's owner are none: \(blocked.output)")
+        try await journey.target(grant)
+        let engine = try await journey.start("--allow-unencrypted-target")
+        try await journey.waitUntilReady(engine)
+        let abort = try await journey.replicate.run("abort", "--yes")
+        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
+        _ = try await engine.waitForEnd(within: .seconds(20))
       }
     }
 

@@ -24,7 +24,8 @@ extension Integration {
       StoredMigration(
         phase: .schema, sourceSystem: "1", sourceDatabase: "1 app", slot: "replicate_1",
         publication: "replicate",
-        excluded: [], encryption: .none, failure: nil, isAbortRequested: false, restoreAttempted: [],
+        excluded: [], targetBefore: [], encryption: .none, failure: nil, isAbortRequested: false,
+        restoreAttempted: [],
         copySeconds: 0)
     }
 

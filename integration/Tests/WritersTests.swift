@@ -18,9 +18,7 @@ extension Integration {
         _ = try await guardian.fence(expiringAfter: .seconds(60))
 
         let waiting = Waiting { try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30)) }
-        try await waitUntil("the wait for the writer", within: .seconds(10)) {
-          try await Writers(scene.observer).holding().count == 1
-        }
+        try await scene.waitUntilWaiting()
         // The guard it has seen is the old one, on the tables it holds.
         #expect(await !waiting.hasEnded)
         try await writer.execute("COMMIT")
@@ -58,9 +56,7 @@ extension Integration {
         try await scene.prepare()
         let writer = try await scene.session("BEGIN", "UPDATE keyed SET v = 1 WHERE id = 1")
         let waiting = Waiting { try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30)) }
-        try await waitUntil("the wait for the writer", within: .seconds(10)) {
-          try await Writers(scene.observer).holding().count == 1
-        }
+        try await scene.waitUntilWaiting()
         try await writer.execute("PREPARE TRANSACTION 'two''phase'")
         let error = await #expect(throws: MigrationError.self) {
           try await Writers(scene.observer).awaitHolding(until: .now + .milliseconds(200))

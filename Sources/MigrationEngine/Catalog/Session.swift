@@ -55,3 +55,19 @@ package enum Session {
       """, doing: "fixing the session's settings", within: .seconds(15))
   }
 }
+
+/// Runs `body`, then `last` whether it threw or not: what was opened is closed on every way out, and `defer`
+/// cannot await.
+package func finally<Value>(
+  _ last: () async -> Void, isolation: isolated (any Actor)? = #isolation,
+  _ body: () async throws -> Value
+) async throws -> Value {
+  let result: Result<Value, any Error>
+  do {
+    result = .success(try await body())
+  } catch {
+    result = .failure(error)
+  }
+  await last()
+  return try result.get()
+}

@@ -15,6 +15,8 @@ package struct Cutover: Sendable {
     package var ensureNoBreach: @Sendable () async throws -> Void
     /// Brings over what the stream does not carry, and says what that was.
     package var finaliseTables: @Sendable () async throws -> String
+    /// Makes the target's tables what they are to be when it opens, behind the seal.
+    package var restoreTables: @Sendable () async throws -> Void
     /// Runs the switch steps and tells of each: its name, how long it took, and what it said.
     /// Returns why one of them failed; nil when none did.
     package var switchOver:
@@ -29,6 +31,7 @@ package struct Cutover: Sendable {
       forgetMarker: @escaping @Sendable () async -> Void,
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
       finaliseTables: @escaping @Sendable () async throws -> String,
+      restoreTables: @escaping @Sendable () async throws -> Void,
       switchOver:
         @escaping @Sendable (String?, @Sendable (String, Duration, String) async -> Void) async -> String?
     ) {
@@ -38,6 +41,7 @@ package struct Cutover: Sendable {
       self.forgetMarker = forgetMarker
       self.ensureNoBreach = ensureNoBreach
       self.finaliseTables = finaliseTables
+      self.restoreTables = restoreTables
       self.switchOver = switchOver
     }
   }
@@ -84,14 +88,9 @@ package struct Cutover: Sendable {
       await target.close()
       throw error
     }
-    let result: Result<Status.Cutover, any Error>
-    do {
-      result = .success(try await body(run))
-    } catch {
-      result = .failure(error)
-    }
-    await stages.forgetMarker()
-    await run.close()
-    return try result.get()
+    return try await finally({
+      await stages.forgetMarker()
+      await run.close()
+    }) { try await body(run) }
   }
 }

@@ -269,6 +269,7 @@ actor CutoverRun {
 
   private func openTarget() async throws -> String {
     let sequences = await copySequencesAgain()
+    try await stages.restoreTables()
     try await TargetGuard(target).open()
     return "\(sequences)\(pause())"
   }

@@ -15,6 +15,16 @@ extension Preflight {
       var replicaRoleRefusal: String?
       /// nil: there is no schema public on the target, or the source has nothing in its own.
       var mayCreateInPublic: Bool?
+      /// Owners of objects in a schema in which they may not create on the target. Only a superuser could
+      /// give them the objects there.
+      var strangers: [Stranger] = []
+    }
+
+    struct Stranger: Sendable, Equatable {
+      var owner: String
+      var schema: String
+      /// Who will own the schema.
+      var schemaOwner: String
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
@@ -34,7 +44,58 @@ extension Preflight {
           role: try row.text("role"), database: try row.text("database"),
           version: try await target.serverVersion() / 10_000, isRDS: try row.bool("is_rds"),
           mayCreate: try row.bool("creates"), replicaRoleRefusal: try await replicaRoleRefusal(target),
-          mayCreateInPublic: usesPublic ? mayCreateInPublic : nil))
+          mayCreateInPublic: usesPublic ? mayCreateInPublic : nil,
+          strangers: try await strangers(context)))
+    }
+
+    /// pg_restore gives each object to its owner, who must then be allowed to create in its schema, unless a
+    /// superuser does it. A schema's grants come last, so only its owner may, and who is a member of that
+    /// role.
+    private static func strangers(_ context: PreflightContext) async throws -> [Stranger] {
+      let own = try await context.target.askOne(
+        "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user", about: "the target's role")
+      guard try !own.bool("rolsuper") else { return [] }
+      let rows = try await context.source.ask(
+        """
+        SELECT DISTINCT o.rolname AS owner, n.nspname AS schema, s.rolname AS schema_owner
+        FROM (SELECT tableoid, oid, relowner AS owner, relnamespace AS namespace FROM pg_catalog.pg_class
+            WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+          UNION ALL SELECT tableoid, oid, proowner, pronamespace FROM pg_catalog.pg_proc
+          UNION ALL SELECT tableoid, oid, typowner, typnamespace FROM pg_catalog.pg_type
+            WHERE typtype IN ('e', 'd', 'r')) x
+          JOIN pg_catalog.pg_namespace n ON n.oid = x.namespace
+          JOIN pg_catalog.pg_roles o ON o.oid = x.owner
+          JOIN pg_catalog.pg_roles s ON s.oid = n.nspowner
+        WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate')
+          AND (o.oid <> s.oid OR n.nspname = 'public')
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+            WHERE e.classid = x.tableoid AND e.objid = x.oid AND e.deptype = 'e')
+        ORDER BY 2, 1
+        """, about: "the owners of the source's objects")
+      var strangers: [Stranger] = []
+      for row in rows {
+        let stranger = Stranger(
+          owner: try row.text("owner"), schema: try row.text("schema"),
+          schemaOwner: try row.text("schema_owner"))
+        if try await lacksCreate(stranger, on: context.target) { strangers.append(stranger) }
+      }
+      return strangers
+    }
+
+    /// False for roles that are missing, which is a finding of its own.
+    private static func lacksCreate(_ stranger: Stranger, on target: Connection) async throws -> Bool {
+      let condition =
+        stranger.schema == "public"
+        ? "pg_catalog.has_schema_privilege(o.oid, 'public', 'CREATE')"
+        : "pg_catalog.pg_has_role(o.oid, s.oid, 'USAGE')"
+      let rows = try await target.ask(
+        """
+        SELECT FROM pg_catalog.pg_roles o, pg_catalog.pg_roles s
+        WHERE o.rolname = \(SQL.literal(stranger.owner))
+          AND s.rolname = \(stranger.schema == "public" ? "o.rolname" : SQL.literal(stranger.schemaOwner))
+          AND NOT \(condition)
+        """, about: "what role \(quotedIdentifier(stranger.owner)) may do on the target")
+      return !rows.isEmpty
     }
 
     /// Asked by doing it: Amazon's rds_superuser may set it though no catalog says so.
@@ -73,6 +134,18 @@ extension Preflight {
           "target schema \"public\"",
           "Role \(role) may not create in schema public, where the source has tables.",
           "GRANT CREATE ON SCHEMA public TO \(role);")
+      }
+      for stranger in facts.strangers {
+        let owner = quotedIdentifier(stranger.owner)
+        let schema = quotedIdentifier(stranger.schema)
+        block(
+          "target role \(owner)",
+          "It owns objects in schema \(schema) of the source and may not create there on the target, so role "
+            + "\(role), which is no superuser, cannot give them to it.",
+          stranger.schema == "public"
+            ? "GRANT CREATE ON SCHEMA public TO \(owner);"
+            : "GRANT \(quotedIdentifier(stranger.schemaOwner)) TO \(owner); at least until the migration is over."
+        )
       }
       if let refusal = facts.replicaRoleRefusal {
         block(

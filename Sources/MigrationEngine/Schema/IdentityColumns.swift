@@ -1,7 +1,7 @@
 package import LibPQ
 
 /// GENERATED ALWAYS AS IDENTITY refuses an UPDATE to any value but DEFAULT, also to replication. While the
-/// stream runs, such columns of the target are BY DEFAULT; before it opens they are what they were.
+/// stream runs, such columns of the target are BY DEFAULT; when it opens they are what they were.
 package enum IdentityColumns {
   package static func relax(_ catalog: Catalog, on target: Connection) async throws {
     try await set("BY DEFAULT", catalog, on: target)
@@ -13,16 +13,16 @@ package enum IdentityColumns {
 
   /// - Parameter catalog: the source's, where the columns are as the user made them.
   private static func set(_ generated: String, _ catalog: Catalog, on target: Connection) async throws {
-    for relation in catalog.relations where !relation.isPartition {
-      for column in relation.columns where column.identity == .always {
-        try await target.query(
-          """
-          ALTER TABLE \(relation.name)
-            ALTER COLUMN \(SQL.identifier(column.name)) SET GENERATED \(generated)
-          """,
-          doing: "setting identity column \(SQL.identifier(column.name)) of \(relation.name) to \(generated)",
-          within: .seconds(30))
+    let statements = catalog.relations.filter { !$0.isPartition }.flatMap { relation in
+      relation.columns.filter { $0.identity == .always }.map { column in
+        "ALTER TABLE \(relation.name) ALTER COLUMN \(SQL.identifier(column.name)) SET GENERATED \(generated)"
       }
+    }
+    // Many in one round trip and one commit: users wait for this.
+    for start in stride(from: 0, to: statements.count, by: 500) {
+      try await target.query(
+        statements[start..<min(start + 500, statements.count)].joined(separator: ";\n"),
+        doing: "setting the target's identity columns to GENERATED \(generated)", within: .seconds(60))
     }
   }
 }

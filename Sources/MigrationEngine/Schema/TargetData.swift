@@ -1,35 +1,56 @@
 package import LibPQ
 
-/// What a migration brought to the target: it was empty before, so this is all that is not PostgreSQL's own.
+/// What a migration brought to the target. Its tables were not there before; of extensions, publications and
+/// event triggers some may have been.
 package enum TargetData {
-  /// Drops the user's schemas, extensions, event triggers and publications; leaves an empty schema public, as
-  /// a new database has it.
-  package static func drop(on target: Connection) async throws {
-    for statement in try await statements(on: target) {
-      try await target.query(statement, doing: "emptying the target", within: .seconds(600))
+  /// What was there before a migration began, as words that only `drop` reads.
+  package static func present(on target: Connection) async throws -> [String] {
+    try await objects(on: target).compactMap(\.key)
+  }
+
+  /// Drops the user's event triggers, publications, extensions and schemas, and what is in schema public,
+  /// which itself stays: it may belong to others.
+  /// - Parameter before: what `present` told when the migration began; it stays.
+  package static func drop(on target: Connection, keeping before: [String]) async throws {
+    let before = Set(before)
+    for object in try await objects(on: target) where !(object.key.map(before.contains) ?? false) {
+      try await target.query(object.drop, doing: "emptying the target", within: .seconds(600))
     }
   }
 
-  private static func statements(on target: Connection) async throws -> [String] {
+  private struct Object: Sendable {
+    /// Nil for what cannot have been there before.
+    var key: String?
+    var drop: String
+  }
+
+  private static func objects(on target: Connection) async throws -> [Object] {
     let rows = try await target.query(
       """
-      SELECT statement FROM (
-        SELECT 1 AS place, pg_catalog.format('DROP EVENT TRIGGER %I', evtname) AS statement
+      SELECT o.key, o.command FROM (
+        SELECT 1 AS place, pg_catalog.format('event trigger %I', evtname) AS key,
+            pg_catalog.format('DROP EVENT TRIGGER %I', evtname) AS command
           FROM pg_catalog.pg_event_trigger
-        UNION ALL SELECT 2, pg_catalog.format('DROP PUBLICATION %I', pubname) FROM pg_catalog.pg_publication
-        UNION ALL SELECT 3, pg_catalog.format('DROP EXTENSION IF EXISTS %I CASCADE', extname)
+        UNION ALL SELECT 2, pg_catalog.format('publication %I', pubname),
+            pg_catalog.format('DROP PUBLICATION %I', pubname)
+          FROM pg_catalog.pg_publication
+        UNION ALL SELECT 3, pg_catalog.format('extension %I', extname),
+            pg_catalog.format('DROP EXTENSION IF EXISTS %I CASCADE', extname)
           FROM pg_catalog.pg_extension WHERE extname <> 'plpgsql'
-        UNION ALL SELECT 4, pg_catalog.format('DROP SCHEMA IF EXISTS %I CASCADE', nspname)
+        UNION ALL SELECT 4, pg_catalog.format('schema %I', nspname),
+            pg_catalog.format('DROP SCHEMA IF EXISTS %I CASCADE', nspname)
           FROM pg_catalog.pg_namespace
-          WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'replicate')
-        UNION ALL SELECT 5, 'CREATE SCHEMA public'
-        UNION ALL SELECT 6, CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 150000
-          THEN 'ALTER SCHEMA public OWNER TO pg_database_owner'
-            ELSE 'GRANT CREATE ON SCHEMA public TO PUBLIC' END
-        UNION ALL SELECT 7, 'GRANT USAGE ON SCHEMA public TO PUBLIC'
-        UNION ALL SELECT 8, 'COMMENT ON SCHEMA public IS ''standard public schema'''
-      ) s ORDER BY place, statement
+          WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'replicate', 'public')
+        UNION ALL SELECT 5, NULL, pg_catalog.format('DROP %s IF EXISTS %s CASCADE',
+            CASE i.type WHEN 'statistics object' THEN 'statistics' ELSE i.type END, i.identity)
+          FROM pg_catalog.pg_depend d, LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) AS i
+          WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.deptype = 'n'
+            AND d.refobjid = pg_catalog.to_regnamespace('public')
+            AND i.type NOT IN ('extension', 'default acl', 'publication namespace')
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
+              WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
+      ) o ORDER BY o.place, o.command
       """, doing: "listing what the migration brought to the target", within: .seconds(60))
-    return try rows.map { try $0.text("statement") }
+    return try rows.map { Object(key: try $0.optional("key"), drop: try $0.text("command")) }
   }
 }

@@ -18,16 +18,11 @@ package struct UnloggedTables: Sendable {
     let tables = relations.filter { $0.kind == .table && $0.isUnlogged }
     guard !tables.isEmpty else { return 0 }
     let snapshot = try await ExportedSnapshot.current(on: source)
-    let result: Result<Void, any Error>
-    do {
+    try await finally({ await snapshot.release() }) {
       let copy = TableCopy(
         source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)
-      result = .success(try await copy.run(CopyPlan(tables), under: snapshot))
-    } catch {
-      result = .failure(error)
+      try await copy.run(CopyPlan(tables), under: snapshot)
     }
-    await snapshot.release()
-    try result.get()
     return tables.count
   }
 }

@@ -20,6 +20,7 @@ enum StateSchema {
       publication text NOT NULL,
       encryption text NOT NULL,
       excluded text NOT NULL,
+      target_before text NOT NULL,
       restore_attempted text[] NOT NULL DEFAULT '{}',
       copy_seconds double precision NOT NULL DEFAULT 0,
       created_at timestamptz NOT NULL DEFAULT pg_catalog.now());

@@ -10,6 +10,8 @@ package struct StoredMigration: Sendable {
   package var publication: String
   /// Tables left behind, as the first start was told.
   package var excluded: [RelationName]
+  /// What the target had before; `TargetData` reads it.
+  package var targetBefore: [String]
   package var encryption: EncryptionEvidence
   package var failure: String?
   package var isAbortRequested: Bool
@@ -78,6 +80,7 @@ package struct StateStore: Sendable {
       sourceDatabase: try row.text("source_database"),
       slot: try row.text("slot"), publication: try row.text("publication"),
       excluded: try Self.decode([RelationName].self, try row.text("excluded")),
+      targetBefore: try Self.decode([String].self, try row.text("target_before")),
       encryption: try Self.decode(EncryptionEvidence.self, try row.text("encryption")),
       failure: try row.optional("failure"), isAbortRequested: try row.bool("abort_requested"),
       restoreAttempted: Set(try row.text("attempted").split(separator: ",").map(String.init)),
@@ -87,18 +90,20 @@ package struct StateStore: Sendable {
   package func create(_ migration: StoredMigration) async throws {
     let evidence = try Self.encode(migration.encryption)
     let excluded = try Self.encode(migration.excluded)
+    let before = try Self.encode(migration.targetBefore)
     try await connection.transaction(doing: "creating schema replicate on the target") { connection in
       try await connection.query(
         StateSchema.create, doing: "creating schema replicate on the target", within: Self.limit)
       try await connection.query(
         """
         INSERT INTO replicate.migration
-          (format, phase, source_system, source_database, slot, publication, encryption, excluded)
-        VALUES (\(StateSchema.format), $1, $2, $3, $4, $5, $6, $7)
+          (format, phase, source_system, source_database, slot, publication, encryption, excluded,
+            target_before)
+        VALUES (\(StateSchema.format), $1, $2, $3, $4, $5, $6, $7, $8)
         """,
         [
           migration.phase.rawValue, migration.sourceSystem, migration.sourceDatabase, migration.slot,
-          migration.publication, evidence, excluded,
+          migration.publication, evidence, excluded, before,
         ], doing: "storing the migration", within: Self.limit)
     }
   }

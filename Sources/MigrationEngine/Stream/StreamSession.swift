@@ -38,15 +38,9 @@ package struct StreamSession: Sendable {
     let replication = try await startReplication()
     let target = try await Session.open(target, end: "target", purpose: "apply")
     let state = try await Session.open(self.target, end: "target", purpose: "confirm")
-    let result: Result<Void, any Error>
-    do {
+    try await finally({ for connection in [replication, target, state] { await connection.close() } }) {
       try await stream(replication, target: target, state: state, until: end)
-      result = .success(())
-    } catch {
-      result = .failure(error)
     }
-    for connection in [replication, target, state] { await connection.close() }
-    try result.get()
   }
 
   private func startReplication() async throws -> Connection {
