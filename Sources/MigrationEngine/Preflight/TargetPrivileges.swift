@@ -144,7 +144,7 @@ extension Preflight {
             + "\(role), which is no superuser, cannot give them to it.",
           stranger.schema == "public"
             ? "GRANT CREATE ON SCHEMA public TO \(owner);"
-            : "GRANT \(quotedIdentifier(stranger.schemaOwner)) TO \(owner); at least until the migration is over."
+            : "GRANT \(quotedIdentifier(stranger.schemaOwner)) TO \(owner); until the migration is over."
         )
       }
       if let refusal = facts.replicaRoleRefusal {
