@@ -23,7 +23,7 @@ package struct Migration: Sendable {
   /// - Throws: `PostgresError` when an end cannot be reached.
   package func check() async throws -> PreflightReport {
     let ends = try await MigrationEnds.open(options, purpose: "check")
-    return try await finally({ await ends.close() }) {
+    return try await finally(ends.close) {
       let isResuming = try await StateStore(ends.target).load() != nil
       return try await MigrationPreflight(options: options, ends: ends).run(isResuming: isResuming).report
     }

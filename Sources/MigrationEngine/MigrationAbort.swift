@@ -27,7 +27,7 @@ package struct MigrationAbort: Sendable {
   package func run(_ options: AbortOptions) async throws -> (removed: [String], left: [String]) {
     let ends = try await MigrationEnds.open(
       MigrationOptions(source: source, target: target), purpose: "abort")
-    return try await finally({ await ends.close() }) { try await run(options, ends) }
+    return try await finally(ends.close) { try await run(options, ends) }
   }
 
   private func run(_ options: AbortOptions, _ ends: MigrationEnds) async throws -> (

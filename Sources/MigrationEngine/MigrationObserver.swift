@@ -19,7 +19,7 @@ package struct MigrationObserver: Sendable {
   /// - Throws: `MigrationError` when the target holds no migration.
   package func status() async throws -> Status {
     let connection = try await Session.open(target, end: "target", purpose: "status")
-    return try await finally({ await connection.close() }) { try await status(StateStore(connection)) }
+    return try await closing(connection) { try await status(StateStore(connection)) }
   }
 
   private func status(_ store: StateStore) async throws -> Status {
@@ -86,7 +86,7 @@ package struct MigrationObserver: Sendable {
     _ request: CutoverRequest, onProgress: @escaping @Sendable (Status) -> Void
   ) async throws -> Status.Cutover {
     let connection = try await Session.open(target, end: "target", purpose: "cutover request")
-    return try await finally({ await connection.close() }) {
+    return try await closing(connection) {
       try await cutover(request, StateStore(connection), onProgress)
     }
   }

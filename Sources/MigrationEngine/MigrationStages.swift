@@ -142,10 +142,11 @@ struct MigrationStages: Sendable {
       } else {
         snapshot = try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
       }
-      try await finally({
+      func end() async {
         await snapshot.release()
         await noteCopyTime(since: began)
-      }) {
+      }
+      try await finally(end) {
         let copy = TableCopy(
           source: options.source, target: options.target, workers: options.jobs, progress: progress)
         try await copy.run(CopyPlan(tables), under: snapshot)

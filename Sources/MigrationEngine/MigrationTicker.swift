@@ -16,7 +16,7 @@ struct MigrationTicker: Sendable {
   /// - Throws: also when `replicate abort` asks the engine to go.
   func run() async throws {
     let source = try await Session.open(source, end: "source", purpose: "monitor")
-    try await finally({ await source.close() }) {
+    try await closing(source) {
       // A standby that the source waits for is no concern of a heartbeat.
       try await source.query("SET synchronous_commit = local", doing: "preparing the heartbeat")
       try await tick(source)

@@ -110,11 +110,15 @@ extension Integration {
       try await Journey.run("steps") { journey in
         try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
         let engine = try await journey.start(
-          "--exec", "echo moved to $REPLICATE_TARGET_DATABASE", "--exec", "echo no such alias; exit 9")
+          "--exec", "echo moved to $REPLICATE_TARGET_DATABASE",
+          // The ends' own variables hold passwords.
+          "--exec", "echo \"[$REPLICATE_SOURCE$REPLICATE_TARGET]\"", "--exec", "echo no such alias; exit 9")
         try await journey.waitUntilReady(engine)
         let cutover = try await journey.replicate.run("cutover", "--yes")
         #expect(cutover.output.contains("moved to \(journey.databases.name)"), "\(cutover.output)")
+        #expect(cutover.output.contains("[]"), "\(cutover.output)")
         #expect(cutover.output.contains("no such alias"), "\(cutover.output)")
+        #expect(cutover.exitCode == 1, "somebody has to look after the step")
         _ = try await engine.waitForEnd(within: .seconds(30))
         #expect(try await journey.status().phase == .complete)
         #expect(

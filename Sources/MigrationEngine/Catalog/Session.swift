@@ -71,3 +71,11 @@ package func finally<Value>(
   await last()
   return try result.get()
 }
+
+/// Runs `body`, then closes the connections.
+package func closing<Value>(
+  _ connections: Connection..., isolation: isolated (any Actor)? = #isolation, body: () async throws -> Value
+) async throws -> Value {
+  func close() async { for connection in connections { await connection.close() } }
+  return try await finally(close, body)
+}

@@ -88,9 +88,10 @@ package struct Cutover: Sendable {
       await target.close()
       throw error
     }
-    return try await finally({
+    func end() async {
       await stages.forgetMarker()
       await run.close()
-    }) { try await body(run) }
+    }
+    return try await finally(end) { try await body(run) }
   }
 }

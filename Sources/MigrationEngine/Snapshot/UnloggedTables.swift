@@ -18,7 +18,7 @@ package struct UnloggedTables: Sendable {
     let tables = relations.filter { $0.kind == .table && $0.isUnlogged }
     guard !tables.isEmpty else { return 0 }
     let snapshot = try await ExportedSnapshot.current(on: source)
-    try await finally({ await snapshot.release() }) {
+    try await finally(snapshot.release) {
       let copy = TableCopy(
         source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)
       try await copy.run(CopyPlan(tables), under: snapshot)

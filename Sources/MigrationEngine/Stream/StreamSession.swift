@@ -38,7 +38,7 @@ package struct StreamSession: Sendable {
     let replication = try await startReplication()
     let target = try await Session.open(target, end: "target", purpose: "apply")
     let state = try await Session.open(self.target, end: "target", purpose: "confirm")
-    try await finally({ for connection in [replication, target, state] { await connection.close() } }) {
+    try await closing(replication, target, state) {
       try await stream(replication, target: target, state: state, until: end)
     }
   }

@@ -1,0 +1,187 @@
+import Clusters
+import LibPQ
+import Logging
+import MigrationEngine
+import Synchronization
+import Testing
+
+extension Integration {
+  /// One cutover between two real servers, with stages that fail where the test wants it.
+  @Suite(.timeLimit(.minutes(2)))
+  struct CutoverRunTests {
+    @Test("A cutover whose steps all succeed seals the source and opens the target")
+    func complete() async throws {
+      try await Scene.run("runs") { scene in
+        let report = try await scene.cutover().run(scene.request)
+        #expect(report.result == .complete)
+        #expect(try await scene.sourceRefusal() == "25006")
+        #expect(try await scene.targetRefusal() == nil)
+        #expect(
+          report.timeline.map(\.step) == [
+            "arm", "fence", "await writers", "mark", "drain", "finalise", "seal", "open", "moved", "switch",
+          ])
+        let pause = try #require(report.writePauseSeconds)
+        #expect(pause > 0 && pause < 5)
+        #expect(report.fenceLSN?.contains("/") == true)
+        #expect(report.reason == nil)
+      }
+    }
+
+    @Test("A step that fails behind the fence opens the source again, tells why, and the next try succeeds")
+    func failure() async throws {
+      try await Scene.run("fails") { scene in
+        var stages = scene.stages()
+        stages.drain = { _, _ in
+          throw MigrationError(.failed, doing: "draining", reason: "the target is on fire")
+        }
+        let report = try await scene.cutover(stages).run(scene.request)
+        #expect(report.result == .aborted)
+        #expect(report.reason?.contains("the target is on fire") == true)
+        #expect(report.timeline.map(\.step).suffix(2) == ["drain", "unfence"])
+        #expect(try await scene.sourceRefusal() == nil)
+        #expect(try await scene.targetRefusal() == "25006")
+        #expect(try await scene.cutover().run(scene.request).result == .complete)
+      }
+    }
+
+    @Test("A drain that does not end is cut off at the timeout, and the source is writable within a second")
+    func timeout() async throws {
+      try await Scene.run("hangs") { scene in
+        var stages = scene.stages()
+        stages.drain = { _, _ in try await Task.sleep(for: .seconds(3600)) }
+        var request = scene.request
+        request.timeoutSeconds = 1
+        let report = try await scene.cutover(stages).run(request)
+        #expect(report.result == .aborted)
+        #expect(report.reason?.contains("time") == true)
+        let pause = try #require(report.writePauseSeconds)
+        #expect(pause >= 1 && pause < 2)
+        #expect(try await scene.sourceRefusal() == nil)
+      }
+    }
+
+    @Test("An engine that is told to stop behind the fence takes it down first")
+    func cancelled() async throws {
+      try await Scene.run("stops") { scene in
+        let isDraining = Mutex(false)
+        var stages = scene.stages()
+        stages.drain = { _, _ in
+          isDraining.withLock { $0 = true }
+          try await Task.sleep(for: .seconds(3600))
+        }
+        let cutover = try scene.cutover(stages)
+        let running = Task { try await cutover.run(scene.request) }
+        try await waitUntil("the drain") { isDraining.withLock { $0 } }
+        #expect(try await scene.sourceRefusal() == "25006")
+        running.cancel()
+        #expect(try await running.value.result == .aborted)
+        #expect(try await scene.sourceRefusal() == nil)
+      }
+    }
+
+    @Test("A breach that shows before the seal keeps the source from being sealed")
+    func breach() async throws {
+      try await Scene.run("breach") { scene in
+        var stages = scene.stages()
+        stages.ensureNoBreach = {
+          throw MigrationError(.failed, doing: "draining", reason: "a change came behind the marker")
+        }
+        let report = try await scene.cutover(stages).run(scene.request)
+        #expect(report.result == .aborted)
+        #expect(report.reason?.contains("behind the marker") == true)
+        #expect(try await scene.sourceRefusal() == nil)
+      }
+    }
+
+    @Test("A lag over the budget is refused before anything is fenced", arguments: [nil, 11.0])
+    func budget(predicted: Double?) async throws {
+      try await Scene.run("budget") { scene in
+        var stages = scene.stages()
+        stages.lag = { (1 << 20, predicted) }
+        let report = try await scene.cutover(stages).run(scene.request)
+        #expect(report.result == .aborted)
+        #expect(report.writePauseSeconds == nil)
+        #expect(report.timeline.map(\.step) == ["arm"])
+      }
+    }
+
+    @Test("What fails behind the seal stays sealed and closed, and resuming completes it")
+    func failsBehindSeal() async throws {
+      try await Scene.run("sealed") { scene in
+        var stages = scene.stages()
+        stages.restoreTables = { throw MigrationError(.failed, doing: "restoring", reason: "no disk") }
+        await #expect(throws: MigrationError.self) { try await scene.cutover(stages).run(scene.request) }
+        #expect(try await scene.sourceRefusal() == "25006")
+        #expect(try await scene.targetRefusal() == "25006")
+        let report = try await scene.cutover().resume(from: .sealed, request: scene.request)
+        #expect(report.result == .complete)
+        #expect(report.timeline.map(\.step).contains("drain"), "proved anew")
+        #expect(try await scene.targetRefusal() == nil)
+      }
+    }
+
+    @Test("Resumed when the target was open already, it copies nothing of the source over it")
+    func resumesOpen() async throws {
+      try await Scene.run("opened") { scene in
+        #expect(try await scene.cutover().run(scene.request).result == .complete)
+        try await scene.ends.target(["SELECT setval('counter', 5000)"])
+        let report = try await scene.cutover().resume(from: .sealed, request: scene.request)
+        #expect(report.result == .complete)
+        #expect(
+          try await scene.ends.state(of: scene.ends.databases.target) == ["public.counter [\"5000\", \"t\"]"])
+      }
+    }
+  }
+}
+
+/// Two databases with a table and a sequence, the target closed.
+private struct Scene: Sendable {
+  let ends: Ends
+  let request = CutoverRequest(maxPauseSeconds: 10, timeoutSeconds: 20, requestedBy: "a test")
+
+  static func run(_ name: String, _ body: @Sendable (Scene) async throws -> Void) async throws {
+    try await ClusterPair.shared.withFreshDatabases(named: name) { databases in
+      let ends = Ends(
+        databases: databases, sourceConnection: try await Ends.open(databases.source, "source"),
+        targetConnection: try await Ends.open(databases.target, "target"))
+      try await ends.both(["CREATE TABLE t (id int PRIMARY KEY)", "CREATE SEQUENCE counter"])
+      try await SourceState(ends.sourceConnection).create()
+      try await ends.targetConnection.query("CREATE SCHEMA replicate", doing: "preparing the target")
+      try await TargetGuard(ends.targetConnection).close()
+      try await body(Scene(ends: ends))
+      await ends.sourceConnection.close()
+      await ends.targetConnection.close()
+    }
+  }
+
+  func stages() -> Cutover.Stages {
+    Cutover.Stages(
+      lag: { (0, 0.1) }, expectMarker: { _ in }, drain: { _, _ in }, forgetMarker: {}, ensureNoBreach: {},
+      finaliseTables: { "nothing" }, restoreTables: {},
+      switchOver: { _, onStep in
+        await onStep("moved", .milliseconds(1), "")
+        return nil
+      })
+  }
+
+  func cutover(_ stages: Cutover.Stages? = nil) throws -> Cutover {
+    Cutover(
+      source: try LibPQ.ConnectionString(ends.databases.source.text, for: "source"),
+      target: try LibPQ.ConnectionString(ends.databases.target.text, for: "target"),
+      stages: stages ?? self.stages(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+      onStep: { _ in })
+  }
+
+  func sourceRefusal() async throws -> String? { try await refusal(ends.databases.source) }
+  func targetRefusal() async throws -> String? { try await refusal(ends.databases.target) }
+
+  private func refusal(_ end: Clusters.ConnectionString) async throws -> String? {
+    let session = try await SQLSession(end, settings: ["default_transaction_read_only": "off"])
+    var state: String?
+    do { try await session.execute("DELETE FROM t") } catch let failure as SQLFailure {
+      state = failure.sqlState
+    }
+    await session.close()
+    return state
+  }
+}
