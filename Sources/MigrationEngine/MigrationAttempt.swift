@@ -159,7 +159,7 @@ struct MigrationAttempt: Sendable {
   private func anotherEngine(_ store: StateStore) async -> MigrationError {
     var who = "its status cannot be read"
     do {
-      if let engine = try await store.publishedStatus()?.engine {
+      if let engine = try await store.publishedStatus()?.status.engine {
         who =
           "it last spoke \(Int(engine.heartbeatAgeSeconds)) s ago as process \(engine.pid) on \(engine.host)"
       }

@@ -24,16 +24,19 @@ package struct MigrationObserver: Sendable {
 
   private func status(_ store: StateStore) async throws -> Status {
     let migration = try await stored(store)
-    var status = try await store.publishedStatus() ?? Status(phase: migration.phase)
+    let engine = try await store.lockHolder()
+    let published = try await store.publishedStatus()
+    var status = published?.status ?? Status(phase: migration.phase)
     status.phase = migration.phase
     status.target.encryption = migration.encryption
-    status.engine.running = try await store.isLocked()
+    status.engine.running = engine != nil
+    // An engine that has just begun has not spoken yet; what its predecessor said no longer holds.
+    if published?.backend != engine { status.ready = false }
     // While one is under way the engine tells its steps with its status; what is stored is its beginning.
     if let latest = try await store.latestCutover(), latest.state != .running || status.cutover == nil {
       status.cutover = latest.report ?? status.cutover
     }
     if !status.engine.running {
-      status.ready = false
       status.failure = migration.failure
       if migration.failure != nil { status.phase = .failed }
       await lookAtSlot(migration.slot, &status)
@@ -101,7 +104,7 @@ package struct MigrationObserver: Sendable {
         "the migration is in phase \(migration.phase.rawValue)",
         "Wait until replicate status says it is streaming.")
     }
-    guard try await store.isLocked() else {
+    guard try await store.lockHolder() != nil else {
       throw refusal("no engine is running", "Run replicate start, then ask again.")
     }
     let id = try await store.request(request)

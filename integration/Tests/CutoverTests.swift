@@ -26,6 +26,17 @@ extension Integration {
       }
     }
 
+    @Test("A cutover that is asked for before the lag was measured waits for the measure")
+    func atOnce() async throws {
+      try await withStream("atonce") { journey, ledger, engine in
+        engine.terminate()
+        #expect(try await engine.waitForEnd(within: .seconds(20)) == 0, "\(engine.errors)")
+        let next = try await journey.start()
+        try await journey.waitUntil("the next engine", next) { $0.engine.running }
+        try await finish(journey, ledger, next)
+      }
+    }
+
     @Test("A table that was created after the copy makes the cutover refuse, and is named")
     func newTable() async throws {
       try await withStream("newtable") { journey, ledger, engine in

@@ -49,6 +49,7 @@ extension Integration {
         }
         if report.findings.contains(where: { $0.object == "target schema \"public\"" }) {
           target.append("GRANT CREATE ON SCHEMA public TO \(quoted);")
+          target.append("GRANT CREATE ON SCHEMA public TO \"\(owner)\";")
         }
         for mend in source + target {
           #expect(report.findings.contains { $0.remedy.contains(mend) }, "\(mend) in \(report.findings)")

@@ -1,5 +1,6 @@
 import Clusters
 import LibPQ
+import Logging
 import LogicalReplication
 import Testing
 
@@ -37,6 +38,29 @@ extension Integration {
         await #expect(throws: MigrationError.self) {
           try await store.markCopied(4711, at: .zero, bytes: 1, rows: 1)
         }
+      }
+    }
+
+    @Test("What an engine said last does not make its successor ready")
+    func successor() async throws {
+      try await ClusterPair.shared.withFreshDatabases(named: "successor") { databases in
+        let target = try LibPQ.ConnectionString(databases.target.text, for: "target")
+        let observer = MigrationObserver(
+          source: nil, target: target, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let first = try await Session.open(target, end: "target", purpose: "test")
+        try await StateStore(first).create(migration())
+        #expect(try await StateStore(first).tryLock())
+        var status = Status(phase: .streaming)
+        status.ready = true
+        try await StateStore(first).publish(status)
+        #expect(try await observer.status().ready)
+        await first.close()
+        let second = try await Session.open(target, end: "target", purpose: "test")
+        try await waitUntil("the lock of the first") { try await StateStore(second).tryLock() }
+        let now = try await observer.status()
+        #expect(now.engine.running)
+        #expect(!now.ready)
+        await second.close()
       }
     }
 

@@ -171,7 +171,13 @@ actor CutoverRun {
   @discardableResult
   private func checkBudget() async throws -> Double {
     let action = "predicting the write pause"
-    let lag = await stages.lag()
+    // A stream that has just begun has not measured its lag yet.
+    let patience = ContinuousClock.now + .seconds(request.timeoutSeconds)
+    var lag = await stages.lag()
+    while lag.predictedPauseSeconds == nil, .now < patience {
+      try await Task.sleep(for: .milliseconds(50))
+      lag = await stages.lag()
+    }
     guard let predicted = lag.predictedPauseSeconds else {
       throw MigrationError(
         .failed, doing: action, reason: "the lag is not known yet",

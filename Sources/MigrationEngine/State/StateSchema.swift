@@ -45,6 +45,7 @@ enum StateSchema {
     CREATE TABLE replicate.engine (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
       heartbeat timestamptz NOT NULL,
+      backend integer NOT NULL,
       status text NOT NULL) WITH (fillfactor = 10);
     CREATE TABLE replicate.cutover (
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -42,17 +42,16 @@ package struct StateStore: Sendable {
     return try rows.first?.bool("taken") ?? false
   }
 
-  /// Whether an engine holds the lock.
-  package func isLocked() async throws -> Bool {
+  /// The process id of the server's backend that holds the lock for an engine; nil when none runs.
+  package func lockHolder() async throws -> Int? {
     let rows = try await connection.query(
       """
-      SELECT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted
+      SELECT l.pid FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted
         AND l.classid = \(Self.lockKey >> 32) AND l.objid = \(Self.lockKey & 0xffff_ffff)
         AND l.database =
           (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-      ) AS is_locked
       """, doing: "looking for a running engine", within: Self.limit)
-    return try rows.first?.bool("is_locked") ?? false
+    return try rows.first?.integer("pid")
   }
 
   // MARK: The migration
@@ -165,22 +164,25 @@ package struct StateStore: Sendable {
   package func publish(_ status: Status) async throws {
     try await connection.query(
       """
-      INSERT INTO replicate.engine (heartbeat, status) VALUES (pg_catalog.clock_timestamp(), $1)
-      ON CONFLICT (only_row) DO UPDATE SET heartbeat = EXCLUDED.heartbeat, status = EXCLUDED.status
+      INSERT INTO replicate.engine (heartbeat, backend, status)
+      VALUES (pg_catalog.clock_timestamp(), pg_catalog.pg_backend_pid(), $1)
+      ON CONFLICT (only_row) DO UPDATE
+        SET heartbeat = EXCLUDED.heartbeat, backend = EXCLUDED.backend, status = EXCLUDED.status
       """, [try Self.encode(status)], doing: "publishing the engine's status", within: .seconds(30))
   }
 
-  /// What the engine published last, with the heartbeat's age.
-  package func publishedStatus() async throws -> Status? {
+  /// What an engine published last, with the heartbeat's age.
+  /// - Returns: also the backend it was published with: the `lockHolder` if that engine still runs.
+  package func publishedStatus() async throws -> (status: Status, backend: Int)? {
     let rows = try await connection.query(
       """
-      SELECT status, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - heartbeat) AS age
+      SELECT status, backend, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - heartbeat) AS age
       FROM replicate.engine
       """, doing: "reading the engine's status", within: Self.limit)
     guard let row = rows.first else { return nil }
     var status = try Self.decode(Status.self, try row.text("status"))
     status.engine.heartbeatAgeSeconds = max(0, try row.double("age"))
-    return status
+    return (status, try row.integer("backend"))
   }
 
   // MARK: JSON
