@@ -7,7 +7,7 @@ extension Integration {
   /// Nothing is written to a target unless it is encrypted in flight and at rest, or the user insists.
   @Suite(.timeLimit(.minutes(3)), .grantableParameters)
   struct EncryptionTests {
-    @Test("A target without TLS is refused, and told how to mend it")
+    @Test("A target without TLS is refused, and told how to mend it", .targetWithoutTLS)
     func plaintext() async throws {
       try await withBlindRole("plain") { journey, target in
         let replicate = self.replicate(journey, target.with(["sslmode": "disable"]))
@@ -59,7 +59,7 @@ extension Integration {
       }
     }
 
-    @Test("With --allow-unencrypted-target it goes on, warns, and the status says so")
+    @Test("With --allow-unencrypted-target it goes on, warns, and the status says so", .targetWithoutTLS)
     func allowed() async throws {
       try await withBlindRole("allowed") { journey, target in
         let replicate = self.replicate(journey, target.with(["sslmode": "disable"]))
@@ -126,6 +126,19 @@ extension Trait where Self == ConditionTrait {
       let version = try await session.value("SHOW server_version_num").flatMap { Int($0) } ?? 0
       await session.close()
       return version >= 150_000
+    }
+  }
+  /// For a connection that is not encrypted; the target of compose, for one, admits none.
+  static var targetWithoutTLS: Self {
+    .enabled("the target must admit connections without TLS") {
+      let target = try await ClusterPair.shared.target.with(["sslmode": "disable"])
+      do {
+        let session = try await SQLSession(target)
+        await session.close()
+        return true
+      } catch let refusal as SQLFailure where "\(refusal)".contains("no encryption") {
+        return false
+      }
     }
   }
 }
