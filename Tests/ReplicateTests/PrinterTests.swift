@@ -42,8 +42,19 @@ import Testing
         """)
   }
 
-  @Test(arguments: [5, 20, 40, 79]) func onAScreenItKeepsToTheWidth(columns: Int) {
-    var status = Status.sample()
+  @Test func aCopyUnderWayHasABarARateAndAnEnd() {
+    let copy = "copy       [##############................] 49%, 12 of 40 tables, 612 MB of 1.2 GB, "
+    let text = StatusPrinter.text(.sample(.copy))
+    #expect(text.contains(copy + "8,123,456 rows, in 1m 20s, 7.7 MB/s, ETA 1m 21s\n"), "\(text)")
+    var pace = CopyPace()
+    for (bytes, seconds) in [(541_336_704, 0.0), (642_000_000, 2)] { pace.observe(Int64(bytes), at: seconds) }
+    let rows = StatusPrinter.rows(.sample(.copy), columns: 100, pace: pace)
+    #expect(rows.contains("           in 1m 20s, 48 MB/s, ETA 13 s"), "\(rows)")
+  }
+
+  @Test(arguments: [5, 20, 40, 79], [Phase.copy, .streaming])
+  func onAScreenItKeepsToTheWidth(columns: Int, phase: Phase) {
+    var status = Status.sample(phase)
     status.cutover = .sample(.aborted)
     status.source.database = String(repeating: "long", count: 30)
     let rows = StatusPrinter.rows(status, columns: columns)

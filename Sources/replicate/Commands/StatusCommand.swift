@@ -40,14 +40,16 @@ struct StatusCommand: EngineCommand {
   private func follow(
     _ read: Reader, _ console: Console, _ surroundings: Surroundings
   ) async throws {
+    var pace = CopyPace()
     while !surroundings.output.isClosed {
       let status = try await read()
+      if status.phase == .copy { pace.observe(status.copy.bytesDone, at: surroundings.uptime()) }
       if json {
         surroundings.output.line(StatusJSON.text(status))
       } else if let columns = console.columns {
-        console.show(StatusPrinter.rows(status, columns: columns))
+        console.show(StatusPrinter.rows(status, columns: columns, pace: pace))
       } else {
-        surroundings.output.line(ProgressText(status: status, pace: CopyPace()).line)
+        surroundings.output.line(ProgressText(status: status, pace: pace).line)
       }
       if [.complete, .aborted].contains(status.phase) { return }
       try await surroundings.pause()

@@ -1,8 +1,18 @@
+import MigrationEngine
+
 /// How fast the copy goes, over the last seconds: an average from the beginning would hide that it slowed
 /// down.
 struct CopyPace: Sendable {
   private static let window: Double = 10
   private var samples: [(seconds: Double, bytes: Int64)] = []
+
+  init() {}
+
+  /// For who looks but once: the average from the beginning is all there is.
+  init(average copy: Status.Copy) {
+    observe(0, at: 0)
+    observe(copy.bytesDone, at: copy.seconds)
+  }
 
   /// - Parameter seconds: a clock that never goes backwards.
   mutating func observe(_ bytes: Int64, at seconds: Double) {

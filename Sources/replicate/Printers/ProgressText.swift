@@ -7,27 +7,29 @@ struct ProgressText: Sendable {
 
   /// For logs: everything on one line.
   var line: String {
-    let share = fraction.map { [Quantity.percent($0)] } ?? []
+    let share = Self.fraction(status).map { [Quantity.percent($0)] } ?? []
     return "\(status.phase.rawValue): \((share + parts).map(Fitting.plain).joined(separator: ", "))"
   }
 
   /// For screens: at most `columns` wide.
   func rows(columns: Int) -> [String] {
     let title = Fitting.padded(status.phase.rawValue, to: 10)
-    let bar = fraction.map { [Self.bar($0, columns: columns)] } ?? []
+    let bar = Self.bar(status, columns: columns - title.count).map { [$0] } ?? []
     return Fitting.packed(title: title, (bar + parts).map(Fitting.plain), columns: columns)
   }
 
-  private static func bar(_ fraction: Double, columns: Int) -> String {
+  /// How much of the copy is done, in at most `columns`; nil while nothing is copied.
+  static func bar(_ status: Status, columns: Int) -> String? {
+    guard let fraction = fraction(status) else { return nil }
     let percent = Quantity.percent(fraction)
-    let width = min(30, columns - 10 - 8)
+    let width = min(30, columns - 8)
     guard width >= 8 else { return percent }
     let filled = min(width, max(0, Int((min(1, max(0, fraction)) * Double(width)).rounded(.down))))
     return
       "[\(String(repeating: "#", count: filled))\(String(repeating: ".", count: width - filled))] \(percent)"
   }
 
-  private var fraction: Double? {
+  private static func fraction(_ status: Status) -> Double? {
     guard status.phase == .copy, status.copy.bytesTotal > 0 else { return nil }
     return Double(status.copy.bytesDone) / Double(status.copy.bytesTotal)
   }
@@ -36,7 +38,7 @@ struct ProgressText: Sendable {
     switch status.phase {
     case .preflight: ["examining both ends"]
     case .schema: ["creating slot, publication and tables"]
-    case .copy: Self.copyParts(status.copy) + rateParts
+    case .copy: Self.copyParts(status.copy) + Self.rateParts(status, pace)
     case .index: ["building indexes and keys"] + slotParts
     case .catchup, .streaming, .reverse: Self.streamParts(status) + slotParts
     case .cutover: cutoverParts
@@ -55,8 +57,9 @@ struct ProgressText: Sendable {
     ]
   }
 
-  private var rateParts: [String] {
-    guard let rate = pace.bytesPerSecond else { return [] }
+  /// Rate and ETA of a copy that is under way.
+  static func rateParts(_ status: Status, _ pace: CopyPace) -> [String] {
+    guard status.phase == .copy, let rate = pace.bytesPerSecond else { return [] }
     let left = status.copy.bytesTotal.subtractingReportingOverflow(status.copy.bytesDone)
     let eta = left.overflow ? nil : pace.seconds(for: left.partialValue)
     return [Quantity.bytesPerSecond(rate)] + (eta.map { ["ETA \(Quantity.seconds($0))"] } ?? [])

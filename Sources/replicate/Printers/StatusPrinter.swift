@@ -4,9 +4,17 @@ import MigrationEngine
 enum StatusPrinter {
   private static let labelWidth = 11
 
-  /// - Parameter columns: the width to keep to; nil to leave lines as long as they are.
-  static func rows(_ status: Status, columns: Int? = nil) -> [String] {
-    sections(status).flatMap { label, parts in
+  /// The width of a bar where no screen limits it.
+  private static let barColumns = 40
+
+  /// - Parameters:
+  ///   - columns: the width to keep to; nil to leave lines as long as they are.
+  ///   - pace: how fast the copy went lately; without it, its average is told.
+  static func rows(_ status: Status, columns: Int? = nil, pace: CopyPace = CopyPace()) -> [String] {
+    let pace = pace.bytesPerSecond == nil ? CopyPace(average: status.copy) : pace
+    let bar = ProgressText.bar(status, columns: columns.map { $0 - labelWidth } ?? barColumns)
+    let copy = (bar.map { [$0] } ?? []) + copy(status) + ProgressText.rateParts(status, pace)
+    return sections(status, copy: copy).flatMap { label, parts in
       let parts = parts.map(Fitting.plain)
       let title = Fitting.padded(label, to: labelWidth)
       guard let columns else { return [title + parts.joined(separator: ", ")] }
@@ -16,7 +24,7 @@ enum StatusPrinter {
 
   static func text(_ status: Status) -> String { rows(status).joined(separator: "\n") }
 
-  private static func sections(_ status: Status) -> [(String, [String])] {
+  private static func sections(_ status: Status, copy: [String]) -> [(String, [String])] {
     var sections = [
       (
         "migration",
@@ -26,7 +34,7 @@ enum StatusPrinter {
       ("source", end(status.source.database, status.source.serverVersion, isTLS: status.source.tls)),
       ("target", end(status.target.database, status.target.serverVersion, isTLS: status.target.tls)),
       ("encryption", [encryption(status.target.encryption)]),
-      ("copy", copy(status.copy)),
+      ("copy", copy),
       ("stream", stream(status.stream)),
     ]
     let rates = ProgressText.streamParts(status)
@@ -62,7 +70,8 @@ enum StatusPrinter {
     }
   }
 
-  private static func copy(_ copy: Status.Copy) -> [String] {
+  private static func copy(_ status: Status) -> [String] {
+    let copy = status.copy
     if copy.tablesTotal == 0, copy.bytesTotal == 0 { return ["not begun"] }
     return ProgressText.copyParts(copy) + ["in \(Quantity.seconds(copy.seconds))"]
   }
