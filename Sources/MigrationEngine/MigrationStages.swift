@@ -190,6 +190,11 @@ struct MigrationStages: Sendable {
     }
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await schema.withArchive { try await restore(.constraints, from: $0) }
+    try await DatabaseProperties.read(from: ends.source).apply(to: ends.target) { step, error in
+      logger.warning(
+        "the target refused a property of the database",
+        metadata: ["statement": "\(step.name)", "why": "\(error.message)"])
+    }
     try await TargetGuard(ends.target).close()
     try await MaterializedViews.refresh(source: ends.source, target: ends.target)
   }

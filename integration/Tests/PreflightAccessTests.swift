@@ -57,7 +57,9 @@ extension Integration {
         #expect(report.findings("replication_connection").count == 1)
         try await PreflightScene.execute(source, on: databases.source)
         try await PreflightScene.execute(target, on: databases.target)
-        #expect(try await check().findings.filter { $0.severity > .note } == [])
+        // The grants on the source's database are its own, and the target's has another owner.
+        let rest = try await check().findings.filter { $0.severity > .note }
+        #expect(rest.map(\.check) == ["database_properties"])
       }
       for server in [pair.source, pair.target] {
         try await PreflightScene.execute(

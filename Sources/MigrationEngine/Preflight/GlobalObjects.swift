@@ -73,7 +73,14 @@ extension Preflight {
               AND e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass)
           UNION ALL
           SELECT n.nspowner, true FROM pg_catalog.pg_namespace n
-          WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate', 'public'))
+          WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate', 'public')
+          UNION ALL
+          SELECT s.setrole, false
+          FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+          WHERE d.datname = pg_catalog.current_database()
+          UNION ALL
+          SELECT a.grantee, false FROM pg_catalog.pg_database d, pg_catalog.aclexplode(d.datacl) a
+          WHERE d.datname = pg_catalog.current_database() AND a.grantee <> d.datdba)
         SELECT r.rolname, r.rolcanlogin, pg_catalog.bool_or(named.is_owner) AS is_owner
         FROM named JOIN pg_catalog.pg_roles r ON r.oid = named.role
         WHERE r.rolname !~ '^(pg_|rds_|rds(admin|repladmin|topmgr|proxyadmin|writeforwarduser)$)'

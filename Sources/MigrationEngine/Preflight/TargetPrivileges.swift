@@ -15,6 +15,8 @@ extension Preflight {
       var replicaRoleRefusal: String?
       /// nil: there is no schema public on the target, or the source has nothing in its own.
       var mayCreateInPublic: Bool?
+      /// What only the target database's owner may set, and the source's has; empty when our role may.
+      var refusedProperties: [String] = []
       /// Owners of objects in a schema in which they may not create on the target. Only a superuser could
       /// give them the objects there.
       var strangers: [Stranger] = []
@@ -34,6 +36,8 @@ extension Preflight {
         SELECT current_user AS role, pg_catalog.current_database() AS database,
           EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rds_superuser') AS is_rds,
           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS creates,
+          (SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE') FROM pg_catalog.pg_database d
+            WHERE d.datname = pg_catalog.current_database()) AS is_owner,
           (SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE') FROM pg_catalog.pg_namespace n
             WHERE n.nspname = 'public') AS creates_in_public
         """, about: "the target role's privileges")
@@ -45,7 +49,20 @@ extension Preflight {
           version: try await target.serverVersion() / 10_000, isRDS: try row.bool("is_rds"),
           mayCreate: try row.bool("creates"), replicaRoleRefusal: try await replicaRoleRefusal(target),
           mayCreateInPublic: usesPublic ? mayCreateInPublic : nil,
+          refusedProperties: try row.bool("is_owner") ? [] : try await properties(context.source),
           strangers: try await strangers(context)))
+    }
+
+    /// What the source's database has of its own, beside what is in it.
+    private static func properties(_ source: Connection) async throws -> [String] {
+      let row = try await source.askOne(
+        """
+        SELECT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting s WHERE s.setdatabase = d.oid) AS settings,
+          d.datacl IS NOT NULL AS privileges,
+          pg_catalog.shobj_description(d.oid, 'pg_database') IS NOT NULL AS comment
+        FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+        """, about: "the source database's own properties")
+      return try ["settings", "privileges", "comment"].filter { try row.bool($0) }
     }
 
     /// pg_restore gives each object to its owner, who must then be allowed to create in its schema, unless a
@@ -134,6 +151,16 @@ extension Preflight {
           "target schema \"public\"",
           "Role \(role) may not create in schema public, where the source has tables.",
           "GRANT CREATE ON SCHEMA public TO \(role);")
+      }
+      if !facts.refusedProperties.isEmpty {
+        findings.append(
+          Finding(
+            .warning, check: "database_properties", object: "target database \(database)",
+            why:
+              "The source's database has \(facts.refusedProperties.joined(separator: ", ")) of its own: only "
+              + "the target database's owner may give it these.",
+            remedy: "ALTER DATABASE \(database) OWNER TO \(role); or give it them by hand before the cutover."
+          ))
       }
       for stranger in facts.strangers {
         let owner = quotedIdentifier(stranger.owner)

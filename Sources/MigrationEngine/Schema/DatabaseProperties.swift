@@ -1,0 +1,158 @@
+package import LibPQ
+
+/// What belongs to the database itself: the settings of `ALTER DATABASE` and `ALTER ROLE … IN DATABASE`, its
+/// comment and its privileges. pg_dump tells them only with the source's name, and the target's may differ.
+package struct DatabaseProperties: Sendable, Equatable {
+  package struct Setting: Sendable, Equatable {
+    /// Nil for every role.
+    var role: String?
+    var name: String
+    var value: String
+  }
+
+  package struct Grant: Sendable, Equatable {
+    /// Nil for PUBLIC.
+    var role: String?
+    var privilege: String
+    var isGrantable: Bool
+  }
+
+  /// A statement on the target. Its name goes into logs; its values, which may be secrets, do not.
+  package struct Step: Sendable, Equatable {
+    package var name: String
+    var sql: String
+  }
+
+  var settings: [Setting] = []
+  var comment: String?
+  /// Nil where the server's defaults hold. The owner's privileges are left out: the target has its own.
+  var grants: [Grant]?
+
+  package static func read(from source: Connection) async throws -> DatabaseProperties {
+    let action = "reading the database's own properties"
+    let own = "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
+    let settings = try await source.query(
+      """
+      SELECT r.rolname, pg_catalog.split_part(e.entry, '=', 1) AS name,
+        pg_catalog.substr(e.entry, pg_catalog.strpos(e.entry, '=') + 1) AS value
+      FROM pg_catalog.pg_db_role_setting s
+        CROSS JOIN pg_catalog.unnest(s.setconfig) WITH ORDINALITY AS e (entry, place)
+        LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+      WHERE s.setdatabase = \(own) ORDER BY r.rolname NULLS FIRST, e.place
+      """, doing: action, within: .seconds(15))
+    let comments = try await source.query(
+      "SELECT pg_catalog.shobj_description(\(own), 'pg_database') AS comment", doing: action,
+      within: .seconds(15))
+    let privileges = try await source.query(
+      """
+      SELECT d.datacl IS NOT NULL AS is_set, a.privilege_type, a.is_grantable, r.rolname,
+        a.grantee = d.datdba AS is_owner
+      FROM pg_catalog.pg_database d LEFT JOIN pg_catalog.aclexplode(d.datacl) a ON true
+        LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
+      WHERE d.oid = \(own) ORDER BY r.rolname NULLS FIRST, a.privilege_type
+      """, doing: action, within: .seconds(15))
+    var properties = DatabaseProperties(comment: try comments.first?.optional("comment"))
+    properties.settings = try settings.map {
+      Setting(role: try $0.optional("rolname"), name: try $0.text("name"), value: try $0.text("value"))
+    }
+    if try privileges.first?.bool("is_set") == true {
+      properties.grants = try privileges.filter { try $0.optional("is_owner") == "f" }.map {
+        Grant(
+          role: try $0.optional("rolname"), privilege: try $0.text("privilege_type"),
+          isGrantable: try $0.bool("is_grantable"))
+      }
+    }
+    return properties
+  }
+
+  /// Gives them to the target's database, each in a transaction of its own.
+  /// - Parameter onRefusal: called for what the target's role may not do, which leaves the others untouched.
+  package func apply(
+    to target: Connection, onRefusal: (_ step: Step, _ error: PostgresError) -> Void
+  ) async throws {
+    let rows = try await target.query(
+      """
+      SELECT d.datname, pg_catalog.pg_has_role(d.datdba, 'USAGE') AS is_owner
+      FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+      """, doing: "asking the target for its name", within: .seconds(15))
+    guard let row = rows.first else { return }
+    for step in steps(on: try row.text("datname"), isOwner: try row.bool("is_owner")) {
+      do {
+        try await target.query(step.sql, doing: step.name, within: .seconds(30))
+      } catch let error as PostgresError where error.sqlState != nil && !error.isConnectionLoss {
+        onRefusal(step, error)
+      }
+    }
+  }
+
+  /// - Parameter isOwner: who is not might take its own right to connect away, and may grant nothing.
+  func steps(on database: String, isOwner: Bool) -> [Step] {
+    let database = SQL.identifier(database)
+    var steps = settings.map { setting in
+      let holder =
+        setting.role.map { "ROLE \(SQL.identifier($0)) IN DATABASE \(database)" } ?? "DATABASE \(database)"
+      let name = "ALTER \(holder) SET \(Self.quoted(parameter: setting.name))"
+      return Step(name: name, sql: "\(name) TO \(Self.literal(setting.value, of: setting.name))")
+    }
+    if let comment {
+      let name = "COMMENT ON DATABASE \(database)"
+      steps.append(Step(name: name, sql: "\(name) IS \(SQL.literal(comment))"))
+    }
+    guard isOwner, let grants else { return steps }
+    let on = "ON DATABASE \(database)"
+    // In one statement, so that nobody is locked out in between.
+    let all =
+      ["REVOKE ALL \(on) FROM PUBLIC"]
+      + grants.map { grant in
+        "GRANT \(grant.privilege) \(on) TO \(grant.role.map(SQL.identifier) ?? "PUBLIC")"
+          + (grant.isGrantable ? " WITH GRANT OPTION" : "")
+      }
+    steps.append(Step(name: "GRANT \(on)", sql: all.joined(separator: "; ")))
+    return steps
+  }
+
+  /// Parameters of extensions have two parts.
+  private static func quoted(parameter: String) -> String {
+    parameter.split(separator: ".", omittingEmptySubsequences: false).map { SQL.identifier(String($0)) }
+      .joined(separator: ".")
+  }
+
+  /// Stored as lists of quoted names, which `SET` takes apart again only when they come one by one.
+  private static let lists: Set = [
+    "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
+    "temp_tablespaces", "unix_socket_directories",
+  ]
+
+  static func literal(_ value: String, of parameter: String) -> String {
+    guard lists.contains(parameter.lowercased()) else { return SQL.literal(value) }
+    let names = names(in: value)
+    return names.isEmpty ? "''" : names.map(SQL.literal).joined(separator: ", ")
+  }
+
+  /// The names of a list in which a name may stand in double quotes, with `""` for a quote.
+  private static func names(in list: String) -> [String] {
+    var names: [String] = []
+    var rest = Substring(list)
+    while true {
+      rest = rest.drop { $0 == " " }
+      guard let first = rest.first else { return names }
+      var name = ""
+      if first == "\"" {
+        rest = rest.dropFirst()
+        while let character = rest.popFirst() {
+          if character == "\"" {
+            guard rest.first == "\"" else { break }
+            rest.removeFirst()
+          }
+          name.append(character)
+        }
+      } else {
+        name = String(rest.prefix { $0 != "," })
+        rest = rest.dropFirst(name.count)
+        while name.last == " " { name.removeLast() }
+      }
+      names.append(name)
+      rest = rest.drop { $0 != "," }.dropFirst()
+    }
+  }
+}

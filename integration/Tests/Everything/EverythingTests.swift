@@ -1,0 +1,69 @@
+import Clusters
+import Foundation
+import LibPQ
+import MigrationEngine
+import Testing
+
+extension Integration {
+  /// Whatever pg_dump and pg_restore move without error, this moves too, object by object.
+  @Suite(.timeLimit(.minutes(4)))
+  struct EverythingTests {
+    @Test("A database that has everything arrives whole: schema, rows, sequences, properties")
+    func everything() async throws {
+      try await withRole("everything") { role in
+        try await Journey.run("everything") { journey in
+          for script in EverythingDatabase.statements(role: role) {
+            try await run(script, on: journey.databases.source)
+          }
+          let expected = try await Self.dump(journey.databases.source)
+          let engine = try await journey.start()
+          try await journey.waitUntilReady(engine)
+          let cutover = try await journey.replicate.run("cutover", "--yes")
+          #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+          #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+          try await journey.target("DROP SCHEMA replicate CASCADE")
+          let found = try await Self.dump(journey.databases.target)
+          #expect(expected.count > 250)
+          #expect(expected.subtracting(found) == [], "only on the source")
+          #expect(found.subtracting(expected) == [], "only on the target")
+          let differences = try await DatabaseComparison().differences(
+            source: journey.databases.source, target: journey.databases.target)
+          #expect(differences == [])
+        }
+      }
+    }
+
+    private func run(_ script: String, on server: Clusters.ConnectionString) async throws {
+      let connection = try await Session.open(
+        LibPQ.ConnectionString(server.text, for: "source"), end: "source", purpose: "test")
+      try await connection.query(
+        "SET search_path = public; " + script, doing: "making what begins with \(script.prefix(40))")
+      await connection.close()
+    }
+
+    private func withRole(_ name: String, _ body: @Sendable (String) async throws -> Void) async throws {
+      let pair = try await ClusterPair.shared
+      let role = "\(name)_\(getpid())"
+      for server in [pair.source, pair.target] {
+        try await PreflightScene.execute(["CREATE ROLE \(role)"], on: server)
+      }
+      try await body(role)
+      for server in [pair.source, pair.target] {
+        try await PreflightScene.execute(["DROP ROLE \(role)"], on: server)
+      }
+    }
+
+    /// The whole schema as pg_dump writes it, with the database's own properties, entry by entry: their order
+    /// is not the database's.
+    private static func dump(_ server: Clusters.ConnectionString) async throws -> Set<String> {
+      let output = try await Command.check(
+        [PostgresPrograms.path("pg_dump"), "--schema-only", "--create", "--dbname=\(server.text)"])
+      // pg_dump guards its output with a word that is another each time.
+      let lines = output.split(separator: "\n", omittingEmptySubsequences: false).filter {
+        !$0.hasPrefix("\\restrict ") && !$0.hasPrefix("\\unrestrict ")
+      }
+      let entries = lines.joined(separator: "\n").components(separatedBy: "\n--\n-- Name: ").dropFirst()
+      return Set(entries.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) })
+    }
+  }
+}
