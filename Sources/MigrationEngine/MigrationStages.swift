@@ -35,9 +35,12 @@ struct MigrationStages: Sendable {
   }
 
   private var store: StateStore { StateStore(ends.target) }
+  private var copy: MigrationCopy {
+    MigrationCopy(options: options, logger: logger, ends: ends, board: board)
+  }
 
   func run() async throws -> Migration.Outcome {
-    try await showCopy()
+    try await copy.show()
     var snapshot: ExportedSnapshot?
     var action = await phase.resume()
     while true {
@@ -48,7 +51,7 @@ struct MigrationStages: Sendable {
         snapshot = try await transferSchema()
         action = try await phase.advance(.schemaTransferred)
       case .copyTables:
-        try await copyTables(under: snapshot)
+        try await copy.run(try await relations(), under: snapshot)
         snapshot = nil
         action = try await phase.advance(.tablesCopied)
       case .buildIndexes:
@@ -115,59 +118,6 @@ struct MigrationStages: Sendable {
     let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
     if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
     try await schema.restore(section, from: archive, again: again, source: ends.source, target: ends.target)
-  }
-
-  // MARK: Copy
-
-  private func copyTables(under held: ExportedSnapshot?) async throws {
-    let stored = try await store.relations()
-    let missing = Set(stored.filter { $0.snapshotLSN == nil }.map(\.sourceOID))
-    if !missing.isEmpty {
-      let tables = try await relations().filter { missing.contains($0.oid) }
-      guard tables.count == missing.count else {
-        let gone = stored.filter { table in
-          missing.contains(table.sourceOID) && !tables.contains { $0.oid == table.sourceOID }
-        }
-        throw MigrationError(
-          .failed, doing: "copying tables",
-          reason: "the source has lost \(gone.map(\.name.description).joined(separator: ", "))",
-          remedy: "Tables were dropped during the migration: abort it and begin a new one.")
-      }
-      let progress = CopyProgress()
-      board.beginCopy(stored, secondsSoFar: try await store.load()?.copySeconds ?? 0, progress)
-      let began = ContinuousClock.now
-      let snapshot: ExportedSnapshot
-      if let held {
-        snapshot = held
-      } else {
-        snapshot = try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
-      }
-      func end() async {
-        await snapshot.release()
-        await noteCopyTime(since: began)
-      }
-      try await finally(end) {
-        let copy = TableCopy(
-          source: options.source, target: options.target, workers: options.jobs, progress: progress)
-        try await copy.run(CopyPlan(tables), under: snapshot)
-      }
-    } else {
-      await held?.release()
-    }
-    try await showCopy()
-  }
-
-  /// Also when the copy was cut short; a figure for the report, whose loss costs nothing.
-  private func noteCopyTime(since began: ContinuousClock.Instant) async {
-    do {
-      try await store.addCopySeconds((ContinuousClock.now - began) / .seconds(1))
-    } catch {
-      logger.debug("the copy's time could not be stored", metadata: ["why": "\(error)"])
-    }
-  }
-
-  private func showCopy() async throws {
-    board.endCopy(try await store.relations(), seconds: try await store.load()?.copySeconds ?? 0)
   }
 
   // MARK: Index

@@ -18,6 +18,9 @@ struct MigrationStreaming: Sendable {
   private static let retryPause = Duration.seconds(30)
 
   private var store: StateStore { StateStore(ends.target) }
+  private var copy: MigrationCopy {
+    MigrationCopy(options: options, logger: logger, ends: ends, board: board)
+  }
 
   /// Streams until a cutover is complete.
   /// - Parameter resumesCutover: an engine before this one ended in the middle of a cutover.
@@ -78,6 +81,8 @@ struct MigrationStreaming: Sendable {
     do {
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
       try await MaterializedViews.refresh(source: ends.source, target: ends.target)
+      // What is done now need not be done while writers wait.
+      try await copy.syncLargeObjects()
     } catch  where !Self.endsAttempt(error) {
       report.result = .aborted
       report.reason = "\(error)"
@@ -149,7 +154,10 @@ struct MigrationStreaming: Sendable {
         drain: { try await drain($0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
         ensureNoBreach: { if monitor.isBreached { throw breach } },
-        finaliseTables: { try await tables.finalise(catalog, options: options) },
+        finaliseTables: {
+          let changed = try await copy.syncLargeObjects()
+          return try await tables.finalise(catalog, options: options) + ", \(changed) large objects"
+        },
         // Not before the seal: until then the stream may have to go on.
         restoreTables: { try await IdentityColumns.restore(catalog, on: ends.target) },
         switchOver: { await switchover.run(fenceLSN: $0, $1) }),

@@ -72,6 +72,13 @@ package final class BackgroundProcess: Sendable {
   /// What it has written to standard error until now.
   package var errors: String { Self.contents(of: errorFile) }
 
+  /// The most memory that the process had at a time while it ran; nil once it has ended.
+  package var peakMemoryBytes: Int? {
+    Self.contents(of: "/proc/\(processID)/status").split(separator: "\n")
+      .first { $0.hasPrefix("VmHWM:") }?.split(separator: " ").dropFirst().first
+      .flatMap { Int($0) }.map { $0 * 1024 }
+  }
+
   package func terminate() { signal(SIGTERM) }
 
   package func kill9() { signal(SIGKILL) }

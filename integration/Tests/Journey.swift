@@ -78,6 +78,20 @@ struct Journey: Sendable {
     }
   }
 
+  enum End { case source, target }
+
+  /// Every large object with its owner, privileges, comment and a digest of its content.
+  func largeObjects(_ end: End) async throws -> [[String?]] {
+    let session = try await SQLSession(end == .source ? databases.source : databases.target)
+    let rows = try await session.rows(
+      """
+      SELECT m.oid, pg_get_userbyid(lomowner), lomacl::text, obj_description(m.oid, 'pg_largeobject'),
+        md5(lo_get(m.oid)) FROM pg_largeobject_metadata m ORDER BY m.oid
+      """)
+    await session.close()
+    return rows
+  }
+
   func source(_ sql: String...) async throws { try await execute(sql, on: databases.source) }
   func target(_ sql: String...) async throws { try await execute(sql, on: databases.target) }
 

@@ -4,33 +4,71 @@ import LogicalReplication
 extension Preflight {
   /// Large objects, which logical replication does not carry (manual, section 31.6).
   enum LargeObjects {
-    static func examine(_ context: PreflightContext) async throws -> [Finding] {
-      let count = try await context.source.askOne(
-        "SELECT pg_catalog.count(*) AS count FROM pg_catalog.pg_largeobject_metadata", about: "large objects"
-      ).integer("count", as: Int.self)
-      return judge(count: count, leavesBehind: context.options.leavesLargeObjectsBehind)
+    struct Facts: Sendable, Equatable {
+      var count = 0
+      /// Whose objects our role may not read.
+      var closedOwners: [String] = []
+      /// The role sees which objects were written, as a superuser does.
+      var seesPages = true
     }
 
-    static func judge(count: Int, leavesBehind: Bool) -> [Finding] {
-      guard count > 0 else { return [] }
-      let object = count == 1 ? "1 large object" : "\(count) large objects"
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      let row = try await context.source.askOne(
+        """
+        SELECT pg_catalog.count(*) AS count,
+          pg_catalog.has_table_privilege('pg_catalog.pg_largeobject', 'SELECT') AS sees_pages,
+          current_user AS role
+        FROM pg_catalog.pg_largeobject_metadata
+        """, about: "large objects")
+      let closed = try await context.source.ask(
+        """
+        SELECT DISTINCT pg_catalog.pg_get_userbyid(m.lomowner) AS owner
+        FROM pg_catalog.pg_largeobject_metadata m
+        WHERE NOT pg_catalog.pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS (
+          SELECT FROM pg_catalog.aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT'
+            AND (a.grantee = 0 OR pg_catalog.pg_has_role(a.grantee, 'USAGE')))
+        ORDER BY 1
+        """, about: "who owns large objects")
+      return judge(
+        Facts(
+          count: try row.integer("count"), closedOwners: try closed.map { try $0.text("owner") },
+          seesPages: try row.bool("sees_pages")),
+        role: try row.text("role"), leavesBehind: context.options.leavesLargeObjectsBehind)
+    }
+
+    static func judge(_ facts: Facts, role: String, leavesBehind: Bool) -> [Finding] {
+      guard facts.count > 0 else { return [] }
+      let object = facts.count == 1 ? "1 large object" : "\(facts.count) large objects"
+      func finding(_ severity: Finding.Severity, _ why: String, _ remedy: String) -> Finding {
+        Finding(severity, check: "large_objects", object: object, why: why, remedy: remedy)
+      }
       guard !leavesBehind else {
         return [
-          Finding(
-            .warning, check: "large_objects", object: object,
-            why:
-              "They stay behind, as --without-large-objects asks; columns that hold their OIDs will "
-              + "point nowhere.",
-            remedy: "Nothing to do if nobody needs them.")
+          finding(
+            .warning,
+            "They stay behind, as --without-large-objects asks; columns that hold their OIDs will "
+              + "point nowhere.", "Nothing to do if nobody needs them.")
         ]
       }
-      return [
-        Finding(
-          .blocker, check: "large_objects", object: object,
-          why: "Logical replication does not carry large objects: they would be missing on the target.",
-          remedy: "Move their contents into bytea columns (lo_get), then SELECT lo_unlink(oid) FROM "
-            + "pg_largeobject_metadata; or give --without-large-objects if nobody needs them.")
-      ]
+      var findings = facts.closedOwners.map { owner in
+        finding(
+          .blocker, "Role \(quotedIdentifier(role)) may not read those of role \(quotedIdentifier(owner)).",
+          "GRANT \(quotedIdentifier(owner)) TO \(quotedIdentifier(role)); or give --without-large-objects if "
+            + "nobody needs them.")
+      }
+      findings.append(
+        facts.seesPages
+          ? finding(
+            .note,
+            "No stream carries their changes: what was written since the copy is copied in the write pause.",
+            "Nothing to do; write none of them shortly before the cutover.")
+          : finding(
+            .warning,
+            "No stream carries their changes, and only a superuser sees which were written: all of them are "
+              + "read on both ends in the write pause.",
+            "Move large contents into bytea columns (lo_get), or leave unneeded ones behind (lo_unlink).")
+      )
+      return findings
     }
   }
 

@@ -44,6 +44,8 @@ extension Preflight {
         WHERE \(user) AND t.typtype IN ('e', 'd', 'r') AND \(notOfExtension("pg_type", "t.oid"))
         UNION ALL
         SELECT 4, 'publication', pg_catalog.quote_ident(pubname) FROM pg_catalog.pg_publication
+        UNION ALL
+        (SELECT 5, 'large object', oid::text FROM pg_catalog.pg_largeobject_metadata ORDER BY oid LIMIT 10)
         ORDER BY 1, 2, 3
         """, about: "what is in the target")
       let row = try await context.target.askOne(

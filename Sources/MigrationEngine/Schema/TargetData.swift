@@ -16,6 +16,19 @@ package enum TargetData {
     for object in try await objects(on: target) where !(object.key.map(before.contains) ?? false) {
       try await target.query(object.drop, doing: "emptying the target", within: .seconds(600))
     }
+    try await unlinkLargeObjects(on: target)
+  }
+
+  /// There were none before. Each takes a place in the server's lock table, so few go at a time.
+  private static func unlinkLargeObjects(on target: Connection) async throws {
+    while true {
+      let rows = try await target.query(
+        """
+        SELECT pg_catalog.lo_unlink(l.oid)
+        FROM (SELECT oid FROM pg_catalog.pg_largeobject_metadata LIMIT 200) AS l
+        """, doing: "removing large objects", within: .seconds(60))
+      if rows.isEmpty { return }
+    }
   }
 
   private struct Object: Sendable {

@@ -11,6 +11,14 @@ package struct ExportedSnapshot: Sendable {
 
   package func release() async { await holder.close() }
 
+  /// Opens a transaction of `connection` that sees what the snapshot sees.
+  func enter(_ connection: Connection) async throws {
+    try await connection.query(
+      "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: "opening the snapshot's transaction")
+    try await connection.query(
+      "SET TRANSACTION SNAPSHOT \(SQL.literal(name))", doing: "taking over the exported snapshot")
+  }
+
   /// A snapshot of this moment, for what no slot sends; it has no LSN (manual, section 9.27.5
   /// `pg_export_snapshot`).
   static func current(on source: ConnectionString) async throws -> ExportedSnapshot {

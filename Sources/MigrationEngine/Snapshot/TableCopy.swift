@@ -36,10 +36,7 @@ package struct TableCopy: Sendable {
   private func work(through queue: PieceQueue, under snapshot: ExportedSnapshot) async throws {
     let source = try await Session.open(source, end: "source", purpose: "copy")
     let target = try await Session.open(target, end: "target", purpose: "copy")
-    try await source.query(
-      "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: "opening the snapshot's transaction")
-    try await source.query(
-      "SET TRANSACTION SNAPSHOT \(SQL.literal(snapshot.name))", doing: "taking over the exported snapshot")
+    try await snapshot.enter(source)
     try await target.query("SET session_replication_role = replica", doing: "setting the replica role")
     while let piece = await queue.next() {
       try await copy(piece, from: source, to: target, at: snapshot.lsn)
@@ -57,39 +54,13 @@ package struct TableCopy: Sendable {
     try await target.query("TRUNCATE ONLY \(piece.name)", doing: action)
     try await source.startCopyOut(piece.copyOut, doing: action)
     try await target.startCopyIn(piece.copyIn, doing: action)
-    let sent = try await pump(from: source, to: target, action: action)
-    let rows = try await target.endCopy(doing: action)
-    guard rows == sent.rows else {
-      throw MigrationError(
-        .failed, doing: action, reason: "the source sent \(sent.rows) rows and the target took \(rows)")
-    }
+    let pump = CopyPump(source: source, target: target) { progress.add(bytes: $0) }
+    let (rows, bytes) = try await pump.run(doing: action)
     if isStreamed {
-      try await StateStore(target).markCopied(piece.sourceOID, at: lsn, bytes: sent.bytes, rows: Int64(rows))
+      try await StateStore(target).markCopied(piece.sourceOID, at: lsn, bytes: bytes, rows: Int64(rows))
     }
     try await target.query("COMMIT", doing: action)
     progress.finish(rows: rows)
-  }
-
-  private static let chunkBytes = 1 << 20
-
-  /// Two buffers take turns: one is filled while the other is sent.
-  private func pump(
-    from source: Connection, to target: Connection, action: String
-  ) async throws -> (rows: Int, bytes: Int64) {
-    var bytes: Int64 = 0
-    var chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
-    while true {
-      let full = chunk
-      bytes += Int64(full.bytes.count)
-      progress.add(bytes: full.bytes.count)
-      if let rows = full.finalRows {
-        try await target.writeCopy(full.bytes, doing: action)
-        return (rows, bytes)
-      }
-      async let written: Void = target.writeCopy(full.bytes, doing: action)
-      chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
-      try await written
-    }
   }
 }
 

@@ -22,6 +22,7 @@ enum StateSchema {
       excluded text NOT NULL,
       target_before text NOT NULL,
       restore_attempted text[] NOT NULL DEFAULT '{}',
+      large_objects_horizon text,
       copy_seconds double precision NOT NULL DEFAULT 0,
       created_at timestamptz NOT NULL DEFAULT pg_catalog.now());
     CREATE TABLE replicate.relation (

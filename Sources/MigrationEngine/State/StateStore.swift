@@ -18,6 +18,8 @@ package struct StoredMigration: Sendable {
   /// Sections of the schema whose restoring was begun, maybe not ended.
   package var restoreAttempted: Set<String>
   package var copySeconds: Double
+  /// From which transaction on large objects may have changed; nil until they are copied.
+  package var largeObjectsHorizon: String?
 }
 
 /// Reads and writes the state in the target. One value belongs to one connection and its user.
@@ -83,7 +85,8 @@ package struct StateStore: Sendable {
       encryption: try Self.decode(EncryptionEvidence.self, try row.text("encryption")),
       failure: try row.optional("failure"), isAbortRequested: try row.bool("abort_requested"),
       restoreAttempted: Set(try row.text("attempted").split(separator: ",").map(String.init)),
-      copySeconds: try row.double("copy_seconds"))
+      copySeconds: try row.double("copy_seconds"),
+      largeObjectsHorizon: try row.optional("large_objects_horizon"))
   }
 
   package func create(_ migration: StoredMigration) async throws {
@@ -136,6 +139,12 @@ package struct StateStore: Sendable {
     try await connection.query(
       "UPDATE replicate.migration SET copy_seconds = copy_seconds + $1", [String(seconds)],
       doing: "storing how long the copy took", within: Self.limit)
+  }
+
+  package func store(largeObjectsHorizon: String) async throws {
+    try await connection.query(
+      "UPDATE replicate.migration SET large_objects_horizon = $1", [largeObjectsHorizon],
+      doing: "storing from where on large objects may have changed", within: Self.limit)
   }
 
   /// A line for the audit trail: names, counts and LSNs, never values.

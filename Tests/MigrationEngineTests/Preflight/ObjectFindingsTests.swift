@@ -141,9 +141,14 @@ import Testing
   }
 
   @Test func `large objects block unless they are left behind`() {
-    #expect(Preflight.LargeObjects.judge(count: 0, leavesBehind: false).isEmpty)
-    #expect(Preflight.LargeObjects.judge(count: 3, leavesBehind: false).map(\.severity) == [.blocker])
-    #expect(Preflight.LargeObjects.judge(count: 3, leavesBehind: true).map(\.severity) == [.warning])
+    func severities(_ facts: Preflight.LargeObjects.Facts, leavesBehind: Bool = false) -> [Finding.Severity] {
+      Preflight.LargeObjects.judge(facts, role: "r", leavesBehind: leavesBehind).map(\.severity)
+    }
+    #expect(severities(.init()).isEmpty)
+    #expect(severities(.init(count: 3)) == [.note])
+    #expect(severities(.init(count: 3, seesPages: false)) == [.warning])
+    #expect(severities(.init(count: 3, closedOwners: ["a", "b"])) == [.blocker, .blocker, .note])
+    #expect(severities(.init(count: 3, closedOwners: ["a"]), leavesBehind: true) == [.warning])
   }
 
   @Test func `special objects are one note a kind`() {

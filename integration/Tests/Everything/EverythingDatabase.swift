@@ -4,7 +4,7 @@ enum EverythingDatabase {
   static func statements(role: String) -> [String] {
     [
       names, types, tables, partitions, keys, indexes, code(role: role), triggers, views, access(role: role),
-      texts, dependencies, settings(role: role), sequences,
+      texts, dependencies, settings(role: role), sequences, largeObjects(role: role),
     ]
   }
 

@@ -8,9 +8,9 @@ extension Integration {
   /// Whatever pg_dump and pg_restore move without error, this moves too, object by object.
   @Suite(.timeLimit(.minutes(4)))
   struct EverythingTests {
-    @Test("A database that has everything arrives whole: schema, rows, sequences, properties")
+    @Test("A database that has everything arrives whole: schema, rows, sequences, large objects")
     func everything() async throws {
-      try await withRole("everything") { role in
+      try await SharedRole.with("everything") { role in
         try await Journey.run("everything") { journey in
           for script in EverythingDatabase.statements(role: role) {
             try await run(script, on: journey.databases.source)
@@ -29,6 +29,9 @@ extension Integration {
           let differences = try await DatabaseComparison().differences(
             source: journey.databases.source, target: journey.databases.target)
           #expect(differences == [])
+          let largeObjects = try await journey.largeObjects(.source)
+          #expect(largeObjects.count == 3)
+          #expect(try await journey.largeObjects(.target) == largeObjects)
         }
       }
     }
@@ -39,18 +42,6 @@ extension Integration {
       try await connection.query(
         "SET search_path = public; " + script, doing: "making what begins with \(script.prefix(40))")
       await connection.close()
-    }
-
-    private func withRole(_ name: String, _ body: @Sendable (String) async throws -> Void) async throws {
-      let pair = try await ClusterPair.shared
-      let role = "\(name)_\(getpid())"
-      for server in [pair.source, pair.target] {
-        try await PreflightScene.execute(["CREATE ROLE \(role)"], on: server)
-      }
-      try await body(role)
-      for server in [pair.source, pair.target] {
-        try await PreflightScene.execute(["DROP ROLE \(role)"], on: server)
-      }
     }
 
     /// The whole schema as pg_dump writes it, with the database's own properties, entry by entry: their order

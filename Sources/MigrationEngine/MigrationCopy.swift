@@ -1,0 +1,106 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// The copy: what is in the target already stays, everything else comes under one snapshot.
+struct MigrationCopy: Sendable {
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: MigrationEnds
+  let board: MigrationBoard
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  /// - Parameters:
+  ///   - relations: those of the source that are migrated.
+  ///   - held: the snapshot at the slot's beginning; nil when an earlier engine took it along.
+  func run(_ relations: [Relation], under held: ExportedSnapshot?) async throws {
+    let stored = try await store.relations()
+    let tables = try missing(stored, relations)
+    let wantsLargeObjects =
+      try await store.load()?.largeObjectsHorizon == nil && !options.leavesLargeObjectsBehind
+    guard !tables.isEmpty || wantsLargeObjects else {
+      await held?.release()
+      return try await show()
+    }
+    let progress = CopyProgress()
+    board.beginCopy(stored, secondsSoFar: try await store.load()?.copySeconds ?? 0, progress)
+    let began = ContinuousClock.now
+    let snapshot: ExportedSnapshot
+    if let held {
+      snapshot = held
+    } else {
+      snapshot = try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
+    }
+    func end() async {
+      await snapshot.release()
+      await noteTime(since: began)
+    }
+    try await finally(end) {
+      let copy = TableCopy(
+        source: options.source, target: options.target, workers: options.jobs, progress: progress)
+      try await copy.run(CopyPlan(tables), under: snapshot)
+      if wantsLargeObjects { try await copyLargeObjects(under: snapshot, since: nil) }
+    }
+    try await show()
+  }
+
+  /// What is not in the target yet.
+  private func missing(_ stored: [StoredRelation], _ relations: [Relation]) throws -> [Relation] {
+    let missing = stored.filter { $0.snapshotLSN == nil }
+    let oids = Set(missing.map(\.sourceOID))
+    let tables = relations.filter { oids.contains($0.oid) }
+    guard tables.count == missing.count else {
+      let gone = missing.filter { table in !tables.contains { $0.oid == table.sourceOID } }
+      throw MigrationError(
+        .failed, doing: "copying tables",
+        reason: "the source has lost \(gone.map(\.name.description).joined(separator: ", "))",
+        remedy: "Tables were dropped during the migration: abort it and begin a new one.")
+    }
+    return tables
+  }
+
+  // MARK: Large objects
+
+  /// Brings over what has become of the large objects since they were copied: no stream carries it.
+  /// - Returns: how many have changed.
+  @discardableResult
+  func syncLargeObjects() async throws -> Int {
+    guard let horizon = try await store.load()?.largeObjectsHorizon, !options.leavesLargeObjectsBehind else {
+      return 0
+    }
+    for end in [ends.source, ends.target] where try await LargeObjects.exist(on: end) {
+      let snapshot = try await ExportedSnapshot.current(on: options.source)
+      return try await finally(snapshot.release) {
+        try await copyLargeObjects(under: snapshot, since: horizon)
+      }
+    }
+    return 0
+  }
+
+  @discardableResult
+  private func copyLargeObjects(
+    under snapshot: ExportedSnapshot, since horizon: String?
+  ) async throws -> Int {
+    let objects = LargeObjects(source: options.source, target: options.target, workers: options.jobs)
+    let outcome = try await objects.copy(under: snapshot, since: horizon)
+    try await store.store(largeObjectsHorizon: outcome.horizon)
+    if outcome.changed > 0 { logger.info("large objects", metadata: ["changed": "\(outcome.changed)"]) }
+    return outcome.changed
+  }
+
+  // MARK: Progress
+
+  func show() async throws {
+    board.endCopy(try await store.relations(), seconds: try await store.load()?.copySeconds ?? 0)
+  }
+
+  /// Also when the copy was cut short; a figure for the report, whose loss costs nothing.
+  private func noteTime(since began: ContinuousClock.Instant) async {
+    do {
+      try await store.addCopySeconds((ContinuousClock.now - began) / .seconds(1))
+    } catch {
+      logger.debug("the copy's time could not be stored", metadata: ["why": "\(error)"])
+    }
+  }
+}

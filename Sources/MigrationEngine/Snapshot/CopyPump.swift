@@ -1,0 +1,35 @@
+import LibPQ
+
+/// Moves the bytes of a COPY that has begun on both ends. Two buffers take turns: one is filled while the
+/// other is sent.
+struct CopyPump: Sendable {
+  let source: Connection
+  let target: Connection
+  /// Called for each buffer that has come.
+  let onBytes: @Sendable (Int) -> Void
+
+  private static let chunkBytes = 1 << 20
+
+  /// - Returns: what both ends agree on.
+  func run(doing action: String) async throws -> (rows: Int, bytes: Int64) {
+    var bytes: Int64 = 0
+    var chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
+    while true {
+      let full = chunk
+      bytes += Int64(full.bytes.count)
+      onBytes(full.bytes.count)
+      if let sent = full.finalRows {
+        try await target.writeCopy(full.bytes, doing: action)
+        let taken = try await target.endCopy(doing: action)
+        guard taken == sent else {
+          throw MigrationError(
+            .failed, doing: action, reason: "the source sent \(sent) rows and the target took \(taken)")
+        }
+        return (sent, bytes)
+      }
+      async let written: Void = target.writeCopy(full.bytes, doing: action)
+      chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
+      try await written
+    }
+  }
+}
