@@ -104,6 +104,11 @@ struct MigrationStages: Sendable {
       snapshot = created
     }
     do {
+      if options.createsRoles {
+        let made = try await MissingRoles.create(
+          source: ends.source, target: ends.target, publication: migration.publication)
+        if !made.isEmpty { logger.info("made roles on the target", metadata: ["roles": "\(made)"]) }
+      }
       try await schema.withArchive(snapshot: snapshot?.name) { try await restore(.preData, from: $0) }
       try await IdentityColumns.relax(Catalog(relations: relations), on: ends.target)
       try await store.register(relations.filter { $0.kind == .table && !$0.isUnlogged })

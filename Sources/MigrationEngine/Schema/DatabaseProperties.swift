@@ -91,8 +91,9 @@ package struct DatabaseProperties: Sendable, Equatable {
     var steps = settings.map { setting in
       let holder =
         setting.role.map { "ROLE \(SQL.identifier($0)) IN DATABASE \(database)" } ?? "DATABASE \(database)"
-      let name = "ALTER \(holder) SET \(Self.quoted(parameter: setting.name))"
-      return Step(name: name, sql: "\(name) TO \(Self.literal(setting.value, of: setting.name))")
+      return Step(
+        name: "ALTER \(holder) SET \(SettingText.quoted(parameter: setting.name))",
+        sql: SettingText.statement("ALTER \(holder)", set: setting.name, to: setting.value))
     }
     if let comment {
       let name = "COMMENT ON DATABASE \(database)"
@@ -109,50 +110,5 @@ package struct DatabaseProperties: Sendable, Equatable {
       }
     steps.append(Step(name: "GRANT \(on)", sql: all.joined(separator: "; ")))
     return steps
-  }
-
-  /// Parameters of extensions have two parts.
-  private static func quoted(parameter: String) -> String {
-    parameter.split(separator: ".", omittingEmptySubsequences: false).map { SQL.identifier(String($0)) }
-      .joined(separator: ".")
-  }
-
-  /// Stored as lists of quoted names, which `SET` takes apart again only when they come one by one.
-  private static let lists: Set = [
-    "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
-    "temp_tablespaces", "unix_socket_directories",
-  ]
-
-  static func literal(_ value: String, of parameter: String) -> String {
-    guard lists.contains(parameter.lowercased()) else { return SQL.literal(value) }
-    let names = names(in: value)
-    return names.isEmpty ? "''" : names.map(SQL.literal).joined(separator: ", ")
-  }
-
-  /// The names of a list in which a name may stand in double quotes, with `""` for a quote.
-  private static func names(in list: String) -> [String] {
-    var names: [String] = []
-    var rest = Substring(list)
-    while true {
-      rest = rest.drop { $0 == " " }
-      guard let first = rest.first else { return names }
-      var name = ""
-      if first == "\"" {
-        rest = rest.dropFirst()
-        while let character = rest.popFirst() {
-          if character == "\"" {
-            guard rest.first == "\"" else { break }
-            rest.removeFirst()
-          }
-          name.append(character)
-        }
-      } else {
-        name = String(rest.prefix { $0 != "," })
-        rest = rest.dropFirst(name.count)
-        while name.last == " " { name.removeLast() }
-      }
-      names.append(name)
-      rest = rest.drop { $0 != "," }.dropFirst()
-    }
   }
 }

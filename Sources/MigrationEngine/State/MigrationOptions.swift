@@ -14,6 +14,8 @@ package struct MigrationOptions: Sendable {
   /// Tables left behind: neither copied nor streamed.
   package var excluded: [RelationName] = []
   package var leavesLargeObjectsBehind = false
+  /// Makes roles that the target lacks, without passwords.
+  package var createsRoles = false
   package var allowsUnencryptedTarget = false
   /// A shell command whose exit code 0 vouches for the target's encryption at rest.
   package var encryptionEvidenceCommand: String?

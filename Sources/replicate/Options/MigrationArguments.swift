@@ -25,6 +25,11 @@ struct MigrationArguments: ParsableArguments {
     transform: RelationNameParser.parse)
   var excluded: [RelationName] = []
 
+  @Flag(
+    name: .customLong("create-roles"),
+    help: "Make roles that the target lacks, without passwords and without rights over the whole server.")
+  var createsRoles = false
+
   @Flag(name: .customLong("without-large-objects"), help: "Leave large objects behind.")
   var leavesLargeObjectsBehind = false
 
@@ -46,6 +51,7 @@ struct MigrationArguments: ParsableArguments {
     options.setsReplicaIdentityFull = givenIdentity == .full
     options.excluded = excluded
     options.leavesLargeObjectsBehind = leavesLargeObjectsBehind
+    options.createsRoles = createsRoles
     options.allowsUnencryptedTarget = allowsUnencryptedTarget
     options.encryptionEvidenceCommand = encryptionEvidenceCommand
     return options

@@ -42,18 +42,25 @@ import Testing
   }
 
   @Test func `a role blocks where it is missing or cannot be given objects`() {
-    let owner = Preflight.Roles.Named(name: "app", canLogin: true, isOwner: true)
+    let owner = NamedRole(name: "app", canLogin: true, part: .owner)
     #expect(
       Preflight.Roles.judge(owner, .missing, ownRole: "me")?.remedy
-        == #"On the target: CREATE ROLE "app" LOGIN;"#)
+        == #"On the target: CREATE ROLE "app" LOGIN; Or give --create-roles."#)
+    #expect(Preflight.Roles.judge(owner, .missing, ownRole: "me")?.severity == .blocker)
+    #expect(Preflight.Roles.judge(owner, .missing, ownRole: "me", creation: .possible)?.severity == .note)
+    let refused = Preflight.Roles.judge(owner, .missing, ownRole: "me", creation: .refused)
+    #expect(refused?.severity == .blocker)
+    #expect(refused?.remedy.contains(#"ALTER ROLE "me" CREATEROLE;"#) == true)
+    let member = NamedRole(name: "web", canLogin: true, part: .member)
+    #expect(Preflight.Roles.judge(member, .missing, ownRole: "me")?.severity == .warning)
     #expect(
       Preflight.Roles.judge(owner, .present(mayOwn: false), ownRole: "me")?.remedy
         == #"On the target: GRANT "app" TO "me";"#)
     #expect(Preflight.Roles.judge(owner, .present(mayOwn: true), ownRole: "me") == nil)
-    let grantee = Preflight.Roles.Named(name: "reader")
+    let grantee = NamedRole(name: "reader")
     #expect(
       Preflight.Roles.judge(grantee, .missing, ownRole: "me")?.remedy
-        == #"On the target: CREATE ROLE "reader";"#)
+        == #"On the target: CREATE ROLE "reader"; Or give --create-roles."#)
     #expect(Preflight.Roles.judge(grantee, .present(mayOwn: false), ownRole: "me") == nil)
   }
 

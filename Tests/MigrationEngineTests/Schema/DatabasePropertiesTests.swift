@@ -26,11 +26,11 @@ import Testing
     ("public, owned", "'public', 'owned'"), (#""$user", "a""b,c" ,x"#, #"'$user', 'a"b,c', 'x'"#),
     (#""""#, "''"), ("", "''"), ("a,", "'a'"), (#""unclosed"#, "'unclosed'"),
   ]) func aListIsTakenApart(value: String, literals: String) {
-    #expect(DatabaseProperties.literal(value, of: "search_path") == literals)
+    #expect(SettingText.literal(value, of: "search_path") == literals)
   }
 
   @Test func aListOfAnotherParameterStaysWhole() {
-    #expect(DatabaseProperties.literal("SQL, DMY", of: "DateStyle") == "'SQL, DMY'")
+    #expect(SettingText.literal("SQL, DMY", of: "DateStyle") == "'SQL, DMY'")
   }
 
   @Test func privilegesAreGivenAtOnceAndOnlyByTheOwner() {

@@ -1,0 +1,77 @@
+package import LibPQ
+
+/// Roles that the source's objects name and the target lacks, made as far as one that is no superuser may:
+/// without password, and without the rights to make databases, roles or replicas.
+package enum MissingRoles {
+  /// - Returns: the names of those that were made.
+  package static func create(source: Connection, target: Connection, publication: String) async throws
+    -> [String]
+  {
+    let rows = try await target.query(
+      "SELECT rolname FROM pg_catalog.pg_roles", doing: "listing the target's roles", within: .seconds(30))
+    let present = Set(try rows.map { try $0.text("rolname") })
+    let named = try await NamedRole.read(from: source, publication: publication)
+    let missing = named.filter { !present.contains($0.name) }
+    guard !missing.isEmpty else { return [] }
+    let definitions = try await definitions(of: missing.map(\.name), among: named.map(\.name), on: source)
+    try await target.transaction(doing: "making roles on the target") { target in
+      for statement in definitions {
+        try await target.query(statement, doing: "making roles on the target", within: .seconds(30))
+      }
+      for role in missing where role.part == .owner {
+        // Who is no superuser gives objects only to roles it is a member of.
+        try await target.query(
+          """
+          DO $$ BEGIN
+            IF NOT pg_catalog.pg_has_role(\(SQL.literal(role.name)), 'MEMBER') THEN
+              GRANT \(SQL.identifier(role.name)) TO CURRENT_USER;
+            END IF;
+          END $$
+          """, doing: "becoming a member of role \(SQL.identifier(role.name))", within: .seconds(30))
+      }
+    }
+    return missing.map(\.name)
+  }
+
+  /// Statements that the source writes itself, since it knows how to quote its names: roles, their settings
+  /// and comments, and who is a member of whom.
+  private static func definitions(
+    of missing: [String], among named: [String], on source: Connection
+  ) async throws -> [String] {
+    let rows = try await source.query(
+      """
+      SELECT 1 AS place, pg_catalog.format('CREATE ROLE %I %s %s CONNECTION LIMIT %s%s', r.rolname,
+        CASE WHEN r.rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END,
+        CASE WHEN r.rolinherit THEN 'INHERIT' ELSE 'NOINHERIT' END, r.rolconnlimit,
+        CASE WHEN r.rolvaliduntil IS NOT NULL
+          THEN pg_catalog.format(' VALID UNTIL %L', r.rolvaliduntil) ELSE '' END) AS statement
+      FROM pg_catalog.pg_roles r WHERE r.rolname::text = ANY ($1::text[])
+      UNION ALL
+      SELECT 2, pg_catalog.format('COMMENT ON ROLE %I IS %L', r.rolname,
+        pg_catalog.shobj_description(r.oid, 'pg_authid'))
+      FROM pg_catalog.pg_roles r WHERE r.rolname::text = ANY ($1::text[])
+        AND pg_catalog.shobj_description(r.oid, 'pg_authid') IS NOT NULL
+      UNION ALL
+      SELECT DISTINCT 3, pg_catalog.format('GRANT %I TO %I', o.rolname, r.rolname)
+      FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles o ON o.oid = m.roleid
+        JOIN pg_catalog.pg_roles r ON r.oid = m.member
+      WHERE r.rolname::text = ANY ($2::text[]) AND o.rolname::text = ANY ($2::text[])
+        AND (r.rolname::text = ANY ($1::text[]) OR o.rolname::text = ANY ($1::text[]))
+      ORDER BY place, statement
+      """, [SQL.array(missing), SQL.array(named)],
+      doing: "reading the roles that are missing on the target", within: .seconds(30))
+    let settings = try await source.query(
+      """
+      SELECT r.rolname, pg_catalog.split_part(e.entry, '=', 1) AS name,
+        pg_catalog.substr(e.entry, pg_catalog.strpos(e.entry, '=') + 1) AS value
+      FROM pg_catalog.pg_db_role_setting s JOIN pg_catalog.pg_roles r ON r.oid = s.setrole
+        CROSS JOIN pg_catalog.unnest(s.setconfig) AS e (entry)
+      WHERE s.setdatabase = 0 AND r.rolname::text = ANY ($1::text[])
+      """, [SQL.array(missing)], doing: "reading the settings of roles", within: .seconds(30))
+    return try rows.map { try $0.text("statement") }
+      + settings.map {
+        try SettingText.statement(
+          "ALTER ROLE \(SQL.identifier($0.text("rolname")))", set: $0.text("name"), to: $0.text("value"))
+      }
+  }
+}
