@@ -67,6 +67,8 @@ let package = Package(
     .executableTarget(
       name: "demo", dependencies: ["Clusters", "MigrationEngine"], path: "integration/Demo",
       swiftSettings: settings),
+    .executableTarget(
+      name: "bench", dependencies: ["Clusters"], path: "integration/Bench", swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [

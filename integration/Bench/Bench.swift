@@ -1,0 +1,25 @@
+import Clusters
+import Foundation
+
+/// Measures against peers, interleaved in one run, and prints ratios: absolute times depend on the machine.
+@main
+struct Bench {
+  static func main() async {
+    do {
+      switch CommandLine.arguments.dropFirst().first {
+      case "copy": try await CopyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
+      default:
+        throw HarnessError(
+          "usage: integration/bench copy [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…")
+      }
+    } catch {
+      FileHandle.standardError.write(Data("bench: \(error)\n".utf8))
+      exit(1)
+    }
+  }
+}
+
+func say(_ words: String) {
+  print(words)
+  fflush(nil)
+}
