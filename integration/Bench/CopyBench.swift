@@ -4,6 +4,8 @@ import Foundation
 /// How long a whole initial copy takes, method after method, round after round.
 ///
 ///   REPLICATE_BENCH_SCALE    1 is a few hundred MB a dataset
+///   REPLICATE_BENCH_METHODS  the first words of some methods, by commas; all unless given
+///   REPLICATE_BENCH_LOG      set: our own log, to see where the time goes
 ///   REPLICATE_BENCH_ROUNDS   3 at least, for figures that are told to others
 struct CopyBench {
   let datasets: [CopyDataset]
@@ -22,7 +24,11 @@ struct CopyBench {
     let hasPgcopydb = (environment["PATH"] ?? "").split(separator: ":").contains {
       FileManager.default.isExecutableFile(atPath: "\($0)/pgcopydb")
     }
-    methods = CopyMethod.allCases.filter { $0 != .pgcopydb || hasPgcopydb }
+    let wanted = environment["REPLICATE_BENCH_METHODS"]?.split(separator: ",")
+    methods = CopyMethod.allCases.filter { method in
+      (method != .pgcopydb || hasPgcopydb)
+        && (wanted?.contains { method.rawValue.hasPrefix($0) } ?? true)
+    }
     if !hasPgcopydb { say("pgcopydb is not installed, and left out") }
   }
 

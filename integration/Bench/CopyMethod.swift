@@ -93,6 +93,7 @@ enum CopyMethod: String, CaseIterable {
     }
     let seconds = (ContinuousClock.now - began) / .seconds(1)
     let peak = engine.peakMemoryBytes
+    if ProcessInfo.processInfo.environment["REPLICATE_BENCH_LOG"] != nil { say(engine.errors) }
     engine.terminate()
     _ = try await engine.waitForEnd(within: .seconds(60))
     let abort = try await replicate.run("abort", "--yes")
