@@ -39,7 +39,7 @@ struct MigrationCopy: Sendable {
     try await finally(end) {
       let copy = TableCopy(
         source: options.source, target: options.target, workers: options.jobs, progress: progress)
-      try await copy.run(CopyPlan(tables), under: snapshot)
+      try await copy.run(CopyPlan(tables, workers: options.jobs), under: snapshot)
       if wantsLargeObjects { try await copyLargeObjects(under: snapshot, since: nil) }
     }
     try await show()

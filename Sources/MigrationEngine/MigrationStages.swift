@@ -13,6 +13,7 @@ struct MigrationStages: Sendable {
   private let migration: StoredMigration
   private let slot: ReplicationSlot
   private let schema: SchemaTransfer
+  private let archive: SchemaArchive
 
   init(
     options: MigrationOptions, logger: Logger, ends: MigrationEnds, board: MigrationBoard,
@@ -31,7 +32,8 @@ struct MigrationStages: Sendable {
     slot = ReplicationSlot(name: name)
     phase = PhaseRecord(migration.phase, StateStore(ends.target), board)
     schema = SchemaTransfer(
-      source: options.source, target: options.target, publication: migration.publication, jobs: options.jobs)
+      target: options.target, publication: migration.publication, jobs: options.jobs)
+    archive = SchemaArchive(source: options.source)
   }
 
   private var store: StateStore { StateStore(ends.target) }
@@ -59,6 +61,7 @@ struct MigrationStages: Sendable {
         action = try await phase.advance(.indexesBuilt)
       case .catchUp:
         try await catchUp()
+        await archive.remove()
         action = try await phase.advance(.caughtUp)
       case .stream, .cutOver:
         return .complete(try await streaming().run(resumesCutover: action == .cutOver))
@@ -109,7 +112,8 @@ struct MigrationStages: Sendable {
           source: ends.source, target: ends.target, publication: migration.publication)
         if !made.isEmpty { logger.info("made roles on the target", metadata: ["roles": "\(made)"]) }
       }
-      try await schema.withArchive(snapshot: snapshot?.name) { try await restore(.preData, from: $0) }
+      try await archive.dump(under: snapshot?.name)
+      try await restore(.preData)
       try await IdentityColumns.relax(Catalog(relations: relations), on: ends.target)
       try await store.register(relations.filter { $0.kind == .table && !$0.isUnlogged })
     } catch {
@@ -119,20 +123,18 @@ struct MigrationStages: Sendable {
     return snapshot
   }
 
-  private func restore(_ section: SchemaSection, from archive: SchemaArchive) async throws {
+  private func restore(_ section: SchemaSection) async throws {
     let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
     if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
-    try await schema.restore(section, from: archive, again: again, source: ends.source, target: ends.target)
+    try await schema.restore(
+      section, from: try await archive.file(), again: again, source: ends.source, target: ends.target)
   }
 
   // MARK: Index
 
   private func buildIndexes() async throws {
-    try await schema.withArchive { try await restore(.indexes, from: $0) }
-    // The stream's statements and the application's first queries need statistics.
-    for relation in try await relations() where relation.kind == .table {
-      try await ends.target.query("ANALYZE \(relation.name)", doing: "analysing \(relation.name)")
-    }
+    try await restore(.indexes)
+    try await PlannerStatistics.refresh(try await relations(), on: options.target, workers: options.jobs)
   }
 
   // MARK: Catch-up
@@ -144,7 +146,7 @@ struct MigrationStages: Sendable {
       try await session.stream.run(until: newest)
     }
     // Now all tables stand at one LSN, and foreign keys can hold.
-    try await schema.withArchive { try await restore(.constraints, from: $0) }
+    try await restore(.constraints)
     try await DatabaseProperties.read(from: ends.source).apply(to: ends.target) { step, error in
       logger.warning(
         "the target refused a property of the database",

@@ -36,7 +36,7 @@ extension Integration {
         let store = StateStore(connection)
         try await store.create(migration())
         await #expect(throws: MigrationError.self) {
-          try await store.markCopied(4711, at: .zero, bytes: 1, rows: 1)
+          try await store.markCopied([CopiedRelation(sourceOID: 4711, bytes: 1, rows: 1)], at: .zero)
         }
       }
     }

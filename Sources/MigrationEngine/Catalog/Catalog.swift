@@ -30,6 +30,7 @@ package struct Catalog: Sendable {
   private static let relationsSQL = """
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, c.relpersistence = 'u' AS is_unlogged,
       c.relreplident, pg_catalog.pg_table_size(c.oid) AS bytes,
+      pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint AS heap_blocks,
       greatest(c.reltuples, 0)::bigint AS estimated_rows,
       CASE c.relreplident
         WHEN 'f' THEN true
@@ -60,6 +61,7 @@ package struct Catalog: Sendable {
       replicaIdentity: identity,
       hasUsableIdentity: try row.bool("has_identity"),
       bytes: try row.integer("bytes", as: Int64.self),
+      heapBlocks: try row.integer("heap_blocks", as: Int64.self),
       estimatedRows: try row.integer("estimated_rows", as: Int64.self),
       columns: columns[oid] ?? [])
   }

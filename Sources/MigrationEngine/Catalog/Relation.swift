@@ -52,6 +52,8 @@ package struct Relation: Sendable {
   package var hasUsableIdentity: Bool
   /// Heap and TOAST, without indexes.
   package var bytes: Int64
+  /// Blocks of the heap alone, where `ctid` points.
+  package var heapBlocks: Int64 = 0
   package var estimatedRows: Int64
   package var columns: [Column]
 

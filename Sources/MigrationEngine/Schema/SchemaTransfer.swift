@@ -1,54 +1,33 @@
-import Foundation
+package import Foundation
 package import LibPQ
 import LogicalReplication
 
 /// Moves the schema with pg_dump and pg_restore, which know every object there is (manual, "pg_dump",
 /// "pg_restore").
 package struct SchemaTransfer: Sendable {
-  let source: ConnectionString
   let target: ConnectionString
   let publication: String
   /// Indexes that are built at the same time.
   let jobs: Int
 
-  package init(source: ConnectionString, target: ConnectionString, publication: String, jobs: Int) {
-    self.source = source
+  package init(target: ConnectionString, publication: String, jobs: Int) {
     self.target = target
     self.publication = publication
     self.jobs = jobs
   }
 
-  /// Dumps the schema under a snapshot and lends the archive to `body`; afterwards it is removed.
-  package func withArchive<Result: Sendable>(
-    snapshot: String? = nil, _ body: (SchemaArchive) async throws -> Result
-  ) async throws -> Result {
-    let directory = FileManager.default.temporaryDirectory.appending(path: "replicate-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(
-      at: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    defer { try? FileManager.default.removeItem(at: directory) }
-    let archive = SchemaArchive(directory: directory)
-    var arguments = [
-      "--format=custom", "--section=pre-data", "--section=post-data", "--no-blobs", "--no-subscriptions",
-      "--exclude-schema=replicate", "--file=\(archive.file.path)",
-    ]
-    if let snapshot { arguments.append("--snapshot=\(snapshot)") }
-    try await PostgresTool(name: "pg_dump").run(
-      arguments + [source.argument(purpose: "schema")], on: source, doing: "dumping the source's schema")
-    return try await body(archive)
-  }
-
   /// Restores one section.
   /// - Parameter again: an earlier try may have left objects behind; they are dropped first.
   package func restore(
-    _ section: SchemaSection, from archive: SchemaArchive, again: Bool, source: Connection, target: Connection
+    _ section: SchemaSection, from archive: URL, again: Bool, source: Connection, target: Connection
   ) async throws {
     let tool = PostgresTool(name: "pg_restore")
     let action = "restoring the schema's \(section.rawValue) on the target"
     let list = try await tool.run(
-      ["--list", "--section=\(section.dumpSection)", archive.file.path], on: self.target, doing: action)
+      ["--list", "--section=\(section.dumpSection)", archive.path], on: self.target, doing: action)
     let lines = SchemaEntry.lines(of: section, in: list, excluding: try await ownObjects(on: source))
     guard !lines.isEmpty else { return }
-    let listFile = archive.directory.appending(path: "\(section.rawValue).list")
+    let listFile = archive.deletingLastPathComponent().appending(path: "\(section.rawValue).list")
     try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: listFile)
     var arguments = [
       "--section=\(section.dumpSection)", "--use-list=\(listFile.path)", "--exit-on-error",
@@ -66,7 +45,7 @@ package struct SchemaTransfer: Sendable {
       }
     }
     try await tool.run(
-      arguments + [self.target.argument(purpose: "restore"), archive.file.path], on: self.target,
+      arguments + [self.target.argument(purpose: "restore"), archive.path], on: self.target,
       doing: action)
   }
 
@@ -111,10 +90,4 @@ package struct SchemaTransfer: Sendable {
       try await target.query(try row.text("statement"), doing: "dropping an index of an earlier try")
     }
   }
-}
-
-/// A dump of the schema in a directory of its own.
-package struct SchemaArchive: Sendable {
-  let directory: URL
-  var file: URL { directory.appending(path: "schema.dump") }
 }

@@ -1,66 +1,134 @@
-/// One table's copy, as the statements of both ends.
+/// A table's copy, or a part of it, as the statements of both ends.
 package struct CopyPiece: Sendable, Equatable {
   package var sourceOID: UInt32
   package var name: RelationName
   package var bytes: Int64
+  /// In how many pieces the table travels.
+  package var parts = 1
   package var copyOut: String
   package var copyIn: String
 }
 
+/// What one worker copies in one transaction of the target.
+package struct CopyBatch: Sendable, Equatable {
+  package var pieces: [CopyPiece]
+  /// Empties the tables first; an earlier try may have left rows behind. Nil where that is done beforehand.
+  package var clearing: String?
+}
+
 /// What is copied and how: relations in, statements out.
 package struct CopyPlan: Sendable {
-  package let pieces: [CopyPiece]
+  /// Large ones first, so that no worker is left alone with one at the end.
+  package let batches: [CopyBatch]
+  /// Tables that travel in parts, emptied before the first of them.
+  package let split: [RelationName]
 
-  /// Large tables first, so that no worker is left alone with one at the end.
-  package init(_ relations: [Relation]) {
-    pieces = relations.sorted { ($0.bytes, $1.name) > ($1.bytes, $0.name) }.map(Self.piece)
+  /// Tables up to this size share a transaction: a commit costs more than their rows.
+  private static let smallBytes: Int64 = 1 << 20
+  private static let batchBytes: Int64 = 8 << 20
+  private static let batchTables = 100
+  /// A part is at least this large: it loses FREEZE, and must be worth it.
+  private static let partBytes: Int64 = 64 << 20
+
+  /// - Parameter isFirst: the tables hold next to nothing yet, and neither rules nor triggers.
+  package init(_ relations: [Relation], workers: Int, isFirst: Bool = true) {
+    let sorted = relations.sorted { ($0.bytes, $1.name) > ($1.bytes, $0.name) }
+    let total = sorted.reduce(Int64(0)) { $0.addingReportingOverflow($1.bytes).partialValue }
+    let share = total / Int64(max(1, workers))
+    var batches: [CopyBatch] = []
+    var split: [RelationName] = []
+    for relation in sorted where relation.bytes > Self.smallBytes {
+      let parts = Self.parts(of: relation, share: share)
+      if parts == 1 {
+        batches.append(
+          CopyBatch(
+            pieces: [Self.whole(relation, isFrozen: true)], clearing: Self.truncate([relation])))
+      } else {
+        split.append(relation.name)
+        batches += (0..<parts).map { CopyBatch(pieces: [Self.part($0, of: parts, relation)], clearing: nil) }
+      }
+    }
+    batches += Self.together(sorted.filter { $0.bytes <= Self.smallBytes }, isFirst: isFirst)
+    self.batches = batches
+    self.split = split
   }
 
-  private static func piece(_ relation: Relation) -> CopyPiece {
-    let columns = relation.copiedColumns
-    let list = columns.isEmpty ? "" : " (\(columns.map { SQL.identifier($0.name) }.joined(separator: ", ")))"
-    // COPY of a table without columns has only its row count to tell, and that only as text.
-    let isBinary = !columns.isEmpty && columns.allSatisfy { BinaryFormat.isExact(typeOID: $0.typeOID) }
-    let format = isBinary ? "FORMAT binary" : "FORMAT text"
+  /// Only a table that would keep one worker busy when the others are done is worth to be cut up.
+  private static func parts(of relation: Relation, share: Int64) -> Int {
+    guard relation.bytes > share, relation.heapBlocks > 1, !relation.copiedColumns.isEmpty else { return 1 }
+    let size = max(partBytes, share / 2)
+    let parts = relation.bytes / size + (relation.bytes % size > 0 ? 1 : 0)
+    return Int(min(parts, relation.heapBlocks, 1000))
+  }
+
+  private static func together(_ relations: [Relation], isFirst: Bool) -> [CopyBatch] {
+    var batches: [CopyBatch] = []
+    var batch: [Relation] = []
+    var bytes: Int64 = 0
+    func close() {
+      guard !batch.isEmpty else { return }
+      batches.append(
+        CopyBatch(
+          pieces: batch.map { whole($0, isFrozen: false) },
+          clearing: isFirst ? delete(batch) : truncate(batch)))
+      (batch, bytes) = ([], 0)
+    }
+    for relation in relations {
+      batch.append(relation)
+      bytes += relation.bytes
+      if batch.count == batchTables || bytes >= batchBytes { close() }
+    }
+    close()
+    return batches
+  }
+
+  // MARK: Statements
+
+  /// Faster where there is nothing to delete: TRUNCATE makes new files.
+  private static func delete(_ relations: [Relation]) -> String {
+    relations.map { "DELETE FROM ONLY \($0.name)" }.joined(separator: "; ")
+  }
+
+  private static func truncate(_ relations: [Relation]) -> String {
+    "TRUNCATE \(relations.map { "ONLY \($0.name)" }.joined(separator: ", "))"
+  }
+
+  /// - Parameter isFrozen: the table is truncated in the same transaction, and nobody else reads it yet.
+  private static func whole(_ relation: Relation, isFrozen: Bool) -> CopyPiece {
+    let list = columns(of: relation)
+    let format = format(of: relation)
     return CopyPiece(
       sourceOID: relation.oid, name: relation.name, bytes: relation.bytes,
       copyOut: "COPY \(relation.name)\(list) TO STDOUT WITH (\(format))",
-      // FREEZE: the table was emptied in the same transaction, and nobody else reads it yet.
-      copyIn: "COPY \(relation.name)\(list) FROM STDIN WITH (\(format), FREEZE)")
+      copyIn: "COPY \(relation.name)\(list) FROM STDIN WITH (\(format)\(isFrozen ? ", FREEZE" : ""))")
   }
-}
 
-/// Which built-in types both ends read exactly in binary, whatever their versions.
-///
-/// Left out: types that are an OID inside (`regclass`, which means another object on the target), types
-/// without a binary form in some version, and every type of users and extensions, whose arrays and composites
-/// carry OIDs.
-enum BinaryFormat {
-  private static let scalars: Set<UInt32> = [
-    16, 17, 18, 19, 20, 21, 23, 25, 26,  // bool bytea char name int8 int2 int4 text oid
-    114, 142, 3802,  // json xml jsonb
-    600, 601, 602, 603, 604, 628, 718,  // geometric
-    650, 829, 869, 774,  // cidr macaddr inet macaddr8
-    700, 701, 790, 1700,  // float4 float8 money numeric
-    1042, 1043,  // bpchar varchar
-    1082, 1083, 1114, 1184, 1186, 1266,  // dates and times
-    1560, 1562,  // bit varbit
-    2950, 3614, 3615, 3220,  // uuid tsvector tsquery pg_lsn
-    3904, 3906, 3908, 3910, 3912, 3926,  // ranges
-  ]
+  /// By places in the heap: the server reads only their blocks (from 14 on). The last has no end, for what
+  /// was written since the blocks were counted.
+  private static func part(_ number: Int, of parts: Int, _ relation: Relation) -> CopyPiece {
+    let list = columns(of: relation)
+    let format = format(of: relation)
+    func block(_ number: Int) -> Int64 { relation.heapBlocks * Int64(number) / Int64(parts) }
+    let end = number + 1 < parts ? " AND ctid < '(\(block(number + 1)),0)'" : ""
+    let names = relation.copiedColumns.map { SQL.identifier($0.name) }.joined(separator: ", ")
+    return CopyPiece(
+      sourceOID: relation.oid, name: relation.name, bytes: relation.bytes / Int64(parts), parts: parts,
+      copyOut: """
+        COPY (SELECT \(names) FROM ONLY \(relation.name) WHERE ctid >= '(\(block(number)),0)'\(end)) \
+        TO STDOUT WITH (\(format))
+        """,
+      copyIn: "COPY \(relation.name)\(list) FROM STDIN WITH (\(format))")
+  }
 
-  private static let arrays: Set<UInt32> = [
-    1000, 1001, 1002, 1003, 1016, 1005, 1007, 1009, 1028,
-    199, 143, 3807,
-    1017, 1018, 1019, 1020, 1027, 629, 719,
-    651, 1040, 1041, 775,
-    1021, 1022, 791, 1231,
-    1014, 1015,
-    1182, 1183, 1115, 1185, 1187, 1270,
-    1561, 1563,
-    2951, 3643, 3645, 3221,
-    3905, 3907, 3909, 3911, 3913, 3927,
-  ]
+  private static func columns(of relation: Relation) -> String {
+    let columns = relation.copiedColumns
+    return columns.isEmpty ? "" : " (\(columns.map { SQL.identifier($0.name) }.joined(separator: ", ")))"
+  }
 
-  static func isExact(typeOID: UInt32) -> Bool { scalars.contains(typeOID) || arrays.contains(typeOID) }
+  private static func format(of relation: Relation) -> String {
+    // COPY of a table without columns has only its row count to tell, and that only as text.
+    let columns = relation.copiedColumns
+    let isBinary = !columns.isEmpty && columns.allSatisfy { BinaryFormat.isExact(typeOID: $0.typeOID) }
+    return isBinary ? "FORMAT binary" : "FORMAT text"
+  }
 }

@@ -16,12 +16,11 @@ package final class CopyProgress: Sendable {
 
   func add(bytes: Int) { counts.withLock { $0.bytes += Int64(bytes) } }
 
-  /// A table is in the target for good.
-  func finish(rows: Int) {
+  /// Rows are in the target for good, and with them so many whole tables.
+  func finish(tables: Int, rows: Int64) {
     counts.withLock {
-      $0.tables += 1
-      $0.rows += Int64(rows)
+      $0.tables += tables
+      $0.rows += rows
     }
   }
-
 }

@@ -43,7 +43,7 @@ package struct LargeObjects: Sendable {
           "SELECT pg_catalog.lo_unlink(o) FROM pg_catalog.unnest($1::oid[]) o", [Self.array(batch)],
           doing: "removing large objects")
       }
-      let queue = BatchQueue(LargeObjectPlan.batches(of: plan.copied))
+      let queue = ObjectQueue(LargeObjectPlan.batches(of: plan.copied))
       try await withThrowingTaskGroup(of: Void.self) { group in
         for _ in 0..<min(workers, max(1, plan.copied.count / 1000)) {
           group.addTask { try await work(through: queue, under: snapshot) }
@@ -63,7 +63,7 @@ package struct LargeObjects: Sendable {
     return connection
   }
 
-  private func work(through queue: BatchQueue, under snapshot: ExportedSnapshot) async throws {
+  private func work(through queue: ObjectQueue, under snapshot: ExportedSnapshot) async throws {
     let from = try await open(source, at: snapshot)
     let to = try await Session.open(target, end: "target", purpose: "copy")
     try await closing(from, to) {
@@ -116,7 +116,7 @@ package struct LargeObjects: Sendable {
   }
 }
 
-private actor BatchQueue {
+private actor ObjectQueue {
   private var batches: ArraySlice<ArraySlice<LargeObject>>
 
   init(_ batches: [ArraySlice<LargeObject>]) { self.batches = batches[...] }

@@ -21,54 +21,95 @@ package struct TableCopy: Sendable {
     self.isStreamed = isStreamed
   }
 
-  /// Each table is emptied, filled and marked as copied in one transaction of the target, so that a crash
-  /// costs the tables that were under way and no others.
+  /// A table, or a batch of small ones, is emptied, filled and marked as copied in one transaction of the
+  /// target, so that a crash costs what was under way and no more. A table that travels in parts is marked
+  /// after the last of them.
   package func run(_ plan: CopyPlan, under snapshot: ExportedSnapshot) async throws {
-    let queue = PieceQueue(plan.pieces)
+    try await clear(plan.split)
+    let queue = BatchQueue(plan.batches)
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for _ in 0..<min(workers, plan.pieces.count) {
+      for _ in 0..<min(workers, plan.batches.count) {
         group.addTask { try await work(through: queue, under: snapshot) }
       }
       try await group.waitForAll()
     }
   }
 
-  private func work(through queue: PieceQueue, under snapshot: ExportedSnapshot) async throws {
-    let source = try await Session.open(source, end: "source", purpose: "copy")
-    let target = try await Session.open(target, end: "target", purpose: "copy")
-    try await snapshot.enter(source)
-    try await target.query("SET session_replication_role = replica", doing: "setting the replica role")
-    while let piece = await queue.next() {
-      try await copy(piece, from: source, to: target, at: snapshot.lsn)
+  private func clear(_ tables: [RelationName]) async throws {
+    guard !tables.isEmpty else { return }
+    let target = try await open()
+    try await closing(target) {
+      for table in tables {
+        try await target.query("TRUNCATE ONLY \(table)", doing: "emptying \(table)")
+      }
     }
-    await source.close()
-    await target.close()
   }
 
-  private func copy(
-    _ piece: CopyPiece, from source: Connection, to target: Connection, at lsn: LSN
-  ) async throws {
-    let action = "copying \(piece.name)"
-    try await target.query("BEGIN", doing: action)
-    // ONLY: an inheritance parent's children are copied on their own.
-    try await target.query("TRUNCATE ONLY \(piece.name)", doing: action)
-    try await source.startCopyOut(piece.copyOut, doing: action)
-    try await target.startCopyIn(piece.copyIn, doing: action)
-    let pump = CopyPump(source: source, target: target) { progress.add(bytes: $0) }
-    let (rows, bytes) = try await pump.run(doing: action)
-    if isStreamed {
-      try await StateStore(target).markCopied(piece.sourceOID, at: lsn, bytes: bytes, rows: Int64(rows))
+  private func open() async throws -> Connection {
+    let target = try await Session.open(target, end: "target", purpose: "copy")
+    // What is copied is durable before anything is confirmed to the source: the stream's own flushes come
+    // later in the same WAL.
+    try await target.query(
+      "SET session_replication_role = replica; SET synchronous_commit = off", doing: "preparing the copy")
+    return target
+  }
+
+  private func work(through queue: BatchQueue, under snapshot: ExportedSnapshot) async throws {
+    let source = try await Session.open(source, end: "source", purpose: "copy")
+    let target = try await open()
+    try await closing(source, target) {
+      try await snapshot.enter(source)
+      while let batch = await queue.next() {
+        let copied = try await copy(batch, from: source, to: target, at: snapshot.lsn)
+        let whole = await queue.finished(batch, copied)
+        if isStreamed, !whole.isEmpty { try await StateStore(target).markCopied(whole, at: snapshot.lsn) }
+        progress.finish(
+          tables: batch.clearing == nil ? whole.count : copied.count, rows: copied.reduce(0) { $0 + $1.rows })
+      }
     }
+  }
+
+  /// - Returns: what came, a value a piece.
+  private func copy(
+    _ batch: CopyBatch, from source: Connection, to target: Connection, at lsn: LSN
+  ) async throws -> [CopiedRelation] {
+    guard let first = batch.pieces.first else { return [] }
+    let action = "copying \(first.name)\(batch.pieces.count > 1 ? " and others" : "")"
+    try await target.query("BEGIN; \(batch.clearing ?? "")", doing: action)
+    var copied: [CopiedRelation] = []
+    for piece in batch.pieces {
+      let action = "copying \(piece.name)"
+      try await source.startCopyOut(piece.copyOut, doing: action)
+      try await target.startCopyIn(piece.copyIn, doing: action)
+      let pump = CopyPump(source: source, target: target) { progress.add(bytes: $0) }
+      let (rows, bytes) = try await pump.run(doing: action)
+      copied.append(CopiedRelation(sourceOID: piece.sourceOID, bytes: bytes, rows: Int64(rows)))
+    }
+    if isStreamed, batch.clearing != nil { try await StateStore(target).markCopied(copied, at: lsn) }
     try await target.query("COMMIT", doing: action)
-    progress.finish(rows: rows)
+    return copied
   }
 }
 
-/// Hands out pieces, each once.
-private actor PieceQueue {
-  private var pieces: ArraySlice<CopyPiece>
+/// Hands out batches, each once, and puts the parts of a table together.
+private actor BatchQueue {
+  private var batches: ArraySlice<CopyBatch>
+  private var parts: [UInt32: (count: Int, sum: CopiedRelation)] = [:]
 
-  init(_ pieces: [CopyPiece]) { self.pieces = pieces[...] }
+  init(_ batches: [CopyBatch]) { self.batches = batches[...] }
 
-  func next() -> CopyPiece? { pieces.popFirst() }
+  func next() -> CopyBatch? { batches.popFirst() }
+
+  /// - Returns: the tables whose last part this was.
+  func finished(_ batch: CopyBatch, _ copied: [CopiedRelation]) -> [CopiedRelation] {
+    zip(batch.pieces, copied).compactMap { piece, part in
+      guard piece.parts > 1 else { return nil }
+      var table = parts[piece.sourceOID] ?? (0, CopiedRelation(sourceOID: piece.sourceOID, bytes: 0, rows: 0))
+      table.count += 1
+      table.sum.bytes += part.bytes
+      table.sum.rows += part.rows
+      parts[piece.sourceOID] = table
+      return table.count == piece.parts ? table.sum : nil
+    }
+  }
 }

@@ -21,7 +21,7 @@ package struct UnloggedTables: Sendable {
     try await finally(snapshot.release) {
       let copy = TableCopy(
         source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)
-      try await copy.run(CopyPlan(tables), under: snapshot)
+      try await copy.run(CopyPlan(tables, workers: workers, isFirst: false), under: snapshot)
     }
     return tables.count
   }

@@ -12,6 +12,19 @@ package struct StoredRelation: Sendable {
   package var rows: Int64
 }
 
+/// What came over of one relation.
+package struct CopiedRelation: Sendable {
+  package var sourceOID: UInt32
+  package var bytes: Int64
+  package var rows: Int64
+
+  package init(sourceOID: UInt32, bytes: Int64, rows: Int64) {
+    self.sourceOID = sourceOID
+    self.bytes = bytes
+    self.rows = rows
+  }
+}
+
 /// Where the stream stands.
 package struct StoredProgress: Sendable {
   /// The end of the last transaction that is in the target; only a commit moves it.
@@ -24,17 +37,17 @@ package struct StoredProgress: Sendable {
 
 extension StateStore {
   package func register(_ relations: [Relation]) async throws {
-    try await connection.transaction(doing: "storing the list of tables") { connection in
-      for relation in relations {
-        try await connection.query(
-          """
-          INSERT INTO replicate.relation (source_oid, schema_name, relation_name, bytes_total)
-          VALUES ($1, $2, $3, $4) ON CONFLICT (source_oid) DO NOTHING
-          """,
-          [String(relation.oid), relation.name.schema, relation.name.name, String(relation.bytes)],
-          doing: "storing table \(relation.name)", within: Self.limit)
-      }
-    }
+    try await connection.query(
+      """
+      INSERT INTO replicate.relation (source_oid, schema_name, relation_name, bytes_total)
+      SELECT * FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::text[]),
+        pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::bigint[])) AS r
+      ON CONFLICT (source_oid) DO NOTHING
+      """,
+      [
+        SQL.array(relations.map { "\($0.oid)" }), SQL.array(relations.map(\.name.schema)),
+        SQL.array(relations.map(\.name.name)), SQL.array(relations.map { "\($0.bytes)" }),
+      ], doing: "storing the list of tables", within: Self.limit)
   }
 
   package func relations() async throws -> [StoredRelation] {
@@ -52,16 +65,24 @@ extension StateStore {
     }
   }
 
-  /// Marks a relation as copied. Runs on the connection that copies it, in the same transaction as its rows.
-  package func markCopied(_ oid: UInt32, at snapshotLSN: LSN, bytes: Int64, rows: Int64) async throws {
+  /// Marks relations as copied. Runs on the connection that copies them, in the same transaction as their
+  /// rows.
+  package func markCopied(_ copied: [CopiedRelation], at snapshotLSN: LSN) async throws {
     let marked = try await connection.query(
-      "UPDATE replicate.relation SET snapshot_lsn = $2, bytes = $3, rows = $4 WHERE source_oid = $1",
-      [String(oid), snapshotLSN.description, String(bytes), String(rows)], doing: "marking a table as copied",
-      within: Self.limit)
-    guard marked.affected == 1 else {
+      """
+      UPDATE replicate.relation r SET snapshot_lsn = $1, bytes = c.bytes, rows = c.rows
+      FROM ROWS FROM (pg_catalog.unnest($2::oid[]), pg_catalog.unnest($3::bigint[]),
+        pg_catalog.unnest($4::bigint[])) AS c (oid, bytes, rows)
+      WHERE r.source_oid = c.oid
+      """,
+      [
+        snapshotLSN.description, SQL.array(copied.map { "\($0.sourceOID)" }),
+        SQL.array(copied.map { "\($0.bytes)" }), SQL.array(copied.map { "\($0.rows)" }),
+      ], doing: "marking tables as copied", within: Self.limit)
+    guard marked.affected == copied.count else {
       throw MigrationError(
-        .failed, doing: "marking a table as copied",
-        reason: "replicate.relation has no row for the source's table \(oid)",
+        .failed, doing: "marking tables as copied",
+        reason: "replicate.relation has no row for a table of the source",
         remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
     }
   }

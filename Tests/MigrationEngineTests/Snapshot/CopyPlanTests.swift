@@ -9,33 +9,67 @@ struct CopyPlanTests {
   }
 
   private func relation(
-    _ name: String, bytes: Int64 = 0, schema: String = "public", _ columns: [Column]
+    _ name: String, oid: UInt32 = 1, bytes: Int64 = 0, schema: String = "public", _ columns: [Column]
   ) -> Relation {
     Relation(
-      oid: 1, name: RelationName(schema: schema, name: name), kind: .table, isPartition: false,
+      oid: oid, name: RelationName(schema: schema, name: name), kind: .table, isPartition: false,
       isUnlogged: false, replicaIdentity: .primaryKey, hasUsableIdentity: true, bytes: bytes,
-      estimatedRows: 0, columns: columns)
+      heapBlocks: bytes / 8192, estimatedRows: 0, columns: columns)
   }
 
   private func piece(_ relation: Relation) throws -> CopyPiece {
-    try #require(CopyPlan([relation]).pieces.first)
+    try #require(CopyPlan([relation], workers: 1).batches.first?.pieces.first)
   }
+
+  private let megabyte: Int64 = 1 << 20
 
   @Test func `large tables come first, equal ones by name, and each once`() {
     let relations = [
-      relation("b", bytes: 5, []), relation("small", bytes: 1, []), relation("a", bytes: 5, []),
-      relation("large", bytes: .max, []),
+      relation("b", bytes: 5 * megabyte, []), relation("small", bytes: 1, []),
+      relation("a", bytes: 5 * megabyte, []), relation("large", bytes: .max, []),
     ]
-    #expect(CopyPlan(relations).pieces.map(\.name.name) == ["large", "a", "b", "small"])
-    #expect(CopyPlan([]).pieces.isEmpty)
+    let plan = CopyPlan(relations, workers: 1)
+    #expect(plan.batches.flatMap(\.pieces).map(\.name.name) == ["large", "a", "b", "small"])
+    #expect(CopyPlan([], workers: 1).batches.isEmpty)
   }
 
-  @Test func `both ends name the same columns in the same order, and the target freezes`() throws {
-    let piece = try piece(relation("orders", [column("id", 20), column("note", 25)]))
+  @Test func `both ends name the same columns in the same order, and a large table is frozen`() throws {
+    let orders = relation("orders", bytes: 2 * megabyte, [column("id", 20), column("note", 25)])
+    let batch = try #require(CopyPlan([orders], workers: 1).batches.first)
+    #expect(batch.clearing == #"TRUNCATE ONLY "public"."orders""#)
     #expect(
-      piece.copyOut == #"COPY "public"."orders" ("id", "note") TO STDOUT WITH (FORMAT binary)"#)
+      batch.pieces.first?.copyOut == #"COPY "public"."orders" ("id", "note") TO STDOUT WITH (FORMAT binary)"#)
     #expect(
-      piece.copyIn == #"COPY "public"."orders" ("id", "note") FROM STDIN WITH (FORMAT binary, FREEZE)"#)
+      batch.pieces.first?.copyIn
+        == #"COPY "public"."orders" ("id", "note") FROM STDIN WITH (FORMAT binary, FREEZE)"#)
+  }
+
+  @Test func `small tables share a transaction, up to a hundred`() {
+    let relations = (1...250).map { relation("t\($0)", oid: UInt32($0), bytes: 8192, [column("a", 23)]) }
+    let plan = CopyPlan(relations, workers: 4)
+    #expect(plan.batches.map(\.pieces.count) == [100, 100, 50])
+    #expect(Set(plan.batches.flatMap(\.pieces).map(\.name)).count == 250)
+    #expect(plan.batches.allSatisfy { $0.clearing?.hasPrefix("DELETE FROM ONLY ") == true })
+    #expect(plan.batches.allSatisfy { !($0.pieces.first?.copyIn.contains("FREEZE") ?? true) })
+  }
+
+  @Test func `a table beyond a worker's share is cut by blocks, without a gap or an end`() {
+    let large = relation("large", oid: 7, bytes: 300 * megabyte, [column("a", 23)])
+    let other = relation("other", oid: 8, bytes: 20 * megabyte, [column("a", 23)])
+    let plan = CopyPlan([other, large], workers: 2)
+    #expect(plan.split == [large.name])
+    let parts = plan.batches.flatMap(\.pieces).filter { $0.sourceOID == 7 }
+    #expect(parts.count == 4 && parts.allSatisfy { $0.parts == 4 })
+    #expect(
+      parts.map { piece in
+        piece.copyOut.replacing("COPY (SELECT \"a\" FROM ONLY \"public\".\"large\" WHERE ", with: "")
+          .replacing(") TO STDOUT WITH (FORMAT binary)", with: "")
+      } == [
+        "ctid >= '(0,0)' AND ctid < '(9600,0)'", "ctid >= '(9600,0)' AND ctid < '(19200,0)'",
+        "ctid >= '(19200,0)' AND ctid < '(28800,0)'", "ctid >= '(28800,0)'",
+      ])
+    #expect(parts.allSatisfy { !$0.copyIn.contains("FREEZE") })
+    #expect(CopyPlan([other, large], workers: 1).split.isEmpty)
   }
 
   @Test func `generated columns are left to the target`() throws {
@@ -48,7 +82,7 @@ struct CopyPlanTests {
     for columns in [[], [column("g", 23, isGenerated: true)]] {
       let piece = try piece(relation("t", columns))
       #expect(piece.copyOut == #"COPY "public"."t" TO STDOUT WITH (FORMAT text)"#)
-      #expect(piece.copyIn == #"COPY "public"."t" FROM STDIN WITH (FORMAT text, FREEZE)"#)
+      #expect(piece.copyIn == #"COPY "public"."t" FROM STDIN WITH (FORMAT text)"#)
     }
   }
 
@@ -60,7 +94,7 @@ struct CopyPlanTests {
   @Test func `one column that binary cannot carry exactly makes the table travel as text`() throws {
     let piece = try piece(relation("t", [column("a", 23), column("b", 2205)]))
     #expect(piece.copyOut.hasSuffix("(FORMAT text)"))
-    #expect(piece.copyIn.hasSuffix("(FORMAT text, FREEZE)"))
+    #expect(piece.copyIn.hasSuffix("(FORMAT text)"))
   }
 
   @Test(arguments: [

@@ -1,0 +1,47 @@
+package import Foundation
+package import LibPQ
+
+/// A dump of the source's schema, made once for all sections of an engine's run: of many tables it takes
+/// seconds.
+package actor SchemaArchive {
+  private let source: ConnectionString
+  private var directory: URL?
+
+  package init(source: ConnectionString) { self.source = source }
+
+  /// Dumps anew, as the schema is under `snapshot`.
+  package func dump(under snapshot: String?) async throws {
+    remove()
+    let directory = FileManager.default.temporaryDirectory.appending(path: "replicate-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(
+      at: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    self.directory = directory
+    var arguments = [
+      "--format=custom", "--section=pre-data", "--section=post-data", "--no-blobs", "--no-subscriptions",
+      "--exclude-schema=replicate", "--file=\(Self.file(in: directory).path)",
+    ]
+    if let snapshot { arguments.append("--snapshot=\(snapshot)") }
+    try await PostgresTool(name: "pg_dump").run(
+      arguments + [source.argument(purpose: "schema")], on: source, doing: "dumping the source's schema")
+  }
+
+  /// The dump; one of this moment when an earlier engine made the first.
+  package func file() async throws -> URL {
+    if directory == nil { try await dump(under: nil) }
+    guard let directory else {
+      throw MigrationError(.failed, doing: "dumping the source's schema", reason: "the dump is gone")
+    }
+    return Self.file(in: directory)
+  }
+
+  package func remove() {
+    if let directory { try? FileManager.default.removeItem(at: directory) }
+    directory = nil
+  }
+
+  deinit {
+    if let directory { try? FileManager.default.removeItem(at: directory) }
+  }
+
+  private static func file(in directory: URL) -> URL { directory.appending(path: "schema.dump") }
+}
