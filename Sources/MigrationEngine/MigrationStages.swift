@@ -176,8 +176,8 @@ struct MigrationStages: Sendable {
   }
 
   private func streamTables() async throws -> StreamTables {
-    let source = try await Catalog.read(from: ends.source)
-    let target = try await Catalog.read(from: ends.target)
+    let source = try await Catalog.read(from: ends.source, measuring: false)
+    let target = try await Catalog.read(from: ends.target, measuring: false)
     let indexes = try await UniqueIndex.read(from: ends.target)
     let excluded = Set(migration.excluded)
     var snapshots: [UInt32: (name: RelationName, lsn: LSN)] = [:]

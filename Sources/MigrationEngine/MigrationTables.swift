@@ -11,7 +11,9 @@ struct MigrationTables: Sendable {
     let action = "comparing the source's tables with the migrated ones"
     let migrated = try await StateStore(target).relations()
     let names = Dictionary(migrated.map { ($0.sourceOID, $0.name) }) { first, _ in first }
-    let tables = try await Catalog.read(from: source).publishable.filter { !excluded.contains($0.name) }
+    let tables = try await Catalog.read(from: source, measuring: false).publishable.filter {
+      !excluded.contains($0.name)
+    }
     let new = tables.filter { names[$0.oid] != $0.name }.map(\.name.description)
     guard new.isEmpty else {
       throw MigrationError(
@@ -35,7 +37,10 @@ struct MigrationTables: Sendable {
 
   /// Those that are migrated.
   func migrated(from source: Connection) async throws -> Catalog {
-    Catalog(relations: try await Catalog.read(from: source).relations.filter { !excluded.contains($0.name) })
+    Catalog(
+      relations: try await Catalog.read(from: source).relations.filter {
+        !excluded.contains($0.name)
+      })
   }
 
   /// Behind the fence: what the stream does not carry.

@@ -6,11 +6,14 @@ package struct Catalog: Sendable {
   /// All tables and partitioned tables of the user's, with those of extensions and of this program left out.
   package var relations: [Relation]
 
-  /// - Parameter connection: may be in a transaction; what it sees is what is read.
-  package static func read(from connection: Connection) async throws -> Catalog {
+  /// - Parameters:
+  ///   - connection: may be in a transaction; what it sees is what is read.
+  ///   - measuring: also the sizes, for which the server looks at every file; they are 0 otherwise.
+  package static func read(from connection: Connection, measuring: Bool = true) async throws -> Catalog {
     let columns = try await readColumns(from: connection)
     let rows = try await connection.query(
-      "\(relationsSQL) ORDER BY n.nspname, c.relname", doing: "reading the catalog", within: .seconds(60))
+      "\(relationsSQL(measuring: measuring)) ORDER BY n.nspname, c.relname", doing: "reading the catalog",
+      within: .seconds(60))
     return Catalog(relations: try rows.map { try relation($0, columns: columns) })
   }
 
@@ -27,22 +30,27 @@ package struct Catalog: Sendable {
       WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid AND e.deptype = 'e')
     """
 
-  private static let relationsSQL = """
-    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, c.relpersistence = 'u' AS is_unlogged,
-      c.relreplident, pg_catalog.pg_table_size(c.oid) AS bytes,
-      pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint AS heap_blocks,
-      greatest(c.reltuples, 0)::bigint AS estimated_rows,
-      CASE c.relreplident
-        WHEN 'f' THEN true
-        WHEN 'n' THEN false
-        WHEN 'i' THEN EXISTS (SELECT FROM pg_catalog.pg_index i
-          WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid AND i.indimmediate)
-        ELSE EXISTS (SELECT FROM pg_catalog.pg_index i
-          WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
-      END AS has_identity
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE \(isUserTable)
-    """
+  private static func relationsSQL(measuring: Bool) -> String {
+    let bytes = measuring ? "pg_catalog.pg_table_size(c.oid)" : "0"
+    let blocks =
+      measuring
+      ? "pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint" : "0"
+    return """
+      SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, c.relpersistence = 'u' AS is_unlogged,
+        c.relreplident, \(bytes) AS bytes, \(blocks) AS heap_blocks,
+        greatest(c.reltuples, 0)::bigint AS estimated_rows,
+        CASE c.relreplident
+          WHEN 'f' THEN true
+          WHEN 'n' THEN false
+          WHEN 'i' THEN EXISTS (SELECT FROM pg_catalog.pg_index i
+            WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid AND i.indimmediate)
+          ELSE EXISTS (SELECT FROM pg_catalog.pg_index i
+            WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
+        END AS has_identity
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE \(isUserTable)
+      """
+  }
 
   private static func relation(_ row: Rows.Row, columns: [UInt32: [Column]]) throws -> Relation {
     let oid = try row.integer("oid", as: UInt32.self)

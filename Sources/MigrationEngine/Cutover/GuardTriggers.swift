@@ -13,9 +13,15 @@ struct GuardTriggers: Sendable {
   /// BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE, FOR EACH STATEMENT, as `pg_trigger.tgtype` spells it.
   private static let type = 0b11_1110
 
+  struct Missing: Sendable {
+    var table: RelationName
+    /// But does not fire as it should.
+    var isThere: Bool
+  }
+
   /// The user's tables, partitioned ones and leaves among them, where the trigger is missing or does not
   /// fire.
-  func missing() async throws -> [(table: RelationName, isThere: Bool)] {
+  func missing() async throws -> [Missing] {
     let rows = try await connection.query(
       """
       SELECT n.nspname, c.relname, EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE \(isOurs)) AS is_there
@@ -25,32 +31,38 @@ struct GuardTriggers: Sendable {
       ORDER BY n.nspname, c.relname
       """, doing: "looking for tables without trigger \(name) on the \(connection.end)", within: .seconds(60))
     return try rows.map { row in
-      (
-        RelationName(schema: try row.text("nspname"), name: try row.text("relname")),
-        try row.bool("is_there")
-      )
+      Missing(
+        table: RelationName(schema: try row.text("nspname"), name: try row.text("relname")),
+        isThere: try row.bool("is_there"))
     }
   }
 
+  /// Creates the triggers of several tables at once, where nobody else needs them, or of one.
   /// - Throws: the last try's error, with SQLSTATE 55P03, when a table's lock could not be had in time.
-  func create(on table: RelationName, isThere: Bool, until deadline: ContinuousClock.Instant) async throws {
+  func create(on tables: [Missing], until deadline: ContinuousClock.Instant) async throws {
+    guard let first = tables.first else { return }
+    let others = tables.count > 1 ? " and \(tables.count - 1) more" : ""
+    try await LockRetry.run(
+      tables.flatMap(statements).joined(separator: ";\n"), on: connection,
+      doing: "creating trigger \(name) on \(first.table)\(others) of the \(connection.end)",
+      within: deadline - .now)
+  }
+
+  private func statements(for missing: Missing) -> [String] {
     let trigger = SQL.identifier(name)
     var statements: [String] = []
-    if !isThere {
+    if !missing.isThere {
       statements.append(
         """
-        CREATE TRIGGER \(trigger) BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON \(table)
+        CREATE TRIGGER \(trigger) BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON \(missing.table)
           FOR EACH STATEMENT EXECUTE FUNCTION \(function)()
         """)
     }
-    if firesAlways || isThere {
+    if firesAlways || missing.isThere {
       statements.append(
-        "ALTER TABLE ONLY \(table) ENABLE \(firesAlways ? "ALWAYS " : "")TRIGGER \(trigger)")
+        "ALTER TABLE ONLY \(missing.table) ENABLE \(firesAlways ? "ALWAYS " : "")TRIGGER \(trigger)")
     }
-    try await LockRetry.run(
-      statements.joined(separator: ";\n"), on: connection,
-      doing: "creating trigger \(name) on \(table) of the \(connection.end)",
-      within: deadline - .now)
+    return statements
   }
 
   /// Drops the triggers, then the function.

@@ -37,12 +37,12 @@ package struct WriteGuard: Sendable {
     while true {
       let missing = try await triggers.missing()
       if missing.isEmpty { return count }
-      for (table, isThere) in missing {
+      for table in missing {
         do {
-          try await triggers.create(on: table, isThere: isThere, until: deadline)
+          try await triggers.create(on: [table], until: deadline)
           count += 1
         } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
-          throw try await blocked(table, error)
+          throw try await blocked(table.table, error)
         } catch let error as PostgresError where error.sqlState == .undefinedTable {
           // Dropped since we looked.
           continue

@@ -10,7 +10,9 @@ struct PostgresTool {
   @discardableResult
   func run(_ arguments: [String], on end: ConnectionString, doing action: String) async throws -> String {
     var environment: [Environment.Key: String?] = [
-      "PGOPTIONS": "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off"
+      // What is restored is durable with the phase that is stored after it.
+      "PGOPTIONS": "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off "
+        + "-c synchronous_commit=off"
     ]
     if let password = end.password { environment["PGPASSWORD"] = password }
     // A group of its own, so that Ctrl-C reaches us alone and we end it in order.
