@@ -37,10 +37,12 @@ struct MigrationCopy: Sendable {
       await noteTime(since: began)
     }
     try await finally(end) {
+      let limit = RateLimit(options.maxBytesPerSecond)
       let copy = TableCopy(
-        source: options.source, target: options.target, workers: options.jobs, progress: progress)
+        source: options.source, target: options.target, workers: options.jobs, progress: progress,
+        rateLimit: limit)
       try await copy.run(CopyPlan(tables, workers: options.jobs), under: snapshot)
-      if wantsLargeObjects { try await copyLargeObjects(under: snapshot, since: nil) }
+      if wantsLargeObjects { try await copyLargeObjects(under: snapshot, since: nil, limit) }
     }
     try await show()
   }
@@ -80,9 +82,10 @@ struct MigrationCopy: Sendable {
 
   @discardableResult
   private func copyLargeObjects(
-    under snapshot: ExportedSnapshot, since horizon: String?
+    under snapshot: ExportedSnapshot, since horizon: String?, _ limit: RateLimit? = nil
   ) async throws -> Int {
-    let objects = LargeObjects(source: options.source, target: options.target, workers: options.jobs)
+    let objects = LargeObjects(
+      source: options.source, target: options.target, workers: options.jobs, rateLimit: limit)
     let outcome = try await objects.copy(under: snapshot, since: horizon)
     try await store.store(largeObjectsHorizon: outcome.horizon)
     if outcome.changed > 0 { logger.info("large objects", metadata: ["changed": "\(outcome.changed)"]) }

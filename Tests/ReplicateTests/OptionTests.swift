@@ -110,3 +110,16 @@ import Testing
     #expect(error.map(ExitStatus.code) == 64)
   }
 }
+
+@Suite struct ByteRateParserTests {
+  @Test(arguments: [
+    ("20MB", 20 << 20), ("500kB", 500 << 10), ("1.5GB/s", 3 << 29), ("4096", 4096), ("4096B/s", 4096),
+  ]) func readsAmountsWithAUnit(text: String, bytes: Int64) throws {
+    #expect(try ByteRateParser.parse(text) == bytes)
+  }
+
+  @Test(arguments: ["", "0", "-1MB", "fast", "1TB", "1mb", "nanMB", "infGB", "1e300", "MB", "10 MB x"])
+  func refusesTheRest(text: String) {
+    #expect(throws: ValidationError.self) { try ByteRateParser.parse(text) }
+  }
+}

@@ -5,6 +5,7 @@ import LibPQ
 struct CopyPump: Sendable {
   let source: Connection
   let target: Connection
+  let rateLimit: RateLimit?
   /// Called for each buffer that has come.
   let onBytes: @Sendable (Int) -> Void
 
@@ -28,6 +29,7 @@ struct CopyPump: Sendable {
         return (sent, bytes)
       }
       async let written: Void = target.writeCopy(full.bytes, doing: action)
+      try await rateLimit?.spend(full.bytes.count)
       chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
       try await written
     }

@@ -7,18 +7,13 @@ package struct LargeObjects: Sendable {
   let source: ConnectionString
   let target: ConnectionString
   let workers: Int
+  let rateLimit: RateLimit?
 
   package struct Outcome: Sendable {
     /// How many were copied or removed.
     package var changed = 0
     /// Whatever a transaction from here on did is not in the target yet; for the next `copy`.
     package var horizon: String
-  }
-
-  package init(source: ConnectionString, target: ConnectionString, workers: Int) {
-    self.source = source
-    self.target = target
-    self.workers = workers
   }
 
   package static func exist(on connection: Connection) async throws -> Bool {
@@ -92,7 +87,8 @@ package struct LargeObjects: Sendable {
       """, doing: action)
     try await target.startCopyIn(
       "COPY pg_temp.part (object, at, data) FROM STDIN (FORMAT binary)", doing: action)
-    _ = try await CopyPump(source: source, target: target, onBytes: { _ in }).run(doing: action)
+    _ = try await CopyPump(source: source, target: target, rateLimit: rateLimit, onBytes: { _ in }).run(
+      doing: action)
     for (owner, objects) in Dictionary(grouping: batch, by: \.owner) {
       // Who makes it owns it; a statement for each object would take far longer.
       try await target.query(

@@ -1,30 +1,32 @@
-package import LibPQ
-internal import LogicalReplication
+import LibPQ
+import LogicalReplication
 
 /// Copies tables under one exported snapshot with several workers.
-package struct TableCopy: Sendable {
+struct TableCopy: Sendable {
   let source: ConnectionString
   let target: ConnectionString
   let workers: Int
   let progress: CopyProgress
   /// Whether the stream goes on from the snapshot: then its LSN is stored with the rows.
   let isStreamed: Bool
+  let rateLimit: RateLimit?
 
-  package init(
+  init(
     source: ConnectionString, target: ConnectionString, workers: Int, progress: CopyProgress,
-    isStreamed: Bool = true
+    isStreamed: Bool = true, rateLimit: RateLimit? = nil
   ) {
     self.source = source
     self.target = target
     self.workers = workers
     self.progress = progress
     self.isStreamed = isStreamed
+    self.rateLimit = rateLimit
   }
 
   /// A table, or a batch of small ones, is emptied, filled and marked as copied in one transaction of the
   /// target, so that a crash costs what was under way and no more. A table that travels in parts is marked
   /// after the last of them.
-  package func run(_ plan: CopyPlan, under snapshot: ExportedSnapshot) async throws {
+  func run(_ plan: CopyPlan, under snapshot: ExportedSnapshot) async throws {
     try await clear(plan.split)
     let queue = BatchQueue(plan.batches)
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -81,7 +83,7 @@ package struct TableCopy: Sendable {
       let action = "copying \(piece.name)"
       try await source.startCopyOut(piece.copyOut, doing: action)
       try await target.startCopyIn(piece.copyIn, doing: action)
-      let pump = CopyPump(source: source, target: target) { progress.add(bytes: $0) }
+      let pump = CopyPump(source: source, target: target, rateLimit: rateLimit) { progress.add(bytes: $0) }
       let (rows, bytes) = try await pump.run(doing: action)
       copied.append(CopiedRelation(sourceOID: piece.sourceOID, bytes: bytes, rows: Int64(rows)))
     }

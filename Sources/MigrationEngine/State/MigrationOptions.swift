@@ -8,6 +8,8 @@ package struct MigrationOptions: Sendable {
   package var target: ConnectionString
   /// Workers that copy tables and build indexes.
   package var jobs = 4
+  /// What the copy may read from the source, all workers together; nil: as much as it can.
+  package var maxBytesPerSecond: Int64?
   package var cutover = Trigger.manual
   /// Gives REPLICA IDENTITY FULL to the tables that have no identity of their own.
   package var setsReplicaIdentityFull = false

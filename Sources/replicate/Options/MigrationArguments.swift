@@ -8,6 +8,12 @@ struct MigrationArguments: ParsableArguments {
     transform: MigrationArguments.jobs)
   var jobs = 4
 
+  @Option(
+    help: ArgumentHelp(
+      "Copy at most so many bytes a second, all workers together: 500kB, 20MB.", valueName: "bytes/s"),
+    transform: ByteRateParser.parse)
+  var maxRate: Int64?
+
   /// What a table without an identity of its own may be given.
   enum GivenIdentity: String, ExpressibleByArgument, CaseIterable { case full }
 
@@ -48,6 +54,7 @@ struct MigrationArguments: ParsableArguments {
     var options = MigrationOptions(
       source: try ends.requiredSource(in: environment), target: try ends.requiredTarget(in: environment))
     options.jobs = jobs
+    options.maxBytesPerSecond = maxRate
     options.setsReplicaIdentityFull = givenIdentity == .full
     options.excluded = excluded
     options.leavesLargeObjectsBehind = leavesLargeObjectsBehind
