@@ -65,7 +65,7 @@ struct MigrationAttempt: Sendable {
     let stages = try MigrationStages(
       options: options, logger: logger, ends: ends, board: board, migration: migration)
     let ticker = MigrationTicker(
-      source: options.source, control: control, board: board, onProgress: onProgress)
+      source: options.source, control: control, board: board, logger: logger, onProgress: onProgress)
     return try await withThrowingTaskGroup(of: Migration.Outcome?.self) { group in
       group.addTask { try await stages.run() }
       group.addTask {

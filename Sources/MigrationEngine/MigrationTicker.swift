@@ -1,4 +1,5 @@
 import LibPQ
+import Logging
 import LogicalReplication
 
 /// Twice a second: looks at the source, publishes the status on the target, and hears what other commands
@@ -8,6 +9,7 @@ struct MigrationTicker: Sendable {
   /// On the connection that holds the engine's lock: when that is lost, this is what notices.
   let control: StateStore
   let board: MigrationBoard
+  let logger: Logger
   let onProgress: @Sendable (Status) -> Void
 
   private static let interval = Duration.milliseconds(500)
@@ -25,6 +27,7 @@ struct MigrationTicker: Sendable {
 
   private func tick(_ source: Connection) async throws {
     var count = 0
+    var watch = SlotWatch()
     while true {
       if let stream = board.stream, count.isMultiple(of: 2) {
         try await source.query(
@@ -34,6 +37,7 @@ struct MigrationTicker: Sendable {
       }
       try await look(at: source)
       let status = board.status
+      try warn(of: status.slot, &watch)
       try await control.publish(status)
       onProgress(status)
       if try await control.isAbortRequested() {
@@ -43,6 +47,23 @@ struct MigrationTicker: Sendable {
       }
       count += 1
       try await Task.sleep(for: Self.interval)
+    }
+  }
+
+  private func warn(of slot: Status.Slot, _ watch: inout SlotWatch) throws {
+    let verdict = watch.look(
+      status: slot.status, retainedBytes: slot.retainedBytes, safeBytes: slot.safeBytes)
+    switch verdict {
+    case .fine: break
+    case .warning(let words): logger.warning("\(words)", metadata: ["slot": "\(slot.name)"])
+    case .lost:
+      throw MigrationError(
+        .failed, doing: "watching replication slot \(slot.name)",
+        reason: "it was lost: the source has removed WAL that it still needed (max_slot_wal_keep_size)",
+        remedy: """
+          Run replicate abort --drop-target-data, raise max_slot_wal_keep_size on the source \
+          (-1: no limit), and begin again.
+          """)
     }
   }
 

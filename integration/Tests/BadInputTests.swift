@@ -72,9 +72,6 @@ extension Integration {
       Mistake("a table to leave behind that is not there", exitCode: 3, words: "--exclude-table", "gone") {
         $0.options = ["--exclude-table", "public.gone"]
       },
-      Mistake("large objects that nobody asked for", exitCode: 3, words: "--without-large-objects") {
-        $0.sourceSetup = ["SELECT lo_from_bytea(0, 'seen')"]
-      },
     ]
 
     @Test("A mistake is told, and nothing is touched", arguments: mistakes)

@@ -77,11 +77,20 @@ package struct Catalog: Sendable {
   private static func readColumns(from connection: Connection) async throws -> [UInt32: [Column]] {
     let rows = try await connection.query(
       """
+      WITH RECURSIVE domain (oid, base) AS (
+        SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE typtype = 'd'
+        UNION ALL
+        SELECT d.oid, t.typbasetype FROM domain d JOIN pg_catalog.pg_type t ON t.oid = d.base
+        WHERE t.typtype = 'd')
       SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.atttypid,
+        CASE w.typtype WHEN 'e' THEN 25 ELSE w.oid END AS wire_type,
         a.attidentity, a.attgenerated <> '' AS is_generated
       FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN (SELECT d.oid, d.base FROM domain d
+          JOIN pg_catalog.pg_type t ON t.oid = d.base AND t.typtype <> 'd') AS d ON d.oid = a.atttypid
+        JOIN pg_catalog.pg_type w ON w.oid = coalesce(d.base, a.atttypid)
       WHERE a.attnum > 0 AND NOT a.attisdropped AND \(isUserTable)
       ORDER BY a.attrelid, a.attnum
       """, doing: "reading the columns of all tables", within: .seconds(60))
@@ -90,6 +99,7 @@ package struct Catalog: Sendable {
       let column = Column(
         name: try row.text("attname"), type: try row.text("type"),
         typeOID: try row.integer("atttypid", as: UInt32.self),
+        wireTypeOID: try row.integer("wire_type", as: UInt32.self),
         identity: Column.Identity(rawValue: try row.text("attidentity")) ?? .none,
         isGenerated: try row.bool("is_generated"))
       columns[try row.integer("attrelid", as: UInt32.self), default: []].append(column)

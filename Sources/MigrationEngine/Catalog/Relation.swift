@@ -29,6 +29,8 @@ package struct Column: Sendable, Equatable {
   /// `format_type`: the type with its modifier, quoted for SQL.
   package var type: String
   package var typeOID: UInt32
+  /// The type that its binary form is of: a domain's is its base type's, and a label of an enum is a text.
+  package var wireTypeOID: UInt32
   package var identity: Identity
   /// Computed by the server from other columns: neither copied nor streamed.
   package var isGenerated: Bool

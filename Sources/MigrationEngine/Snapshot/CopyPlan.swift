@@ -128,7 +128,7 @@ package struct CopyPlan: Sendable {
   private static func format(of relation: Relation) -> String {
     // COPY of a table without columns has only its row count to tell, and that only as text.
     let columns = relation.copiedColumns
-    let isBinary = !columns.isEmpty && columns.allSatisfy { BinaryFormat.isExact(typeOID: $0.typeOID) }
+    let isBinary = !columns.isEmpty && columns.allSatisfy { BinaryFormat.isExact(typeOID: $0.wireTypeOID) }
     return isBinary ? "FORMAT binary" : "FORMAT text"
   }
 }

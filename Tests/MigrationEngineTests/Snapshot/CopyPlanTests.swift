@@ -5,7 +5,9 @@ import Testing
 
 struct CopyPlanTests {
   private func column(_ name: String, _ typeOID: UInt32, isGenerated: Bool = false) -> Column {
-    Column(name: name, type: "t", typeOID: typeOID, identity: .none, isGenerated: isGenerated)
+    Column(
+      name: name, type: "t", typeOID: typeOID, wireTypeOID: typeOID, identity: .none,
+      isGenerated: isGenerated)
   }
 
   private func relation(
@@ -95,6 +97,12 @@ struct CopyPlanTests {
     let piece = try piece(relation("t", [column("a", 23), column("b", 2205)]))
     #expect(piece.copyOut.hasSuffix("(FORMAT text)"))
     #expect(piece.copyIn.hasSuffix("(FORMAT text)"))
+  }
+
+  @Test func `a label and a domain travel as what they are made of`() throws {
+    var label = column("label", 16_384)
+    label.wireTypeOID = 25
+    #expect(try piece(relation("t", [label])).copyOut.hasSuffix("(FORMAT binary)"))
   }
 
   @Test(arguments: [

@@ -279,7 +279,9 @@ extension Relation {
       oid: 0, name: RelationName(schema: "public", name: name), kind: .table, isPartition: false,
       isUnlogged: false, replicaIdentity: .primaryKey, hasUsableIdentity: true, bytes: 0, estimatedRows: 0,
       columns: columns.map {
-        Column(name: $0.name, type: "text", typeOID: $0.type, identity: .none, isGenerated: false)
+        Column(
+          name: $0.name, type: "text", typeOID: $0.type, wireTypeOID: $0.type, identity: .none,
+          isGenerated: false)
       })
   }
 }

@@ -55,6 +55,10 @@ extension EverythingDatabase {
     ALTER TYPE mood ADD VALUE 'meh' BEFORE 'happy, "very"';
     COMMIT;
     CREATE DOMAIN positive AS int CHECK (VALUE > 0) DEFAULT 1;
+    CREATE DOMAIN even AS positive CHECK (VALUE % 2 = 0);
+    CREATE TABLE labels (id mood PRIMARY KEY, p positive, e even, raw bytea);
+    INSERT INTO labels VALUES ('sad', 1, 2, '\\x00'), ('meh', NULL, NULL, NULL),
+      ('happy, "very"', 2147483647, 2147483646, '');
     CREATE DOMAIN moods AS mood[] NOT NULL;
     CREATE TYPE pair AS (a int, m mood, "quoted name" text[]);
     ALTER TYPE pair ADD ATTRIBUTE later numeric, DROP ATTRIBUTE a;
