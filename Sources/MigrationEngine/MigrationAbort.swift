@@ -99,7 +99,7 @@ package struct MigrationAbort: Sendable {
     // Not before the publication is gone: it would refuse to delete from a table without an identity.
     if hasSchema {
       await cleanup.attempt("replica identities of the source", "ALTER TABLE … REPLICA IDENTITY …") {
-        try await FullIdentity.restore(on: source)
+        try await FullIdentity.restore(notedOn: source, on: source)
       }
     }
     let name = migration?.slot ?? ends.sourceIdentity.slotName

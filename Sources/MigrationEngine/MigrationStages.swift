@@ -114,6 +114,7 @@ struct MigrationStages: Sendable {
       }
       try await archive.dump(under: snapshot?.name)
       try await restore(.preData)
+      try await FullIdentity.restore(notedOn: ends.source, on: ends.target)
       try await IdentityColumns.relax(Catalog(relations: relations), on: ends.target)
       try await store.register(relations.filter { $0.kind == .table && !$0.isUnlogged })
     } catch {

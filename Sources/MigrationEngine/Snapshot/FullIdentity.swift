@@ -16,7 +16,8 @@ package enum FullIdentity {
     }
   }
 
-  package static func restore(on source: Connection) async throws {
+  /// Puts back what was before, on the source or on the target, whose schema was dumped after the change.
+  package static func restore(notedOn source: Connection, on end: Connection) async throws {
     let rows = try await source.query(
       """
       SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, i.previous
@@ -27,8 +28,8 @@ package enum FullIdentity {
     for row in rows {
       let name = try row.text("name")
       try await LockRetry.run(
-        "ALTER TABLE \(name) REPLICA IDENTITY \(try row.text("previous"))", on: source,
-        doing: "putting back the replica identity of \(name)", within: .seconds(30))
+        "ALTER TABLE \(name) REPLICA IDENTITY \(try row.text("previous"))", on: end,
+        doing: "putting back the replica identity of \(name) on the \(end.end)", within: .seconds(30))
     }
   }
 }

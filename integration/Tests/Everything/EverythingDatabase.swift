@@ -1,5 +1,4 @@
 /// A database that has one of everything that pg_dump moves, by topic; `role` is a role that both ends have.
-/// What cannot have a replica identity of its own has FULL, as the source's users would be told to give it.
 enum EverythingDatabase {
   static func statements(role: String) -> [String] {
     [
@@ -32,7 +31,6 @@ enum EverythingDatabase {
   private static let tables = """
     CREATE TABLE empty_table (id int PRIMARY KEY, v text);
     CREATE TABLE no_columns ();
-    ALTER TABLE no_columns REPLICA IDENTITY FULL;
     INSERT INTO no_columns DEFAULT VALUES;
     INSERT INTO no_columns DEFAULT VALUES;
     CREATE TABLE holes (a int, id int PRIMARY KEY, b text, c int);
@@ -45,7 +43,6 @@ enum EverythingDatabase {
       v int NOT NULL, twice int GENERATED ALWAYS AS (v * 2) STORED, named text DEFAULT 'n' || 1);
     INSERT INTO generated (v) SELECT generate_series(1, 50);
     CREATE TABLE only_generated (one int GENERATED ALWAYS AS (1) STORED);
-    ALTER TABLE only_generated REPLICA IDENTITY FULL;
     INSERT INTO only_generated DEFAULT VALUES;
     CREATE TABLE parent (id int PRIMARY KEY, v text CHECK (v <> 'no'));
     CREATE TABLE child (extra int, PRIMARY KEY (id)) INHERITS (parent);
@@ -66,7 +63,6 @@ enum EverythingDatabase {
     CREATE TABLE \"wide\" (id int PRIMARY KEY, \((1...1500).map { "c\($0) int" }.joined(separator: ", ")));
     INSERT INTO wide (id, c1, c1500) VALUES (1, 2, 3);
     CREATE TABLE no_key (a int, b json);
-    ALTER TABLE no_key REPLICA IDENTITY FULL;
     INSERT INTO no_key VALUES (1, '{"a":1, "a":2}'), (1, '{"a":1, "a":2}'), (NULL, NULL);
     """
 

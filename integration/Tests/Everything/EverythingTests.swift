@@ -16,7 +16,7 @@ extension Integration {
             try await run(script, on: journey.databases.source)
           }
           let expected = try await Self.dump(journey.databases.source)
-          let engine = try await journey.start()
+          let engine = try await journey.start("--replica-identity", "full")
           try await journey.waitUntilReady(engine)
           let cutover = try await journey.replicate.run("cutover", "--yes")
           #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
