@@ -17,14 +17,14 @@ struct MigrationCopy: Sendable {
   func run(_ relations: [Relation], under held: ExportedSnapshot?) async throws {
     let stored = try await store.relations()
     let tables = try missing(stored, relations)
-    let wantsLargeObjects =
-      try await store.load()?.largeObjectsHorizon == nil && !options.leavesLargeObjectsBehind
+    let migration = try await store.load()
+    let wantsLargeObjects = migration?.largeObjectsHorizon == nil && !options.leavesLargeObjectsBehind
     guard !tables.isEmpty || wantsLargeObjects else {
       await held?.release()
       return try await show()
     }
     let progress = CopyProgress()
-    board.beginCopy(stored, secondsSoFar: try await store.load()?.copySeconds ?? 0, progress)
+    board.beginCopy(stored, secondsSoFar: migration?.copySeconds ?? 0, progress)
     let began = ContinuousClock.now
     let snapshot: ExportedSnapshot
     if let held {
@@ -71,13 +71,14 @@ struct MigrationCopy: Sendable {
     guard let horizon = try await store.load()?.largeObjectsHorizon, !options.leavesLargeObjectsBehind else {
       return 0
     }
-    for end in [ends.source, ends.target] where try await LargeObjects.exist(on: end) {
-      let snapshot = try await ExportedSnapshot.current(on: options.source)
-      return try await finally(snapshot.release) {
-        try await copyLargeObjects(under: snapshot, since: horizon)
-      }
+    var exist = try await LargeObjects.exist(on: ends.source)
+    // The last of them may have gone from the source.
+    if !exist { exist = try await LargeObjects.exist(on: ends.target) }
+    guard exist else { return 0 }
+    let snapshot = try await ExportedSnapshot.current(on: options.source)
+    return try await finally(snapshot.release) {
+      try await copyLargeObjects(under: snapshot, since: horizon)
     }
-    return 0
   }
 
   @discardableResult

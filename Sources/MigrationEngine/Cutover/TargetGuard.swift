@@ -16,10 +16,8 @@ package struct TargetGuard: Sendable {
   package func close() async throws {
     try await replace(Self.closedBody, doing: "closing the target for writes")
     let deadline = ContinuousClock.now + .seconds(300)
-    let missing = try await triggers.missing()
-    for start in stride(from: 0, to: missing.count, by: 100) {
-      let some = Array(missing[start..<min(start + 100, missing.count)])
-      try await triggers.create(on: some, until: deadline)
+    for batch in try await triggers.missing().batches(of: 100) {
+      try await triggers.create(on: Array(batch), until: deadline)
     }
   }
 

@@ -19,9 +19,9 @@ package enum IdentityColumns {
       }
     }
     // Many in one round trip and one commit: users wait for this.
-    for start in stride(from: 0, to: statements.count, by: 500) {
+    for batch in statements.batches(of: 500) {
       try await target.query(
-        statements[start..<min(start + 500, statements.count)].joined(separator: ";\n"),
+        batch.joined(separator: ";\n"),
         doing: "setting the target's identity columns to GENERATED \(generated)", within: .seconds(60))
     }
   }

@@ -23,8 +23,7 @@ package enum PlannerStatistics {
   private static func analyze(_ names: [String], on target: ConnectionString) async throws {
     let connection = try await Session.open(target, end: "target", purpose: "analyze")
     try await closing(connection) {
-      for start in stride(from: 0, to: names.count, by: batchSize) {
-        let batch = names[start..<min(start + batchSize, names.count)]
+      for batch in names.batches(of: batchSize) {
         try await connection.query("ANALYZE \(batch.joined(separator: ", "))", doing: "analysing tables")
       }
     }

@@ -100,7 +100,7 @@ enum LargeObjectCatalog {
     let statements = Set(wanted.keys).union(present.keys).sorted()
       .filter { wanted[$0] != present[$0] }
       .map { "COMMENT ON LARGE OBJECT \($0) IS \(wanted[$0].map(SQL.literal) ?? "NULL")" }
-    for batch in LargeObjectPlan.batches(of: statements) {
+    for batch in statements.batches(of: LargeObjectPlan.batchSize) {
       try await target.query(batch.joined(separator: ";\n"), doing: "commenting on large objects")
     }
   }

@@ -25,11 +25,5 @@ struct LargeObjectPlan: Sendable, Equatable {
   }
 
   /// Few enough for one transaction: each takes a place in the server's lock table.
-  static func batches<Element>(of elements: [Element]) -> [ArraySlice<Element>] {
-    stride(from: 0, to: elements.count, by: batchSize).map { start in
-      elements[start..<min(start + batchSize, elements.count)]
-    }
-  }
-
-  private static let batchSize = 200
+  static let batchSize = 200
 }

@@ -33,12 +33,12 @@ package struct LargeObjects: Sendable {
       let present = try await LargeObjectCatalog.read(from: to)
       let others = try await LargeObjectCatalog.changed(since: horizon, from, to)
       let plan = LargeObjectPlan(source: wanted, target: present) { others?.contains($0) ?? true }
-      for batch in LargeObjectPlan.batches(of: plan.removed) {
+      for batch in plan.removed.batches(of: LargeObjectPlan.batchSize) {
         try await to.query(
           "SELECT pg_catalog.lo_unlink(o) FROM pg_catalog.unnest($1::oid[]) o", [Self.array(batch)],
           doing: "removing large objects")
       }
-      let queue = ObjectQueue(LargeObjectPlan.batches(of: plan.copied))
+      let queue = WorkQueue(plan.copied.batches(of: LargeObjectPlan.batchSize))
       try await withThrowingTaskGroup(of: Void.self) { group in
         for _ in 0..<min(workers, max(1, plan.copied.count / 1000)) {
           group.addTask { try await work(through: queue, under: snapshot) }
@@ -58,7 +58,9 @@ package struct LargeObjects: Sendable {
     return connection
   }
 
-  private func work(through queue: ObjectQueue, under snapshot: ExportedSnapshot) async throws {
+  private func work(through queue: WorkQueue<ArraySlice<LargeObject>>, under snapshot: ExportedSnapshot)
+    async throws
+  {
     let from = try await open(source, at: snapshot)
     let to = try await Session.open(target, end: "target", purpose: "copy")
     try await closing(from, to) {
@@ -110,12 +112,4 @@ package struct LargeObjects: Sendable {
   private static func array(_ oids: some Sequence<UInt32>) -> String {
     "{\(oids.map(String.init).joined(separator: ","))}"
   }
-}
-
-private actor ObjectQueue {
-  private var batches: ArraySlice<ArraySlice<LargeObject>>
-
-  init(_ batches: [ArraySlice<LargeObject>]) { self.batches = batches[...] }
-
-  func next() -> ArraySlice<LargeObject>? { batches.popFirst() }
 }

@@ -28,10 +28,11 @@ struct TableCopy: Sendable {
   /// after the last of them.
   func run(_ plan: CopyPlan, under snapshot: ExportedSnapshot) async throws {
     try await clear(plan.split)
-    let queue = BatchQueue(plan.batches)
+    let queue = WorkQueue(plan.batches)
+    let parts = PartCounter()
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<min(workers, plan.batches.count) {
-        group.addTask { try await work(through: queue, under: snapshot) }
+        group.addTask { try await work(through: queue, parts, under: snapshot) }
       }
       try await group.waitForAll()
     }
@@ -56,14 +57,16 @@ struct TableCopy: Sendable {
     return target
   }
 
-  private func work(through queue: BatchQueue, under snapshot: ExportedSnapshot) async throws {
+  private func work(
+    through queue: WorkQueue<CopyBatch>, _ parts: PartCounter, under snapshot: ExportedSnapshot
+  ) async throws {
     let source = try await Session.open(source, end: "source", purpose: "copy")
     let target = try await open()
     try await closing(source, target) {
       try await snapshot.enter(source)
       while let batch = await queue.next() {
         let copied = try await copy(batch, from: source, to: target, at: snapshot.lsn)
-        let whole = await queue.finished(batch, copied)
+        let whole = await parts.finished(batch, copied)
         if isStreamed, !whole.isEmpty { try await StateStore(target).markCopied(whole, at: snapshot.lsn) }
         progress.finish(
           tables: batch.clearing == nil ? whole.count : copied.count, rows: copied.reduce(0) { $0 + $1.rows })
@@ -93,14 +96,9 @@ struct TableCopy: Sendable {
   }
 }
 
-/// Hands out batches, each once, and puts the parts of a table together.
-private actor BatchQueue {
-  private var batches: ArraySlice<CopyBatch>
+/// Puts the parts of tables together.
+private actor PartCounter {
   private var parts: [UInt32: (count: Int, sum: CopiedRelation)] = [:]
-
-  init(_ batches: [CopyBatch]) { self.batches = batches[...] }
-
-  func next() -> CopyBatch? { batches.popFirst() }
 
   /// - Returns: the tables whose last part this was.
   func finished(_ batch: CopyBatch, _ copied: [CopiedRelation]) -> [CopiedRelation] {

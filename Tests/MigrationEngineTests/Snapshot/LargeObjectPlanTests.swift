@@ -20,11 +20,4 @@ import Testing
     #expect(plan.copied.map(\.oid) == [1, 2])
     #expect(plan.removed == [2])
   }
-
-  @Test func batchesHoldEverythingInOrder() {
-    #expect(LargeObjectPlan.batches(of: [Int]()).isEmpty)
-    let batches = LargeObjectPlan.batches(of: Array(1...401))
-    #expect(batches.map(\.count) == [200, 200, 1])
-    #expect(batches.flatMap { $0 } == Array(1...401))
-  }
 }
