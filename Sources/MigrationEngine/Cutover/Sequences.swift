@@ -9,8 +9,7 @@ package enum Sequences {
   package static func copy(from source: Connection, to target: Connection) async throws -> Int {
     let names = try await names(on: source)
     // One statement for all would grow with the catalog.
-    for start in stride(from: 0, to: names.count, by: 500) {
-      let piece = names[start..<min(start + 500, names.count)]
+    for piece in names.batches(of: 500) {
       try await set(try await read(piece, on: source), on: target)
     }
     return names.count
