@@ -18,6 +18,8 @@ package struct CopyMessages: Sendable {
 // COPY as the protocol sees it (manual, sections 34.10 and 55.4). Bytes pass through in large buffers: a hop
 // between two connections costs microseconds, which must not be paid for every row.
 extension Connection {
+  private static let sliceBytes = 4 << 20
+
   /// Starts a `COPY … TO STDOUT`; then call `readCopy` until it tells the rows.
   package func startCopyOut(_ sql: String, doing action: String) async throws {
     try await startCopy(sql, expecting: PGRES_COPY_OUT, action: action)
@@ -77,7 +79,12 @@ extension Connection {
 
   /// Sends a part of COPY data; it need not end with a row.
   package func writeCopy(_ bytes: [UInt8], doing action: String) async throws {
-    try await cancellable { try put(bytes, action: action) }
+    try await cancellable {
+      // libpq keeps a copy of what it has not sent yet: of a large row no more than a slice.
+      for start in stride(from: 0, to: bytes.count, by: Self.sliceBytes) {
+        try put(bytes[start..<min(start + Self.sliceBytes, bytes.count)], action: action)
+      }
+    }
   }
 
   /// Ends the COPY and gives back the rows that the server took.
@@ -122,10 +129,10 @@ extension Connection {
 
   /// Sends one message in a COPY BOTH stream.
   package func sendMessage(_ bytes: [UInt8], doing action: String) async throws {
-    try await cancellable { try put(bytes, action: action) }
+    try await cancellable { try put(bytes[...], action: action) }
   }
 
-  private func put(_ bytes: [UInt8], action: String) throws {
+  private func put(_ bytes: ArraySlice<UInt8>, action: String) throws {
     let connection = try live()
     guard let count = Int32(exactly: bytes.count) else {
       throw PostgresError(

@@ -26,13 +26,13 @@ extension Integration {
           }
           await session.close()
         }
-        var engine = try await journey.start("--jobs", "2", "--max-rate", "40MB")
+        var engine = try await journey.start("--jobs", "3", "--max-rate", "40MB")
         try await journey.waitUntil("the middle of the copy", engine) {
           $0.phase == .copy && $0.copy.bytesDone > 80 << 20
         }
         engine.kill9()
         #expect(try await engine.waitForEnd(within: .seconds(10)) == 128 + 9)
-        engine = try await journey.start("--jobs", "2")
+        engine = try await journey.start("--jobs", "3")
         try await journey.waitUntilReady(engine)
         let copy = try await journey.status().copy
         #expect(copy.tablesDone == 2)

@@ -35,9 +35,16 @@ package struct Catalog: Sendable {
     let blocks =
       measuring
       ? "pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint" : "0"
+    let isMostlyTOAST =
+      measuring
+      ? """
+      c.reltoastrelid <> 0
+        AND pg_catalog.pg_relation_size(c.reltoastrelid) > pg_catalog.pg_relation_size(c.oid)
+      """
+      : "false"
     return """
       SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, c.relpersistence = 'u' AS is_unlogged,
-        c.relreplident, \(bytes) AS bytes, \(blocks) AS heap_blocks,
+        c.relreplident, \(bytes) AS bytes, \(blocks) AS heap_blocks, \(isMostlyTOAST) AS is_mostly_toast,
         greatest(c.reltuples, 0)::bigint AS estimated_rows,
         CASE c.relreplident
           WHEN 'f' THEN true
@@ -70,6 +77,7 @@ package struct Catalog: Sendable {
       hasUsableIdentity: try row.bool("has_identity"),
       bytes: try row.integer("bytes", as: Int64.self),
       heapBlocks: try row.integer("heap_blocks", as: Int64.self),
+      isMostlyTOAST: try row.bool("is_mostly_toast"),
       estimatedRows: try row.integer("estimated_rows", as: Int64.self),
       columns: columns[oid] ?? [])
   }

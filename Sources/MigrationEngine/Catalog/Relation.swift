@@ -56,6 +56,8 @@ package struct Relation: Sendable {
   package var bytes: Int64
   /// Blocks of the heap alone, where `ctid` points.
   package var heapBlocks: Int64 = 0
+  /// Most of it is stored outside the rows, as TOAST.
+  package var isMostlyTOAST = false
   package var estimatedRows: Int64
   package var columns: [Column]
 

@@ -38,7 +38,7 @@ package struct CopyPlan: Sendable {
     var batches: [CopyBatch] = []
     var split: [RelationName] = []
     for relation in sorted where relation.bytes > Self.smallBytes {
-      let parts = Self.parts(of: relation, share: share)
+      let parts = Self.parts(of: relation, share: share, workers: workers)
       if parts == 1 {
         batches.append(
           CopyBatch(
@@ -53,9 +53,13 @@ package struct CopyPlan: Sendable {
     self.split = split
   }
 
-  /// Only a table that would keep one worker busy when the others are done is worth to be cut up.
-  private static func parts(of relation: Relation, share: Int64) -> Int {
-    guard relation.bytes > share, relation.heapBlocks > 1, !relation.copiedColumns.isEmpty else { return 1 }
+  /// Only a table that would keep one worker busy when the others are done is worth to be cut up. A part
+  /// costs both servers more than its share of the whole: the source loses its short way for a whole table,
+  /// and the target FREEZE. Two workers win that back only where the work is to compress long values.
+  private static func parts(of relation: Relation, share: Int64, workers: Int) -> Int {
+    guard relation.bytes > share, relation.heapBlocks > 1, !relation.copiedColumns.isEmpty,
+      workers > 2 || relation.isMostlyTOAST
+    else { return 1 }
     let size = max(partBytes, share / 2)
     let parts = relation.bytes / size + (relation.bytes % size > 0 ? 1 : 0)
     return Int(min(parts, relation.heapBlocks, 1000))

@@ -56,7 +56,8 @@ struct CopyPlanTests {
   }
 
   @Test func `a table beyond a worker's share is cut by blocks, without a gap or an end`() {
-    let large = relation("large", oid: 7, bytes: 300 * megabyte, [column("a", 23)])
+    var large = relation("large", oid: 7, bytes: 300 * megabyte, [column("a", 23)])
+    large.isMostlyTOAST = true
     let other = relation("other", oid: 8, bytes: 20 * megabyte, [column("a", 23)])
     let plan = CopyPlan([other, large], workers: 2)
     #expect(plan.split == [large.name])
@@ -72,6 +73,14 @@ struct CopyPlanTests {
       ])
     #expect(parts.allSatisfy { !$0.copyIn.contains("FREEZE") })
     #expect(CopyPlan([other, large], workers: 1).split.isEmpty)
+  }
+
+  @Test func `two workers cut only a table whose values are mostly outside of its rows`() {
+    var large = relation("large", oid: 7, bytes: 300 * megabyte, [column("a", 25)])
+    #expect(CopyPlan([large], workers: 2).split.isEmpty)
+    large.isMostlyTOAST = true
+    #expect(CopyPlan([large], workers: 2).split == [large.name])
+    #expect(CopyPlan([large], workers: 1).split.isEmpty)
   }
 
   @Test func `generated columns are left to the target`() throws {
