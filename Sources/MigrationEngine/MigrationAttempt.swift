@@ -178,6 +178,7 @@ struct MigrationAttempt: Sendable {
     if let error = error as? PostgresError, error.isConnectionLoss {
       return ConnectionLoss(error: error, wasConnected: true)
     }
+    if let loss = error as? SnapshotLoss { return ConnectionLoss(error: loss.error, wasConnected: true) }
     if let error = error as? MigrationError, error.kind != .failed { return error }
     for connection in [ends.source, ends.target] {
       do {

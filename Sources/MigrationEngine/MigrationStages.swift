@@ -112,7 +112,11 @@ struct MigrationStages: Sendable {
           source: ends.source, target: ends.target, publication: migration.publication)
         if !made.isEmpty { logger.info("made roles on the target", metadata: ["roles": "\(made)"]) }
       }
-      try await archive.dump(under: snapshot?.name)
+      if let snapshot {
+        try await snapshot.telling { try await archive.dump(under: snapshot.name) }
+      } else {
+        try await archive.dump(under: nil)
+      }
       try await restore(.preData)
       try await FullIdentity.restore(notedOn: ends.source, on: ends.target)
       try await IdentityColumns.relax(Catalog(relations: relations), on: ends.target)

@@ -1,38 +1,6 @@
 package import LibPQ
 package import LogicalReplication
 
-/// A snapshot that other sessions may use while its holder stays connected and quiet
-/// (manual, section 55.4, CREATE_REPLICATION_SLOT).
-package struct ExportedSnapshot: Sendable {
-  package let name: String
-  /// Transactions that committed before this are in the snapshot; all others come through the slot.
-  package let lsn: LSN
-  let holder: Connection
-
-  package func release() async { await holder.close() }
-
-  /// Opens a transaction of `connection` that sees what the snapshot sees.
-  func enter(_ connection: Connection) async throws {
-    try await connection.query(
-      "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: "opening the snapshot's transaction")
-    try await connection.query(
-      "SET TRANSACTION SNAPSHOT \(SQL.literal(name))", doing: "taking over the exported snapshot")
-  }
-
-  /// A snapshot of this moment, for what no slot sends; it has no LSN (manual, section 9.27.5
-  /// `pg_export_snapshot`).
-  static func current(on source: ConnectionString) async throws -> ExportedSnapshot {
-    let holder = try await Session.open(source, end: "source", purpose: "snapshot")
-    let action = "exporting a snapshot"
-    try await holder.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: action)
-    let rows = try await holder.query("SELECT pg_catalog.pg_export_snapshot() AS name", doing: action)
-    guard let row = rows.first else {
-      throw PostgresError(code: .unexpectedResult, action: action, message: "the server exported none")
-    }
-    return ExportedSnapshot(name: try row.text("name"), lsn: .zero, holder: holder)
-  }
-}
-
 /// The slot that keeps the source's WAL for this migration.
 package struct ReplicationSlot: Sendable {
   package let name: SlotName

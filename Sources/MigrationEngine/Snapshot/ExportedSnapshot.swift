@@ -1,0 +1,62 @@
+import LibPQ
+package import LogicalReplication
+
+/// The session that held an exported snapshot is gone, and the snapshot with it: what is missing takes a new
+/// one.
+struct SnapshotLoss: Error {
+  let error: PostgresError
+}
+
+/// A snapshot that other sessions may use while its holder stays connected and quiet
+/// (manual, section 55.4, CREATE_REPLICATION_SLOT).
+package struct ExportedSnapshot: Sendable {
+  package let name: String
+  /// Transactions that committed before this are in the snapshot; all others come through the slot.
+  package let lsn: LSN
+  let holder: Connection
+
+  package func release() async { await holder.close() }
+
+  /// Opens a transaction of `connection` that sees what the snapshot sees.
+  func enter(_ connection: Connection) async throws {
+    try await connection.query(
+      "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: "opening the snapshot's transaction")
+    do {
+      try await connection.query(
+        "SET TRANSACTION SNAPSHOT \(SQL.literal(name))", doing: "taking over the exported snapshot")
+    } catch let error as PostgresError where !error.isConnectionLoss {
+      throw SnapshotLoss(error: error)
+    }
+  }
+
+  /// Runs `body`, which uses the snapshot in ways that cannot tell its loss from other failures. The holder
+  /// is asked only when it failed: a statement of the holder's ends the snapshot.
+  /// - Throws: `SnapshotLoss` when the holder is gone, else what `body` threw.
+  func telling<Value>(
+    isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Value
+  ) async throws -> Value {
+    do {
+      return try await body()
+    } catch let failure {
+      do {
+        try await holder.query("SELECT", doing: "asking the snapshot's holder", within: .seconds(5))
+      } catch let error as PostgresError where error.isConnectionLoss {
+        throw SnapshotLoss(error: error)
+      }
+      throw failure
+    }
+  }
+
+  /// A snapshot of this moment, for what no slot sends; it has no LSN (manual, section 9.27.5
+  /// `pg_export_snapshot`).
+  static func current(on source: ConnectionString) async throws -> ExportedSnapshot {
+    let holder = try await Session.open(source, end: "source", purpose: "snapshot")
+    let action = "exporting a snapshot"
+    try await holder.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: action)
+    let rows = try await holder.query("SELECT pg_catalog.pg_export_snapshot() AS name", doing: action)
+    guard let row = rows.first else {
+      throw PostgresError(code: .unexpectedResult, action: action, message: "the server exported none")
+    }
+    return ExportedSnapshot(name: try row.text("name"), lsn: .zero, holder: holder)
+  }
+}
