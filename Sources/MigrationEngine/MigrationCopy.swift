@@ -37,6 +37,10 @@ struct MigrationCopy: Sendable {
       await noteTime(since: began)
     }
     try await finally(end) {
+      // First: what the rows' own checks and expressions may look things up in.
+      try await ExtensionTables(
+        source: options.source, target: options.target, excluded: Set(options.excluded)
+      ).copy(observer: ends.source, target: ends.target, under: snapshot)
       let limit = RateLimit(options.maxBytesPerSecond)
       let copy = TableCopy(
         source: options.source, target: options.target, workers: options.jobs, progress: progress,

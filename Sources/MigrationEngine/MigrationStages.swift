@@ -132,7 +132,8 @@ struct MigrationStages: Sendable {
     let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
     if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
     try await schema.restore(
-      section, from: try await archive.file(), again: again, source: ends.source, target: ends.target)
+      section, from: try await archive.file(), again: again, keeping: migration.targetBefore,
+      source: ends.source, target: ends.target)
   }
 
   // MARK: Index

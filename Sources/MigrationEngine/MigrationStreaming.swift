@@ -156,7 +156,8 @@ struct MigrationStreaming: Sendable {
         ensureNoBreach: { if monitor.isBreached { throw breach } },
         finaliseTables: {
           let changed = try await copy.syncLargeObjects()
-          return try await tables.finalise(catalog, options: options) + ", \(changed) large objects"
+          return try await tables.finalise(catalog, ends: ends, options: options)
+            + ", \(changed) large objects"
         },
         // Not before the seal: until then the stream may have to go on.
         restoreTables: { try await IdentityColumns.restore(catalog, on: ends.target) },

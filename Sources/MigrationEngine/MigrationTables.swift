@@ -45,10 +45,13 @@ struct MigrationTables: Sendable {
 
   /// Behind the fence: what the stream does not carry.
   /// - Returns: what was done, for the timeline.
-  func finalise(_ catalog: Catalog, options: MigrationOptions) async throws -> String {
+  func finalise(_ catalog: Catalog, ends: MigrationEnds, options: MigrationOptions) async throws -> String {
     let unlogged = try await UnloggedTables(
       source: options.source, target: options.target, workers: options.jobs
     ).copy(catalog.relations)
-    return "\(unlogged) unlogged tables"
+    let ofExtensions = try await ExtensionTables(
+      source: options.source, target: options.target, excluded: excluded
+    ).copy(observer: ends.source, target: ends.target)
+    return "\(unlogged) unlogged tables, \(ofExtensions) of extensions"
   }
 }

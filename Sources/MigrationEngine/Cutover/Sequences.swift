@@ -30,7 +30,10 @@ package enum Sequences {
         AND n.nspname NOT IN ('information_schema', 'replicate')
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
           WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
-            AND e.deptype = 'e')
+            AND e.deptype = 'e'
+            -- An extension's own, whose state is the user's.
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension x
+              WHERE x.oid = e.refobjid AND c.oid = ANY (x.extconfig)))
       """, doing: "listing the source's sequences", within: .seconds(30))
     return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
   }

@@ -13,12 +13,18 @@ extension Preflight {
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       let references = try await references(context)
-      return judge(catalog: context.catalog, excluded: context.options.excluded) + references.map(judge)
+      let ofExtensions = try await ConfigurationTable.read(from: context.source).map(\.name)
+      return judge(
+        catalog: context.catalog, ofExtensions: Set(ofExtensions), excluded: context.options.excluded)
+        + references.map(judge)
     }
 
-    static func judge(catalog: Catalog, excluded: [RelationName]) -> [Finding] {
+    /// - Parameter ofExtensions: tables of extensions whose rows would be copied.
+    static func judge(
+      catalog: Catalog, ofExtensions: Set<RelationName> = [], excluded: [RelationName]
+    ) -> [Finding] {
       let names = Set(catalog.relations.map(\.name))
-      var findings = excluded.filter { !names.contains($0) }.map { name in
+      var findings = excluded.filter { !names.contains($0) && !ofExtensions.contains($0) }.map { name in
         Finding(
           .blocker, check: "excluded_table", object: "table \(name)",
           why: "--exclude-table names nothing: the source has no such table of the user's.",

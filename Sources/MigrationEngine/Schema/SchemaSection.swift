@@ -45,9 +45,12 @@ struct SchemaEntry: Equatable {
   /// indexes carry.
   var isIndex: Bool { Self.indexKinds.contains { description.hasPrefix($0) } }
 
-  /// The lines of a list that belong to a section, without the objects that this program itself made.
-  static func lines(of section: SchemaSection, in list: String, excluding own: Set<CatalogID>) -> [Substring]
-  {
+  var isSchema: Bool { description.hasPrefix("SCHEMA ") }
+
+  /// Those of a list that belong to a section, without the objects that this program itself made.
+  static func entries(
+    of section: SchemaSection, in list: String, excluding own: Set<CatalogID>
+  ) -> [SchemaEntry] {
     list.split(separator: "\n").compactMap { SchemaEntry($0) }
       .filter { entry in
         guard !own.contains(entry.id) else { return false }
@@ -57,6 +60,5 @@ struct SchemaEntry: Equatable {
         case .constraints: !entry.isIndex
         }
       }
-      .map(\.line)
   }
 }

@@ -17,18 +17,48 @@ package struct SchemaTransfer: Sendable {
   }
 
   /// Restores one section.
-  /// - Parameter again: an earlier try may have left objects behind; they are dropped first.
+  /// - Parameters:
+  ///   - again: an earlier try may have left objects behind; they are dropped first.
+  ///   - before: what the target held before the migration, as `TargetData.present` told it.
   package func restore(
-    _ section: SchemaSection, from archive: URL, again: Bool, source: Connection, target: Connection
+    _ section: SchemaSection, from archive: URL, again: Bool, keeping before: [String],
+    source: Connection, target: Connection
   ) async throws {
-    let tool = PostgresTool(name: "pg_restore")
-    let action = "restoring the schema's \(section.rawValue) on the target"
-    let list = try await tool.run(
-      ["--list", "--section=\(section.dumpSection)", archive.path], on: self.target, doing: action)
-    let lines = SchemaEntry.lines(of: section, in: list, excluding: try await ownObjects(on: source))
-    guard !lines.isEmpty else { return }
+    let list = try await PostgresTool(name: "pg_restore").run(
+      ["--list", "--section=\(section.dumpSection)", archive.path], on: self.target,
+      doing: action(section))
+    var entries = SchemaEntry.entries(of: section, in: list, excluding: try await ownObjects(on: source))
+    if again {
+      switch section {
+      case .preData: try await TargetData.drop(on: target, keeping: before)
+      // pg_restore's own --clean stumbles over the indexes of partitions, which go with their parent's.
+      case .indexes: try await dropIndexes(on: target)
+      case .constraints: break
+      }
+    }
+    if section == .preData {
+      let pinned = try await PinnedExtension.read(source: source, target: target)
+      if !pinned.isEmpty {
+        // pg_restore makes an extension only where there is none; what it needs are the schemas.
+        try await run(entries.filter(\.isSchema), section, from: archive)
+        for pinned in pinned { try await pinned.create(on: target) }
+        entries.removeAll(where: \.isSchema)
+      }
+    }
+    try await run(entries, section, from: archive, again && section == .constraints)
+  }
+
+  private func action(_ section: SchemaSection) -> String {
+    "restoring the schema's \(section.rawValue) on the target"
+  }
+
+  /// - Parameter isCleaning: drops each entry's object before it is made.
+  private func run(
+    _ entries: [SchemaEntry], _ section: SchemaSection, from archive: URL, _ isCleaning: Bool = false
+  ) async throws {
+    guard !entries.isEmpty else { return }
     let listFile = archive.deletingLastPathComponent().appending(path: "\(section.rawValue).list")
-    try Data((lines.joined(separator: "\n") + "\n").utf8).write(to: listFile)
+    try Data((entries.map(\.line).joined(separator: "\n") + "\n").utf8).write(to: listFile)
     var arguments = [
       "--section=\(section.dumpSection)", "--use-list=\(listFile.path)", "--exit-on-error",
     ]
@@ -37,16 +67,10 @@ package struct SchemaTransfer: Sendable {
     case .indexes: arguments.append("--jobs=\(jobs)")
     case .constraints: break
     }
-    if again {
-      switch section {
-      case .preData, .constraints: arguments += ["--clean", "--if-exists"]
-      // pg_restore's own --clean stumbles over the indexes of partitions, which go with their parent's.
-      case .indexes: try await dropIndexes(on: target)
-      }
-    }
-    try await tool.run(
+    if isCleaning { arguments += ["--clean", "--if-exists"] }
+    try await PostgresTool(name: "pg_restore").run(
       arguments + [self.target.argument(purpose: "restore"), archive.path], on: self.target,
-      doing: action)
+      doing: action(section))
   }
 
   /// The publication of this migration and its members: the target must not inherit them.

@@ -30,6 +30,11 @@ package struct CopyPlan: Sendable {
   /// A part is at least this large: it loses FREEZE, and must be worth it.
   private static let partBytes: Int64 = 64 << 20
 
+  package init(batches: [CopyBatch]) {
+    self.batches = batches
+    split = []
+  }
+
   /// - Parameter isFirst: the tables hold next to nothing yet, and neither rules nor triggers.
   package init(_ relations: [Relation], workers: Int, isFirst: Bool = true) {
     let sorted = relations.sorted { ($0.bytes, $1.name) > ($1.bytes, $0.name) }

@@ -33,8 +33,8 @@ struct SchemaEntryTests {
   ]
 
   private func numbers(_ section: SchemaSection, excluding own: Set<SchemaEntry.CatalogID> = own) -> [Int] {
-    SchemaEntry.lines(of: section, in: Self.list, excluding: own)
-      .compactMap { Int($0.prefix { $0 != ";" }) }
+    SchemaEntry.entries(of: section, in: Self.list, excluding: own)
+      .compactMap { Int($0.line.prefix { $0 != ";" }) }
   }
 
   @Test func `an entry tells its catalog row and its kind`() throws {
@@ -74,8 +74,8 @@ struct SchemaEntryTests {
   }
 
   @Test func `lines are handed back as pg_restore wrote them`() {
-    let lines = SchemaEntry.lines(of: .preData, in: Self.list, excluding: [])
-    #expect(lines.first == "3360; 2606 16402 FK CONSTRAINT public orders orders_customer_fkey app")
+    let entries = SchemaEntry.entries(of: .preData, in: Self.list, excluding: [])
+    #expect(entries.first?.line == "3360; 2606 16402 FK CONSTRAINT public orders orders_customer_fkey app")
   }
 
   @Test func `sections are spelled as pg_restore spells them`() {

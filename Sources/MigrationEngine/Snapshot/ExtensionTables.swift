@@ -1,0 +1,75 @@
+package import LibPQ
+import LogicalReplication
+
+/// Tables of extensions whose rows are the user's: the schema brings the table, with the rows that the
+/// extension's script makes, and the user's are copied (manual, section 38.17.3 "Extension Configuration
+/// Tables"). They are in no publication, so they are copied again while nobody writes.
+package struct ExtensionTables: Sendable {
+  let source: ConnectionString
+  let target: ConnectionString
+  let excluded: Set<RelationName>
+
+  package init(source: ConnectionString, target: ConnectionString, excluded: Set<RelationName>) {
+    self.source = source
+    self.target = target
+    self.excluded = excluded
+  }
+
+  /// - Parameters:
+  ///   - observer: of the source.
+  ///   - snapshot: that the rows come under; one of this moment unless given.
+  /// - Returns: how many tables were copied.
+  @discardableResult
+  package func copy(
+    observer: Connection, target connection: Connection, under snapshot: ExportedSnapshot? = nil
+  ) async throws -> Int {
+    var tables: [ConfigurationTable] = []
+    for table in try await ConfigurationTable.read(from: observer) where !excluded.contains(table.name) {
+      // Most have no rows of the user's, and not everybody may write to an extension's table.
+      var isEmpty = try await Self.isEmpty(table, on: observer)
+      if isEmpty { isEmpty = try await Self.isEmpty(table, on: connection) }
+      if !isEmpty { tables.append(table) }
+    }
+    guard !tables.isEmpty else { return 0 }
+    if let snapshot {
+      try await copy(tables, under: snapshot)
+    } else {
+      let snapshot = try await ExportedSnapshot.current(on: source)
+      try await finally(snapshot.release) { try await copy(tables, under: snapshot) }
+    }
+    return tables.count
+  }
+
+  private func copy(_ tables: [ConfigurationTable], under snapshot: ExportedSnapshot) async throws {
+    // In the order of the extension's script, which its tables may need of each other.
+    let batch = CopyBatch(
+      pieces: tables.map(Self.piece),
+      clearing: tables.reversed().map { "DELETE FROM ONLY \($0.name) \($0.condition)" }
+        .joined(separator: "; "))
+    let copy = TableCopy(
+      source: source, target: target, workers: 1, progress: CopyProgress(), isStreamed: false)
+    try await copy.run(CopyPlan(batches: [batch]), under: snapshot)
+  }
+
+  private static func piece(_ table: ConfigurationTable) -> CopyPiece {
+    let list = table.columns.isEmpty ? "" : " (\(table.columns))"
+    return CopyPiece(
+      sourceOID: table.oid, name: table.name, bytes: 0,
+      copyOut: "COPY (SELECT \(table.columns) FROM ONLY \(table.name) \(table.condition)) TO STDOUT",
+      copyIn: "COPY \(table.name)\(list) FROM STDIN")
+  }
+
+  private static func isEmpty(_ table: ConfigurationTable, on connection: Connection) async throws -> Bool {
+    do {
+      return try await connection.query(
+        "SELECT FROM ONLY \(table.name) \(table.condition) LIMIT 1",
+        doing: "looking for the user's rows in \(table.name), a table of an extension", within: .seconds(60)
+      ).isEmpty
+    } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
+      throw MigrationError(
+        .failed, doing: "copying \(table.name), a table of an extension",
+        reason: "the \(connection.end) refuses: \(error.message)",
+        remedy: "Grant SELECT, INSERT and DELETE on it, or leave its rows behind with --exclude-table.")
+    }
+  }
+}

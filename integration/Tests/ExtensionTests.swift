@@ -1,0 +1,98 @@
+import Clusters
+import Foundation
+import MigrationEngine
+import Testing
+
+extension Integration {
+  /// An extension of our own, whose tables hold rows of the user's.
+  @Suite(.timeLimit(.minutes(3)), .ownServers)
+  struct ExtensionTests {
+    @Test("An extension arrives in the source's version, with the user's rows in its tables as they are last")
+    func configuration() async throws {
+      let name = "replicate_probe_\(getpid())"
+      try await Self.withFiles(of: name) {
+        try await Journey.run("extension") { journey in
+          try await journey.source(
+            "CREATE SCHEMA \"Ext\"", "CREATE EXTENSION \(name) SCHEMA \"Ext\" VERSION '1'",
+            "INSERT INTO \"Ext\".place VALUES (10, 'mine'), (11, NULL)",
+            "INSERT INTO \"Ext\".remark VALUES (10, 'of mine'), (1, 'of the extension''s')",
+            "SELECT setval('\"Ext\".counter', 41)",
+            "CREATE TABLE t (id int PRIMARY KEY, place int CHECK (\"Ext\".known(place)))",
+            "INSERT INTO t VALUES (1, 10)")
+          let engine = try await journey.start()
+          try await journey.waitUntilReady(engine)
+          let version = "SELECT extversion FROM pg_extension WHERE extname = '\(name)'"
+          #expect(try await journey.targetValue(version) == "1")
+          try await Self.expectEqual(journey)
+          try await journey.source(
+            "INSERT INTO \"Ext\".place VALUES (12, 'later')", "DELETE FROM \"Ext\".place WHERE id = 11",
+            "UPDATE \"Ext\".remark SET body = 'changed' WHERE id = 10", "SELECT nextval('\"Ext\".counter')")
+          let cutover = try await journey.replicate.run("cutover", "--yes")
+          #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+          #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+          try await Self.expectEqual(journey)
+          let counter = "SELECT last_value || ' ' || is_called FROM \"Ext\".counter"
+          #expect(try await journey.targetValue(counter) == "42 true")
+        }
+      }
+    }
+
+    @Test("An extension's table that is excluded keeps the rows that the target has")
+    func excluded() async throws {
+      let name = "replicate_left_\(getpid())"
+      try await Self.withFiles(of: name) {
+        try await Journey.run("extensionleft") { journey in
+          try await journey.source(
+            "CREATE SCHEMA ext", "CREATE EXTENSION \(name) SCHEMA ext",
+            "INSERT INTO ext.place VALUES (10, 'mine')")
+          let engine = try await journey.start("--exclude-table", "ext.place")
+          try await journey.waitUntilReady(engine)
+          #expect(try await journey.targetValue("SELECT string_agg(id::text, ',') FROM ext.place") == "1")
+          engine.terminate()
+          #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+        }
+      }
+    }
+
+    private static func expectEqual(_ journey: Journey) async throws {
+      for table in ["place", "remark"] {
+        let rows = "SELECT string_agg(t::text, ';' ORDER BY t::text) FROM \"Ext\".\(table) AS t"
+        let expected = try await journey.sourceValue(rows)
+        #expect(expected != nil)
+        #expect(try await journey.targetValue(rows) == expected)
+      }
+    }
+
+    /// Both servers are of one installation, so they share the files.
+    private static func withFiles(
+      of name: String, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Void
+    ) async throws {
+      let configuration = try await Command.check([PostgresPrograms.path("pg_config"), "--sharedir"])
+      let directory = configuration.trimmingCharacters(in: .whitespacesAndNewlines) + "/extension"
+      let files = [
+        "\(name).control": "default_version = '2'\nrelocatable = false\n", "\(name)--1.sql": first,
+        "\(name)--2.sql": first + "CREATE FUNCTION second() RETURNS int LANGUAGE sql AS 'SELECT 2';\n",
+      ]
+      func remove() {
+        for file in files.keys { try? FileManager.default.removeItem(atPath: "\(directory)/\(file)") }
+      }
+      defer { remove() }
+      for (file, text) in files { try Data(text.utf8).write(to: URL(filePath: "\(directory)/\(file)")) }
+      try await body()
+    }
+
+    private static let first = """
+      CREATE TABLE place (id int PRIMARY KEY, name text);
+      INSERT INTO place VALUES (1, 'built in');
+      SELECT pg_catalog.pg_extension_config_dump('place', 'WHERE id >= 10');
+      CREATE TABLE remark (id int REFERENCES place, body text,
+        letters int GENERATED ALWAYS AS (length(body)) STORED);
+      SELECT pg_catalog.pg_extension_config_dump('remark', '');
+      CREATE SEQUENCE counter;
+      SELECT pg_catalog.pg_extension_config_dump('counter', '');
+      CREATE FUNCTION known(int) RETURNS bool LANGUAGE sql STABLE AS
+        'SELECT EXISTS (SELECT FROM @extschema@.place WHERE id = $1)';
+
+      """
+  }
+}
