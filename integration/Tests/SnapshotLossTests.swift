@@ -96,8 +96,19 @@ extension Integration {
         #expect(try await journey.targetValue(digest) == journey.sourceValue(digest))
       }
       #expect(try await journey.largeObjects(.target) == journey.largeObjects(.source))
+      #expect(try await horizons(journey) == "0", "nothing holds the source's xmin horizon any more")
       engine.terminate()
       #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+    }
+
+    private static func horizons(_ journey: Journey) async throws -> String? {
+      try await journey.sourceValue(
+        """
+        SELECT (SELECT count(*) FROM pg_replication_slots
+            WHERE database = current_database() AND xmin IS NOT NULL)
+          + (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+            AND application_name IN ('replicate copy', 'replicate snapshot'))
+        """)
     }
 
     /// As the source counts them: the copy is the only one to read whole tables. Sessions tell their share
