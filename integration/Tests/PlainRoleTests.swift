@@ -56,6 +56,7 @@ extension Integration {
           "CREATE TABLE app.mine (id int PRIMARY KEY)", "ALTER TABLE app.mine OWNER TO \(role)",
           "CREATE EXTENSION citext SCHEMA public")
         try await journey.target("GRANT CREATE ON SCHEMA public TO \(role)")
+        try await absentStranger(journey, named: "\(role)_absent")
         let blocked = try await journey.replicate.run("check", "--allow-unencrypted-target")
         #expect(blocked.exitCode == 3)
         let grant = "GRANT CREATE ON SCHEMA public TO \"\(owner)\";"
@@ -69,6 +70,18 @@ extension Integration {
         #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
         _ = try await engine.waitForEnd(within: .seconds(20))
       }
+    }
+
+    /// One whose role `--create-roles` would make, but without the grant.
+    private func absentStranger(_ journey: Journey, named absent: String) async throws {
+      try await journey.source(
+        "CREATE ROLE \(absent)", "CREATE TABLE public.distant (id int PRIMARY KEY)",
+        "ALTER TABLE public.distant OWNER TO \(absent)")
+      let check = try await journey.replicate.run("check", "--create-roles", "--allow-unencrypted-target")
+      #expect(
+        check.output.contains("CREATE ROLE \"\(absent)\"; GRANT CREATE ON SCHEMA public TO \"\(absent)\";"),
+        "\(check.output)")
+      try await journey.source("DROP TABLE public.distant", "DROP ROLE \(absent)")
     }
 
     private static let ownerOfItem = "SELECT relowner::regrole FROM pg_class WHERE oid = 'app.item'::regclass"

@@ -27,6 +27,8 @@ extension Preflight {
       var schema: String
       /// Who will own the schema.
       var schemaOwner: String
+      /// Nobody on the target yet: `--create-roles` would make it, without any grant.
+      var isMissing = false
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
@@ -89,30 +91,51 @@ extension Preflight {
             WHERE e.classid = x.tableoid AND e.objid = x.oid AND e.deptype = 'e')
         ORDER BY 2, 1
         """, about: "the owners of the source's objects")
+      return try await strangers(
+        among: rows.map {
+          Stranger(
+            owner: try $0.text("owner"), schema: try $0.text("schema"),
+            schemaOwner: try $0.text("schema_owner"))
+        }, on: context)
+    }
+
+    private static func strangers(
+      among owners: [Stranger], on context: PreflightContext
+    ) async throws -> [Stranger] {
       var strangers: [Stranger] = []
-      for row in rows {
-        let stranger = Stranger(
-          owner: try row.text("owner"), schema: try row.text("schema"),
-          schemaOwner: try row.text("schema_owner"))
-        if try await lacksCreate(stranger, on: context.target) { strangers.append(stranger) }
+      for var owner in owners {
+        let roles = try await context.target.ask(
+          "SELECT oid FROM pg_catalog.pg_roles WHERE rolname = \(SQL.literal(owner.owner))",
+          about: "role \(quotedIdentifier(owner.owner)) of the target")
+        owner.isMissing = roles.isEmpty
+        if try await lacksCreate(owner, context) { strangers.append(owner) }
       }
       return strangers
     }
 
-    /// False for roles that are missing, which is a finding of its own.
-    private static func lacksCreate(_ stranger: Stranger, on target: Connection) async throws -> Bool {
-      let condition =
-        stranger.schema == "public"
-        ? "pg_catalog.has_schema_privilege(o.oid, 'public', 'CREATE')"
-        : "pg_catalog.pg_has_role(o.oid, s.oid, 'USAGE')"
-      let rows = try await target.ask(
-        """
-        SELECT FROM pg_catalog.pg_roles o, pg_catalog.pg_roles s
-        WHERE o.rolname = \(SQL.literal(stranger.owner))
-          AND s.rolname = \(stranger.schema == "public" ? "o.rolname" : SQL.literal(stranger.schemaOwner))
-          AND NOT \(condition)
-        """, about: "what role \(quotedIdentifier(stranger.owner)) may do on the target")
-      return !rows.isEmpty
+    private static func lacksCreate(_ owner: Stranger, _ context: PreflightContext) async throws -> Bool {
+      let role = SQL.literal(owner.owner)
+      let schemaOwner = SQL.literal(owner.schemaOwner)
+      let (connection, condition) =
+        switch (owner.isMissing, owner.schema == "public") {
+        case (false, true):
+          (context.target, "pg_catalog.has_schema_privilege(\(role), 'public', 'CREATE')")
+        case (true, true): (context.target, "pg_catalog.has_schema_privilege('public', 'public', 'CREATE')")
+        // A schema owner that is missing too is a finding of its own.
+        case (false, false):
+          (
+            context.target,
+            """
+            NOT EXISTS (SELECT FROM pg_catalog.pg_roles s WHERE s.rolname = \(schemaOwner)
+              AND NOT pg_catalog.pg_has_role(\(role), s.oid, 'USAGE'))
+            """
+          )
+        // Made with the memberships that it has on the source.
+        case (true, false): (context.source, "pg_catalog.pg_has_role(\(role), \(schemaOwner), 'USAGE')")
+        }
+      let row = try await connection.askOne(
+        "SELECT \(condition) AS may_create", about: "what role \(quotedIdentifier(owner.owner)) may do")
+      return try !row.bool("may_create")
     }
 
     /// Asked by doing it: Amazon's rds_superuser may set it though no catalog says so.
@@ -165,13 +188,15 @@ extension Preflight {
       for stranger in facts.strangers {
         let owner = quotedIdentifier(stranger.owner)
         let schema = quotedIdentifier(stranger.schema)
+        let make = stranger.isMissing ? "CREATE ROLE \(owner); " : ""
+        let schemaOwner = quotedIdentifier(stranger.schemaOwner)
         block(
           "target role \(owner)",
           "It owns objects in schema \(schema) of the source and may not create there on the target, so role "
             + "\(role), which is no superuser, cannot give them to it.",
           stranger.schema == "public"
-            ? "GRANT CREATE ON SCHEMA public TO \(owner);"
-            : "GRANT \(quotedIdentifier(stranger.schemaOwner)) TO \(owner); until the migration is over."
+            ? "\(make)GRANT CREATE ON SCHEMA public TO \(owner);"
+            : "\(make)GRANT \(schemaOwner) TO \(owner); until the migration is over."
         )
       }
       if let refusal = facts.replicaRoleRefusal {
