@@ -14,7 +14,6 @@ let package = Package(
   products: [.executable(name: "replicate", targets: ["replicate"])],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
-    .package(url: "https://github.com/apple/swift-async-algorithms", from: "1.1.4"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     // FilePath, the type of an executable's path in Subprocess.
@@ -30,7 +29,6 @@ let package = Package(
       name: "MigrationEngine",
       dependencies: [
         "LibPQ", "LogicalReplication",
-        .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "SystemPackage", package: "swift-system"),

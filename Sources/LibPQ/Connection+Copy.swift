@@ -13,6 +13,33 @@ package struct CopyMessages: Sendable {
   package var messages: [Range<Int>] = []
   /// The server ended the stream.
   package var isEnded = false
+
+  package init() {}
+
+  package mutating func append(_ other: CopyMessages) {
+    guard !bytes.isEmpty else {
+      self = other
+      return
+    }
+    let base = bytes.count
+    bytes += other.bytes
+    for range in other.messages { messages.append(range.lowerBound + base..<range.upperBound + base) }
+    isEnded = other.isEnded
+  }
+
+  /// Keeps the first `count` messages and gives back the others.
+  package mutating func split(at count: Int) -> CopyMessages {
+    guard count < messages.count else { return CopyMessages() }
+    let base = messages[count].lowerBound
+    var others = CopyMessages()
+    others.bytes = Array(bytes[base...])
+    others.messages = messages[count...].map { $0.lowerBound - base..<$0.upperBound - base }
+    others.isEnded = isEnded
+    bytes.removeSubrange(base...)
+    messages.removeSubrange(count...)
+    isEnded = false
+    return others
+  }
 }
 
 // COPY as the protocol sees it (manual, sections 34.10 and 55.4). Bytes pass through in large buffers: a hop

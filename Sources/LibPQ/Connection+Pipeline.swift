@@ -28,7 +28,7 @@ extension Connection {
     let calls = (calls ?? batch.calls.indices).clamped(to: batch.calls.indices)
     try await cancellable {
       let connection = try live()
-      try prepareStatements(of: batch, action: action)
+      try prepareStatements(of: batch, calls, action: action)
       guard PQenterPipelineMode(connection) == 1 else { throw lost(action) }
       let failure: BatchFailure?
       do {
@@ -43,8 +43,12 @@ extension Connection {
     }
   }
 
-  private func prepareStatements(of batch: StatementBatch, action: String) throws {
-    for sql in batch.statements where prepared[sql] == nil {
+  private func prepareStatements(
+    of batch: StatementBatch, _ calls: Range<Int>, action: String
+  ) throws {
+    var isNeeded = [Bool](repeating: false, count: batch.statements.count)
+    for call in batch.calls[calls] where call.isPrepared { isNeeded[call.statement] = true }
+    for (sql, isNeeded) in zip(batch.statements, isNeeded) where isNeeded && prepared[sql] == nil {
       let name = "replicate_\(prepared.count + 1)"
       guard PQsendPrepare(try live(), name, sql, 0, nil) == 1 else { throw lost(action) }
       try finish(action: "\(action): preparing a statement")
@@ -56,7 +60,8 @@ extension Connection {
     _ calls: Range<Int>, of batch: StatementBatch, action: String
   ) throws -> BatchFailure? {
     let connection = try live()
-    let names = CStrings(batch.statements.map { prepared[$0] })
+    // A statement is called by its name, or sent with each call.
+    let names = CStrings(batch.statements.map { prepared[$0] ?? $0 })
     return try names.withPointers { try sendCalls(calls, of: batch, named: $0, connection, action: action) }
   }
 
@@ -78,8 +83,11 @@ extension Connection {
           values.append(offset < 0 ? nil : base.map { $0 + offset })
         }
         let count = Int32(values.count)
-        guard PQsendQueryPrepared(connection, names[call.statement], count, values, nil, nil, 0) == 1
-        else { throw lost(action) }
+        let isSent =
+          call.isPrepared
+          ? PQsendQueryPrepared(connection, names[call.statement], count, values, nil, nil, 0)
+          : PQsendQueryParams(connection, names[call.statement], count, nil, values, nil, nil, 0)
+        guard isSent == 1 else { throw lost(action) }
         queued += 64 + call.parameters.reduce(0) { $0 + batch.length(ofParameter: $1) }
         if queued >= Self.queueLimit {
           try flush(action: action)

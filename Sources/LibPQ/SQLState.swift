@@ -9,6 +9,7 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   /// The first two characters: the class of the error.
   package var errorClass: String { String(rawValue.prefix(2)) }
 
+  package static let divisionByZero = SQLState(rawValue: "22012")
   package static let readOnlySQLTransaction = SQLState(rawValue: "25006")
   package static let invalidPassword = SQLState(rawValue: "28P01")
   package static let invalidAuthorization = SQLState(rawValue: "28000")

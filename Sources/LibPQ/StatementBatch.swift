@@ -9,9 +9,12 @@ package struct StatementBatch: Sendable {
     package var parameters: Range<Int>
     /// Rows that the statement must touch; nil when any number is right.
     package var expectedRows: Int?
+    /// Whether the statement is kept on the connection, with its plan; otherwise it is planned each time, for
+    /// its parameters.
+    package var isPrepared: Bool
   }
 
-  /// SQL texts, each prepared once a connection.
+  /// SQL texts; those of prepared calls are prepared once a connection.
   package private(set) var statements: [String] = []
   package private(set) var calls: [Call] = []
   /// Offsets of the values in `bytes`; -1 is NULL.
@@ -38,17 +41,27 @@ package struct StatementBatch: Sendable {
     value.withUTF8 { append(UnsafeRawBufferPointer($0)) }
   }
 
+  /// Adds a parameter whose text is written in pieces.
+  mutating func appendParameter(_ write: (inout [UInt8]) -> Void) {
+    parameters.append(bytes.count)
+    write(&bytes)
+    bytes.append(0)
+  }
+
   package mutating func appendNull() { parameters.append(-1) }
 
   /// Closes a call: its parameters are those added since the last.
-  package mutating func call(_ sql: String, expectedRows: Int?) {
+  package mutating func call(_ sql: String, expectedRows: Int?, isPrepared: Bool = true) {
     let statement = indexes[sql] ?? statements.count
     if statement == statements.count {
       statements.append(sql)
       indexes[sql] = statement
     }
     let first = calls.last?.parameters.upperBound ?? 0
-    calls.append(Call(statement: statement, parameters: first..<parameters.count, expectedRows: expectedRows))
+    calls.append(
+      Call(
+        statement: statement, parameters: first..<parameters.count, expectedRows: expectedRows,
+        isPrepared: isPrepared))
   }
 
   package mutating func removeAll() {

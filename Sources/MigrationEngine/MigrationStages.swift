@@ -185,6 +185,7 @@ struct MigrationStages: Sendable {
     let source = try await Catalog.read(from: ends.source, measuring: false)
     let target = try await Catalog.read(from: ends.target, measuring: false)
     let indexes = try await UniqueIndex.read(from: ends.target)
+    let arrayForms = try await ArrayForm.read(from: ends.target)
     let excluded = Set(migration.excluded)
     var snapshots: [UInt32: (name: RelationName, lsn: LSN)] = [:]
     for relation in try await store.relations() {
@@ -194,7 +195,11 @@ struct MigrationStages: Sendable {
     let ignored = source.relations.filter { $0.kind == .partitioned || excluded.contains($0.name) }
     return StreamTables(
       target: Dictionary(
-        target.relations.map { ($0.name, TargetTable(relation: $0, uniqueIndexes: indexes[$0.oid] ?? [])) }
+        target.relations.map { relation in
+          let table = TargetTable(
+            relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms)
+          return (relation.name, table)
+        }
       ) { first, _ in first },
       snapshots: snapshots, ignored: Set(ignored.map(\.oid)))
   }

@@ -7,39 +7,77 @@ struct Applier {
   private let target: Connection
   private let monitor: StreamMonitor
   private var planner: ChangePlanner
-  private var isTransactionOpen = false
 
-  /// - Parameter target: for this alone; takes the replica role, so that no trigger or rule of the user's
-  ///   fires.
+  /// - Parameter target: for this alone; its settings are changed.
   init(target: Connection, tables: StreamTables, monitor: StreamMonitor) async throws {
-    try await target.query("SET session_replication_role = replica", doing: "setting the replica role")
+    try await target.query(Self.settings, doing: "preparing the session that applies changes")
     self.target = target
     self.monitor = monitor
     planner = ChangePlanner(tables: tables)
   }
 
+  private static let settings = """
+    -- No trigger or rule of the user's fires.
+    SET session_replication_role = replica;
+    -- What is confirmed to the source waits for a later commit that is flushed.
+    SET synchronous_commit = off;
+    -- Rows are looked up by their keys, whatever the statistics say.
+    SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off;
+    SET jit = off
+    """
+
   /// Applies one chunk. Transactions that end in it are committed together: nobody else reads the target, and
   /// one commit for many is what keeps up with many writers. One that does not end stays open on the target.
   mutating func apply(_ chunk: CopyMessages) async throws {
-    let plan = try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages) }
+    let before = planner
+    var plan = try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages, folding: true) }
     monitor.received(upTo: plan.receivedLSN)
+    do {
+      try await run(plan)
+    } catch let error where plan.isFolded && Self.isRefusal(error) {
+      // The order that folding gave up may be what the server misses. Whatever is really wrong comes again,
+      // with the change that it is about.
+      try await undo(plan)
+      monitor.replayed()
+      planner = before
+      plan = try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages, folding: false) }
+      try await run(plan)
+    }
     if let commit = plan.commit {
-      try await run(plan, 0..<plan.committedCalls)
       try await self.commit(commit)
       monitor.committed(commit)
-    }
-    if plan.committedCalls < plan.batch.calls.count {
-      try await run(plan, plan.committedCalls..<plan.batch.calls.count)
     }
     if plan.changesAfterMarker > 0 { monitor.breached() }
     monitor.finished(plan)
   }
 
-  private mutating func run(_ plan: ChunkPlan, _ calls: Range<Int>) async throws {
-    if !isTransactionOpen {
-      try await target.query("BEGIN", doing: "beginning to apply changes")
-      isTransactionOpen = true
+  private static func isRefusal(_ error: any Error) -> Bool {
+    switch error {
+    case let error as PostgresError: !error.isConnectionLoss
+    case is MigrationError: true
+    default: false
     }
+  }
+
+  // MARK: One plan
+
+  private func run(_ plan: ChunkPlan) async throws {
+    guard plan.hasChanges || plan.commit != nil && plan.beginsTransaction else { return }
+    var next = 0
+    for copy in plan.copies {
+      try await run(plan, next..<copy.callsBefore)
+      next = copy.callsBefore
+      try await self.copy(copy)
+    }
+    try await run(plan, next..<plan.batch.calls.count)
+    if !plan.beginsTransaction {
+      try await target.query(
+        "RELEASE SAVEPOINT \(ChunkPlan.savepoint)", doing: "keeping a part of a transaction")
+    }
+  }
+
+  private func run(_ plan: ChunkPlan, _ calls: Range<Int>) async throws {
     guard !calls.isEmpty else { return }
     do {
       try await target.run(plan.batch, calls, doing: "applying changes")
@@ -48,37 +86,69 @@ struct Applier {
     }
   }
 
-  private mutating func commit(_ point: ChunkPlan.CommitPoint) async throws {
-    let rows = try await target.query(
-      """
+  private func copy(_ copy: ChunkPlan.CopyRows) async throws {
+    let action = "applying INSERTs"
+    try await target.startCopyIn(copy.sql, doing: action)
+    try await target.writeCopy(copy.text, doing: action)
+    let rows = try await target.endCopy(doing: action)
+    guard rows == copy.rowCount else { throw unequal(action, expected: copy.rowCount, affected: rows) }
+  }
+
+  private func undo(_ plan: ChunkPlan) async throws {
+    try await target.query(
+      plan.beginsTransaction ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT \(ChunkPlan.savepoint)",
+      doing: "undoing changes to apply them one by one")
+  }
+
+  private static let progress = """
+    WITH moved AS (
       UPDATE replicate.progress SET applied_lsn = $1, transactions = transactions + $2,
         changes = changes + $3, marker = coalesce($4, marker)
-      """, [point.endLSN.description, String(point.transactions), String(point.changes), point.marker],
-      doing: "storing the applied LSN")
-    guard rows.affected == 1 else {
+      RETURNING 1)
+    SELECT 1 / pg_catalog.count(*) FROM moved
+    """
+
+  private func commit(_ point: ChunkPlan.CommitPoint) async throws {
+    var batch = StatementBatch()
+    // Behind the marker comes the seal, which is for good: what it rests on must be durable.
+    if point.marker != nil { batch.call("SET LOCAL synchronous_commit = on", expectedRows: nil) }
+    batch.append(point.endLSN.description)
+    batch.append(String(point.transactions))
+    batch.append(String(point.changes))
+    if let marker = point.marker { batch.append(marker) } else { batch.appendNull() }
+    batch.call(Self.progress, expectedRows: 1)
+    batch.call("COMMIT", expectedRows: nil)
+    do {
+      try await target.run(batch, doing: "committing changes up to \(point.endLSN)")
+    } catch let failure as BatchFailure {
+      guard case .refused(let error) = failure.reason else { throw failure }
+      guard error.sqlState == .divisionByZero else { throw error }
       throw MigrationError(
         .failed, doing: "storing the applied LSN", reason: "replicate.progress has lost its row",
         remedy: "Somebody changed schema replicate of the target. Abort this migration and begin a new one.")
     }
-    try await target.query("COMMIT", doing: "committing changes up to \(point.endLSN)")
-    isTransactionOpen = false
   }
 
+  // MARK: Errors
+
   private func error(_ failure: BatchFailure, _ plan: ChunkPlan) -> any Error {
-    guard plan.changes.indices.contains(failure.call) else { return failure }
-    let change = plan.changes[failure.call]
-    let table = planner.name(of: change.relationID)
-    let action = "applying \(change.kind.rawValue) to table \(table) (source transaction \(change.xid))"
-    switch failure.reason {
-    case .refused(let error):
-      return error.during(action)
-    case .rows(let expected, let affected):
-      return MigrationError(
-        .failed, doing: action, reason: "it touched \(affected) rows of the target instead of \(expected)",
-        remedy: """
-          The target is not what the source was: somebody else wrote to it. Nothing of this transaction \
-          was applied. Abort this migration (replicate abort --drop-target-data) and begin a new one.
-          """)
+    let origin = plan.origins.indices.contains(failure.call) ? plan.origins[failure.call] : nil
+    let action =
+      origin.map {
+        "applying \($0.kind.rawValue) to table \(planner.name(of: $0.relationID)) (source transaction \($0.xid))"
+      } ?? "applying changes"
+    return switch failure.reason {
+    case .refused(let error): error.during(action)
+    case .rows(let expected, let affected): unequal(action, expected: expected, affected: affected)
     }
+  }
+
+  private func unequal(_ action: String, expected: Int, affected: Int) -> MigrationError {
+    MigrationError(
+      .failed, doing: action, reason: "it touched \(affected) rows of the target instead of \(expected)",
+      remedy: """
+        The target is not what the source was: somebody else wrote to it. Nothing of this transaction \
+        was applied. Abort this migration (replicate abort --drop-target-data) and begin a new one.
+        """)
   }
 }

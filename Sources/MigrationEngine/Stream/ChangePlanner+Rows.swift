@@ -1,24 +1,28 @@
 import LibPQ
 import LogicalReplication
 
-// One call for each change of a row.
+// The changes of rows: folded, or one call each.
 extension ChangePlanner {
   mutating func add(
     _ message: InsertMessage, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
   ) throws {
-    guard let table = try change(.insert, message.relationID, columns: message.new.columnCount, &plan) else {
-      return
+    let id = message.relationID
+    guard let (table, change) = try change(.insert, id, message.new, &plan) else { return }
+    if let fold, try fold.add(table, id, buffer, &plan, { $0.insert(message.new, buffer) }) { return }
+    try plan.append { batch in
+      for value in message.new.columns(in: buffer) { try append(value, buffer, table, &batch) }
     }
-    for value in message.new.columns(in: buffer) {
-      try append(value, buffer, table, &plan.batch)
-    }
-    plan.batch.call(table.insert, expectedRows: 1)
+    plan.call(table.insert, expectedRows: 1, origin: change)
   }
 
   mutating func add(
     _ message: UpdateMessage, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
   ) throws {
-    guard let table = try change(.update, message.relationID, columns: message.new.columnCount, &plan) else {
+    let id = message.relationID
+    guard let (table, change) = try change(.update, id, message.new, &plan) else { return }
+    if let fold,
+      try fold.add(table, id, buffer, &plan, { $0.update(old: message.old, new: message.new, buffer) })
+    {
       return
     }
     var unchanged: [Int] = []
@@ -27,32 +31,40 @@ extension ChangePlanner {
     }
     let statement = table.update(
       StreamTable.UpdateShape(unchanged: unchanged, setsKey: message.old != nil))
-    for (value, isSet) in zip(message.new.columns(in: buffer), statement.sets) where isSet {
-      try append(value, buffer, table, &plan.batch)
+    try plan.append { batch in
+      for (value, isSet) in zip(message.new.columns(in: buffer), statement.sets) where isSet {
+        try append(value, buffer, table, &batch)
+      }
+      try appendKey(message.old?.tuple ?? message.new, buffer, table, &batch)
     }
-    try appendKey(message.old?.tuple ?? message.new, buffer, table, &plan.batch)
-    plan.batch.call(statement.sql, expectedRows: 1)
+    plan.call(statement.sql, expectedRows: 1, origin: change)
   }
 
   mutating func add(
     _ message: DeleteMessage, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
   ) throws {
-    let columns = message.old.tuple.columnCount
-    guard let table = try change(.delete, message.relationID, columns: columns, &plan) else { return }
-    try appendKey(message.old.tuple, buffer, table, &plan.batch)
-    plan.batch.call(table.delete, expectedRows: 1)
+    let id = message.relationID
+    let old = message.old.tuple
+    guard let (table, change) = try change(.delete, id, old, &plan) else { return }
+    if let fold, try fold.add(table, id, buffer, &plan, { $0.delete(old, buffer) }) { return }
+    try plan.append { try appendKey(old, buffer, table, &$0) }
+    plan.call(table.delete, expectedRows: 1, origin: change)
   }
 
-  mutating func add(_ message: TruncateMessage, _ plan: inout ChunkPlan) throws {
+  mutating func add(
+    _ message: TruncateMessage, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
+  ) throws {
     var names: [String] = []
     for id in message.relationIDs {
       // A relation that no change has described yet is described before the TRUNCATE, so it is known here.
       if let table = try table(id, columns: nil) { names.append(table.name.description) }
     }
     guard let first = message.relationIDs.first, !names.isEmpty else { return }
+    try fold?.write(message.relationIDs, buffer, &plan)
     // ONLY: all that the source truncated is in the list, and its sequences are set at the cutover.
-    count(.truncate, first, &plan)
-    plan.batch.call("TRUNCATE ONLY \(names.joined(separator: ", ONLY "))", expectedRows: nil)
+    plan.call(
+      "TRUNCATE ONLY \(names.joined(separator: ", ONLY "))", expectedRows: nil,
+      origin: count(.truncate, first, &plan))
   }
 
   private func appendKey(
@@ -63,7 +75,7 @@ extension ChangePlanner {
       // Few keys and mostly the first columns; but an index may name them in another order than the table.
       let values = Array(tuple.columns(in: buffer))
       for key in keys {
-        guard values.indices.contains(key.position) else { throw incomplete(table) }
+        guard values.indices.contains(key.position) else { throw table.incomplete }
         try append(values[key.position], buffer, table, &batch)
       }
     case .wholeRow:
@@ -83,14 +95,7 @@ extension ChangePlanner {
     switch value {
     case .null: batch.appendNull()
     case .text(let range): batch.append(UnsafeRawBufferPointer(rebasing: buffer[range]))
-    case .unchangedTOAST, .binary: throw incomplete(table)
+    case .unchangedTOAST, .binary: throw table.incomplete
     }
-  }
-
-  private func incomplete(_ table: StreamTable) -> MigrationError {
-    MigrationError(
-      .failed, doing: "applying a change to table \(table.name)",
-      reason: "the source sent a row without a value that is needed",
-      remedy: "This is a fault in replicate or in the server; nothing wrong was applied. Start again.")
   }
 }

@@ -21,7 +21,7 @@ package struct StreamTables: Sendable {
 }
 
 /// Turns the messages of a stream into statements. Pure: chunks in, plans out; one planner for one
-/// START_REPLICATION.
+/// START_REPLICATION. A copy of it plans the same chunk again.
 struct ChangePlanner {
   private let tables: StreamTables
   private var decoder = PgOutputDecoder(version: .one, streaming: .off)
@@ -30,6 +30,11 @@ struct ChangePlanner {
   /// The transaction that is under way.
   private var open: OpenTransaction?
   private var hasSeenMarker = false
+  /// The target's transaction has been begun by an earlier plan.
+  private var isBegun = false
+  /// Where changes are folded; nil while they are applied one by one.
+  private(set) var fold: ChunkFold?
+  private let chunkFold = ChunkFold()
 
   private struct OpenTransaction {
     var finalLSN: LSN
@@ -43,8 +48,16 @@ struct ChangePlanner {
   /// Whether the next message belongs to a transaction that began in an earlier chunk.
   var isInTransaction: Bool { open != nil }
 
-  mutating func plan(_ buffer: UnsafeRawBufferPointer, _ messages: [Range<Int>]) throws -> ChunkPlan {
-    var plan = ChunkPlan()
+  /// - Parameters:
+  ///   - messages: of whole transactions, or a part of one.
+  ///   - folding: whether the changes of a row may become one, and those of many rows one statement. If not,
+  ///     each is a statement, in the source's order.
+  mutating func plan(
+    _ buffer: UnsafeRawBufferPointer, _ messages: [Range<Int>], folding: Bool
+  ) throws -> ChunkPlan {
+    var plan = ChunkPlan(beginsTransaction: !isBegun)
+    fold = folding ? chunkFold : nil
+    defer { chunkFold.clear() }
     for message in messages {
       switch try ReplicationFrame(buffer, message) {
       case .primaryKeepalive(let keepalive):
@@ -56,6 +69,11 @@ struct ChangePlanner {
         try handle(try decoder.decode(buffer, data.payload), buffer, &plan)
       }
     }
+    try fold?.writeAll(buffer, &plan)
+    guard plan.commit == nil || (open?.changes ?? 0) == 0 else {
+      throw unexpected("a part of a transaction behind a whole one")
+    }
+    isBegun = plan.commit == nil && (isBegun || plan.hasChanges)
     return plan
   }
 
@@ -71,7 +89,7 @@ struct ChangePlanner {
     case .insert(let insert): try add(insert, buffer, &plan)
     case .update(let update): try add(update, buffer, &plan)
     case .delete(let delete): try add(delete, buffer, &plan)
-    case .truncate(let truncate): try add(truncate, &plan)
+    case .truncate(let truncate): try add(truncate, buffer, &plan)
     case .logicalMessage(let message): note(message, buffer, &plan)
     // Where a transaction first came from, and what a type is called, do not matter to its values as text.
     case .origin, .type: break
@@ -91,7 +109,6 @@ struct ChangePlanner {
       plan.idleLSN = max(plan.idleLSN, commit.endLSN)
       return
     }
-    plan.committedCalls = plan.batch.calls.count
     plan.commit = ChunkPlan.CommitPoint(
       endLSN: commit.endLSN, transactions: (plan.commit?.transactions ?? 0) + 1,
       changes: (plan.commit?.changes ?? 0) + transaction.changes,
@@ -154,17 +171,18 @@ struct ChangePlanner {
 
   /// The table that a change is to be applied to, with the change counted.
   mutating func change(
-    _ kind: ChunkPlan.Change.Kind, _ id: UInt32, columns: Int, _ plan: inout ChunkPlan
-  ) throws -> StreamTable? {
-    guard let table = try table(id, columns: columns) else { return nil }
-    count(kind, id, &plan)
-    return table
+    _ kind: ChunkPlan.Change.Kind, _ id: UInt32, _ tuple: TupleData, _ plan: inout ChunkPlan
+  ) throws -> (StreamTable, ChunkPlan.Change)? {
+    guard let table = try table(id, columns: tuple.columnCount) else { return nil }
+    return (table, count(kind, id, &plan))
   }
 
-  mutating func count(_ kind: ChunkPlan.Change.Kind, _ id: UInt32, _ plan: inout ChunkPlan) {
+  mutating func count(
+    _ kind: ChunkPlan.Change.Kind, _ id: UInt32, _ plan: inout ChunkPlan
+  ) -> ChunkPlan.Change {
     open?.changes += 1
     if hasSeenMarker { plan.changesAfterMarker += 1 }
-    plan.changes.append(ChunkPlan.Change(kind: kind, relationID: id, xid: open?.xid ?? 0))
+    return ChunkPlan.Change(kind: kind, relationID: id, xid: open?.xid ?? 0)
   }
 
   /// How people call a relation that a change named.

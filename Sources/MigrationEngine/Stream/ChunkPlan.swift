@@ -1,15 +1,19 @@
 import LibPQ
 import LogicalReplication
 
-/// What one received chunk asks of the target, and what can be told once it is done.
+/// What one chunk of the stream asks of the target, and what can be told once it is done.
 struct ChunkPlan: Sendable {
-  var batch = StatementBatch()
-  /// Which change each call of the batch comes from.
-  var changes: [Change] = []
-  /// Calls up to the last COMMIT in the chunk; those after it belong to a transaction that is still open.
-  var committedCalls = 0
-  /// The end of the last transaction in the chunk that has committed, when it must be committed on the
-  /// target.
+  private(set) var batch = StatementBatch()
+  /// Which change each call of the batch comes from; nil for those of none or of many.
+  private(set) var origins: [Change?] = []
+  private(set) var copies: [CopyRows] = []
+  /// Whether changes of several rows were made one statement, so that the order is no longer the source's.
+  var isFolded = false
+  /// What there is to do begins in a new transaction of the target; otherwise behind a savepoint, so that it
+  /// can be undone alone.
+  let beginsTransaction: Bool
+  /// The end of the last transaction in the chunk, when it must be committed on the target. Whatever the
+  /// chunk holds then belongs to transactions that have ended.
   var commit: CommitPoint?
   /// Nothing before it is missing once the chunk is applied: the end of an empty transaction or a keepalive
   /// that came outside of any.
@@ -41,5 +45,36 @@ struct ChunkPlan: Sendable {
     var kind: Kind
     var relationID: UInt32
     var xid: UInt32
+  }
+
+  /// Rows that are inserted by COPY.
+  struct CopyRows: Sendable {
+    var sql: String
+    var text: [UInt8]
+    var rowCount: Int
+    /// How many calls of the batch come before it.
+    var callsBefore: Int
+  }
+
+  static let savepoint = "replicate_chunk"
+
+  init(beginsTransaction: Bool) {
+    self.beginsTransaction = beginsTransaction
+    call(beginsTransaction ? "BEGIN" : "SAVEPOINT \(Self.savepoint)", expectedRows: nil)
+  }
+
+  var hasChanges: Bool { batch.calls.count > 1 || !copies.isEmpty }
+
+  /// Closes a call: its parameters are those added since the last.
+  mutating func call(_ sql: String, expectedRows: Int?, origin: Change? = nil, isPrepared: Bool = true) {
+    batch.call(sql, expectedRows: expectedRows, isPrepared: isPrepared)
+    origins.append(origin)
+  }
+
+  /// Writes parameters of the next call.
+  mutating func append(_ write: (inout StatementBatch) throws -> Void) rethrows { try write(&batch) }
+
+  mutating func copy(_ sql: String, _ text: [UInt8], rowCount: Int) {
+    copies.append(CopyRows(sql: sql, text: text, rowCount: rowCount, callsBefore: batch.calls.count))
   }
 }

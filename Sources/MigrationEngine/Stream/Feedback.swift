@@ -9,7 +9,8 @@ package struct Feedback: Sendable, Equatable {
   package private(set) var appliedLSN: LSN
   /// Up to here there is nothing that is not on the target.
   package private(set) var confirmableLSN: LSN
-  /// Up to here the target has stored that it may be confirmed.
+  /// Up to here the target has stored, with a commit that was flushed, that it may be confirmed. A flush takes
+  /// with it everything that was committed before.
   package private(set) var storedLSN: LSN
 
   package init(appliedLSN: LSN, confirmedLSN: LSN) {
@@ -21,11 +22,10 @@ package struct Feedback: Sendable, Equatable {
 
   package mutating func received(upTo lsn: LSN) { receivedLSN = max(receivedLSN, lsn) }
 
-  /// The target has committed a transaction with its position; both are durable (`synchronous_commit = on`).
+  /// The target has committed a transaction with its position; neither need be durable yet.
   package mutating func committed(upTo lsn: LSN) {
     appliedLSN = max(appliedLSN, lsn)
     confirmableLSN = max(confirmableLSN, appliedLSN)
-    storedLSN = max(storedLSN, appliedLSN)
   }
 
   /// All that was received before `lsn` is applied, and nothing is open.

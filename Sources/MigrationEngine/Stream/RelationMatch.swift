@@ -4,10 +4,13 @@ import LogicalReplication
 package struct TargetTable: Sendable {
   package var relation: Relation
   package var uniqueIndexes: [UniqueIndex]
+  /// How the values of its columns travel by the many, by the type's OID.
+  package var arrayForms: [UInt32: ArrayForm]
 
-  package init(relation: Relation, uniqueIndexes: [UniqueIndex]) {
+  package init(relation: Relation, uniqueIndexes: [UniqueIndex], arrayForms: [UInt32: ArrayForm]) {
     self.relation = relation
     self.uniqueIndexes = uniqueIndexes
+    self.arrayForms = arrayForms
   }
 }
 

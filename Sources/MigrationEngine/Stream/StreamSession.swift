@@ -1,10 +1,9 @@
-import AsyncAlgorithms
 import Foundation
 package import LibPQ
 package import LogicalReplication
 
-/// One run of the stream: START_REPLICATION until it is told to stop, with three tasks that do not wait for
-/// each other longer than they must: one receives, one applies, one keeps the source informed.
+/// One run of the stream: START_REPLICATION until it is told to stop, with tasks that do not wait for each
+/// other longer than they must: one receives, one applies, one confirms, one keeps the source informed.
 package struct StreamSession: Sendable {
   private let source: ConnectionString
   private let target: ConnectionString
@@ -25,9 +24,11 @@ package struct StreamSession: Sendable {
     self.monitor = monitor
   }
 
-  /// Memory of the stream: a chunk that is being received, one that waits, one that is applied. A row larger
-  /// than this makes a chunk of its own size.
-  private static let chunkBytes = 1 << 20
+  /// What is received at once, a row larger than this by itself.
+  private static let receivedBytes = 256 << 10
+  /// With less than this waiting there is no hurry, and chunks keep this distance.
+  private static let lightBytes = 64 << 10
+  private static let spacing = Duration.milliseconds(4)
 
   /// Streams until the task is cancelled; whatever is not committed on the target then comes again.
   /// - Parameter end: return once everything before it is applied.
@@ -63,46 +64,57 @@ package struct StreamSession: Sendable {
   private func stream(
     _ replication: Connection, target: Connection, state: Connection, until end: LSN?
   ) async throws {
-    let chunks = AsyncChannel<CopyMessages>()
+    let inbox = Inbox()
     try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask { try await receive(from: replication, into: chunks) }
-      group.addTask { try await apply(chunks, to: target, until: end) }
-      group.addTask { try await keepInformed(replication, state: StateStore(state)) }
+      group.addTask { try await receive(from: replication, into: inbox) }
+      group.addTask { try await apply(inbox, to: target, until: end) }
+      group.addTask { try await confirm(in: StateStore(state)) }
+      group.addTask { try await keepInformed(replication) }
       defer { group.cancelAll() }
       try await group.next()
     }
   }
 
-  private func receive(from replication: Connection, into chunks: AsyncChannel<CopyMessages>) async throws {
+  private func receive(from replication: Connection, into inbox: Inbox) async throws {
     while true {
-      let chunk = try await replication.receiveMessages(
-        limit: Self.chunkBytes, patience: .milliseconds(200), doing: "receiving the stream")
-      if !chunk.messages.isEmpty { await chunks.send(chunk) }
+      let received = try await replication.receiveMessages(
+        limit: Self.receivedBytes, patience: .milliseconds(200), doing: "receiving the stream")
+      if !received.messages.isEmpty { await inbox.put(received) }
       try Task.checkCancellation()
-      if chunk.isEnded {
+      if received.isEnded {
         throw PostgresError(
           code: .connection, action: "receiving the stream", message: "the source ended the stream")
       }
     }
   }
 
-  private func apply(
-    _ chunks: AsyncChannel<CopyMessages>, to target: Connection, until end: LSN?
-  ) async throws {
+  private func apply(_ inbox: Inbox, to target: Connection, until end: LSN?) async throws {
     var applier = try await Applier(target: target, tables: tables, monitor: monitor)
-    for await chunk in chunks {
+    while let chunk = await inbox.take() {
+      let begun = ContinuousClock.now
       try await applier.apply(chunk)
       if let end, monitor.feedback.confirmableLSN >= end { return }
+      // Under a light load a few transactions at a time cost much less than each by itself.
+      if inbox.byteCount < Self.lightBytes { try await Task.sleep(until: begun + Self.spacing) }
     }
     try Task.checkCancellation()
   }
 
-  private func keepInformed(_ replication: Connection, state: StateStore) async throws {
+  /// Stores on the target what may be confirmed, which also makes durable what was committed before.
+  private func confirm(in state: StateStore) async throws {
     while true {
       if let lsn = monitor.feedback.toStore {
         try await state.store(confirmedLSN: lsn)
         monitor.stored(lsn)
       }
+      try await Task.sleep(for: .seconds(1))
+    }
+  }
+
+  /// Keeps to itself, so that the source hears from us whatever the target does (manual, section 20.6
+  /// `wal_sender_timeout`).
+  private func keepInformed(_ replication: Connection) async throws {
+    while true {
       let now = PostgresTime(unixMicroseconds: Int64(Date().timeIntervalSince1970 * 1_000_000))
       // The reply, a keepalive, tells how far an idle source has come.
       let update = monitor.feedback.update(at: now, replyRequested: true)

@@ -25,9 +25,15 @@ final class StreamTable {
   let lookup: RowLookup
   let insert: String
   let delete: String
-  private let columns: [Column]
+  /// For rows in text form; not for a table without columns, which no COPY can name.
+  let copy: String
+  /// The target's columns in the order of the tuples' values.
+  let columns: [Column]
+  /// How the columns' values travel by the many; nil for one that cannot.
+  let arrayForms: [ArrayForm?]
   private let isKey: [Bool]
   private var updates: [UpdateShape: UpdateStatement] = [:]
+  private var sets = SetStatements()
 
   /// What an UPDATE's statement depends on.
   struct UpdateShape: Hashable {
@@ -50,6 +56,7 @@ final class StreamTable {
     columnCount = message.columns.count
     isKey = message.columns.map(\.isKey)
     columns = try RelationMatch.columns(of: message, in: target)
+    arrayForms = columns.map { target.arrayForms[$0.typeOID] }
     lookup = try RelationMatch.lookup(message, target: target)
     let names = columns.map { SQL.identifier($0.name) }
     insert =
@@ -59,7 +66,21 @@ final class StreamTable {
       INSERT INTO \(name) (\(names.joined(separator: ", "))) OVERRIDING SYSTEM VALUE \
       VALUES (\(names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")))
       """
+    copy = "COPY \(name) (\(names.joined(separator: ", "))) FROM STDIN"
     delete = "DELETE FROM ONLY \(name) WHERE \(Self.condition(lookup, name, columns, firstParameter: 1))"
+  }
+
+  /// Positions of the columns that tell rows apart; nil when all of them together must.
+  var keyPositions: [Int]? {
+    guard case .index(let keys) = lookup else { return nil }
+    return keys.map(\.position)
+  }
+
+  var incomplete: MigrationError {
+    MigrationError(
+      .failed, doing: "applying a change to table \(name)",
+      reason: "the source sent a row without a value that is needed",
+      remedy: "This is a fault in replicate or in the server; nothing wrong was applied. Start again.")
   }
 
   /// The statement for an UPDATE, built once a shape.
@@ -84,6 +105,9 @@ final class StreamTable {
     updates[shape] = statement
     return statement
   }
+
+  /// The statement for many rows at once, built once a shape.
+  func set(_ shape: SetStatements.Shape) -> SetStatements.Statement? { sets.statement(shape, for: self) }
 
   private static func condition(
     _ lookup: RowLookup, _ name: RelationName, _ columns: [Column], firstParameter: Int

@@ -15,8 +15,9 @@ import Testing
       relation: .fixture("notes", [("id", 23), ("body", 25)]),
       uniqueIndexes: [
         UniqueIndex(isPrimary: true, keys: [.init(column: "id", equality: "OPERATOR(pg_catalog.=)")])
-      ])
-    let bare = TargetTable(relation: .fixture("bare", [("a", 25), ("b", 114)]), uniqueIndexes: [])
+      ], arrayForms: Self.forms)
+    let bare = TargetTable(
+      relation: .fixture("bare", [("a", 25), ("b", 114)]), uniqueIndexes: [], arrayForms: Self.forms)
     return ChangePlanner(
       tables: StreamTables(
         target: [table.relation.name: table, bare.relation.name: bare],
@@ -25,17 +26,26 @@ import Testing
         ], ignored: ignored))
   }
 
+  private static let forms: [UInt32: ArrayForm] = [
+    23: .array(type: "integer[]", delimiter: UInt8(ascii: ","), isPlain: true),
+    25: .array(type: "text[]", delimiter: UInt8(ascii: ","), isPlain: false),
+    114: .array(type: "json[]", delimiter: UInt8(ascii: ","), isPlain: false),
+  ]
+
   private func plan(
-    _ planner: inout ChangePlanner, _ write: (inout StreamMessages) -> Void
+    _ planner: inout ChangePlanner, folding: Bool = false, _ write: (inout StreamMessages) -> Void
   ) throws -> ChunkPlan {
     var messages = StreamMessages()
     write(&messages)
-    return try messages.bytes.withUnsafeBytes { try planner.plan($0, messages.ranges) }
+    return try messages.bytes.withUnsafeBytes { try planner.plan($0, messages.ranges, folding: folding) }
   }
 
+  /// All but the first, which begins the transaction or sets the savepoint.
   private func statements(_ plan: ChunkPlan) -> [String] {
-    plan.batch.calls.map { plan.batch.statements[$0.statement] }
+    calls(plan).map { plan.batch.statements[$0.statement] }
   }
+
+  private func calls(_ plan: ChunkPlan) -> [StatementBatch.Call] { Array(plan.batch.calls.dropFirst()) }
 
   @Test("Each kind of change becomes one statement that must touch one row")
   func changes() throws {
@@ -60,11 +70,10 @@ import Testing
         DELETE FROM ONLY "public"."notes" WHERE "id" OPERATOR(pg_catalog.=) $1
         """,
       ])
-    #expect(plan.batch.calls.allSatisfy { $0.expectedRows == 1 })
-    #expect(plan.batch.texts(of: plan.batch.calls[0]) == ["1", nil])
-    #expect(plan.batch.texts(of: plan.batch.calls[1]) == ["x", "1"])
+    #expect(calls(plan).allSatisfy { $0.expectedRows == 1 })
+    #expect(plan.batch.texts(of: calls(plan)[0]) == ["1", nil])
+    #expect(plan.batch.texts(of: calls(plan)[1]) == ["x", "1"])
     #expect(plan.commit == .init(endLSN: LSN(rawValue: 210), transactions: 1, changes: 3, marker: nil))
-    #expect(plan.committedCalls == 3)
   }
 
   @Test("An update of the key finds the old one and sets the new one")
@@ -79,9 +88,8 @@ import Testing
       statements(plan) == [
         "UPDATE ONLY \"public\".\"notes\" SET \"id\" = $1 WHERE \"id\" OPERATOR(pg_catalog.=) $2"
       ])
-    #expect(plan.batch.texts(of: plan.batch.calls[0]) == ["2", "1"])
+    #expect(plan.batch.texts(of: calls(plan)[0]) == ["2", "1"])
     #expect(plan.commit == nil)
-    #expect(plan.committedCalls == 0)
     #expect(planner.isInTransaction)
   }
 
@@ -95,7 +103,7 @@ import Testing
     }
     #expect(
       statements(plan) == ["SELECT FROM ONLY \"public\".\"notes\" WHERE \"id\" OPERATOR(pg_catalog.=) $1"])
-    #expect(plan.batch.calls.first?.expectedRows == 1)
+    #expect(calls(plan).first?.expectedRows == 1)
   }
 
   @Test("A table without any key is searched by whole rows, one of them")
@@ -128,27 +136,54 @@ import Testing
       stream.insert(1, [.text("2"), .null])
       stream.commit(200, end: 201)
     }
-    #expect(plan.batch.calls.map(plan.batch.texts) == [["2", nil]])
+    #expect(calls(plan).map(plan.batch.texts) == [["2", nil]])
     #expect(plan.commit?.transactions == 1)
     #expect(plan.idleLSN == LSN(rawValue: 200))
   }
 
-  @Test("Only what came before a commit may be committed")
+  @Test("A transaction in several chunks is begun once, and each later part can be undone alone")
+  func parts() throws {
+    var planner = planner()
+    var firsts: [String] = []
+    var commits: [Bool] = []
+    for part in 0..<4 {
+      let plan = try plan(&planner) { stream in
+        if part == 0 {
+          stream.begin(200)
+          stream.relation(1, "notes", Self.columns)
+        }
+        stream.insert(1, [.text("\(part)"), .null])
+        if part == 2 {
+          stream.commit(200, end: 210)
+          stream.begin(220)
+          stream.commit(220, end: 230)
+        }
+        if part == 3 { stream.keepalive(500) }
+      }
+      firsts.append(plan.batch.calls.first.map { plan.batch.statements[$0.statement] } ?? "")
+      commits.append(plan.commit != nil)
+      if part == 2 {
+        _ = try self.plan(&planner) { $0.begin(230) }
+      }
+      if part == 3 { #expect(plan.idleLSN == .zero, "a keepalive inside a transaction says nothing") }
+    }
+    #expect(firsts == ["BEGIN", "SAVEPOINT replicate_chunk", "SAVEPOINT replicate_chunk", "BEGIN"])
+    #expect(commits == [false, false, true, false])
+  }
+
+  @Test("A part of a transaction behind a whole one is refused: they cannot be committed together")
   func openTail() throws {
     var planner = planner()
-    let plan = try plan(&planner) { stream in
-      stream.begin(200)
-      stream.relation(1, "notes", Self.columns)
-      stream.insert(1, [.text("1"), .null])
-      stream.commit(200, end: 210)
-      stream.begin(220, xid: 8)
-      stream.insert(1, [.text("2"), .null])
-      stream.keepalive(500)
+    #expect(throws: MigrationError.self) {
+      try plan(&planner) { stream in
+        stream.begin(200)
+        stream.relation(1, "notes", Self.columns)
+        stream.insert(1, [.text("1"), .null])
+        stream.commit(200, end: 210)
+        stream.begin(220, xid: 8)
+        stream.insert(1, [.text("2"), .null])
+      }
     }
-    #expect(plan.committedCalls == 1)
-    #expect(plan.batch.calls.count == 2)
-    #expect(plan.commit?.endLSN == LSN(rawValue: 210))
-    #expect(plan.idleLSN == .zero, "a keepalive inside a transaction says nothing")
   }
 
   @Test("A keepalive outside of transactions, and an empty transaction, move the idle position")

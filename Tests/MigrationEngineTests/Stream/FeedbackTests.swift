@@ -10,12 +10,15 @@ import Testing
     feedback.update(at: PostgresTime(microseconds: 0), replyRequested: false).flushedLSN.rawValue
   }
 
-  @Test("What was only received is never confirmed")
+  @Test("What was only received, or committed without being durable, is never confirmed")
   func received() {
     var feedback = Feedback(appliedLSN: lsn(10), confirmedLSN: lsn(10))
     feedback.received(upTo: lsn(500))
     #expect(flushed(feedback) == 10)
     feedback.committed(upTo: lsn(20))
+    #expect(flushed(feedback) == 10)
+    #expect(feedback.toStore == lsn(20))
+    feedback.stored(lsn(20))
     #expect(flushed(feedback) == 20)
   }
 

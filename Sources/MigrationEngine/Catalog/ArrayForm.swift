@@ -1,0 +1,54 @@
+package import LibPQ
+
+/// How many values of one type travel in one parameter.
+package enum ArrayForm: Sendable, Equatable {
+  /// As an array of the type, whose input function then reads each value.
+  /// - isPlain: the type's texts hold nothing that an array would need quotes for.
+  case array(type: String, delimiter: UInt8, isPlain: Bool)
+  /// As texts that are cast: an array of arrays would be one array of more dimensions (manual, section
+  /// 8.15.3).
+  case texts(cast: String)
+
+  /// The parameter's type.
+  package var parameterType: String {
+    switch self {
+    case .array(let type, _, _): type
+    case .texts: "pg_catalog.text[]"
+    }
+  }
+
+  /// Numbers, truth values, dates and UUIDs.
+  private static let plain: Set<UInt32> = [
+    16, 20, 21, 23, 26, 700, 701, 1700, 1082, 1083, 1114, 1184, 1266, 2950,
+  ]
+
+  /// The forms of all types of columns, by the type's OID; one that is missing has none.
+  package static func read(from connection: Connection) async throws -> [UInt32: ArrayForm] {
+    let rows = try await connection.query(
+      """
+      SELECT t.oid, pg_catalog.ascii(t.typdelim::text) AS delimiter,
+        -- With -1 the name of a type whose length is not given, also of bit and char.
+        CASE WHEN t.typarray <> 0 THEN pg_catalog.format_type(t.typarray, -1) END AS array_type,
+        CASE WHEN t.typarray = 0 AND t.typcategory = 'A' AND NOT EXISTS (
+          -- A cast of the user's own would come before the type's input function.
+          SELECT FROM pg_catalog.pg_cast c
+          WHERE c.castsource = 'pg_catalog.text'::pg_catalog.regtype AND c.casttarget = t.oid)
+        THEN pg_catalog.format_type(t.oid, -1) END AS text_cast
+      FROM pg_catalog.pg_type t
+      WHERE t.oid IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a
+          JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
+        WHERE a.attnum > 0 AND NOT a.attisdropped)
+      """, doing: "reading the types of all columns", within: .seconds(60))
+    var forms: [UInt32: ArrayForm] = [:]
+    for row in rows {
+      let oid = try row.integer("oid", as: UInt32.self)
+      if let type = try row.optional("array_type") {
+        forms[oid] = .array(
+          type: type, delimiter: try row.integer("delimiter", as: UInt8.self), isPlain: plain.contains(oid))
+      } else if let type = try row.optional("text_cast") {
+        forms[oid] = .texts(cast: type)
+      }
+    }
+    return forms
+  }
+}

@@ -1,0 +1,189 @@
+import LibPQ
+import LogicalReplication
+
+/// Writes a table's folded changes into a plan: many rows by one statement or COPY, few by one each.
+struct FoldWriter {
+  let table: StreamTable
+  let fold: RowFold
+  let buffer: UnsafeRawBufferPointer
+
+  /// From so many rows on, a statement of their own, which the server plans anew, costs less than one a row.
+  private static let setRows = 32
+  /// Rows with more bytes go alone: an array of them would need their memory several times.
+  private static let largeRowBytes = 256 << 10
+
+  /// Rows of one kind of change, with all their values one after the other.
+  private struct Group {
+    var values: [ColumnValue] = []
+    var count = 0
+  }
+
+  // MARK: Deletes and updates
+
+  func writeDeletesAndUpdates(_ plan: inout ChunkPlan) throws {
+    var deletes = Group()
+    for row in fold.rows where row.state == .delete || row.state == .replace {
+      deletes.values.append(contentsOf: row.key.columns(in: buffer))
+      deletes.count += 1
+    }
+    try write(deletes, .delete, &plan)
+    for (unchanged, group) in updates() { try write(group, .update(unchanged: unchanged), &plan) }
+  }
+
+  /// The updates by the columns that they leave alone.
+  private func updates() -> [(unchanged: [Int], group: Group)] {
+    var groups: [(unchanged: [Int], group: Group)] = [([], Group())]
+    var places: [[Int]: Int] = [[]: 0]
+    var values: [ColumnValue] = []
+    for row in fold.rows where row.state == .update {
+      values.removeAll(keepingCapacity: true)
+      fold.collectValues(of: row.version, buffer, into: &values)
+      var place = 0
+      if values.contains(.unchangedTOAST) {
+        let unchanged = values.indices.filter { values[$0] == .unchangedTOAST }
+        place = places[unchanged] ?? groups.count
+        if place == groups.count {
+          places[unchanged] = place
+          groups.append((unchanged, Group()))
+        }
+      }
+      groups[place].group.values += values
+      groups[place].group.count += 1
+    }
+    return groups
+  }
+
+  private func write(_ group: Group, _ shape: SetStatements.Shape, _ plan: inout ChunkPlan) throws {
+    guard group.count > 0 else { return }
+    var rows = Array(0..<group.count)
+    if group.count >= Self.setRows, let statement = table.set(shape) {
+      let large = rows.filter { isLarge($0, group) }
+      if !large.isEmpty { rows.removeAll { isLarge($0, group) } }
+      if rows.count >= Self.setRows {
+        write(rows, of: group, statement, &plan)
+        rows = large
+      } else {
+        rows = Array(0..<group.count)
+      }
+    }
+    for row in rows {
+      let first = row * table.columnCount
+      let values = group.values[first..<first + table.columnCount]
+      switch shape {
+      case .delete:
+        try plan.append { try append(key: values, &$0) }
+        plan.call(table.delete, expectedRows: 1)
+      case .update(let unchanged):
+        let statement = table.update(StreamTable.UpdateShape(unchanged: unchanged, setsKey: false))
+        try plan.append { batch in
+          for (value, isSet) in zip(values, statement.sets) where isSet { try append(value, &batch) }
+          try append(key: values, &batch)
+        }
+        plan.call(statement.sql, expectedRows: 1)
+      }
+    }
+  }
+
+  private func write(
+    _ rows: [Int], of group: Group, _ statement: SetStatements.Statement, _ plan: inout ChunkPlan
+  ) {
+    let width = table.columnCount
+    plan.isFolded = true
+    plan.append { batch in
+      for (position, syntax) in statement.parameters {
+        batch.appendArray(count: rows.count, syntax) { text(group.values[rows[$0] * width + position]) }
+      }
+    }
+    plan.call(statement.sql, expectedRows: rows.count, isPrepared: false)
+  }
+
+  private func isLarge(_ row: Int, _ group: Group) -> Bool {
+    let first = row * table.columnCount
+    var bytes = 0
+    for value in group.values[first..<first + table.columnCount] {
+      if case .text(let range) = value { bytes += range.count }
+    }
+    return bytes > Self.largeRowBytes
+  }
+
+  // MARK: Inserts
+
+  /// How many rows are to be inserted.
+  var insertCount: Int {
+    fold.rows.reduce(0) { $0 + ($1.state == .insert || $1.state == .replace ? 1 : 0) }
+  }
+
+  func writeInserts(_ plan: inout ChunkPlan) throws {
+    let isCopied = insertCount >= Self.setRows && table.columnCount > 0
+    var copied = CopyText()
+    var values: [ColumnValue] = []
+    for row in fold.rows where row.state == .insert || row.state == .replace {
+      values.removeAll(keepingCapacity: true)
+      fold.collectValues(of: row.version, buffer, into: &values)
+      if isCopied, fold.byteCount(of: row.version) <= Self.largeRowBytes {
+        for value in values { copied.append(text(value)) }
+        copied.endRow()
+      } else {
+        try plan.append { batch in for value in values { try append(value, &batch) } }
+        plan.call(table.insert, expectedRows: 1)
+      }
+    }
+    if copied.rowCount > 0 {
+      plan.isFolded = true
+      plan.copy(table.copy, copied.bytes, rowCount: copied.rowCount)
+    }
+  }
+
+  // MARK: Values
+
+  private func text(_ value: ColumnValue) -> UnsafeRawBufferPointer? {
+    guard case .text(let range) = value else { return nil }
+    return UnsafeRawBufferPointer(rebasing: buffer[range])
+  }
+
+  private func append(_ value: ColumnValue, _ batch: inout StatementBatch) throws {
+    switch value {
+    case .null: batch.appendNull()
+    case .text(let range): batch.append(UnsafeRawBufferPointer(rebasing: buffer[range]))
+    case .unchangedTOAST, .binary: throw table.incomplete
+    }
+  }
+
+  private func append(key values: ArraySlice<ColumnValue>, _ batch: inout StatementBatch) throws {
+    guard case .index(let keys) = table.lookup else { throw table.incomplete }
+    for key in keys { try append(values[values.startIndex + key.position], &batch) }
+  }
+}
+
+/// Rows in the text format of COPY (manual, COPY, "Text Format").
+struct CopyText {
+  private(set) var bytes: [UInt8] = []
+  private(set) var rowCount = 0
+  private var isRowBegun = false
+
+  mutating func append(_ value: UnsafeRawBufferPointer?) {
+    if isRowBegun { bytes.append(UInt8(ascii: "\t")) }
+    isRowBegun = true
+    guard let value else {
+      bytes.append(contentsOf: #"\N"#.utf8)
+      return
+    }
+    bytes.append(value, escaping: Self.escape)
+  }
+
+  mutating func endRow() {
+    bytes.append(UInt8(ascii: "\n"))
+    isRowBegun = false
+    rowCount += 1
+  }
+
+  private static func escape(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "\\"): byte
+    case UInt8(ascii: "\t"): UInt8(ascii: "t")
+    case UInt8(ascii: "\n"): UInt8(ascii: "n")
+    case UInt8(ascii: "\r"): UInt8(ascii: "r")
+    default: nil
+    }
+  }
+}

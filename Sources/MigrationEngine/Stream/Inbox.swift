@@ -1,0 +1,38 @@
+import LibPQ
+import Synchronization
+
+/// Hands messages from the task that receives them to the one that applies them. Neither waits while the
+/// other works: what comes in during one apply is the next, so a stream that is behind is applied in larger
+/// pieces.
+final class Inbox: Sendable {
+  private let pending = Mutex(PendingMessages())
+  private let arrivals = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+  private let departures = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+
+  /// Waits while too much is there already. For one task.
+  func put(_ received: CopyMessages) async {
+    let isFull = pending.withLock {
+      $0.append(received)
+      return $0.isFull
+    }
+    arrivals.continuation.yield()
+    guard isFull else { return }
+    for await _ in departures.stream where !pending.withLock({ $0.isFull }) { return }
+  }
+
+  /// What has come, as far as it is whole; waits for something. For one task.
+  /// - Returns: nil when the task is cancelled.
+  func take() async -> CopyMessages? {
+    while true {
+      if let taken = pending.withLock({ $0.take() }) {
+        departures.continuation.yield()
+        return taken
+      }
+      var arrival = arrivals.stream.makeAsyncIterator()
+      guard await arrival.next() != nil else { return nil }
+    }
+  }
+
+  /// Bytes that wait.
+  var byteCount: Int { pending.withLock { $0.byteCount } }
+}
