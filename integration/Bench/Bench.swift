@@ -8,9 +8,13 @@ struct Bench {
     do {
       switch CommandLine.arguments.dropFirst().first {
       case "copy": try await CopyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
+      case "apply": try await ApplyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       default:
         throw HarnessError(
-          "usage: integration/bench copy [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…")
+          """
+          usage: integration/bench copy [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
+                 integration/bench apply [\(ApplyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
+          """)
       }
     } catch {
       FileHandle.standardError.write(Data("bench: \(error)\n".utf8))

@@ -79,6 +79,17 @@ package final class BackgroundProcess: Sendable {
       .flatMap { Int($0) }.map { $0 * 1024 }
   }
 
+  /// The time that processors have spent on it; nil once it has ended.
+  package var processorSeconds: Double? {
+    // After the name, which may hold anything, come 11 fields before the times (manual page proc(5)).
+    let fields = Self.contents(of: "/proc/\(processID)/stat").split(separator: ")").last?
+      .split(separator: " ")
+    guard let fields, fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else {
+      return nil
+    }
+    return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
+
   package func terminate() { signal(SIGTERM) }
 
   package func kill9() { signal(SIGKILL) }
