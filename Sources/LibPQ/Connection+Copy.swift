@@ -132,15 +132,23 @@ extension Connection {
       let connection = try live()
       let deadline = ContinuousClock.now + patience
       var received = CopyMessages()
+      var isDrained = false
       while received.bytes.count < limit {
         var message: UnsafeMutablePointer<CChar>?
         let length = PQgetCopyData(connection, &message, 1)
         if length > 0 {
+          isDrained = false
           let start = received.bytes.count
           received.bytes.append(contentsOf: UnsafeRawBufferPointer(start: message, count: Int(length)))
           received.messages.append(start..<received.bytes.count)
           PQfreemem(message)
         } else if length == 0 {
+          // What lies in the socket is read before anything is waited for.
+          guard isDrained else {
+            guard PQconsumeInput(connection) == 1 else { throw lost(action) }
+            isDrained = true
+            continue
+          }
           guard received.messages.isEmpty, try awaitInput(action: action, until: deadline) else { break }
         } else if length == -1 {
           try finish(action: action)

@@ -82,6 +82,10 @@ struct ApplyReport {
     }
     let cpu = ours.compactMap(\.processorSeconds).sorted()
     if !cpu.isEmpty { say("  processor time of replicate: \(CopyReport.seconds(cpu[cpu.count / 2]))") }
+    for method in ApplyMethod.allCases {
+      guard let seconds = results[method]?.compactMap(\.walsenderSeconds).min() else { continue }
+      say("  processor time of the source's walsender: \(CopyReport.seconds(seconds)), \(method.rawValue)")
+    }
   }
 
   private func median(_ method: ApplyMethod) -> Double? {

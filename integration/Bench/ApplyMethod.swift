@@ -13,6 +13,7 @@ enum ApplyMethod: String, CaseIterable {
     var seconds: Double
     var peakMemoryBytes: Int?
     var processorSeconds: Double?
+    var walsenderSeconds: Double?
   }
 
   func run(_ backlog: Backlog) async throws -> Result {
@@ -54,13 +55,14 @@ enum ApplyMethod: String, CaseIterable {
             enabled = false\(options))
         """, "ALTER SUBSCRIPTION bench ENABLE",
       ], on: backlog.target)
-    let seconds = try await backlog.measure("bench_native")
+    var result = Result(seconds: 0)
+    result.seconds = try await backlog.measure("bench_native", walsender: &result.walsenderSeconds)
     try await backlog.sql(
       [
         "ALTER SUBSCRIPTION bench DISABLE", "ALTER SUBSCRIPTION bench SET (slot_name = NONE)",
         "DROP SUBSCRIPTION bench",
       ], on: backlog.target)
-    return Result(seconds: seconds)
+    return result
   }
 
   private static func runReplicate(_ backlog: Backlog) async throws -> Result {
@@ -70,10 +72,12 @@ enum ApplyMethod: String, CaseIterable {
     let replicate = ReplicateProcess(source: backlog.source, target: backlog.target)
     let engine = try await replicate.start("start", "--allow-unencrypted-target")
     var result = Result(seconds: 0)
-    result.seconds = try await backlog.measure(slot) {
+    var walsender: Double?
+    result.seconds = try await backlog.measure(slot, walsender: &walsender) {
       result.peakMemoryBytes = engine.peakMemoryBytes
       result.processorSeconds = engine.processorSeconds
     }
+    result.walsenderSeconds = walsender
     engine.terminate()
     _ = try await engine.waitForEnd(within: .seconds(60))
     return result

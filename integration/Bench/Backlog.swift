@@ -67,18 +67,22 @@ struct Backlog {
   }
 
   /// The seconds from when the slot is read from to when the last transaction is on the target.
-  func measure(_ slot: String, whenDone: () async throws -> Void = {}) async throws -> Double {
+  /// - Parameter walsender: gets the time that the source's processors spent on sending.
+  func measure(
+    _ slot: String, walsender: inout Double?, whenDone: () async throws -> Void = {}
+  ) async throws -> Double {
     let source = try await SQLSession(source)
     let target = try await SQLSession(target)
-    try await waitUntil("slot \(slot) is read", within: .seconds(60)) {
-      try await source.value("SELECT active FROM pg_replication_slots WHERE slot_name = '\(slot)'") == "t"
-    }
+    let pid = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = '\(slot)'"
+    try await waitUntil("slot \(slot) is read", within: .seconds(60)) { try await source.value(pid) != nil }
     let began = ContinuousClock.now
     try await waitUntil("the last transaction", within: .seconds(900)) {
       try await target.value("SELECT count(*) FROM bench_done") == "1"
     }
     let seconds = (ContinuousClock.now - began) / .seconds(1)
     try await whenDone()
+    walsender = try await source.value(pid).flatMap { Int32($0) }
+      .flatMap { BackgroundProcess.processorSeconds(of: $0) }
     await source.close()
     await target.close()
     return seconds

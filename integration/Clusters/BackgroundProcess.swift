@@ -80,10 +80,12 @@ package final class BackgroundProcess: Sendable {
   }
 
   /// The time that processors have spent on it; nil once it has ended.
-  package var processorSeconds: Double? {
+  package var processorSeconds: Double? { Self.processorSeconds(of: processID) }
+
+  /// The time that processors have spent on a process; nil when there is none.
+  package static func processorSeconds(of processID: Int32) -> Double? {
     // After the name, which may hold anything, come 11 fields before the times (manual page proc(5)).
-    let fields = Self.contents(of: "/proc/\(processID)/stat").split(separator: ")").last?
-      .split(separator: " ")
+    let fields = contents(of: "/proc/\(processID)/stat").split(separator: ")").last?.split(separator: " ")
     guard let fields, fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else {
       return nil
     }

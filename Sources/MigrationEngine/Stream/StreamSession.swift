@@ -81,10 +81,22 @@ package struct StreamSession: Sendable {
         limit: Self.receivedBytes, patience: .milliseconds(200), doing: "receiving the stream")
       if !received.messages.isEmpty { await inbox.put(received) }
       try Task.checkCancellation()
+      if let pause = Self.pause(after: received.bytes.count) { try await Task.sleep(for: pause) }
       if received.isEnded {
         throw PostgresError(
           code: .connection, action: "receiving the stream", message: "the source ended the stream")
       }
+    }
+  }
+
+  /// How long messages are left to gather in the socket. The source sends each by itself: read as they come,
+  /// they cost both sides more than the rest of the way, and only behind a reader who is slow does the
+  /// source's kernel join them. A stream that is behind can wait longer than one that is not.
+  private static func pause(after bytes: Int) -> Duration? {
+    switch bytes {
+    case ..<(16 << 10): .milliseconds(1)
+    case ..<receivedBytes: .milliseconds(10)
+    default: nil
     }
   }
 
