@@ -177,7 +177,7 @@ struct MigrationStages: Sendable {
     board.beginStream(monitor)
     let stream = StreamSession(
       source: options.source, target: options.target, slot: slot.name, publication: migration.publication,
-      tables: try await streamTables(), monitor: monitor)
+      tables: try await streamTables(), monitor: monitor, logger: logger)
     return (stream, monitor)
   }
 

@@ -6,7 +6,7 @@ package enum ArrayForm: Sendable, Equatable {
   /// - isPlain: the type's texts hold nothing that an array would need quotes for.
   case array(type: String, delimiter: UInt8, isPlain: Bool)
   /// As texts that are cast: an array of arrays would be one array of more dimensions (manual, section
-  /// 8.15.3).
+  /// 8.15.3), and `unnest` takes composites to pieces.
   case texts(cast: String)
 
   /// The parameter's type.
@@ -26,15 +26,22 @@ package enum ArrayForm: Sendable, Equatable {
   package static func read(from connection: Connection) async throws -> [UInt32: ArrayForm] {
     let rows = try await connection.query(
       """
+      WITH RECURSIVE base (oid, type) AS (
+        SELECT oid, oid FROM pg_catalog.pg_type
+        UNION ALL
+        SELECT b.oid, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type
+        WHERE t.typtype = 'd')
       SELECT t.oid, pg_catalog.ascii(t.typdelim::text) AS delimiter,
         -- With -1 the name of a type whose length is not given, also of bit and char.
-        CASE WHEN t.typarray <> 0 THEN pg_catalog.format_type(t.typarray, -1) END AS array_type,
-        CASE WHEN t.typarray = 0 AND t.typcategory = 'A' AND NOT EXISTS (
-          -- A cast of the user's own would come before the type's input function.
-          SELECT FROM pg_catalog.pg_cast c
+        CASE WHEN t.typarray <> 0 AND NOT is_composite THEN pg_catalog.format_type(t.typarray, -1) END
+          AS array_type,
+        -- A cast of the user's own would come before the type's input function.
+        CASE WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_cast c
           WHERE c.castsource = 'pg_catalog.text'::pg_catalog.regtype AND c.casttarget = t.oid)
         THEN pg_catalog.format_type(t.oid, -1) END AS text_cast
       FROM pg_catalog.pg_type t
+        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM base b JOIN pg_catalog.pg_type c ON c.oid = b.type
+          WHERE b.oid = t.oid AND c.typtype = 'c') AS is_composite) AS kind
       WHERE t.oid IN (SELECT a.atttypid FROM pg_catalog.pg_attribute a
           JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
         WHERE a.attnum > 0 AND NOT a.attisdropped)

@@ -1,4 +1,5 @@
 import LibPQ
+import Logging
 import LogicalReplication
 
 /// Applies chunks to the target: data and position in one commit (manual, chapter 50, on why that gives
@@ -6,13 +7,17 @@ import LogicalReplication
 struct Applier {
   private let target: Connection
   private let monitor: StreamMonitor
+  private let logger: Logger
   private var planner: ChangePlanner
 
   /// - Parameter target: for this alone; its settings are changed.
-  init(target: Connection, tables: StreamTables, monitor: StreamMonitor) async throws {
+  init(
+    target: Connection, tables: StreamTables, monitor: StreamMonitor, logger: Logger
+  ) async throws {
     try await target.query(Self.settings, doing: "preparing the session that applies changes")
     self.target = target
     self.monitor = monitor
+    self.logger = logger
     planner = ChangePlanner(tables: tables)
   }
 
@@ -39,7 +44,8 @@ struct Applier {
       // The order that folding gave up may be what the server misses. Whatever is really wrong comes again,
       // with the change that it is about.
       try await undo(plan)
-      monitor.replayed()
+      logger.info(
+        "applying changes one by one that the target refused together", metadata: ["because": "\(error)"])
       planner = before
       plan = try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages, folding: false) }
       try await run(plan)
@@ -132,11 +138,14 @@ struct Applier {
   // MARK: Errors
 
   private func error(_ failure: BatchFailure, _ plan: ChunkPlan) -> any Error {
-    let origin = plan.origins.indices.contains(failure.call) ? plan.origins[failure.call] : nil
-    let action =
-      origin.map {
-        "applying \($0.kind.rawValue) to table \(planner.name(of: $0.relationID)) (source transaction \($0.xid))"
-      } ?? "applying changes"
+    var action = "applying changes"
+    if plan.origins.indices.contains(failure.call), let change = plan.origins[failure.call] {
+      let parameters = plan.batch.texts(of: plan.batch.calls[failure.call])
+      action =
+        "applying \(change.kind.rawValue) to table \(planner.name(of: change.relationID))"
+        + (planner.key(of: change, in: parameters).map { ", \($0)" } ?? "")
+        + " (source transaction \(change.xid))"
+    }
     return switch failure.reason {
     case .refused(let error): error.during(action)
     case .rows(let expected, let affected): unequal(action, expected: expected, affected: affected)

@@ -190,6 +190,16 @@ struct ChangePlanner {
     (known[id] ?? nil)?.name.description ?? tables.snapshots[id]?.name.description ?? "with OID \(id)"
   }
 
+  /// The key of the row that an UPDATE or DELETE is about: the last parameters of its statement.
+  func key(of change: ChunkPlan.Change, in parameters: [String?]) -> String? {
+    guard change.kind == .update || change.kind == .delete, let table = known[change.relationID] ?? nil,
+      case .index(let keys) = table.lookup
+    else { return nil }
+    let columns = keys.map { SQL.identifier(table.columns[$0.position].name) }
+    let values = parameters.suffix(keys.count).map { String(($0 ?? "NULL").prefix(100)) }
+    return "key (\(columns.joined(separator: ", "))) = (\(values.joined(separator: ", ")))"
+  }
+
   private func unexpected(_ what: String) -> MigrationError {
     MigrationError(
       .failed, doing: "reading the stream", reason: "the source sent \(what)",

@@ -8,8 +8,6 @@ package final class StreamMonitor: Sendable {
     package var transactions: Int64
     package var changes: Int64
     package var lag: Duration?
-    /// Chunks that the target refused as a whole and that were applied change by change.
-    package var replays: Int
   }
 
   /// How a marker fares that a cutover waits for.
@@ -25,7 +23,6 @@ package final class StreamMonitor: Sendable {
     var feedback: Feedback
     var transactions: Int64
     var changes: Int64
-    var replays = 0
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker)?
   }
@@ -43,7 +40,7 @@ package final class StreamMonitor: Sendable {
     state.withLock {
       Reading(
         feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
-        lag: $0.lagMeter.lag(at: .now), replays: $0.replays)
+        lag: $0.lagMeter.lag(at: .now))
     }
   }
 
@@ -74,8 +71,6 @@ package final class StreamMonitor: Sendable {
       }
     }
   }
-
-  func replayed() { state.withLock { $0.replays += 1 } }
 
   /// A change came after the last marker of the stream.
   func breached() {

@@ -1,5 +1,6 @@
 import Foundation
 package import LibPQ
+package import Logging
 package import LogicalReplication
 
 /// One run of the stream: START_REPLICATION until it is told to stop, with tasks that do not wait for each
@@ -11,10 +12,11 @@ package struct StreamSession: Sendable {
   private let publication: String
   private let tables: StreamTables
   private let monitor: StreamMonitor
+  private let logger: Logger
 
   package init(
     source: ConnectionString, target: ConnectionString, slot: SlotName, publication: String,
-    tables: StreamTables, monitor: StreamMonitor
+    tables: StreamTables, monitor: StreamMonitor, logger: Logger
   ) {
     self.source = source
     self.target = target
@@ -22,6 +24,7 @@ package struct StreamSession: Sendable {
     self.publication = publication
     self.tables = tables
     self.monitor = monitor
+    self.logger = logger
   }
 
   /// What is received at once, a row larger than this by itself.
@@ -101,7 +104,7 @@ package struct StreamSession: Sendable {
   }
 
   private func apply(_ inbox: Inbox, to target: Connection, until end: LSN?) async throws {
-    var applier = try await Applier(target: target, tables: tables, monitor: monitor)
+    var applier = try await Applier(target: target, tables: tables, monitor: monitor, logger: logger)
     while let chunk = await inbox.take() {
       let begun = ContinuousClock.now
       try await applier.apply(chunk)

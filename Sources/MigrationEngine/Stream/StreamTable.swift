@@ -115,7 +115,10 @@ final class StreamTable {
     switch lookup {
     case .index(let keys):
       return keys.enumerated().map { offset, key in
-        "\(SQL.identifier(columns[key.position].name)) \(key.equality) $\(firstParameter + offset)"
+        // Without its type the parameter would be of the operator's, which may read other texts: regclass
+        // is compared as oid.
+        let column = columns[key.position]
+        return "\(SQL.identifier(column.name)) \(key.equality) $\(firstParameter + offset)::\(column.type)"
       }.joined(separator: " AND ")
     case .wholeRow:
       let names = columns.map { SQL.identifier($0.name) }.joined(separator: ", ")

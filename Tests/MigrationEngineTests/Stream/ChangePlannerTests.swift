@@ -64,10 +64,10 @@ import Testing
         INSERT INTO "public"."notes" ("id", "body") OVERRIDING SYSTEM VALUE VALUES ($1, $2)
         """,
         """
-        UPDATE ONLY "public"."notes" SET "body" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2
+        UPDATE ONLY "public"."notes" SET "body" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::text
         """,
         """
-        DELETE FROM ONLY "public"."notes" WHERE "id" OPERATOR(pg_catalog.=) $1
+        DELETE FROM ONLY "public"."notes" WHERE "id" OPERATOR(pg_catalog.=) $1::text
         """,
       ])
     #expect(calls(plan).allSatisfy { $0.expectedRows == 1 })
@@ -86,7 +86,7 @@ import Testing
     }
     #expect(
       statements(plan) == [
-        "UPDATE ONLY \"public\".\"notes\" SET \"id\" = $1 WHERE \"id\" OPERATOR(pg_catalog.=) $2"
+        "UPDATE ONLY \"public\".\"notes\" SET \"id\" = $1 WHERE \"id\" OPERATOR(pg_catalog.=) $2::text"
       ])
     #expect(plan.batch.texts(of: calls(plan)[0]) == ["2", "1"])
     #expect(plan.commit == nil)
@@ -102,7 +102,9 @@ import Testing
       stream.update(1, [.text("1"), .unchanged])
     }
     #expect(
-      statements(plan) == ["SELECT FROM ONLY \"public\".\"notes\" WHERE \"id\" OPERATOR(pg_catalog.=) $1"])
+      statements(plan) == [
+        "SELECT FROM ONLY \"public\".\"notes\" WHERE \"id\" OPERATOR(pg_catalog.=) $1::text"
+      ])
     #expect(calls(plan).first?.expectedRows == 1)
   }
 
@@ -139,6 +141,72 @@ import Testing
     #expect(calls(plan).map(plan.batch.texts) == [["2", nil]])
     #expect(plan.commit?.transactions == 1)
     #expect(plan.idleLSN == LSN(rawValue: 200))
+  }
+
+  /// What 40 changes of each kind come to.
+  @Test("Many rows become one statement a kind of change, and inserts a COPY")
+  func sets() throws {
+    var planner = planner()
+    let plan = try plan(&planner, folding: true) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      for row in 0..<40 { stream.delete(1, key: [.text("\(row)"), .null]) }
+      for row in 40..<80 { stream.update(1, [.text("\(row)"), .text(row == 41 ? #"a"\b"# : "x")]) }
+      for row in 80..<120 { stream.insert(1, [.text("\(row)"), row == 81 ? .null : .text("a\tb\\\n")]) }
+      stream.commit(200, end: 210)
+    }
+    #expect(
+      statements(plan) == [
+        """
+        DELETE FROM ONLY "public"."notes" AS t USING ROWS FROM (pg_catalog.unnest($1::integer[])) AS v (c1) \
+        WHERE t."id" OPERATOR(pg_catalog.=) v.c1
+        """,
+        """
+        UPDATE ONLY "public"."notes" AS t SET "body" = v.c1 FROM ROWS FROM (pg_catalog.unnest($1::text[]), \
+        pg_catalog.unnest($2::integer[])) AS v (c1, c2) WHERE t."id" OPERATOR(pg_catalog.=) v.c2
+        """,
+      ])
+    #expect(calls(plan).map(\.expectedRows) == [40, 40])
+    let parameters = calls(plan).flatMap { plan.batch.texts(of: $0) }
+    #expect(parameters.first == "{\((0..<40).map(String.init).joined(separator: ","))}")
+    #expect(parameters[1]?.hasPrefix(#"{"x","a\"\\b","x","#) == true)
+    #expect(plan.copies.map(\.sql) == [#"COPY "public"."notes" ("id", "body") FROM STDIN"#])
+    #expect(plan.copies.map(\.rowCount) == [40])
+    let text = String(decoding: plan.copies.first?.text ?? [], as: UTF8.self)
+    #expect(text.hasPrefix("80\ta\\tb\\\\\\n\n81\t\\N\n"))
+    #expect(plan.commit?.changes == 120)
+    #expect(plan.isFolded)
+  }
+
+  @Test("Few rows stay one statement each, in the order deletes, updates, inserts")
+  func few() throws {
+    var planner = planner()
+    let plan = try plan(&planner, folding: true) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      stream.insert(1, [.text("1"), .text("a")])
+      stream.update(1, [.text("1"), .unchanged])
+      stream.update(1, [.text("2"), .text("b")])
+      stream.delete(1, key: [.text("3"), .null])
+      stream.insert(1, [.text("4"), .text("c")])
+      stream.delete(1, key: [.text("4"), .null])
+    }
+    #expect(statements(plan).map { $0.prefix(6) } == ["DELETE", "UPDATE", "INSERT"])
+    #expect(calls(plan).map(plan.batch.texts) == [["3"], ["b", "2"], ["1", "a"]])
+    #expect(plan.copies.isEmpty)
+  }
+
+  @Test("TRUNCATE lets nothing pass: what came before it goes first, what comes after later")
+  func truncateOrder() throws {
+    var planner = planner()
+    let plan = try plan(&planner, folding: true) { stream in
+      stream.begin(200)
+      stream.relation(1, "notes", Self.columns)
+      stream.insert(1, [.text("1"), .null])
+      stream.truncate([1])
+      stream.insert(1, [.text("1"), .null])
+    }
+    #expect(statements(plan).map { $0.prefix(6) } == ["INSERT", "TRUNCA", "INSERT"])
   }
 
   @Test("A transaction in several chunks is begun once, and each later part can be undone alone")
