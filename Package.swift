@@ -66,7 +66,7 @@ let package = Package(
       name: "demo", dependencies: ["Clusters", "MigrationEngine"], path: "integration/Demo",
       swiftSettings: settings),
     .executableTarget(
-      name: "bench", dependencies: ["Clusters"], path: "integration/Bench", swiftSettings: settings),
+      name: "bench", dependencies: ["Clusters", "LibPQ"], path: "integration/Bench", swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [

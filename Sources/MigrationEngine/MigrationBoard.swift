@@ -104,6 +104,7 @@ final class MigrationBoard: Sendable {
     status.stream.catchUpSeconds = reading.catchUpSeconds
     status.stream.predictedPauseSeconds = reading.predictedPauseSeconds
     let limit = CutoverRequest(requestedBy: "").maxPauseSeconds
-    status.ready = status.phase == .streaming && monitor.isSteady(within: limit)
+    status.stream.waitsFor = stream.waitsFor
+    status.ready = status.phase == .streaming && stream.waitsFor == nil && monitor.isSteady(within: limit)
   }
 }

@@ -177,31 +177,17 @@ struct MigrationStages: Sendable {
     board.beginStream(monitor)
     let stream = StreamSession(
       source: options.source, target: options.target, slot: slot.name, publication: migration.publication,
-      tables: try await streamTables(), monitor: monitor, logger: logger)
+      tables: streamTables, monitor: monitor, logger: logger)
     return (stream, monitor)
   }
 
-  private func streamTables() async throws -> StreamTables {
-    let source = try await Catalog.read(from: ends.source, measuring: false)
-    let target = try await Catalog.read(from: ends.target, measuring: false)
-    let indexes = try await UniqueIndex.read(from: ends.target)
-    let arrayForms = try await ArrayForm.read(from: ends.target)
-    let excluded = Set(migration.excluded)
-    var snapshots: [UInt32: (name: RelationName, lsn: LSN)] = [:]
-    for relation in try await store.relations() {
-      guard let lsn = relation.snapshotLSN else { continue }
-      snapshots[relation.sourceOID] = (relation.name, lsn)
+  /// What both ends have now, on connections of its own: the stream asks while others work.
+  @Sendable private func streamTables() async throws -> StreamTables {
+    let source = try await Session.open(options.source, end: "source", purpose: "catalog")
+    let target = try await Session.open(options.target, end: "target", purpose: "catalog")
+    return try await closing(source, target) {
+      try await MigrationTables(excluded: Set(migration.excluded)).streamed(source: source, target: target)
     }
-    let ignored = source.relations.filter { $0.kind == .partitioned || excluded.contains($0.name) }
-    return StreamTables(
-      target: Dictionary(
-        target.relations.map { relation in
-          let table = TargetTable(
-            relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms)
-          return (relation.name, table)
-        }
-      ) { first, _ in first },
-      snapshots: snapshots, ignored: Set(ignored.map(\.oid)))
   }
 }
 

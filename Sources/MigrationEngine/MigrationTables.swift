@@ -35,6 +35,44 @@ struct MigrationTables: Sendable {
     }
   }
 
+  /// What the stream must know. A table that was renamed on both ends is followed.
+  func streamed(source: Connection, target: Connection) async throws -> StreamTables {
+    let store = StateStore(target)
+    let position = try await source.query(
+      "SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn", doing: "asking the source for its position",
+      within: .seconds(15))
+    let onSource = try await Catalog.read(from: source, measuring: false).relations
+    let onTarget = try await Catalog.read(from: target, measuring: false).relations
+    let indexes = try await UniqueIndex.read(from: target)
+    let arrayForms = try await ArrayForm.read(from: target)
+    let now = Dictionary(onSource.map { ($0.oid, $0) }) { first, _ in first }
+    let targetNames = Set(onTarget.map(\.name))
+    var snapshots: [UInt32: (name: RelationName, lsn: LSN)] = [:]
+    var sources: [RelationName: Relation] = [:]
+    for relation in try await store.relations() {
+      guard let lsn = relation.snapshotLSN else { continue }
+      var name = relation.name
+      if let new = now[relation.sourceOID]?.name, new != name, targetNames.contains(new),
+        !targetNames.contains(name)
+      {
+        try await store.rename(relation.sourceOID, to: new)
+        name = new
+      }
+      snapshots[relation.sourceOID] = (name, lsn)
+      sources[name] = now[relation.sourceOID]
+    }
+    let ignored = onSource.filter { $0.kind == .partitioned || excluded.contains($0.name) }
+    let tables = onTarget.map { relation in
+      TargetTable(
+        relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
+        source: sources[relation.name])
+    }
+    return StreamTables(
+      target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
+      snapshots: snapshots, ignored: Set(ignored.map(\.oid)),
+      sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
+  }
+
   /// Those that are migrated.
   func migrated(from source: Connection) async throws -> Catalog {
     Catalog(

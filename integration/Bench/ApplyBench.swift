@@ -65,7 +65,7 @@ struct ApplyReport {
   let results: [ApplyMethod: [ApplyMethod.Result]]
 
   func show() {
-    let floor = [ApplyMethod.decode, .decodeStreaming].compactMap(median).min()
+    let floor = [ApplyMethod.discard, .discardStreaming].compactMap(median).min()
     let native = [ApplyMethod.native, .nativeStreaming].compactMap(median).min()
     say("  median   of floor  best native is")
     for method in ApplyMethod.allCases {

@@ -15,8 +15,8 @@ enum ApplyDataset: String, CaseIterable {
   /// One transaction that deletes half a million rows.
   case delete
 
-  /// The tables and what is in them before the backlog is made, as commands of a shell in which `run_sql` speaks
-  /// to the source.
+  /// The tables and what is in them before the backlog is made, as commands of a shell in which `run_sql`
+  /// speaks to the source.
   func preparation(_ count: (Int) -> Int) -> String {
     switch self {
     case .tpcb, .simple: "pgbench -i -q -s 10 \"$SRC\" 2>/dev/null"

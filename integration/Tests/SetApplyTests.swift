@@ -24,8 +24,8 @@ extension Integration {
       }
     }
 
-    /// Every table 40 times over, with a number as its key; and for every type that can be a key a table whose
-    /// key it is.
+    /// Every table 40 times over, with a number as its key; and for every type that can be a key a table
+    /// whose key it is.
     private static let manyRows = #"""
       DO $$
       DECLARE item record;
@@ -42,7 +42,8 @@ extension Integration {
         LOOP
           BEGIN
             EXECUTE format('CREATE TABLE key_%1$s_%2$s AS
-              SELECT k.%2$I AS k, s.serial AS n, 0 AS v FROM (SELECT DISTINCT %2$I FROM %1$I WHERE %2$I IS NOT NULL) k,
+              SELECT k.%2$I AS k, s.serial AS n, 0 AS v
+              FROM (SELECT DISTINCT %2$I FROM %1$I WHERE %2$I IS NOT NULL) k,
                 generate_series(1, 40) AS s (serial)', item.relname, item.attname);
             EXECUTE format('ALTER TABLE key_%s_%s ADD PRIMARY KEY (k, n)', item.relname, item.attname);
           EXCEPTION

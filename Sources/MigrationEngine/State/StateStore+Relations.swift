@@ -87,6 +87,14 @@ extension StateStore {
     }
   }
 
+  /// The source, and then the target, has given a relation another name.
+  package func rename(_ sourceOID: UInt32, to name: RelationName) async throws {
+    try await connection.query(
+      "UPDATE replicate.relation SET schema_name = $2, relation_name = $3 WHERE source_oid = $1",
+      [String(sourceOID), name.schema, name.name], doing: "storing the new name of table \(name)",
+      within: Self.limit)
+  }
+
   package func progress() async throws -> StoredProgress? {
     let rows = try await connection.query(
       "SELECT p.*, c.confirmed_lsn FROM replicate.progress p CROSS JOIN replicate.confirmation c",

@@ -86,6 +86,8 @@ package struct Status: Sendable, Codable, Equatable {
     package var catchUpSeconds: Double?
     /// The write pause that a cutover would cost right now.
     package var predictedPauseSeconds: Double?
+    /// What must be done on the target before the stream can go on: a table was changed on the source.
+    package var waitsFor: String?
 
     enum CodingKeys: String, CodingKey {
       case receivedLSN = "received_lsn"
@@ -98,6 +100,7 @@ package struct Status: Sendable, Codable, Equatable {
       case sourceBytesPerSecond = "source_bytes_per_second"
       case catchUpSeconds = "catch_up_seconds"
       case predictedPauseSeconds = "predicted_pause_seconds"
+      case waitsFor = "waits_for"
     }
   }
 

@@ -34,9 +34,20 @@ struct Applier {
 
   /// Applies one chunk. Transactions that end in it are committed together: nobody else reads the target, and
   /// one commit for many is what keeps up with many writers. One that does not end stays open on the target.
+  /// - Throws: `DefinitionDifference` when a table is not what it is on the source; the transactions before
+  ///   are applied then.
   mutating func apply(_ chunk: CopyMessages) async throws {
     let before = planner
-    var plan = try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages, folding: true) }
+    var plan: ChunkPlan
+    do {
+      plan = try planned(chunk, folding: true)
+    } catch let difference as DefinitionDifference where difference.wholeMessages > 0 {
+      planner = before
+      var whole = chunk
+      _ = whole.split(at: difference.wholeMessages)
+      try await apply(whole)
+      throw difference
+    }
     monitor.received(upTo: plan.receivedLSN)
     do {
       try await run(plan)
@@ -47,7 +58,7 @@ struct Applier {
       logger.info(
         "applying changes one by one that the target refused together", metadata: ["because": "\(error)"])
       planner = before
-      plan = try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages, folding: false) }
+      plan = try planned(chunk, folding: false)
       try await run(plan)
     }
     if let commit = plan.commit {
@@ -56,6 +67,10 @@ struct Applier {
     }
     if plan.changesAfterMarker > 0 { monitor.breached() }
     monitor.finished(plan)
+  }
+
+  private mutating func planned(_ chunk: CopyMessages, folding: Bool) throws -> ChunkPlan {
+    try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages, folding: folding) }
   }
 
   private static func isRefusal(_ error: any Error) -> Bool {

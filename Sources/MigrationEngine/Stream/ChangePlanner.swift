@@ -9,14 +9,18 @@ package struct StreamTables: Sendable {
   package var snapshots: [UInt32: (name: RelationName, lsn: LSN)]
   /// OIDs whose changes are not ours: excluded tables, and partitioned ones, whose leaves have the rows.
   package var ignored: Set<UInt32>
+  /// Where the source stood when its tables were read: of transactions that committed before, it is known what
+  /// became of the definitions that they saw.
+  package var sourceLSN: LSN
 
   package init(
     target: [RelationName: TargetTable], snapshots: [UInt32: (name: RelationName, lsn: LSN)],
-    ignored: Set<UInt32>
+    ignored: Set<UInt32>, sourceLSN: LSN
   ) {
     self.target = target
     self.snapshots = snapshots
     self.ignored = ignored
+    self.sourceLSN = sourceLSN
   }
 }
 
@@ -58,7 +62,9 @@ struct ChangePlanner {
     var plan = ChunkPlan(beginsTransaction: !isBegun)
     fold = folding ? chunkFold : nil
     defer { chunkFold.clear() }
-    for message in messages {
+    var whole = 0
+    for (index, message) in messages.enumerated() {
+      if open == nil { whole = index }
       switch try ReplicationFrame(buffer, message) {
       case .primaryKeepalive(let keepalive):
         plan.receivedLSN = max(plan.receivedLSN, keepalive.serverLSN)
@@ -66,7 +72,12 @@ struct ChangePlanner {
         if open == nil { plan.idleLSN = max(plan.idleLSN, keepalive.serverLSN) }
       case .xLogData(let data):
         plan.receivedLSN = max(plan.receivedLSN, data.startLSN)
-        try handle(try decoder.decode(buffer, data.payload), buffer, &plan)
+        do {
+          try handle(try decoder.decode(buffer, data.payload), buffer, &plan)
+        } catch var difference as DefinitionDifference {
+          difference.wholeMessages = whole
+          throw difference
+        }
       }
     }
     try fold?.writeAll(buffer, &plan)
@@ -85,7 +96,15 @@ struct ChangePlanner {
       guard open == nil else { throw unexpected("BEGIN inside a transaction") }
       open = OpenTransaction(finalLSN: begin.finalLSN, xid: begin.xid)
     case .commit(let commit): try finish(commit, &plan)
-    case .relation(let relation): known[relation.relationID] = try table(of: relation)
+    case .relation(let relation):
+      do {
+        guard let open else { throw unexpected("a relation outside of a transaction") }
+        known[relation.relationID] = try Self.table(of: relation, at: open.finalLSN, in: tables)
+      } catch var difference as DefinitionDifference {
+        difference.message = relation
+        difference.lsn = open?.finalLSN ?? .zero
+        throw difference
+      }
     case .insert(let insert): try add(insert, buffer, &plan)
     case .update(let update): try add(update, buffer, &plan)
     case .delete(let delete): try add(delete, buffer, &plan)
@@ -135,7 +154,11 @@ struct ChangePlanner {
 
   // MARK: Relations
 
-  private func table(of message: RelationMessage) throws -> StreamTable? {
+  /// - Throws: `DefinitionDifference` when the ends do not fit together.
+  /// - Parameter lsn: where the transaction committed that saw the table so.
+  static func table(
+    of message: RelationMessage, at lsn: LSN, in tables: StreamTables
+  ) throws -> StreamTable? {
     if tables.ignored.contains(message.relationID) { return nil }
     let name = RelationName(schema: message.schema, name: message.name)
     guard let copied = tables.snapshots[message.relationID] else {
@@ -144,16 +167,18 @@ struct ChangePlanner {
         reason: "table \(name) is not part of this migration: it was created after the copy",
         remedy: "Drop it on the source, or abort this migration and begin a new one.")
     }
-    guard copied.name == name else {
-      throw MigrationError(
-        .failed, doing: "following the definition of table \(copied.name)",
-        reason: "it was renamed to \(name) on the source during the migration",
-        remedy: "Rename it back on the source, or abort this migration and begin a new one.")
+    var target = tables.target[copied.name]
+    if lsn >= tables.sourceLSN { target?.source = nil }
+    guard copied.name == name || target?.source?.name == copied.name else {
+      throw RelationMatch.different(
+        copied.name, "it is \(name) on the source",
+        copied.name.schema == name.schema
+          ? "ALTER TABLE \(copied.name) RENAME TO \(SQL.identifier(name.name));"
+          : "move and rename it with ALTER TABLE … SET SCHEMA and RENAME.")
     }
-    guard let target = tables.target[name] else {
-      throw MigrationError(
-        .failed, doing: "following the definition of table \(name)", reason: "the target has no such table",
-        remedy: "Abort this migration and begin a new one.")
+    guard let target else {
+      throw RelationMatch.different(
+        copied.name, "the target has no such table", "give it back its name, or its rows are lost.")
     }
     return try StreamTable(message, target: target, snapshotLSN: copied.lsn)
   }

@@ -1,7 +1,8 @@
 import LogicalReplication
 
 /// The changes of one chunk, folded table by table. Changes of different tables may change places: nothing on
-/// the target looks at two of them at once while it is a replica (no foreign key is checked, no trigger fires).
+/// the target looks at two of them at once while it is a replica: no foreign key is checked, and no trigger
+/// fires.
 /// A class, so that its memory is used again by the next chunk.
 final class ChunkFold {
   private var folds: [TableFold] = []

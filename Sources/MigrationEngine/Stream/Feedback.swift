@@ -9,8 +9,8 @@ package struct Feedback: Sendable, Equatable {
   package private(set) var appliedLSN: LSN
   /// Up to here there is nothing that is not on the target.
   package private(set) var confirmableLSN: LSN
-  /// Up to here the target has stored, with a commit that was flushed, that it may be confirmed. A flush takes
-  /// with it everything that was committed before.
+  /// Up to here the target has stored, with a commit that was flushed, that it may be confirmed. Everything
+  /// that was committed before is flushed with it.
   package private(set) var storedLSN: LSN
 
   package init(appliedLSN: LSN, confirmedLSN: LSN) {

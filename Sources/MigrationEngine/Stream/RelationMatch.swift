@@ -1,56 +1,82 @@
 import LogicalReplication
 
+/// A table of the source no longer is what the target has: what it takes to go on is for people to do.
+struct DefinitionDifference: Error {
+  var error: MigrationError
+  /// What the source said of the table.
+  var message: RelationMessage?
+  /// Where the transaction committed that saw it so.
+  var lsn = LSN.zero
+  /// How many messages of the chunk come before it and end with a whole transaction.
+  var wholeMessages = 0
+}
+
 /// A table of the target as the stream needs to know it.
 package struct TargetTable: Sendable {
   package var relation: Relation
   package var uniqueIndexes: [UniqueIndex]
   /// How the values of its columns travel by the many, by the type's OID.
   package var arrayForms: [UInt32: ArrayForm]
+  /// What the table is on the source by now, which the stream may be far behind; nil when that is not known.
+  package var source: Relation?
 
-  package init(relation: Relation, uniqueIndexes: [UniqueIndex], arrayForms: [UInt32: ArrayForm]) {
+  package init(
+    relation: Relation, uniqueIndexes: [UniqueIndex], arrayForms: [UInt32: ArrayForm], source: Relation?
+  ) {
     self.relation = relation
     self.uniqueIndexes = uniqueIndexes
     self.arrayForms = arrayForms
+    self.source = source
   }
 }
 
 /// Compares what the source says of a table with what the target has. Nothing is guessed: a difference stops
-/// the stream and is named.
+/// the stream and is named. The target may be ahead of the stream, where the source itself is.
 enum RelationMatch {
   /// OIDs below it are the same in every database: `FirstNormalObjectId`.
   private static let firstUserOID: UInt32 = 16384
 
   /// The target's columns in the order in which tuples carry them.
+  /// - Throws: `DefinitionDifference`.
   static func columns(of message: RelationMessage, in target: TargetTable) throws -> [Column] {
     let name = target.relation.name
-    let theirs = Dictionary(target.relation.columns.map { ($0.name, $0) }) { first, _ in first }
+    let theirs = byName(target.relation.columns)
+    let now = byName(target.source?.columns ?? [])
     let columns = try message.columns.map { column in
       let quoted = SQL.identifier(column.name)
       guard let match = theirs[column.name] else {
         throw different(
           name, "the source has column \(quoted), the target has not",
-          "ALTER TABLE \(name) ADD COLUMN \(quoted) … as on the source")
+          "ALTER TABLE \(name) ADD COLUMN \(quoted) \(now[column.name]?.type ?? "…");")
       }
       guard !match.isGenerated else {
         throw different(
           name, "column \(quoted) is generated on the target and not on the source",
-          "ALTER TABLE \(name) ALTER COLUMN \(quoted) DROP EXPRESSION")
+          "ALTER TABLE \(name) ALTER COLUMN \(quoted) DROP EXPRESSION;")
       }
       let bothBuiltIn = column.typeOID < firstUserOID && match.typeOID < firstUserOID
-      guard !bothBuiltIn || column.typeOID == match.typeOID else {
+      guard !bothBuiltIn || column.typeOID == match.typeOID || now[column.name]?.typeOID == match.typeOID
+      else {
+        let type = now[column.name]?.type
         throw different(
-          name, "column \(quoted) is of type \(match.type) on the target and of another on the source",
-          "ALTER TABLE \(name) ALTER COLUMN \(quoted) TYPE … as on the source")
+          name,
+          "column \(quoted) is of type \(match.type) on the target and of \(type ?? "another") on the source",
+          "ALTER TABLE \(name) ALTER COLUMN \(quoted) TYPE \(type ?? "…");")
       }
       return match
     }
     let sent = Set(message.columns.map(\.name))
-    for column in target.relation.columns where !column.isGenerated && !sent.contains(column.name) {
+    for column in target.relation.columns
+    where !column.isGenerated && !sent.contains(column.name) && now[column.name] == nil {
       throw different(
         name, "the target has column \(SQL.identifier(column.name)), the source has not",
-        "ALTER TABLE \(name) DROP COLUMN \(SQL.identifier(column.name))")
+        "ALTER TABLE \(name) DROP COLUMN \(SQL.identifier(column.name));")
     }
     return columns
+  }
+
+  private static func byName(_ columns: [Column]) -> [String: Column] {
+    Dictionary(columns.map { ($0.name, $0) }) { first, _ in first }
   }
 
   static func lookup(_ message: RelationMessage, target: TargetTable) throws -> RowLookup {
@@ -76,15 +102,18 @@ enum RelationMatch {
         let identity = wanted.sorted().map(SQL.identifier).joined(separator: ", ")
         throw different(
           target.relation.name, "the target has no unique index on its replica identity (\(identity))",
-          "Create the unique index on the target as it is on the source.")
+          "create the unique index as it is on the source.")
       }
       return .index(keys)
     }
   }
 
-  private static func different(_ name: RelationName, _ reason: String, _ remedy: String) -> MigrationError {
-    MigrationError(
-      .failed, doing: "following the definition of table \(name)", reason: reason,
-      remedy: "The definition was changed during the migration. On the target: \(remedy); then start again.")
+  static func different(_ name: RelationName, _ reason: String, _ remedy: String) -> DefinitionDifference {
+    DefinitionDifference(
+      error: MigrationError(
+        .failed, doing: "following the definition of table \(name)", reason: reason,
+        remedy:
+          "It was changed on the source during the migration. Do the same on the target, and the stream "
+          + "goes on by itself: \(remedy)"))
   }
 }

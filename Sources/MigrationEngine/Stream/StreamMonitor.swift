@@ -8,6 +8,8 @@ package final class StreamMonitor: Sendable {
     package var transactions: Int64
     package var changes: Int64
     package var lag: Duration?
+    /// What people must do before the stream can go on.
+    package var waitsFor: String?
   }
 
   /// How a marker fares that a cutover waits for.
@@ -23,6 +25,7 @@ package final class StreamMonitor: Sendable {
     var feedback: Feedback
     var transactions: Int64
     var changes: Int64
+    var waitsFor: String?
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker)?
   }
@@ -40,7 +43,7 @@ package final class StreamMonitor: Sendable {
     state.withLock {
       Reading(
         feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
-        lag: $0.lagMeter.lag(at: .now))
+        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waitsFor)
     }
   }
 
@@ -58,6 +61,7 @@ package final class StreamMonitor: Sendable {
 
   // MARK: The stream's own side
 
+  func waits(for what: String?) { state.withLock { $0.waitsFor = what } }
   func received(upTo lsn: LSN) { state.withLock { $0.feedback.received(upTo: lsn) } }
 
   /// The target has committed a part of a chunk.

@@ -10,13 +10,14 @@ package struct StreamSession: Sendable {
   private let target: ConnectionString
   private let slot: SlotName
   private let publication: String
-  private let tables: StreamTables
+  private let tables: @Sendable () async throws -> StreamTables
   private let monitor: StreamMonitor
   private let logger: Logger
 
+  /// - Parameter tables: reads what both ends have now.
   package init(
     source: ConnectionString, target: ConnectionString, slot: SlotName, publication: String,
-    tables: StreamTables, monitor: StreamMonitor, logger: Logger
+    tables: @escaping @Sendable () async throws -> StreamTables, monitor: StreamMonitor, logger: Logger
   ) {
     self.source = source
     self.target = target
@@ -33,17 +34,58 @@ package struct StreamSession: Sendable {
   private static let lightBytes = 64 << 10
   private static let spacing = Duration.milliseconds(4)
 
-  /// Streams until the task is cancelled; whatever is not committed on the target then comes again.
+  /// Streams until the task is cancelled; whatever is not committed on the target then comes again. Where a
+  /// table's definition differs it stops, tells, and goes on once the ends fit together again.
   /// - Parameter end: return once everything before it is applied.
   package func run(until end: LSN? = nil) async throws {
+    while true {
+      do {
+        return try await runOnce(until: end)
+      } catch let difference as DefinitionDifference {
+        try await waitForTheEnd(of: difference)
+      }
+    }
+  }
+
+  /// Tells what must be done, until it is.
+  private func waitForTheEnd(of difference: DefinitionDifference) async throws {
+    defer { monitor.waits(for: nil) }
+    var told: String?
+    // What the ends have now may be more than the stream knew when it began.
+    while let error = try await remains(difference) {
+      if told != error.description {
+        logger.warning("the stream waits", metadata: ["for": "\(error)"])
+        monitor.waits(for: error.description)
+        told = error.description
+      }
+      try await Task.sleep(for: Self.definitionPoll)
+    }
+    logger.info("the stream goes on", metadata: ["after": "\(difference.error.action)"])
+  }
+
+  /// How often it is looked whether a table is now what it must be.
+  private static let definitionPoll = Duration.seconds(1)
+
+  private func remains(_ difference: DefinitionDifference) async throws -> MigrationError? {
+    guard let message = difference.message else { return nil }
+    do {
+      _ = try ChangePlanner.table(of: message, at: difference.lsn, in: try await tables())
+      return nil
+    } catch let difference as DefinitionDifference {
+      return difference.error
+    }
+  }
+
+  private func runOnce(until end: LSN?) async throws {
     let observer = try await Session.open(source, end: "source", purpose: "slot")
     try await SlotClaim(slot: slot, feedback: monitor.feedback).verify(on: observer)
     await observer.close()
+    let tables = try await tables()
     let replication = try await startReplication()
     let target = try await Session.open(target, end: "target", purpose: "apply")
     let state = try await Session.open(self.target, end: "target", purpose: "confirm")
     try await closing(replication, target, state) {
-      try await stream(replication, target: target, state: state, until: end)
+      try await stream(replication, tables, to: target, state: state, until: end)
     }
   }
 
@@ -65,12 +107,13 @@ package struct StreamSession: Sendable {
   }
 
   private func stream(
-    _ replication: Connection, target: Connection, state: Connection, until end: LSN?
+    _ replication: Connection, _ tables: StreamTables, to target: Connection, state: Connection,
+    until end: LSN?
   ) async throws {
     let inbox = Inbox()
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await receive(from: replication, into: inbox) }
-      group.addTask { try await apply(inbox, to: target, until: end) }
+      group.addTask { try await apply(inbox, tables, to: target, until: end) }
       group.addTask { try await confirm(in: StateStore(state)) }
       group.addTask { try await keepInformed(replication) }
       defer { group.cancelAll() }
@@ -103,7 +146,9 @@ package struct StreamSession: Sendable {
     }
   }
 
-  private func apply(_ inbox: Inbox, to target: Connection, until end: LSN?) async throws {
+  private func apply(
+    _ inbox: Inbox, _ tables: StreamTables, to target: Connection, until end: LSN?
+  ) async throws {
     var applier = try await Applier(target: target, tables: tables, monitor: monitor, logger: logger)
     while let chunk = await inbox.take() {
       let begun = ContinuousClock.now

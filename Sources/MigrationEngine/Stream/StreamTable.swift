@@ -51,7 +51,7 @@ final class StreamTable {
 
   /// - Throws: `MigrationError` that names the difference when source and target do not fit together.
   init(_ message: RelationMessage, target: TargetTable, snapshotLSN: LSN) throws {
-    name = RelationName(schema: message.schema, name: message.name)
+    name = target.relation.name
     self.snapshotLSN = snapshotLSN
     columnCount = message.columns.count
     isKey = message.columns.map(\.isKey)

@@ -79,7 +79,9 @@ struct ProgressText: Sendable {
     } else if stream.lagBytes > 0, !status.ready {
       parts.append("not gaining on the source")
     }
-    if let pause = stream.predictedPauseSeconds {
+    if let what = stream.waitsFor {
+      parts.append("waiting: \(what.replacing("\n", with: " "))")
+    } else if let pause = stream.predictedPauseSeconds {
       parts.append("a cutover would pause writes for \(Quantity.seconds(pause))")
     }
     return parts

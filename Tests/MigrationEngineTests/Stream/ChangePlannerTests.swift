@@ -15,15 +15,16 @@ import Testing
       relation: .fixture("notes", [("id", 23), ("body", 25)]),
       uniqueIndexes: [
         UniqueIndex(isPrimary: true, keys: [.init(column: "id", equality: "OPERATOR(pg_catalog.=)")])
-      ], arrayForms: Self.forms)
+      ], arrayForms: Self.forms, source: nil)
     let bare = TargetTable(
-      relation: .fixture("bare", [("a", 25), ("b", 114)]), uniqueIndexes: [], arrayForms: Self.forms)
+      relation: .fixture("bare", [("a", 25), ("b", 114)]), uniqueIndexes: [], arrayForms: Self.forms,
+      source: nil)
     return ChangePlanner(
       tables: StreamTables(
         target: [table.relation.name: table, bare.relation.name: bare],
         snapshots: [
           1: (table.relation.name, LSN(rawValue: snapshot)), 2: (bare.relation.name, LSN(rawValue: snapshot)),
-        ], ignored: ignored))
+        ], ignored: ignored, sourceLSN: .zero))
   }
 
   private static let forms: [UInt32: ArrayForm] = [
@@ -323,7 +324,7 @@ import Testing
         "a new table", 9, "later", [StreamMessages.Column(name: "id", isKey: true, type: 23)],
         "not part of this migration"
       ),
-      ("a rename", 1, "renamed", columns, "renamed"),
+      ("a rename", 1, "renamed", columns, "RENAME TO \"renamed\""),
       ("a new column", 1, "notes", columns + [.init(name: "extra")], "the source has column \"extra\""),
       ("a dropped column", 1, "notes", [columns[0]], "the target has column \"body\""),
       ("another type", 1, "notes", [columns[0], .init(name: "body", type: 20)], "type"),
@@ -336,14 +337,48 @@ import Testing
     _ what: String, _ id: UInt32, _ name: String, _ columns: [StreamMessages.Column], _ reason: String
   ) throws {
     var planner = planner()
-    let error = #expect(throws: MigrationError.self) {
+    let thrown = #expect(throws: (any Error).self) {
       try plan(&planner) { stream in
         stream.begin(200)
+        stream.commit(200, end: 210)
+        stream.begin(220)
         stream.relation(id, name, columns)
       }
     }
+    let difference = thrown as? DefinitionDifference
+    // A table that is new is none that differs.
+    #expect((difference == nil) == (id == 9))
+    if let difference { #expect(difference.wholeMessages == 2, "what came before can be applied") }
+    let error = difference?.error ?? thrown as? MigrationError
     #expect(error?.description.contains(reason) == true, "\(what): \(error?.description ?? "")")
     #expect(error?.remedy != nil)
+  }
+
+  @Test("A target that is as the source is by now does not differ, however far behind the stream is")
+  func targetAhead() throws {
+    let now = Relation.fixture("notes", [("id", 20), ("body", 25), ("later", 25)])
+    let target = TargetTable(
+      relation: now,
+      uniqueIndexes: [
+        UniqueIndex(isPrimary: true, keys: [.init(column: "id", equality: "OPERATOR(pg_catalog.=)")])
+      ], arrayForms: Self.forms, source: now)
+    func planner(readAt lsn: UInt64) -> ChangePlanner {
+      ChangePlanner(
+        tables: StreamTables(
+          target: [now.name: target], snapshots: [1: (now.name, LSN(rawValue: 1))], ignored: [],
+          sourceLSN: LSN(rawValue: lsn)))
+    }
+    func before(_ stream: inout StreamMessages) {
+      stream.begin(200)
+      stream.relation(1, "before", Self.columns)
+      stream.insert(1, [.text("1"), .text("x")])
+    }
+    var ahead = planner(readAt: 201)
+    let plan = try plan(&ahead, before)
+    // What the source was before the transaction says nothing of it.
+    var stale = planner(readAt: 200)
+    #expect(throws: DefinitionDifference.self) { try self.plan(&stale, before) }
+    #expect(statements(plan).first?.hasPrefix("INSERT INTO \"public\".\"notes\" (\"id\", \"body\")") == true)
   }
 
   @Test("A change outside of a transaction, of an unknown relation or of the wrong width is refused")

@@ -145,7 +145,8 @@ import Testing
     fold.removeAll()
   }
 
-  /// Runs changes through a fold, applying it where it says that it must, and a change alone where it says so.
+  /// Runs changes through a fold, applying it where it says that it must, and a change alone where it says
+  /// so.
   private func folded(_ stream: StreamMessages, from rows: Rows) throws -> (rows: Rows, flushes: Int) {
     var table = Table(rows: rows)
     var fold = RowFold(key: [0])

@@ -1,0 +1,136 @@
+import Clusters
+import Foundation
+
+/// How long after its commit on the source a transaction is committed on the target, under a steady load far
+/// below what the machine could do. Both servers stamp their commits, on one machine by one clock.
+///
+///   REPLICATE_BENCH_SECONDS  how long each method is loaded; 30 unless given
+///   REPLICATE_BENCH_RATE     transactions a second, of 8 sessions together; 500 unless given
+struct LagBench {
+  private let seconds: Int
+  private let rate: Int
+
+  init() {
+    let environment = ProcessInfo.processInfo.environment
+    seconds = environment["REPLICATE_BENCH_SECONDS"].flatMap(Int.init) ?? 30
+    rate = environment["REPLICATE_BENCH_RATE"].flatMap(Int.init) ?? 500
+  }
+
+  private static let settings = ["track_commit_timestamp": "on", "shared_buffers": "512MB"]
+
+  private static let tables = """
+    CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL) \\;
+    INSERT INTO account SELECT n, 0 FROM generate_series(1, 10000) n \\;
+    CREATE TABLE journal (id bigserial PRIMARY KEY, account int, at timestamptz DEFAULT now(), note text)
+    """
+
+  private static let transaction = """
+    \\set account random(1, 10000)
+    BEGIN;
+    UPDATE account SET balance = balance + 1 WHERE id = :account;
+    INSERT INTO journal (account, note) VALUES (:account, md5(:account::text));
+    COMMIT;
+    """
+
+  func run() async throws {
+    let source = try await Cluster(named: "source", .init(settings: Self.settings))
+    let target = try await Cluster(named: "target", .init(settings: Self.settings))
+    try await source.start()
+    try await target.start()
+    say("── \(rate) transactions a second from 8 sessions for \(seconds) s")
+    for isNative in [false, true] {
+      let name = isNative ? "lag_native" : "lag_own"
+      for server in [source.superuser, target.superuser] {
+        try await sql(["CREATE DATABASE \(name) TEMPLATE template0"], on: server)
+      }
+      let databases = (source.superuser.with(["dbname": name]), target.superuser.with(["dbname": name]))
+      try await sql([Self.tables], on: databases.0)
+      if isNative {
+        try await native(databases.0, databases.1)
+      } else {
+        try await own(databases.0, databases.1)
+      }
+    }
+    try await source.destroy()
+    try await target.destroy()
+  }
+
+  private func own(_ source: ConnectionString, _ target: ConnectionString) async throws {
+    let engine = try await ReplicateProcess(source: source, target: target)
+      .start("start", "--allow-unencrypted-target")
+    try await engine.waitUntil("streaming", within: .seconds(60)) {
+      engine.errors.contains("phase streaming")
+    }
+    let before = engine.processorSeconds ?? 0
+    try await load(source)
+    let used = (engine.processorSeconds ?? 0) - before
+    try await report("replicate", source, target)
+    say(String(format: "  of one processor: %.1f %%", used / Double(seconds) * 100))
+    engine.terminate()
+    _ = try await engine.waitForEnd(within: .seconds(30))
+  }
+
+  private func native(_ source: ConnectionString, _ target: ConnectionString) async throws {
+    try await sql([Self.tables, "TRUNCATE account"], on: target)
+    try await sql(["CREATE PUBLICATION lag FOR ALL TABLES"], on: source)
+    try await sql(
+      [
+        """
+        CREATE SUBSCRIPTION lag CONNECTION '\(source.text.replacing("'", with: "''"))' PUBLICATION lag
+        """
+      ], on: target)
+    let session = try await SQLSession(target)
+    try await waitUntil("the subscription's copy", within: .seconds(60)) {
+      try await session.value("SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'") == "0"
+    }
+    await session.close()
+    try await load(source)
+    try await report("native subscription", source, target)
+    try await sql(["DROP SUBSCRIPTION lag"], on: target)
+  }
+
+  private func load(_ source: ConnectionString) async throws {
+    let script = "\(try await freshDirectory())/transaction.sql"
+    try Self.transaction.write(toFile: script, atomically: true, encoding: .utf8)
+    try await Command.check(
+      [
+        try PostgresPrograms.path("pgbench"), "-n", "-f", script, "-c", "8", "-j", "2", "-R", "\(rate)", "-T",
+        "\(seconds)", source.text,
+      ], limit: .seconds(seconds + 60))
+  }
+
+  private func report(_ name: String, _ source: ConnectionString, _ target: ConnectionString) async throws {
+    let commits = "SELECT id, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM journal"
+    let sourceSession = try await SQLSession(source)
+    let targetSession = try await SQLSession(target)
+    let count = try await sourceSession.value("SELECT count(*) FROM journal")
+    try await waitUntil("all transactions", within: .seconds(60)) {
+      try await targetSession.value("SELECT count(*) FROM journal") == count
+    }
+    var committed: [String: Double] = [:]
+    for row in try await sourceSession.rows(commits) {
+      if let id = row[0], let at = row[1].flatMap(Double.init) { committed[id] = at }
+    }
+    var lags: [Double] = []
+    for row in try await targetSession.rows(commits) {
+      if let id = row[0], let at = row[1].flatMap(Double.init), let from = committed[id] {
+        lags.append(at - from)
+      }
+    }
+    await sourceSession.close()
+    await targetSession.close()
+    guard !lags.isEmpty else { throw HarnessError("no transaction was measured") }
+    lags.sort()
+    func milliseconds(_ share: Double) -> Double { lags[Int(Double(lags.count - 1) * share)] * 1000 }
+    say(
+      String(
+        format: "%d commits: median %.1f ms, 99th percentile %.1f ms, longest %.1f ms after the source, ",
+        lags.count, milliseconds(0.5), milliseconds(0.99), milliseconds(1)) + name)
+  }
+
+  private func sql(_ statements: [String], on server: ConnectionString) async throws {
+    let session = try await SQLSession(server)
+    for statement in statements { try await session.execute(statement) }
+    await session.close()
+  }
+}
