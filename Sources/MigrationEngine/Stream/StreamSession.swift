@@ -30,9 +30,6 @@ package struct StreamSession: Sendable {
 
   /// What is received at once, a row larger than this by itself.
   private static let receivedBytes = 256 << 10
-  /// With less than this waiting there is no hurry, and chunks keep this distance.
-  private static let lightBytes = 64 << 10
-  private static let spacing = Duration.milliseconds(4)
 
   /// Streams until the task is cancelled; whatever is not committed on the target then comes again. Where a
   /// table's definition differs it stops, tells, and goes on once the ends fit together again.
@@ -140,7 +137,7 @@ package struct StreamSession: Sendable {
   /// source's kernel join them. A stream that is behind can wait longer than one that is not.
   private static func pause(after bytes: Int) -> Duration? {
     switch bytes {
-    case ..<(16 << 10): .milliseconds(1)
+    case ..<(16 << 10): .milliseconds(5)
     case ..<receivedBytes: .milliseconds(10)
     default: nil
     }
@@ -151,11 +148,8 @@ package struct StreamSession: Sendable {
   ) async throws {
     var applier = try await Applier(target: target, tables: tables, monitor: monitor, logger: logger)
     while let chunk = await inbox.take() {
-      let begun = ContinuousClock.now
       try await applier.apply(chunk)
       if let end, monitor.feedback.confirmableLSN >= end { return }
-      // Under a light load a few transactions at a time cost much less than each by itself.
-      if inbox.byteCount < Self.lightBytes { try await Task.sleep(until: begun + Self.spacing) }
     }
     try Task.checkCancellation()
   }
