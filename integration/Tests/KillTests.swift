@@ -1,0 +1,69 @@
+import Clusters
+import Foundation
+import MigrationEngine
+import Testing
+
+extension Integration {
+  /// Whatever is killed, and whenever, no change is lost and none comes twice.
+  ///
+  /// `REPLICATE_TEST_KILLS` is how often; 3 unless given.
+  @Suite(.timeLimit(.minutes(30)))
+  struct KillTests {
+    private enum Victim: CaseIterable { case engine, source, target }
+
+    private static let kills =
+      ProcessInfo.processInfo.environment["REPLICATE_TEST_KILLS"].flatMap(Int.init) ?? 3
+
+    @Test("Engine, source and target killed at random moments under load: both ends are equal", .ownServers)
+    func atRandom() async throws {
+      let source = try #require(try await ClusterPair.shared.sourceCluster)
+      let target = try #require(try await ClusterPair.shared.targetCluster)
+      try await Journey.run("kills") { journey in
+        let ledger = Ledger(writers: 4, transactionsPerSecond: 400)
+        try await ledger.createTables(on: journey.databases.source)
+        try await journey.source(
+          "CREATE TABLE bulk (id int PRIMARY KEY, v int, note text)",
+          "INSERT INTO bulk SELECT n, 0, repeat('x', 200) FROM generate_series(1, 20000) n")
+        var engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        ledger.start(on: journey.databases.source)
+        for kill in 0..<Self.kills {
+          let bulk = Task { await Self.attempt("UPDATE bulk SET v = v + 1", journey) }
+          // The moment is what is tested.
+          try await Task.sleep(for: .milliseconds(Int.random(in: 0...1500)))
+          switch Victim.allCases[kill % Victim.allCases.count] {
+          case .engine:
+            engine.kill9()
+            _ = try await engine.waitForEnd(within: .seconds(10))
+            engine = try await journey.start()
+          case .source:
+            try await source.kill9()
+            try await source.start()
+          case .target:
+            try await target.kill9()
+            try await target.start()
+          }
+          await bulk.value
+          try await Self.waitForChange(to: journey, by: engine)
+        }
+        await ledger.stop()
+        #expect(ledger.report.failures == [])
+        try await journey.waitUntilReady(engine)
+        try await journey.expectEqualEnds(engine)
+        #expect(try await ledger.verify(on: journey.databases.target) == [])
+      }
+    }
+
+    /// A statement whose server may be killed under it; then it did not happen, on either end.
+    private static func attempt(_ sql: String, _ journey: Journey) async { try? await journey.source(sql) }
+
+    /// A change made now is on the target: the stream goes.
+    private static func waitForChange(to journey: Journey, by engine: BackgroundProcess) async throws {
+      let before = try await journey.sourceValue("SELECT max(id) FROM ledger_entry") ?? "0"
+      try await engine.waitUntil("the stream goes on", within: .seconds(90)) {
+        let reached = "SELECT coalesce(max(id), 0) >= \(before) FROM ledger_entry"
+        return try await journey.targetValue(reached) == "t"
+      }
+    }
+  }
+}
