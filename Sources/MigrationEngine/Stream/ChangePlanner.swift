@@ -9,8 +9,8 @@ package struct StreamTables: Sendable {
   package var snapshots: [UInt32: (name: RelationName, lsn: LSN)]
   /// OIDs whose changes are not ours: excluded tables, and partitioned ones, whose leaves have the rows.
   package var ignored: Set<UInt32>
-  /// Where the source stood when its tables were read: of transactions that committed before, it is known what
-  /// became of the definitions that they saw.
+  /// Where the source stood when its tables were read: of transactions that committed before, it is known
+  /// what became of the definitions that they saw.
   package var sourceLSN: LSN
 
   package init(
