@@ -5,72 +5,75 @@ import LogicalReplication
 /// Applies chunks to the target: data and position in one commit (manual, chapter 50, on why that gives
 /// exactly once).
 struct Applier {
-  private let target: Connection
+  private let sessions: LaneSessions
   private let monitor: StreamMonitor
   private let logger: Logger
+  private let isStreaming: Bool
   private var planner: ChangePlanner
 
-  /// - Parameter target: for this alone; its settings are changed.
+  /// - Parameter isStreaming: whether transactions may come before they have committed.
   init(
-    target: Connection, tables: StreamTables, monitor: StreamMonitor, logger: Logger
-  ) async throws {
-    try await target.query(Self.settings, doing: "preparing the session that applies changes")
-    self.target = target
+    sessions: LaneSessions, tables: StreamTables, isStreaming: Bool, monitor: StreamMonitor, logger: Logger
+  ) {
+    self.sessions = sessions
     self.monitor = monitor
     self.logger = logger
-    planner = ChangePlanner(tables: tables)
+    self.isStreaming = isStreaming
+    planner = ChangePlanner(tables: tables, streaming: isStreaming ? .on : .off)
   }
 
-  private static let settings = """
-    -- No trigger or rule of the user's fires.
-    SET session_replication_role = replica;
-    -- What is confirmed to the source waits for a later commit that is flushed.
-    SET synchronous_commit = off;
-    -- Rows are looked up by their keys, whatever the statistics say.
-    SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
-    SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off;
-    SET jit = off
-    """
-
-  /// Applies one chunk. Transactions that end in it are committed together: nobody else reads the target, and
-  /// one commit for many is what keeps up with many writers. One that does not end stays open on the target.
+  /// Applies one piece of the stream. Transactions that end in it are committed together: nobody else reads
+  /// the target, and one commit for many is what keeps up with many writers. One that does not end stays
+  /// open on the target.
   /// - Throws: `DefinitionDifference` when a table is not what it is on the source; the transactions before
-  ///   are applied then.
-  mutating func apply(_ chunk: CopyMessages) async throws {
+  ///   are applied then. `StreamingRefusal` when what went wrong may be because transactions came before they
+  ///   had committed.
+  mutating func apply(_ piece: StreamPiece) async throws {
+    do {
+      try await applyOnce(piece)
+    } catch let error where isStreaming && !(error is StreamingRefusal) {
+      // Beside open transactions much can go wrong that is not wrong: what is comes again without them.
+      guard Self.isRefusal(error) || error is DefinitionDifference else { throw error }
+      let isBeside = await sessions.hasStreamed
+      guard isBeside || piece.lane != .main || Self.isLockConflict(error) else { throw error }
+      throw StreamingRefusal(reason: error)
+    }
+  }
+
+  private mutating func applyOnce(_ piece: StreamPiece) async throws {
     let before = planner
     var plan: ChunkPlan
     do {
-      plan = try planned(chunk, folding: true)
+      plan = try planned(piece, folding: true)
     } catch let difference as DefinitionDifference where difference.wholeMessages > 0 {
       planner = before
-      var whole = chunk
-      _ = whole.split(at: difference.wholeMessages)
-      try await apply(whole)
+      var whole = piece
+      _ = whole.messages.split(at: difference.wholeMessages)
+      try await applyOnce(whole)
       throw difference
     }
     monitor.received(upTo: plan.receivedLSN)
     do {
       try await run(plan)
-    } catch let error where plan.isFolded && Self.isRefusal(error) {
+    } catch let error where plan.isFolded && Self.isRefusal(error) && !Self.isLockConflict(error) {
       // The order that folding gave up may be what the server misses. Whatever is really wrong comes again,
       // with the change that it is about.
       try await undo(plan)
       logger.info(
         "applying changes one by one that the target refused together", metadata: ["because": "\(error)"])
       planner = before
-      plan = try planned(chunk, folding: false)
+      plan = try planned(piece, folding: false)
       try await run(plan)
     }
-    if let commit = plan.commit {
-      try await self.commit(commit)
-      monitor.committed(commit)
-    }
+    try await end(plan)
     if plan.changesAfterMarker > 0 { monitor.breached() }
     monitor.finished(plan)
   }
 
-  private mutating func planned(_ chunk: CopyMessages, folding: Bool) throws -> ChunkPlan {
-    try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages, folding: folding) }
+  private mutating func planned(_ piece: StreamPiece, folding: Bool) throws -> ChunkPlan {
+    try piece.messages.bytes.withUnsafeBytes {
+      try planner.plan($0, piece.messages.messages, in: piece.lane, folding: folding)
+    }
   }
 
   private static func isRefusal(_ error: any Error) -> Bool {
@@ -81,24 +84,31 @@ struct Applier {
     }
   }
 
+  /// Trying again would wait as long again.
+  private static func isLockConflict(_ error: any Error) -> Bool {
+    let state = (error as? PostgresError)?.sqlState
+    return state == .lockNotAvailable || state == .deadlockDetected
+  }
+
   // MARK: One plan
 
   private func run(_ plan: ChunkPlan) async throws {
     guard plan.hasChanges || plan.commit != nil && plan.beginsTransaction else { return }
+    let target = try await sessions.session(for: plan.lane)
     var next = 0
     for copy in plan.copies {
-      try await run(plan, next..<copy.callsBefore)
+      try await run(plan, next..<copy.callsBefore, on: target)
       next = copy.callsBefore
-      try await self.copy(copy)
+      try await self.copy(copy, on: target)
     }
-    try await run(plan, next..<plan.batch.calls.count)
-    if !plan.beginsTransaction {
+    try await run(plan, next..<plan.batch.calls.count, on: target)
+    if !plan.beginsTransaction, !plan.keepsSavepoint {
       try await target.query(
         "RELEASE SAVEPOINT \(ChunkPlan.savepoint)", doing: "keeping a part of a transaction")
     }
   }
 
-  private func run(_ plan: ChunkPlan, _ calls: Range<Int>) async throws {
+  private func run(_ plan: ChunkPlan, _ calls: Range<Int>, on target: Connection) async throws {
     guard !calls.isEmpty else { return }
     do {
       try await target.run(plan.batch, calls, doing: "applying changes")
@@ -107,7 +117,7 @@ struct Applier {
     }
   }
 
-  private func copy(_ copy: ChunkPlan.CopyRows) async throws {
+  private func copy(_ copy: ChunkPlan.CopyRows, on target: Connection) async throws {
     let action = "applying INSERTs"
     try await target.startCopyIn(copy.sql, doing: action)
     try await target.writeCopy(copy.text, doing: action)
@@ -116,9 +126,29 @@ struct Applier {
   }
 
   private func undo(_ plan: ChunkPlan) async throws {
-    try await target.query(
+    try await sessions.session(for: plan.lane).query(
       plan.beginsTransaction ? "ROLLBACK" : "ROLLBACK TO SAVEPOINT \(ChunkPlan.savepoint)",
       doing: "undoing changes to apply them one by one")
+  }
+
+  /// What the source said of the transaction's end, or of a part of it.
+  private func end(_ plan: ChunkPlan) async throws {
+    if let commit = plan.commit {
+      try await self.commit(commit, on: try await sessions.session(for: plan.lane))
+      monitor.committed(commit)
+      await sessions.release(plan.lane)
+    }
+    switch plan.rollback {
+    case .transaction:
+      try await sessions.session(for: plan.lane).query(
+        "ROLLBACK", doing: "rolling back a transaction that the source rolled back")
+      await sessions.release(plan.lane)
+    case .to(let savepoint):
+      try await sessions.session(for: plan.lane).query(
+        "ROLLBACK TO SAVEPOINT \(savepoint); RELEASE SAVEPOINT \(savepoint)",
+        doing: "rolling back a subtransaction that the source rolled back")
+    case nil: break
+    }
   }
 
   private static let progress = """
@@ -129,7 +159,7 @@ struct Applier {
     SELECT 1 / pg_catalog.count(*) FROM moved
     """
 
-  private func commit(_ point: ChunkPlan.CommitPoint) async throws {
+  private func commit(_ point: ChunkPlan.CommitPoint, on target: Connection) async throws {
     var batch = StatementBatch()
     // Behind the marker comes the seal, which is for good: what it rests on must be durable.
     if point.marker != nil { batch.call("SET LOCAL synchronous_commit = on", expectedRows: nil) }

@@ -13,6 +13,9 @@ package struct StreamTables: Sendable {
   /// what became of the definitions that they saw.
   package var sourceLSN: LSN
 
+  /// Whether a transaction that commits later than `lsn` is in no table's copy.
+  func areAllPassed(at lsn: LSN) -> Bool { snapshots.values.allSatisfy { $0.lsn <= lsn } }
+
   package init(
     target: [RelationName: TargetTable], snapshots: [UInt32: (name: RelationName, lsn: LSN)],
     ignored: Set<UInt32>, sourceLSN: LSN
@@ -24,42 +27,62 @@ package struct StreamTables: Sendable {
   }
 }
 
+/// A transaction of the source that is under way in the stream.
+struct SourceTransaction {
+  var xid: UInt32
+  /// Where it committed; nil for one that is streamed before it has.
+  var finalLSN: LSN?
+  var changes: Int64 = 0
+  var marker: String?
+
+  // Of a streamed one, which has a lane of its own:
+
+  /// The lane's transaction has been begun.
+  var isBegun = false
+  /// Relations as it described them: it may have changed them, and may be rolled back.
+  var known: [UInt32: StreamTable?] = [:]
+  var subtransactions = Subtransactions()
+}
+
 /// Turns the messages of a stream into statements. Pure: chunks in, plans out; one planner for one
 /// START_REPLICATION. A copy of it plans the same chunk again.
 struct ChangePlanner {
+  /// The first that sends transactions before they have committed: PostgreSQL 14.
+  static let protocolVersion = PgOutputVersion.two
+
   private let tables: StreamTables
-  private var decoder = PgOutputDecoder(version: .one, streaming: .off)
+  private var decoder: PgOutputDecoder
   /// By the relation's OID on the source; nil for those that are not ours.
-  private var known: [UInt32: StreamTable?] = [:]
+  var known: [UInt32: StreamTable?] = [:]
   /// The transaction that is under way.
-  private var open: OpenTransaction?
-  private var hasSeenMarker = false
-  /// The target's transaction has been begun by an earlier plan.
+  var open: SourceTransaction?
+  /// Those that wait for their next block, by their xids.
+  var streamed: [UInt32: SourceTransaction] = [:]
+  private(set) var hasSeenMarker = false
+  /// The main lane's transaction has been begun by an earlier plan.
   private var isBegun = false
   /// Where changes are folded; nil while they are applied one by one.
   private(set) var fold: ChunkFold?
   private let chunkFold = ChunkFold()
 
-  private struct OpenTransaction {
-    var finalLSN: LSN
-    var xid: UInt32
-    var changes: Int64 = 0
-    var marker: String?
+  /// - Parameter streaming: whether transactions may come before they have committed. `tables` must then have
+  ///   no snapshot that the stream has not passed: it is not known whether such a transaction is in it.
+  init(tables: StreamTables, streaming: PgOutputStreaming = .off) {
+    self.tables = tables
+    decoder = PgOutputDecoder(version: Self.protocolVersion, streaming: streaming)
   }
-
-  init(tables: StreamTables) { self.tables = tables }
 
   /// Whether the next message belongs to a transaction that began in an earlier chunk.
   var isInTransaction: Bool { open != nil }
 
   /// - Parameters:
-  ///   - messages: of whole transactions, or a part of one.
+  ///   - messages: of whole transactions, or a part of one; of one lane.
   ///   - folding: whether the changes of a row may become one, and those of many rows one statement. If not,
   ///     each is a statement, in the source's order.
   mutating func plan(
-    _ buffer: UnsafeRawBufferPointer, _ messages: [Range<Int>], folding: Bool
+    _ buffer: UnsafeRawBufferPointer, _ messages: [Range<Int>], in lane: Lane = .main, folding: Bool
   ) throws -> ChunkPlan {
-    var plan = ChunkPlan(beginsTransaction: !isBegun)
+    var plan = ChunkPlan(lane: lane, beginsTransaction: !isBegun(lane))
     fold = folding ? chunkFold : nil
     defer { chunkFold.clear() }
     var whole = 0
@@ -84,8 +107,23 @@ struct ChangePlanner {
     guard plan.commit == nil || (open?.changes ?? 0) == 0 else {
       throw unexpected("a part of a transaction behind a whole one")
     }
-    isBegun = plan.commit == nil && (isBegun || plan.hasChanges)
+    if plan.hasChanges || plan.commit != nil { note(lane, isBegun: plan.commit == nil) }
     return plan
+  }
+
+  private func isBegun(_ lane: Lane) -> Bool {
+    switch lane {
+    case .main: isBegun
+    case .streamed(let xid): (open ?? streamed[xid])?.isBegun ?? false
+    }
+  }
+
+  private mutating func note(_ lane: Lane, isBegun: Bool) {
+    switch lane {
+    case .main: self.isBegun = isBegun
+    case .streamed where open != nil: open?.isBegun = isBegun
+    case .streamed(let xid): streamed[xid]?.isBegun = isBegun
+    }
   }
 
   private mutating func handle(
@@ -94,26 +132,30 @@ struct ChangePlanner {
     switch message {
     case .begin(let begin):
       guard open == nil else { throw unexpected("BEGIN inside a transaction") }
-      open = OpenTransaction(finalLSN: begin.finalLSN, xid: begin.xid)
+      guard plan.lane == .main else { throw unexpected("BEGIN in a streamed transaction") }
+      open = SourceTransaction(xid: begin.xid, finalLSN: begin.finalLSN)
     case .commit(let commit): try finish(commit, &plan)
-    case .relation(let relation):
-      do {
-        guard let open else { throw unexpected("a relation outside of a transaction") }
-        known[relation.relationID] = try Self.table(of: relation, at: open.finalLSN, in: tables)
-      } catch var difference as DefinitionDifference {
-        difference.message = relation
-        difference.lsn = open?.finalLSN ?? .zero
-        throw difference
-      }
-    case .insert(let insert): try add(insert, buffer, &plan)
-    case .update(let update): try add(update, buffer, &plan)
-    case .delete(let delete): try add(delete, buffer, &plan)
-    case .truncate(let truncate): try add(truncate, buffer, &plan)
+    case .relation(let relation): try describe(relation)
+    case .insert(let insert):
+      try enter(insert.xid, buffer, &plan)
+      try add(insert, buffer, &plan)
+    case .update(let update):
+      try enter(update.xid, buffer, &plan)
+      try add(update, buffer, &plan)
+    case .delete(let delete):
+      try enter(delete.xid, buffer, &plan)
+      try add(delete, buffer, &plan)
+    case .truncate(let truncate):
+      try enter(truncate.xid, buffer, &plan)
+      try add(truncate, buffer, &plan)
     case .logicalMessage(let message): note(message, buffer, &plan)
     // Where a transaction first came from, and what a type is called, do not matter to its values as text.
     case .origin, .type: break
-    case .streamStart, .streamStop, .streamCommit, .streamAbort, .streamPrepare, .beginPrepare, .prepare,
-      .commitPrepared, .rollbackPrepared:
+    case .streamStart(let start): try resume(start, plan)
+    case .streamStop: try suspend()
+    case .streamCommit(let commit): try finish(commit, &plan)
+    case .streamAbort(let abort): try undo(abort, &plan)
+    case .streamPrepare, .beginPrepare, .prepare, .commitPrepared, .rollbackPrepared:
       throw unexpected("a message that was not asked for")
     }
   }
@@ -123,15 +165,20 @@ struct ChangePlanner {
       throw unexpected("COMMIT of another transaction")
     }
     open = nil
-    plan.receivedLSN = max(plan.receivedLSN, commit.endLSN)
-    guard transaction.changes > 0 || transaction.marker != nil else {
-      plan.idleLSN = max(plan.idleLSN, commit.endLSN)
+    conclude(transaction, upTo: commit.endLSN, &plan)
+  }
+
+  mutating func conclude(_ transaction: SourceTransaction, upTo endLSN: LSN, _ plan: inout ChunkPlan) {
+    plan.receivedLSN = max(plan.receivedLSN, endLSN)
+    guard transaction.changes > 0 || transaction.marker != nil || transaction.isBegun else {
+      plan.idleLSN = max(plan.idleLSN, endLSN)
       return
     }
     plan.commit = ChunkPlan.CommitPoint(
-      endLSN: commit.endLSN, transactions: (plan.commit?.transactions ?? 0) + 1,
+      endLSN: endLSN, transactions: (plan.commit?.transactions ?? 0) + 1,
       changes: (plan.commit?.changes ?? 0) + transaction.changes,
       marker: transaction.marker ?? plan.commit?.marker)
+    if transaction.finalLSN == nil, hasSeenMarker { plan.changesAfterMarker += Int(transaction.changes) }
     if transaction.marker != nil {
       hasSeenMarker = true
       plan.changesAfterMarker = 0
@@ -153,6 +200,24 @@ struct ChangePlanner {
   }
 
   // MARK: Relations
+
+  private mutating func describe(_ relation: RelationMessage) throws {
+    guard let open else { throw unexpected("a relation outside of a transaction") }
+    // What one that has not committed did to its tables is nobody else's knowledge yet.
+    let lsn = open.finalLSN ?? LSN(rawValue: .max)
+    do {
+      let table = try Self.table(of: relation, at: lsn, in: tables)
+      if open.finalLSN == nil {
+        self.open?.known[relation.relationID] = .some(table)
+      } else {
+        known[relation.relationID] = .some(table)
+      }
+    } catch var difference as DefinitionDifference {
+      difference.message = relation
+      difference.lsn = lsn
+      throw difference
+    }
+  }
 
   /// - Throws: `DefinitionDifference` when the ends do not fit together.
   /// - Parameter lsn: where the transaction committed that saw the table so.
@@ -186,12 +251,15 @@ struct ChangePlanner {
   /// The table that a change of the open transaction belongs to; nil when the change is not to be applied.
   func table(_ id: UInt32, columns: Int?) throws -> StreamTable? {
     guard let open else { throw unexpected("a change outside of a transaction") }
-    guard let entry = known[id] else { throw unexpected("a change of a relation that was not described") }
+    guard let entry = open.known[id] ?? known[id] else {
+      throw unexpected("a change of a relation that was not described")
+    }
     guard let table = entry else { return nil }
     if let columns, columns != table.columnCount {
       throw unexpected("a row of \(columns) columns for table \(table.name), which has \(table.columnCount)")
     }
-    return open.finalLSN >= table.snapshotLSN ? table : nil
+    guard let finalLSN = open.finalLSN else { return table }
+    return finalLSN >= table.snapshotLSN ? table : nil
   }
 
   /// The table that a change is to be applied to, with the change counted.
@@ -206,7 +274,8 @@ struct ChangePlanner {
     _ kind: ChunkPlan.Change.Kind, _ id: UInt32, _ plan: inout ChunkPlan
   ) -> ChunkPlan.Change {
     open?.changes += 1
-    if hasSeenMarker { plan.changesAfterMarker += 1 }
+    // Those of a streamed transaction count when it commits.
+    if hasSeenMarker, open?.finalLSN != nil { plan.changesAfterMarker += 1 }
     return ChunkPlan.Change(kind: kind, relationID: id, xid: open?.xid ?? 0)
   }
 
@@ -225,7 +294,7 @@ struct ChangePlanner {
     return "key (\(columns.joined(separator: ", "))) = (\(values.joined(separator: ", ")))"
   }
 
-  private func unexpected(_ what: String) -> MigrationError {
+  func unexpected(_ what: String) -> MigrationError {
     MigrationError(
       .failed, doing: "reading the stream", reason: "the source sent \(what)",
       remedy: "This is a fault in replicate or in the server; nothing wrong was applied. Start again.")

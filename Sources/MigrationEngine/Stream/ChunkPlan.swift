@@ -3,6 +3,7 @@ import LogicalReplication
 
 /// What one chunk of the stream asks of the target, and what can be told once it is done.
 struct ChunkPlan: Sendable {
+  let lane: Lane
   private(set) var batch = StatementBatch()
   /// Which change each call of the batch comes from; nil for those of none or of many.
   private(set) var origins: [Change?] = []
@@ -15,6 +16,10 @@ struct ChunkPlan: Sendable {
   /// The end of the last transaction in the chunk, when it must be committed on the target. Whatever the
   /// chunk holds then belongs to transactions that have ended.
   var commit: CommitPoint?
+  /// What the source has rolled back of a streamed transaction; the chunk holds nothing else then.
+  var rollback: Rollback?
+  /// Savepoints of subtransactions lie above the chunk's own, which must stay for them to stay.
+  var keepsSavepoint = false
   /// Nothing before it is missing once the chunk is applied: the end of an empty transaction or a keepalive
   /// that came outside of any.
   var idleLSN = LSN.zero
@@ -32,6 +37,11 @@ struct ChunkPlan: Sendable {
     var changes: Int64
     /// The nonce of the newest fence marker in these transactions.
     var marker: String?
+  }
+
+  enum Rollback: Sendable, Equatable {
+    case transaction
+    case to(savepoint: String)
   }
 
   /// Where a call comes from, for errors.
@@ -58,7 +68,8 @@ struct ChunkPlan: Sendable {
 
   static let savepoint = "replicate_chunk"
 
-  init(beginsTransaction: Bool) {
+  init(lane: Lane, beginsTransaction: Bool) {
+    self.lane = lane
     self.beginsTransaction = beginsTransaction
     call(beginsTransaction ? "BEGIN" : "SAVEPOINT \(Self.savepoint)", expectedRows: nil)
   }

@@ -20,9 +20,9 @@ final class Inbox: Sendable {
     for await _ in departures.stream where !pending.withLock({ $0.isFull }) { return }
   }
 
-  /// What has come, as far as it is whole; waits for something. For one task.
+  /// The next piece of what has come; waits for something. For one task.
   /// - Returns: nil when the task is cancelled.
-  func take() async -> CopyMessages? {
+  func take() async -> StreamPiece? {
     while true {
       if let taken = pending.withLock({ $0.take() }) {
         departures.continuation.yield()

@@ -1,13 +1,17 @@
 import LibPQ
 
-/// Messages that have come in and wait to be applied. Pure: tells which of them end with a whole transaction,
-/// so that what is taken is, as a rule, whole.
+/// Messages that have come in and wait to be applied. Pure: cuts them into pieces of one lane each that are,
+/// as a rule, whole transactions or whole blocks of a streamed one.
 struct PendingMessages {
   /// Taken also in the middle of a transaction once so many bytes wait.
   static let limit = 4 << 20
 
   private var pending = CopyMessages()
-  /// How many of them end with no transaction open.
+  /// Pieces that are complete, by the count of messages at their end.
+  private var pieces: [(lane: Lane, end: Int)] = []
+  /// The lane of what comes behind them.
+  private var lane = Lane.main
+  /// How many messages there are up to the last that ends with no transaction open.
   private var whole = 0
   private var isInTransaction = false
 
@@ -15,39 +19,61 @@ struct PendingMessages {
   /// Enough is there; more should wait in the socket.
   var isFull: Bool { byteCount >= Self.limit }
   /// Whether anything can be taken.
-  var isReady: Bool { whole > 0 || isFull }
+  var isReady: Bool { !pieces.isEmpty || whole > 0 || isFull }
 
   mutating func append(_ received: CopyMessages) {
     let base = pending.messages.count
     pending.append(received)
-    for (offset, range) in pending.messages[base...].enumerated() {
-      switch Self.tag(of: range, in: pending.bytes) {
-      case UInt8(ascii: "B"), UInt8(ascii: "S"): isInTransaction = true
-      case UInt8(ascii: "C"), UInt8(ascii: "E"): isInTransaction = false
-      default: break
-      }
-      if !isInTransaction { whole = base + offset + 1 }
-    }
+    for (offset, range) in pending.messages[base...].enumerated() { note(range, at: base + offset) }
   }
 
-  /// All up to the end of the last whole transaction; when there is none and enough waits, everything.
-  mutating func take() -> CopyMessages? {
+  private mutating func note(_ range: Range<Int>, at index: Int) {
+    let payload = Self.payload(of: range, in: pending.bytes)
+    switch payload.first {
+    case UInt8(ascii: "B"): isInTransaction = true
+    case UInt8(ascii: "C"): isInTransaction = false
+    case UInt8(ascii: "S"):
+      close(at: index)
+      lane = .streamed(Self.xid(payload))
+    case UInt8(ascii: "E"):
+      close(at: index + 1)
+      lane = .main
+    case UInt8(ascii: "c"), UInt8(ascii: "A"):
+      close(at: index)
+      pieces.append((.streamed(Self.xid(payload)), index + 1))
+    default: break
+    }
+    if lane == .main, !isInTransaction { whole = index + 1 }
+  }
+
+  private mutating func close(at end: Int) {
+    if end > pieces.last?.end ?? 0 { pieces.append((lane, end)) }
+  }
+
+  /// The next piece: to its end where that has come, else all whole transactions, and when there is none and
+  /// enough waits, everything.
+  mutating func take() -> StreamPiece? {
     guard isReady else { return nil }
-    let count = whole > 0 ? whole : pending.messages.count
-    whole = 0
-    if count == pending.messages.count {
-      defer { pending = CopyMessages() }
-      return pending
-    }
+    let lane = pieces.first?.lane ?? lane
+    let count = pieces.first?.end ?? (whole > 0 ? whole : pending.messages.count)
+    if !pieces.isEmpty { pieces.removeFirst() }
+    for index in pieces.indices { pieces[index].end -= count }
+    whole = max(0, whole - count)
     var taken = pending
+    pending = CopyMessages()
     pending = taken.split(at: count)
-    return taken
+    return StreamPiece(lane: lane, messages: taken)
   }
 
-  /// The kind of a message of the output plugin: it follows `w` and three numbers of eight bytes (manual,
-  /// section 55.4, XLogData).
-  private static func tag(of range: Range<Int>, in bytes: [UInt8]) -> UInt8? {
-    guard range.count > 25, bytes[range.lowerBound] == UInt8(ascii: "w") else { return nil }
-    return bytes[range.lowerBound + 25]
+  /// A message of the output plugin: it follows `w` and three numbers of eight bytes (manual, section 55.4,
+  /// XLogData). Empty for what is none.
+  private static func payload(of range: Range<Int>, in bytes: [UInt8]) -> ArraySlice<UInt8> {
+    guard range.count > 25, bytes[range.lowerBound] == UInt8(ascii: "w") else { return [] }
+    return bytes[(range.lowerBound + 25)..<range.upperBound]
+  }
+
+  /// The xid that follows the kind of a message; zero where it is cut short, which the decoder refuses.
+  private static func xid(_ payload: ArraySlice<UInt8>) -> UInt32 {
+    payload.dropFirst().prefix(4).reduce(0) { $0 << 8 | UInt32($1) }
   }
 }

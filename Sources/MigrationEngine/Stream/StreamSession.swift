@@ -35,11 +35,16 @@ package struct StreamSession: Sendable {
   /// table's definition differs it stops, tells, and goes on once the ends fit together again.
   /// - Parameter end: return once everything before it is applied.
   package func run(until end: LSN? = nil) async throws {
+    var mayStream = true
     while true {
       do {
-        return try await runOnce(until: end)
+        return try await runOnce(until: end, mayStream: mayStream)
       } catch let difference as DefinitionDifference {
         try await waitForTheEnd(of: difference)
+      } catch let refusal as StreamingRefusal {
+        logger.info(
+          "applying transactions only once they have committed", metadata: ["because": "\(refusal.reason)"])
+        mayStream = false
       }
     }
   }
@@ -73,23 +78,35 @@ package struct StreamSession: Sendable {
     }
   }
 
-  private func runOnce(until end: LSN?) async throws {
+  private func runOnce(until end: LSN?, mayStream: Bool) async throws {
     let observer = try await Session.open(source, end: "source", purpose: "slot")
     try await SlotClaim(slot: slot, feedback: monitor.feedback).verify(on: observer)
     await observer.close()
     let tables = try await tables()
-    let replication = try await startReplication()
-    let target = try await Session.open(target, end: "target", purpose: "apply")
-    let state = try await Session.open(self.target, end: "target", purpose: "confirm")
-    try await closing(replication, target, state) {
-      try await stream(replication, tables, to: target, state: state, until: end)
+    let isStreaming = mayStream && tables.areAllPassed(at: monitor.feedback.confirmableLSN)
+    let replication = try await startReplication(isStreaming)
+    let sessions = try await LaneSessions(target: target, isStreaming: isStreaming)
+    let state = try await Session.open(target, end: "target", purpose: "confirm")
+    try await finally(sessions.close) {
+      try await closing(replication, state) {
+        try await stream(replication, state: state) { inbox in
+          var applier = Applier(
+            sessions: sessions, tables: tables, isStreaming: isStreaming, monitor: monitor, logger: logger)
+          while let piece = await inbox.take() {
+            try await applier.apply(piece)
+            if let end, monitor.feedback.confirmableLSN >= end { return }
+          }
+          try Task.checkCancellation()
+        }
+      }
     }
   }
 
-  private func startReplication() async throws -> Connection {
+  private func startReplication(_ isStreaming: Bool) async throws -> Connection {
     let connection = try await Session.openReplication(source)
-    var options = PgOutputOptions(version: .one, publications: [publication])
+    var options = PgOutputOptions(version: ChangePlanner.protocolVersion, publications: [publication])
     options.messages = true
+    options.streaming = isStreaming ? .on : .off
     let command = ReplicationCommand.start(slot: slot, at: monitor.feedback.appliedLSN, options: options)
     let deadline = ContinuousClock.now + .seconds(30)
     while true {
@@ -104,13 +121,12 @@ package struct StreamSession: Sendable {
   }
 
   private func stream(
-    _ replication: Connection, _ tables: StreamTables, to target: Connection, state: Connection,
-    until end: LSN?
+    _ replication: Connection, state: Connection, apply: @escaping @Sendable (Inbox) async throws -> Void
   ) async throws {
     let inbox = Inbox()
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await receive(from: replication, into: inbox) }
-      group.addTask { try await apply(inbox, tables, to: target, until: end) }
+      group.addTask { try await apply(inbox) }
       group.addTask { try await confirm(in: StateStore(state)) }
       group.addTask { try await keepInformed(replication) }
       defer { group.cancelAll() }
@@ -141,17 +157,6 @@ package struct StreamSession: Sendable {
     case ..<receivedBytes: .milliseconds(10)
     default: nil
     }
-  }
-
-  private func apply(
-    _ inbox: Inbox, _ tables: StreamTables, to target: Connection, until end: LSN?
-  ) async throws {
-    var applier = try await Applier(target: target, tables: tables, monitor: monitor, logger: logger)
-    while let chunk = await inbox.take() {
-      try await applier.apply(chunk)
-      if let end, monitor.feedback.confirmableLSN >= end { return }
-    }
-    try Task.checkCancellation()
   }
 
   /// Stores on the target what may be confirmed, which also makes durable what was committed before.

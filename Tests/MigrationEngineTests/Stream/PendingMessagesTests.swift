@@ -13,9 +13,10 @@ import Testing
     return messages
   }
 
-  private func tags(_ taken: CopyMessages?) -> String? {
-    taken.map { taken in
-      String(
+  private func tags(_ piece: StreamPiece?) -> String? {
+    piece.map { piece in
+      let taken = piece.messages
+      return String(
         decoding: taken.messages.map { range in
           taken.bytes[range.lowerBound] == UInt8(ascii: "k")
             ? UInt8(ascii: "k") : taken.bytes[range.lowerBound + 25]
@@ -43,7 +44,7 @@ import Testing
     pending.append(messages { $0.commit(20, end: 21) })
     let rest = pending.take()
     #expect(tags(rest) == "BIkC")
-    #expect(rest?.messages.last?.upperBound == rest?.bytes.count)
+    #expect(rest?.messages.messages.last?.upperBound == rest?.messages.bytes.count)
     #expect(pending.byteCount == 0)
   }
 
@@ -66,13 +67,60 @@ import Testing
     #expect(tags(pending.take()) == "IC")
   }
 
+  @Test("Blocks and ends of streamed transactions are pieces of their own, in order")
+  func streamedTransactions() {
+    var pending = PendingMessages()
+    pending.append(
+      messages { stream in
+        stream.begin(10)
+        stream.commit(10, end: 11)
+        stream.block(7, isFirst: true) { $0.insert(1, [.text("a")]) }
+        stream.block(8, isFirst: true) { $0.insert(1, [.text("b")]) }
+        stream.keepalive(15)
+        stream.begin(20)
+        stream.commit(20, end: 21)
+        stream.streamAbort(8)
+        stream.streamCommit(7, 30, end: 31)
+        stream.begin(40)
+      })
+    var seen: [String] = []
+    while let piece = pending.take() { seen.append("\(piece.lane) \(tags(piece) ?? "")") }
+    #expect(
+      seen == ["main BC", "streamed(7) SIE", "streamed(8) SIE", "main kBC", "streamed(8) A", "streamed(7) c"])
+    pending.append(messages { $0.commit(40, end: 41) })
+    #expect(tags(pending.take()) == "BC")
+    #expect(pending.byteCount == 0)
+  }
+
+  @Test("A block larger than the limit is taken in parts of its lane")
+  func largeBlock() {
+    var pending = PendingMessages()
+    let megabyte = String(repeating: "x", count: 1 << 20)
+    let block = messages { stream in
+      stream.block(7, isFirst: true) { stream in
+        for _ in 0..<5 { stream.insert(1, [.text(megabyte)]) }
+      }
+    }
+    var seen: [String] = []
+    for range in block.messages {
+      var one = CopyMessages()
+      one.bytes = Array(block.bytes[range])
+      one.messages = [0..<range.count]
+      pending.append(one)
+      while let piece = pending.take() { seen.append("\(piece.lane) \(tags(piece) ?? "")") }
+    }
+    #expect(seen == ["streamed(7) SIIII", "streamed(7) IE"])
+  }
+
   @Test("Waiting ends with what comes, and a full inbox makes the sender wait", .timeLimit(.minutes(1)))
   func inbox() async {
     let inbox = Inbox()
     let rounds = 2000
     async let taken = {
       var count = 0
-      while count < rounds, let messages = await inbox.take() { count += messages.messages.count / 3 }
+      while count < rounds, let piece = await inbox.take() {
+        count += piece.messages.messages.count / 3
+      }
       return count
     }()
     let body = String(repeating: "x", count: 10_000)

@@ -4,6 +4,8 @@ import LogicalReplication
 struct StreamMessages {
   private(set) var bytes: [UInt8] = []
   private(set) var ranges: [Range<Int>] = []
+  /// Inside a block of a streamed transaction messages begin with an xid; nil outside.
+  var xid: UInt32?
 
   enum Value {
     case null, unchanged
@@ -93,6 +95,35 @@ struct StreamMessages {
     }
   }
 
+  /// A block of a transaction that is still open on the source.
+  mutating func block(_ xid: UInt32, isFirst: Bool = false, _ write: (inout StreamMessages) -> Void) {
+    data("S") { body in
+      body.integer(xid)
+      body.bytes.append(isFirst ? 1 : 0)
+    }
+    self.xid = xid
+    write(&self)
+    self.xid = nil
+    data("E") { _ in }
+  }
+
+  mutating func streamCommit(_ xid: UInt32, _ commitLSN: UInt64, end: UInt64) {
+    data("c") { body in
+      body.integer(xid)
+      body.bytes.append(0)
+      body.integer(commitLSN)
+      body.integer(end)
+      body.integer(UInt64(0))
+    }
+  }
+
+  mutating func streamAbort(_ xid: UInt32, _ subtransaction: UInt32? = nil) {
+    data("A") { body in
+      body.integer(xid)
+      body.integer(subtransaction ?? xid)
+    }
+  }
+
   mutating func keepalive(_ serverLSN: UInt64) {
     frame("k") { body in
       body.integer(serverLSN)
@@ -102,11 +133,14 @@ struct StreamMessages {
   }
 
   private mutating func data(_ tag: Character, _ build: (inout Body) -> Void) {
+    let xid = xid
     frame("w") { body in
       body.integer(UInt64(0))
       body.integer(UInt64(0))
       body.integer(UInt64(0))
       body.tag(tag)
+      // What begins and ends a block or a transaction has an xid of its own, or none.
+      if let xid, !"SEcABC".contains(tag) { body.integer(xid) }
       build(&body)
     }
   }

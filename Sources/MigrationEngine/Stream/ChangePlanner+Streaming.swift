@@ -1,0 +1,67 @@
+import LibPQ
+import LogicalReplication
+
+// Transactions that are sent before they have ended (manual, section 55.9: Stream Start to Stream Abort).
+extension ChangePlanner {
+  /// The next block of a streamed transaction.
+  mutating func resume(_ start: StreamStartMessage, _ plan: ChunkPlan) throws {
+    guard open == nil, plan.lane == .streamed(start.xid) else {
+      throw unexpected("a block of a streamed transaction inside another one")
+    }
+    guard start.isFirstSegment == (streamed[start.xid] == nil) else {
+      throw unexpected("a block of a streamed transaction without those before it")
+    }
+    open = streamed.removeValue(forKey: start.xid) ?? SourceTransaction(xid: start.xid)
+  }
+
+  mutating func suspend() throws {
+    guard let transaction = open, transaction.finalLSN == nil else {
+      throw unexpected("the end of a block of no streamed transaction")
+    }
+    open = nil
+    streamed[transaction.xid] = transaction
+  }
+
+  /// The changes that follow are of this subtransaction of a streamed transaction: a savepoint lets them be
+  /// undone alone.
+  mutating func enter(
+    _ xid: UInt32?, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
+  ) throws {
+    guard let xid, let transaction = open, xid != transaction.xid,
+      let savepoint = open?.subtransactions.enter(xid, changes: transaction.changes)
+    else { return }
+    guard transaction.subtransactions.count < Subtransactions.limit else {
+      throw StreamingRefusal(
+        reason: MigrationError(
+          .failed, doing: "streaming source transaction \(transaction.xid)",
+          reason: "it has more than \(Subtransactions.limit) subtransactions"))
+    }
+    try fold?.writeAll(buffer, &plan)
+    plan.call("SAVEPOINT \(savepoint)", expectedRows: nil)
+    plan.keepsSavepoint = true
+  }
+
+  mutating func finish(_ commit: StreamCommitMessage, _ plan: inout ChunkPlan) throws {
+    guard open == nil, let transaction = streamed.removeValue(forKey: commit.xid) else {
+      throw unexpected("COMMIT of a streamed transaction of which nothing came")
+    }
+    conclude(transaction, upTo: commit.endLSN, &plan)
+    // The source describes them no more: as this transaction left them, so they are for all.
+    known.merge(transaction.known) { _, new in new }
+  }
+
+  mutating func undo(_ abort: StreamAbortMessage, _ plan: inout ChunkPlan) throws {
+    guard open == nil, var transaction = streamed.removeValue(forKey: abort.xid) else {
+      throw unexpected("ROLLBACK of a streamed transaction of which nothing came")
+    }
+    guard abort.subtransactionXID != abort.xid else {
+      if transaction.isBegun { plan.rollback = .transaction }
+      return
+    }
+    if let left = transaction.subtransactions.abort(abort.subtransactionXID) {
+      plan.rollback = .to(savepoint: left.savepoint)
+      transaction.changes = left.changes
+    }
+    streamed[abort.xid] = transaction
+  }
+}

@@ -1,0 +1,78 @@
+import LibPQ
+import LogicalReplication
+
+/// The target's sessions that apply changes: one for each lane.
+actor LaneSessions {
+  private let target: ConnectionString
+  private let isStreaming: Bool
+  private let main: Connection
+  private var streamed: [UInt32: Connection] = [:]
+  /// Kept for the next streamed transaction.
+  private var spare: Connection?
+
+  /// Transactions that are streamed at the same time.
+  private static let limit = 8
+
+  /// - Parameter isStreaming: whether there may be lanes beside the main one.
+  init(target: ConnectionString, isStreaming: Bool) async throws {
+    self.target = target
+    self.isStreaming = isStreaming
+    main = try await Self.open(target, isStreaming)
+  }
+
+  private static func open(_ target: ConnectionString, _ isStreaming: Bool) async throws -> Connection {
+    let connection = try await Session.open(target, end: "target", purpose: "apply")
+    let wait = isStreaming ? "\(lockWaitSeconds)s" : "0"
+    try await connection.query(
+      settings + "; SET lock_timeout = '\(wait)'", doing: "preparing the session that applies changes")
+    return connection
+  }
+
+  /// Whatever one lane may have locked on the target its transaction has locked on the source, so no lane
+  /// should ever wait for another. Where it does all the same, it must not be for ever: the one that it waits
+  /// for comes after it.
+  private static let lockWaitSeconds = 5
+
+  private static let settings = """
+    -- No trigger or rule of the user's fires.
+    SET session_replication_role = replica;
+    -- What is confirmed to the source waits for a later commit that is flushed.
+    SET synchronous_commit = off;
+    -- Rows are looked up by their keys, whatever the statistics say.
+    SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
+    SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off;
+    SET jit = off
+    """
+
+  var hasStreamed: Bool { !streamed.isEmpty }
+
+  /// - Throws: `StreamingRefusal` when too many transactions are streamed at the same time.
+  func session(for lane: Lane) async throws -> Connection {
+    guard case .streamed(let xid) = lane else { return main }
+    if let session = streamed[xid] { return session }
+    guard streamed.count < Self.limit else {
+      throw StreamingRefusal(
+        reason: MigrationError(
+          .failed, doing: "streaming source transaction \(xid)",
+          reason: "\(Self.limit) others are streamed at the same time"))
+    }
+    let session: Connection
+    if let spare { session = spare } else { session = try await Self.open(target, isStreaming) }
+    spare = nil
+    streamed[xid] = session
+    return session
+  }
+
+  /// The lane's transaction has ended.
+  func release(_ lane: Lane) async {
+    guard case .streamed(let xid) = lane, let session = streamed.removeValue(forKey: xid) else { return }
+    if spare == nil { spare = session } else { await session.close() }
+  }
+
+  /// What has not been committed is rolled back.
+  func close() async {
+    for session in [main, spare].compactMap({ $0 }) + streamed.values { await session.close() }
+    streamed = [:]
+    spare = nil
+  }
+}
