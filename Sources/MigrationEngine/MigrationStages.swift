@@ -149,7 +149,7 @@ struct MigrationStages: Sendable {
     let newest = try await store.relations().compactMap(\.snapshotLSN).max() ?? .zero
     let session = try await streamSession()
     if session.monitor.reading.feedback.confirmableLSN < newest {
-      try await session.stream.run(until: newest)
+      try await follow(session, until: newest)
     }
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await restore(.constraints)
@@ -160,6 +160,22 @@ struct MigrationStages: Sendable {
     }
     try await TargetGuard(ends.target).close()
     try await MaterializedViews.refresh(source: ends.source, target: ends.target)
+  }
+
+  /// Streams until everything before `end` is applied; tables that were created meanwhile join.
+  private func follow(_ session: (stream: StreamSession, monitor: StreamMonitor), until end: LSN) async throws
+  {
+    let newcomers = MigrationNewcomers(
+      options: options, logger: logger, ends: ends, publication: Publication(name: migration.publication),
+      excluded: Set(migration.excluded))
+    while true {
+      do {
+        return try await session.stream.run(until: end)
+      } catch is NewTable {
+        let relations = try await newcomers.awaitDefined(session.monitor)
+        try await newcomers.join(relations) { try await session.stream.run(until: $0) }
+      }
+    }
   }
 
   /// A new run of the stream from where the target stands.

@@ -21,22 +21,50 @@ struct MigrationStreaming: Sendable {
   private var copy: MigrationCopy {
     MigrationCopy(options: options, logger: logger, ends: ends, board: board)
   }
+  private var newcomers: MigrationNewcomers {
+    MigrationNewcomers(
+      options: options, logger: logger, ends: ends, publication: publication, excluded: tables.excluded)
+  }
+
+  /// What ends a run of the stream.
+  private enum Turn: Sendable {
+    case complete(Status.Cutover)
+    /// These are defined on the target, and must be copied before the stream goes on.
+    case newTables([Relation])
+  }
 
   /// Streams until a cutover is complete.
   /// - Parameter resumesCutover: an engine before this one ended in the middle of a cutover.
   func run(resumesCutover: Bool) async throws -> Status.Cutover {
-    let report = try await withThrowingTaskGroup(of: Status.Cutover?.self) { group in
-      group.addTask {
-        try await session.stream.run()
-        return nil
+    var resumesCutover = resumesCutover
+    while true {
+      switch try await turn(resumesCutover: resumesCutover) {
+      case .complete(let report):
+        try await cleanUp()
+        return report
+      case .newTables(let relations):
+        try await newcomers.join(relations) { try await session.stream.run(until: $0) }
+        try await TargetGuard(ends.target).close()
       }
-      group.addTask { try await untilComplete(resumesCutover: resumesCutover) }
-      defer { group.cancelAll() }
-      return try await group.next() ?? nil
+      resumesCutover = await phase.current == .cutover
     }
-    guard let report else { throw CancellationError() }
-    try await cleanUp()
-    return report
+  }
+
+  private func turn(resumesCutover: Bool) async throws -> Turn {
+    do {
+      return try await withThrowingTaskGroup(of: Turn?.self) { group in
+        group.addTask {
+          try await session.stream.run()
+          return nil
+        }
+        group.addTask { try await conduct(resumesCutover: resumesCutover) }
+        defer { group.cancelAll() }
+        guard let turn = try await group.next() ?? nil else { throw CancellationError() }
+        return turn
+      }
+    } catch is NewTable {
+      return .newTables(try await newcomers.awaitDefined(session.monitor))
+    }
   }
 
   /// Removes what the stream needed on the source, and the closed door of the target. The guard stays: it is
@@ -47,26 +75,37 @@ struct MigrationStreaming: Sendable {
     try await TargetGuard(ends.target).remove()
   }
 
-  private func untilComplete(resumesCutover: Bool) async throws -> Status.Cutover {
+  /// Takes requests for cutovers, and looks for new tables, until there is something to do without the stream.
+  private func conduct(resumesCutover: Bool) async throws -> Turn {
     if resumesCutover {
-      if let report = try await resumeCutover() { return report }
+      if let report = try await resumeCutover() { return .complete(report) }
     } else {
       try await dismissInterrupted()
     }
     var notBefore = ContinuousClock.now
+    var nextLook = ContinuousClock.now
     while true {
       if options.cutover == .auto, .now >= notBefore,
         board.catchUp.isSteady(within: Self.automaticPauseSeconds)
       {
         try await store.request(CutoverRequest(requestedBy: "the catch-up monitor"))
       }
-      if let requested = try await store.requestedCutover() {
-        if let report = try await cutOver(requested) { return report }
+      let requested = try await store.requestedCutover()
+      if requested != nil || .now >= nextLook {
+        let found = try await newcomers.findDefined(session.monitor)
+        if !found.isEmpty { return .newTables(found) }
+        nextLook = .now + Self.newTablesPause
+      }
+      if let requested {
+        if let report = try await cutOver(requested) { return .complete(report) }
         notBefore = .now + Self.retryPause
       }
       try await Task.sleep(for: .milliseconds(250))
     }
   }
+
+  /// How often it is looked for new tables on the source.
+  private static let newTablesPause = Duration.seconds(5)
 
   /// What the write pause may be for a cutover that begins by itself, in seconds.
   private static let automaticPauseSeconds = 2.0
@@ -79,6 +118,10 @@ struct MigrationStreaming: Sendable {
     var report = Status.Cutover(step: "prepare")
     try await tell(report, requested, .running)
     do {
+      if let obstacle = session.monitor.reading.waitsFor {
+        throw MigrationError(
+          .failed, doing: "comparing the source's tables with the migrated ones", reason: obstacle)
+      }
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
       try await MaterializedViews.refresh(source: ends.source, target: ends.target)
       // What is done now need not be done while writers wait.

@@ -5,8 +5,8 @@ import LogicalReplication
 struct MigrationTables: Sendable {
   let excluded: Set<RelationName>
 
-  /// Before the fence: a table that was created, dropped from the publication or renamed since the copy would
-  /// be missing on the target.
+  /// Before the fence: a table that was created a moment ago, dropped from the publication or renamed since
+  /// the copy would be missing on the target.
   func verify(source: Connection, target: Connection, publication: String) async throws {
     let action = "comparing the source's tables with the migrated ones"
     let migrated = try await StateStore(target).relations()
@@ -17,8 +17,10 @@ struct MigrationTables: Sendable {
     let new = tables.filter { names[$0.oid] != $0.name }.map(\.name.description)
     guard new.isEmpty else {
       throw MigrationError(
-        .failed, doing: action, reason: "not part of the migration: \(new.joined(separator: ", "))",
-        remedy: "They were created or renamed after the copy: drop or rename them, or begin a new migration.")
+        .failed, doing: action, reason: "not part of the migration yet: \(new.joined(separator: ", "))",
+        remedy:
+          "They were created or renamed a moment ago. New tables join by themselves within seconds; one that "
+          + "was renamed needs the same name on the target. Then ask again.")
     }
     let rows = try await source.query(
       "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1", [publication],
@@ -69,7 +71,7 @@ struct MigrationTables: Sendable {
     }
     return StreamTables(
       target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
-      snapshots: snapshots, ignored: Set(ignored.map(\.oid)),
+      snapshots: snapshots, ignored: Set(ignored.map(\.oid)), present: Set(onSource.map(\.oid)),
       sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
   }
 

@@ -37,15 +37,13 @@ extension Integration {
       }
     }
 
-    @Test("A table that was created after the copy makes the cutover refuse, and is named")
+    @Test("A table that was created a moment before the cutover was asked for joins first")
     func newTable() async throws {
       try await withStream("newtable") { journey, ledger, engine in
-        try await journey.source("CREATE TABLE latecomer (id int PRIMARY KEY)")
-        let refused = try await journey.replicate.run("cutover", "--yes")
-        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
-        #expect(refused.errors.contains("latecomer"))
-        try await journey.source("DROP TABLE latecomer")
+        try await journey.source(
+          "CREATE TABLE latecomer (id int PRIMARY KEY)", "INSERT INTO latecomer VALUES (1)")
         try await finish(journey, ledger, engine)
+        #expect(try await journey.targetValue("SELECT id FROM latecomer") == "1")
       }
     }
 

@@ -5,9 +5,14 @@ package import LibPQ
 /// seconds.
 package actor SchemaArchive {
   private let source: ConnectionString
+  private let tables: [RelationName]
   private var directory: URL?
 
-  package init(source: ConnectionString) { self.source = source }
+  /// - Parameter tables: these and what belongs to them; the whole schema when there are none.
+  package init(source: ConnectionString, only tables: [RelationName] = []) {
+    self.source = source
+    self.tables = tables
+  }
 
   /// Dumps anew, as the schema is under `snapshot`.
   package func dump(under snapshot: String?) async throws {
@@ -20,6 +25,8 @@ package actor SchemaArchive {
       "--format=custom", "--section=pre-data", "--section=post-data", "--no-blobs", "--no-subscriptions",
       "--exclude-schema=replicate", "--file=\(Self.file(in: directory).path)",
     ]
+    // Quoted, so that nothing in a name is taken for a pattern (manual, psql, "Patterns").
+    arguments += tables.map { "--table=\($0)" }
     if let snapshot { arguments.append("--snapshot=\(snapshot)") }
     try await PostgresTool(name: "pg_dump").run(
       arguments + [source.argument(purpose: "schema")], on: source, doing: "dumping the source's schema")

@@ -46,6 +46,8 @@ struct SchemaEntry: Equatable {
   var isIndex: Bool { Self.indexKinds.contains { description.hasPrefix($0) } }
 
   var isSchema: Bool { description.hasPrefix("SCHEMA ") }
+  /// A partition, or its index, becomes one of its parent's.
+  var isAttachment: Bool { description.hasPrefix("TABLE ATTACH ") || description.hasPrefix("INDEX ATTACH ") }
 
   /// Those of a list that belong to a section, without the objects that this program itself made.
   static func entries(

@@ -48,6 +48,45 @@ package struct SchemaTransfer: Sendable {
     try await run(entries, section, from: archive, again && section == .constraints)
   }
 
+  /// Parts in which the definitions of tables are restored that were created later than the rest. A partition
+  /// is attached after its indexes are built, since its parent on the target would give it other ones.
+  package enum NewTablePart: Sendable, CaseIterable {
+    case tables
+    case indexes
+    case attachments
+    case constraints
+
+    var section: SchemaSection {
+      switch self {
+      case .tables: .preData
+      case .indexes: .indexes
+      case .attachments, .constraints: .constraints
+      }
+    }
+
+    func contains(_ entry: SchemaEntry) -> Bool {
+      switch self {
+      case .tables: !entry.isAttachment
+      case .indexes: entry.isIndex && !entry.isAttachment
+      case .attachments: entry.isAttachment
+      case .constraints: !entry.isIndex && !entry.isAttachment
+      }
+    }
+  }
+
+  /// - Parameter archive: of the new tables alone.
+  package func restore(_ part: NewTablePart, from archive: URL, source: Connection) async throws {
+    let sections = part == .attachments ? ["pre-data", "post-data"] : [part.section.dumpSection]
+    let list = try await PostgresTool(name: "pg_restore").run(
+      ["--list"] + sections.map { "--section=\($0)" } + [archive.path], on: target,
+      doing: action(part.section))
+    let own = try await ownObjects(on: source)
+    let entries = list.split(separator: "\n").compactMap { SchemaEntry($0) }
+      .filter { part.contains($0) && !own.contains($0.id) }
+    let replaces = part == .indexes || part == .constraints
+    try await run(entries, sections, named: "\(part)", from: archive, isCleaning: replaces, part.section)
+  }
+
   private func action(_ section: SchemaSection) -> String {
     "restoring the schema's \(section.rawValue) on the target"
   }
@@ -56,12 +95,19 @@ package struct SchemaTransfer: Sendable {
   private func run(
     _ entries: [SchemaEntry], _ section: SchemaSection, from archive: URL, _ isCleaning: Bool = false
   ) async throws {
+    try await run(
+      entries, [section.dumpSection], named: section.rawValue, from: archive, isCleaning: isCleaning, section)
+  }
+
+  private func run(
+    _ entries: [SchemaEntry], _ sections: [String], named name: String, from archive: URL, isCleaning: Bool,
+    _ section: SchemaSection
+  ) async throws {
     guard !entries.isEmpty else { return }
-    let listFile = archive.deletingLastPathComponent().appending(path: "\(section.rawValue).list")
+    let listFile = archive.deletingLastPathComponent().appending(path: "\(name).list")
     try Data((entries.map(\.line).joined(separator: "\n") + "\n").utf8).write(to: listFile)
-    var arguments = [
-      "--section=\(section.dumpSection)", "--use-list=\(listFile.path)", "--exit-on-error",
-    ]
+    var arguments = sections.map { "--section=\($0)" }
+    arguments += ["--use-list=\(listFile.path)", "--exit-on-error"]
     switch section {
     case .preData: arguments.append("--single-transaction")
     case .indexes: arguments.append("--jobs=\(jobs)")

@@ -10,6 +10,8 @@ package struct StoredRelation: Sendable {
   package var bytesTotal: Int64
   package var bytes: Int64
   package var rows: Int64
+  /// It was created during the migration, and not all that belongs to it is on the target yet.
+  package var joins: Bool
 }
 
 /// What came over of one relation.
@@ -61,8 +63,31 @@ extension StateStore {
         snapshotLSN: try row.optional("snapshot_lsn").flatMap(LSN.init),
         bytesTotal: try row.integer("bytes_total", as: Int64.self),
         bytes: try row.integer("bytes", as: Int64.self),
-        rows: try row.integer("rows", as: Int64.self))
+        rows: try row.integer("rows", as: Int64.self), joins: try row.bool("joins"))
     }
+  }
+
+  /// Relations that were created on the source during the migration are about to be copied.
+  package func registerNew(_ relations: [Relation]) async throws {
+    try await register(relations)
+    try await connection.query(
+      "UPDATE replicate.relation SET joins = true WHERE source_oid = ANY ($1::oid[])",
+      [SQL.array(relations.map { "\($0.oid)" })], doing: "storing the list of new tables", within: Self.limit)
+  }
+
+  /// All that belongs to them is on the target.
+  package func noteJoined() async throws {
+    try await connection.query(
+      "UPDATE replicate.relation SET joins = false WHERE joins", doing: "storing that new tables have joined",
+      within: Self.limit)
+  }
+
+  /// Relations that neither end has any more.
+  package func forget(_ sourceOIDs: [UInt32]) async throws {
+    try await connection.query(
+      "DELETE FROM replicate.relation WHERE source_oid = ANY ($1::oid[])",
+      [SQL.array(sourceOIDs.map(String.init))], doing: "forgetting tables that were dropped",
+      within: Self.limit)
   }
 
   /// Marks relations as copied. Runs on the connection that copies them, in the same transaction as their

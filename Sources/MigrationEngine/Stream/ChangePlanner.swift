@@ -9,6 +9,8 @@ package struct StreamTables: Sendable {
   package var snapshots: [UInt32: (name: RelationName, lsn: LSN)]
   /// OIDs whose changes are not ours: excluded tables, and partitioned ones, whose leaves have the rows.
   package var ignored: Set<UInt32>
+  /// OIDs of all tables that the source has.
+  package var present: Set<UInt32>
   /// Where the source stood when its tables were read: of transactions that committed before, it is known
   /// what became of the definitions that they saw.
   package var sourceLSN: LSN
@@ -18,11 +20,12 @@ package struct StreamTables: Sendable {
 
   package init(
     target: [RelationName: TargetTable], snapshots: [UInt32: (name: RelationName, lsn: LSN)],
-    ignored: Set<UInt32>, sourceLSN: LSN
+    ignored: Set<UInt32>, present: Set<UInt32>, sourceLSN: LSN
   ) {
     self.target = target
     self.snapshots = snapshots
     self.ignored = ignored
+    self.present = present
     self.sourceLSN = sourceLSN
   }
 }
@@ -226,12 +229,17 @@ struct ChangePlanner {
   ) throws -> StreamTable? {
     if tables.ignored.contains(message.relationID) { return nil }
     let name = RelationName(schema: message.schema, name: message.name)
+    // Its rows went with it.
+    let isDropped = lsn < tables.sourceLSN && !tables.present.contains(message.relationID)
     guard let copied = tables.snapshots[message.relationID] else {
-      throw MigrationError(
-        .failed, doing: "following the source's tables",
-        reason: "table \(name) is not part of this migration: it was created after the copy",
-        remedy: "Drop it on the source, or abort this migration and begin a new one.")
+      if isDropped { return nil }
+      throw DefinitionDifference(
+        error: MigrationError(
+          .failed, doing: "following the source's tables",
+          reason: "table \(name) is not part of this migration: it was created after the copy"),
+        isNewTable: true)
     }
+    if isDropped, tables.target[copied.name] == nil { return nil }
     var target = tables.target[copied.name]
     if lsn >= tables.sourceLSN { target?.source = nil }
     guard copied.name == name || target?.source?.name == copied.name else {

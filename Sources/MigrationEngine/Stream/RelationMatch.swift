@@ -3,6 +3,8 @@ import LogicalReplication
 /// A table of the source no longer is what the target has: what it takes to go on is for people to do.
 struct DefinitionDifference: Error {
   var error: MigrationError
+  /// The table is none of those that differ: it was created during the migration.
+  var isNewTable = false
   /// What the source said of the table.
   var message: RelationMessage?
   /// Where the transaction committed that saw it so.

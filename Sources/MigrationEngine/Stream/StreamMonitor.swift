@@ -26,6 +26,7 @@ package final class StreamMonitor: Sendable {
     var transactions: Int64
     var changes: Int64
     var waitsFor: String?
+    var obstacle: String?
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker)?
   }
@@ -43,7 +44,7 @@ package final class StreamMonitor: Sendable {
     state.withLock {
       Reading(
         feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
-        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waitsFor)
+        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waitsFor ?? $0.obstacle)
     }
   }
 
@@ -62,6 +63,15 @@ package final class StreamMonitor: Sendable {
   // MARK: The stream's own side
 
   func waits(for what: String?) { state.withLock { $0.waitsFor = what } }
+  /// What keeps tables from joining that were created on the source.
+  /// - Returns: whether that is news.
+  package func isHeldUp(by obstacle: String?) -> Bool {
+    state.withLock { state in
+      defer { state.obstacle = obstacle }
+      return state.obstacle != obstacle
+    }
+  }
+
   func received(upTo lsn: LSN) { state.withLock { $0.feedback.received(upTo: lsn) } }
 
   /// The target has committed a part of a chunk.

@@ -3,6 +3,11 @@ package import LibPQ
 package import Logging
 package import LogicalReplication
 
+/// The stream has come to changes of a table that was created during the migration: it must join first.
+package struct NewTable: Error {
+  package var error: MigrationError
+}
+
 /// One run of the stream: START_REPLICATION until it is told to stop, with tasks that do not wait for each
 /// other longer than they must: one receives, one applies, one confirms, one keeps the source informed.
 package struct StreamSession: Sendable {
@@ -34,11 +39,14 @@ package struct StreamSession: Sendable {
   /// Streams until the task is cancelled; whatever is not committed on the target then comes again. Where a
   /// table's definition differs it stops, tells, and goes on once the ends fit together again.
   /// - Parameter end: return once everything before it is applied.
+  /// - Throws: `NewTable` when it cannot go on before a table has joined.
   package func run(until end: LSN? = nil) async throws {
     var mayStream = true
     while true {
       do {
         return try await runOnce(until: end, mayStream: mayStream)
+      } catch let difference as DefinitionDifference where difference.isNewTable {
+        throw NewTable(error: difference.error)
       } catch let difference as DefinitionDifference {
         try await waitForTheEnd(of: difference)
       } catch let refusal as StreamingRefusal {

@@ -24,7 +24,7 @@ import Testing
         target: [table.relation.name: table, bare.relation.name: bare],
         snapshots: [
           1: (table.relation.name, LSN(rawValue: snapshot)), 2: (bare.relation.name, LSN(rawValue: snapshot)),
-        ], ignored: ignored, sourceLSN: .zero))
+        ], ignored: ignored, present: [], sourceLSN: .zero))
   }
 
   private static let forms: [UInt32: ArrayForm] = [
@@ -345,13 +345,34 @@ import Testing
         stream.relation(id, name, columns)
       }
     }
-    let difference = thrown as? DefinitionDifference
-    // A table that is new is none that differs.
-    #expect((difference == nil) == (id == 9))
-    if let difference { #expect(difference.wholeMessages == 2, "what came before can be applied") }
-    let error = difference?.error ?? thrown as? MigrationError
-    #expect(error?.description.contains(reason) == true, "\(what): \(error?.description ?? "")")
-    #expect(error?.remedy != nil)
+    let difference = try #require(thrown as? DefinitionDifference)
+    #expect(difference.isNewTable == (id == 9))
+    #expect(difference.wholeMessages == 2, "what came before can be applied")
+    #expect(difference.error.description.contains(reason), "\(what): \(difference.error)")
+    #expect((difference.error.remedy == nil) == difference.isNewTable)
+  }
+
+  @Test("Changes of a table that the source has dropped since, and the target lacks, are left out")
+  func droppedTable() throws {
+    var planner = ChangePlanner(
+      tables: StreamTables(
+        target: [:], snapshots: [1: (RelationName(schema: "public", name: "notes"), LSN(rawValue: 1))],
+        ignored: [], present: [2], sourceLSN: LSN(rawValue: 300)))
+    for id in [UInt32(1), 9] {
+      let plan = try plan(&planner) { stream in
+        stream.begin(200)
+        stream.relation(id, "notes", Self.columns)
+        stream.insert(id, [.text("1"), .null])
+        stream.commit(200, end: 210)
+      }
+      #expect(!plan.hasChanges)
+    }
+    #expect(throws: DefinitionDifference.self, "one that it still has") {
+      try plan(&planner) { stream in
+        stream.begin(200)
+        stream.relation(2, "new", Self.columns)
+      }
+    }
   }
 
   @Test("A target that is as the source is by now does not differ, however far behind the stream is")
@@ -366,7 +387,7 @@ import Testing
       ChangePlanner(
         tables: StreamTables(
           target: [now.name: target], snapshots: [1: (now.name, LSN(rawValue: 1))], ignored: [],
-          sourceLSN: LSN(rawValue: lsn)))
+          present: [1], sourceLSN: LSN(rawValue: lsn)))
     }
     func before(_ stream: inout StreamMessages) {
       stream.begin(200)

@@ -17,7 +17,7 @@ import Testing
     return ChangePlanner(
       tables: StreamTables(
         target: [table.relation.name: table], snapshots: [1: (table.relation.name, LSN(rawValue: 1))],
-        ignored: [], sourceLSN: .zero), streaming: .on)
+        ignored: [], present: [], sourceLSN: .zero), streaming: .on)
   }
 
   private func plan(

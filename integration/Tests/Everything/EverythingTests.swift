@@ -15,14 +15,14 @@ extension Integration {
           for script in EverythingDatabase.statements(role: role) {
             try await run(script, on: journey.databases.source)
           }
-          let expected = try await Self.dump(journey.databases.source)
+          let expected = try await SchemaDump.entries(of: journey.databases.source)
           let engine = try await journey.start("--replica-identity", "full")
           try await journey.waitUntilReady(engine)
           let cutover = try await journey.replicate.run("cutover", "--yes")
           #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
           #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
           try await journey.target("DROP SCHEMA replicate CASCADE")
-          let found = try await Self.dump(journey.databases.target)
+          let found = try await SchemaDump.entries(of: journey.databases.target)
           #expect(expected.count > 250)
           #expect(expected.subtracting(found) == [], "only on the source")
           #expect(found.subtracting(expected) == [], "only on the target")
@@ -42,19 +42,6 @@ extension Integration {
       try await connection.query(
         "SET search_path = public; " + script, doing: "making what begins with \(script.prefix(40))")
       await connection.close()
-    }
-
-    /// The whole schema as pg_dump writes it, with the database's own properties, entry by entry: their order
-    /// is not the database's.
-    private static func dump(_ server: Clusters.ConnectionString) async throws -> Set<String> {
-      let output = try await Command.check(
-        [PostgresPrograms.path("pg_dump"), "--schema-only", "--create", "--dbname=\(server.text)"])
-      // pg_dump guards its output with a word that is another each time.
-      let lines = output.split(separator: "\n", omittingEmptySubsequences: false).filter {
-        !$0.hasPrefix("\\restrict ") && !$0.hasPrefix("\\unrestrict ")
-      }
-      let entries = lines.joined(separator: "\n").components(separatedBy: "\n--\n-- Name: ").dropFirst()
-      return Set(entries.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) })
     }
   }
 }
