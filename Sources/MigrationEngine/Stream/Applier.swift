@@ -73,7 +73,7 @@ struct Applier {
     try chunk.bytes.withUnsafeBytes { try planner.plan($0, chunk.messages, folding: folding) }
   }
 
-  private static func isRefusal(_ error: any Error) -> Bool {
+  static func isRefusal(_ error: any Error) -> Bool {
     switch error {
     case let error as PostgresError: !error.isConnectionLoss
     case is MigrationError: true
@@ -110,7 +110,7 @@ struct Applier {
   private func copy(_ copy: ChunkPlan.CopyRows) async throws {
     let action = "applying INSERTs"
     try await target.startCopyIn(copy.sql, doing: action)
-    try await target.writeCopy(copy.text, doing: action)
+    try await target.writeCopy(copy.bytes, doing: action)
     let rows = try await target.endCopy(doing: action)
     guard rows == copy.rowCount else { throw unequal(action, expected: copy.rowCount, affected: rows) }
   }

@@ -143,7 +143,7 @@ struct RowFold {
       scratch.append(value)
     }
     for position in key {
-      guard position < scratch.count, case .text(let range) = scratch[position] else {
+      guard position < scratch.count, let range = scratch[position].bytes else {
         index.discard()
         return nil
       }

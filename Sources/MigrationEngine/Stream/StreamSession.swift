@@ -32,14 +32,20 @@ package struct StreamSession: Sendable {
   private static let receivedBytes = 256 << 10
 
   /// Streams until the task is cancelled; whatever is not committed on the target then comes again. Where a
-  /// table's definition differs it stops, tells, and goes on once the ends fit together again.
+  /// table's definition differs it stops, tells, and goes on once the ends fit together again; where rows in
+  /// binary do not do, they come again as text.
   /// - Parameter end: return once everything before it is applied.
   package func run(until end: LSN? = nil) async throws {
+    var mayBeBinary = true
     while true {
       do {
-        return try await runOnce(until: end)
+        return try await runOnce(until: end, mayBeBinary: mayBeBinary)
       } catch let difference as DefinitionDifference {
         try await waitForTheEnd(of: difference)
+        mayBeBinary = true
+      } catch let refusal as BinaryRefusal {
+        logger.info("streaming again in text", metadata: ["because": "\(refusal.reason)"])
+        mayBeBinary = false
       }
     }
   }
@@ -73,23 +79,31 @@ package struct StreamSession: Sendable {
     }
   }
 
-  private func runOnce(until end: LSN?) async throws {
+  private func runOnce(until end: LSN?, mayBeBinary: Bool) async throws {
     let observer = try await Session.open(source, end: "source", purpose: "slot")
     try await SlotClaim(slot: slot, feedback: monitor.feedback).verify(on: observer)
     await observer.close()
-    let tables = try await tables()
-    let replication = try await startReplication()
+    var tables = try await tables()
+    tables.form = form(for: tables, mayBeBinary: mayBeBinary)
+    let replication = try await startReplication(tables.form)
     let target = try await Session.open(target, end: "target", purpose: "apply")
     let state = try await Session.open(self.target, end: "target", purpose: "confirm")
-    try await closing(replication, target, state) {
+    try await closing(replication, target, state) { [tables] in
       try await stream(replication, tables, to: target, state: state, until: end)
     }
   }
 
-  private func startReplication() async throws -> Connection {
+  private func form(for tables: StreamTables, mayBeBinary: Bool) -> StreamForm {
+    let (form, obstacle) = mayBeBinary ? StreamForm.best(for: tables) : (.text, nil)
+    logger.debug("streaming in \(form.format)", metadata: obstacle.map { ["because": "\($0)"] } ?? [:])
+    return form
+  }
+
+  private func startReplication(_ form: StreamForm) async throws -> Connection {
     let connection = try await Session.openReplication(source)
     var options = PgOutputOptions(version: .one, publications: [publication])
     options.messages = true
+    options.binary = form.format == .binary
     let command = ReplicationCommand.start(slot: slot, at: monitor.feedback.appliedLSN, options: options)
     let deadline = ContinuousClock.now + .seconds(30)
     while true {
@@ -148,7 +162,12 @@ package struct StreamSession: Sendable {
   ) async throws {
     var applier = try await Applier(target: target, tables: tables, monitor: monitor, logger: logger)
     while let chunk = await inbox.take() {
-      try await applier.apply(chunk)
+      do {
+        try await applier.apply(chunk)
+      } catch let error where tables.form.format == .binary && Applier.isRefusal(error) {
+        // As text it can be told what is wrong with which row.
+        throw BinaryRefusal(reason: "\(error)")
+      }
       if let end, monitor.feedback.confirmableLSN >= end { return }
     }
     try Task.checkCancellation()
