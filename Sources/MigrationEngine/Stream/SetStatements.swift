@@ -66,7 +66,8 @@ struct SetStatements {
       statement.sql = "SELECT FROM ONLY \(table.name) AS t, \(source.sql) WHERE \(condition)"
     case .update:
       let assignments = set.map { "\(column($0)) = \(value($0))" }.joined(separator: ", ")
-      statement.sql = "UPDATE ONLY \(table.name) AS t SET \(assignments) FROM \(source.sql) WHERE \(condition)"
+      statement.sql =
+        "UPDATE ONLY \(table.name) AS t SET \(assignments) FROM \(source.sql) WHERE \(condition)"
     }
     return statement
   }
@@ -102,7 +103,9 @@ struct SetStatements {
     guard let parameter = table.rowType.parameter(with: Set(positions)) else { return nil }
     var source = Source(
       sql: "pg_catalog.unnest($1::\(table.rowType.name)[]) AS v", parameters: [.rows(parameter)], values: [:])
-    for position in positions { source.values[position] = "v.\(SQL.identifier(table.columns[position].name))" }
+    for position in positions {
+      source.values[position] = "v.\(SQL.identifier(table.columns[position].name))"
+    }
     return source
   }
 }

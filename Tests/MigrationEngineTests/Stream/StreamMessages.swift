@@ -8,6 +8,7 @@ struct StreamMessages {
   enum Value {
     case null, unchanged
     case text(String)
+    case binary([UInt8])
   }
 
   struct Column {
@@ -144,6 +145,10 @@ struct StreamMessages {
           tag("t")
           integer(UInt32(text.utf8.count))
           bytes.append(contentsOf: text.utf8)
+        case .binary(let value):
+          tag("b")
+          integer(UInt32(value.count))
+          bytes += value
         }
       }
     }
