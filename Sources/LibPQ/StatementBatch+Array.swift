@@ -22,7 +22,7 @@ package struct RowSyntax: Sendable {
 
 extension StatementBatch {
   /// Adds an array as the next parameter of the call that is being put together.
-  /// - Parameter element: an element in the array's own format, nil for NULL.
+  /// - Parameter element: an element in the array's own format, in binary behind its length; nil for NULL.
   package mutating func appendArray(
     count: Int, _ syntax: ArraySyntax, element: (Int) throws -> UnsafeRawBufferPointer?
   ) rethrows {
@@ -49,7 +49,8 @@ extension StatementBatch {
   }
 
   /// Adds an array of rows, in binary, as the next parameter of the call that is being put together.
-  /// - Parameter value: a column's value in binary, nil for NULL, by the row and the column.
+  /// - Parameter value: a column's value in binary behind its length, nil for NULL, by the row and the
+  ///   column.
   package mutating func appendRows(
     count: Int, _ syntax: RowSyntax, value: (Int, Int) throws -> UnsafeRawBufferPointer?
   ) rethrows {

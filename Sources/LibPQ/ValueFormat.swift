@@ -20,10 +20,10 @@ extension [UInt8] {
     }
   }
 
-  /// Appends a value in binary as arrays, rows and COPY hold it: its length and its bytes, -1 for NULL.
+  /// Appends a value in binary as arrays, rows and COPY hold it.
+  /// - Parameter value: behind its length, as it comes in the stream; nil for NULL.
   @inlinable
   package mutating func append(binary value: UnsafeRawBufferPointer?) {
-    append(number: value.map { Int32($0.count) } ?? -1)
-    if let value { append(contentsOf: value) }
+    if let value { append(contentsOf: value) } else { append(number: Int32(-1)) }
   }
 }

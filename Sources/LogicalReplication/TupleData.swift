@@ -40,6 +40,11 @@ package enum ColumnValue: Hashable, Sendable {
     case .null, .unchangedTOAST: nil
     }
   }
+
+  @inlinable
+  package var isUnchangedTOAST: Bool {
+    if case .unchangedTOAST = self { true } else { false }
+  }
 }
 
 package struct TupleColumns: Sequence, IteratorProtocol {

@@ -33,7 +33,8 @@ struct StatementBatchTests {
   private static let words: [[UInt8]?] = [[0, 1], nil, []]
 
   private func word(_ index: Int) -> UnsafeRawBufferPointer? {
-    Self.words[index].map { word in
+    Self.words[index].map { value in
+      let word = [0, 0, 0, UInt8(value.count)] + value
       let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: word.count, alignment: 1)
       copy.copyBytes(from: word)
       return UnsafeRawBufferPointer(copy)

@@ -26,7 +26,7 @@ extension ChangePlanner {
       return
     }
     var unchanged: [Int] = []
-    for (position, value) in message.new.columns(in: buffer).enumerated() where value == .unchangedTOAST {
+    for (position, value) in message.new.columns(in: buffer).enumerated() where value.isUnchangedTOAST {
       unchanged.append(position)
     }
     let statement = table.update(

@@ -9,9 +9,11 @@ struct CopyData {
   /// How many values the row has that is being put together.
   private var values = 0
 
-  init(_ format: ValueFormat, columnCount: Int) {
+  /// - Parameter capacity: about how many bytes the rows will have.
+  init(_ format: ValueFormat, columnCount: Int, capacity: Int = 0) {
     self.format = format
     self.columnCount = columnCount
+    bytes.reserveCapacity(capacity)
     if format == .binary {
       bytes.append(contentsOf: Self.signature)
       // No flags, and no extension of the header.
@@ -21,7 +23,7 @@ struct CopyData {
 
   private static let signature = Array("PGCOPY\n".utf8) + [0xff] + Array("\r\n".utf8) + [0]
 
-  /// Adds the next value of a row, nil for NULL.
+  /// Adds the next value of a row, in binary behind its length; nil for NULL.
   mutating func append(_ value: UnsafeRawBufferPointer?) {
     switch format {
     case .text:

@@ -39,8 +39,8 @@ struct FoldWriter {
       values.removeAll(keepingCapacity: true)
       fold.collectValues(of: row.version, buffer, into: &values)
       var place = 0
-      if values.contains(.unchangedTOAST) {
-        let unchanged = values.indices.filter { values[$0] == .unchangedTOAST }
+      if values.contains(where: \.isUnchangedTOAST) {
+        let unchanged = values.indices.filter { values[$0].isUnchangedTOAST }
         place = places[unchanged] ?? groups.count
         if place == groups.count {
           places[unchanged] = place
@@ -91,7 +91,7 @@ struct FoldWriter {
   ) throws {
     plan.isFolded = true
     func value(_ row: Int, _ position: Int) throws -> UnsafeRawBufferPointer? {
-      try table.bytes(of: group.values[rows[row] * table.columnCount + position], buffer)
+      try table.element(group.values[rows[row] * table.columnCount + position], buffer)
     }
     try plan.append { batch in
       for parameter in statement.parameters {
@@ -126,15 +126,22 @@ struct FoldWriter {
 
   func writeInserts(_ plan: inout ChunkPlan) throws {
     let isCopied = insertCount >= Self.setRows && table.columnCount > 0
-    var copied = CopyData(table.format, columnCount: table.columnCount)
+    var copied = CopyData(
+      table.format, columnCount: table.columnCount, capacity: isCopied ? copyCapacity : 0)
     var values: [ColumnValue] = []
     for row in fold.rows where row.state == .insert || row.state == .replace {
-      values.removeAll(keepingCapacity: true)
-      fold.collectValues(of: row.version, buffer, into: &values)
       if isCopied, fold.byteCount(of: row.version) <= Self.largeRowBytes {
-        for value in values { copied.append(try table.bytes(of: value, buffer)) }
+        if let tuple = fold.tuple(of: row.version) {
+          for value in tuple.columns(in: buffer) { copied.append(try table.element(value, buffer)) }
+        } else {
+          values.removeAll(keepingCapacity: true)
+          fold.collectValues(of: row.version, buffer, into: &values)
+          for value in values { copied.append(try table.element(value, buffer)) }
+        }
         copied.endRow()
       } else {
+        values.removeAll(keepingCapacity: true)
+        fold.collectValues(of: row.version, buffer, into: &values)
         try plan.append { batch in
           for value in values { try batch.append(value, buffer, of: table) }
         }
@@ -145,6 +152,14 @@ struct FoldWriter {
     if count > 0 {
       plan.isFolded = true
       plan.copy(table.copy, copied.finished(), rowCount: count)
+    }
+  }
+
+  /// About as many bytes as the rows came with: the kinds of their values make up for what COPY adds.
+  private var copyCapacity: Int {
+    fold.rows.reduce(64) { bytes, row in
+      guard row.version >= 0 else { return bytes }
+      return bytes + min(fold.byteCount(of: row.version), Self.largeRowBytes) + 8
     }
   }
 

@@ -58,29 +58,39 @@ struct BinaryRefusal: Error {
   var reason: String
 }
 
-extension ColumnValue {
-  func bytes(in format: ValueFormat) -> Range<Int>? {
-    switch (self, format) {
-    case (.text(let range), .text), (.binary(let range), .binary): range
-    default: nil
+extension StreamTable {
+  /// A value as a parameter of its own, nil for NULL.
+  @inline(__always)
+  func parameter(
+    _ value: ColumnValue, _ buffer: UnsafeRawBufferPointer
+  ) throws -> UnsafeRawBufferPointer? {
+    switch (value, format) {
+    case (.null, _): return nil
+    case (.text(let range), .text), (.binary(let range), .binary):
+      return UnsafeRawBufferPointer(rebasing: buffer[range])
+    default: throw incomplete
     }
   }
-}
 
-extension StreamTable {
-  /// A value as it came, nil for NULL.
-  func bytes(
-    of value: ColumnValue, _ buffer: UnsafeRawBufferPointer
+  /// A value as arrays, rows and COPY hold it, nil for NULL: in binary that is with its length, behind which
+  /// it lies in a tuple.
+  @inline(__always)
+  func element(
+    _ value: ColumnValue, _ buffer: UnsafeRawBufferPointer
   ) throws -> UnsafeRawBufferPointer? {
-    if value == .null { return nil }
-    guard let range = value.bytes(in: format) else { throw incomplete }
-    return UnsafeRawBufferPointer(rebasing: buffer[range])
+    switch (value, format) {
+    case (.null, _): return nil
+    case (.text(let range), .text): return UnsafeRawBufferPointer(rebasing: buffer[range])
+    case (.binary(let range), .binary):
+      return UnsafeRawBufferPointer(rebasing: buffer[range.lowerBound - 4..<range.upperBound])
+    default: throw incomplete
+    }
   }
 }
 
 extension StatementBatch {
   /// Adds a column's value as the next parameter.
   mutating func append(_ value: ColumnValue, _ buffer: UnsafeRawBufferPointer, of table: StreamTable) throws {
-    if let bytes = try table.bytes(of: value, buffer) { append(bytes, table.format) } else { appendNull() }
+    if let bytes = try table.parameter(value, buffer) { append(bytes, table.format) } else { appendNull() }
   }
 }

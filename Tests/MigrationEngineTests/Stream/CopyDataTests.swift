@@ -8,11 +8,12 @@ import Testing
     var data = CopyData(format, columnCount: rows.first?.count ?? 0)
     for row in rows {
       for value in row {
-        guard var value else {
+        guard let value else {
           data.append(nil)
           continue
         }
-        value.withUTF8 { data.append(UnsafeRawBufferPointer($0)) }
+        let length = format == .binary ? [0, 0, 0, UInt8(value.utf8.count)] : []
+        (length + value.utf8).withUnsafeBytes { data.append($0) }
       }
       data.endRow()
     }
