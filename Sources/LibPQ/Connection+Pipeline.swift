@@ -72,23 +72,25 @@ extension Connection {
   ) throws -> BatchFailure? {
     var values: [UnsafePointer<CChar>?] = []
     var answers = BatchAnswers(batch: batch, end: end, action: action, next: calls.lowerBound)
-    try batch.bytes.withUnsafeBytes { bytes in
-      let base = bytes.bindMemory(to: CChar.self).baseAddress
+    try batch.withUnsafeParameters { base, lengths, formats in
       var queued = 0
       for index in calls {
         let call = batch.calls[index]
         values.removeAll(keepingCapacity: true)
         for parameter in call.parameters {
           let offset = batch.parameters[parameter]
-          values.append(offset < 0 ? nil : base.map { $0 + offset })
+          values.append(offset < 0 ? nil : base + offset)
         }
         let count = Int32(values.count)
+        let first = call.parameters.lowerBound
         let isSent =
           call.isPrepared
-          ? PQsendQueryPrepared(connection, names[call.statement], count, values, nil, nil, 0)
-          : PQsendQueryParams(connection, names[call.statement], count, nil, values, nil, nil, 0)
+          ? PQsendQueryPrepared(
+            connection, names[call.statement], count, values, lengths + first, formats + first, 0)
+          : PQsendQueryParams(
+            connection, names[call.statement], count, nil, values, lengths + first, formats + first, 0)
         guard isSent == 1 else { throw lost(action) }
-        queued += 64 + call.parameters.reduce(0) { $0 + batch.length(ofParameter: $1) }
+        queued += 64 + call.parameters.reduce(0) { $0 + Int(batch.lengths[$1]) }
         if queued >= Self.queueLimit {
           try flush(action: action)
           try answers.takeReady(of: index + 1, from: self)
@@ -104,13 +106,17 @@ extension Connection {
 }
 
 extension StatementBatch {
-  /// Bytes of a parameter with its end; values lie in the order of the parameters.
-  fileprivate func length(ofParameter index: Int) -> Int {
-    let start = parameters[index]
-    guard start >= 0 else { return 0 }
-    var next = index + 1
-    while next < parameters.count, parameters[next] < 0 { next += 1 }
-    return (next < parameters.count ? parameters[next] : bytes.count) - start
+  /// Where the values lie, and the lengths and formats of all parameters.
+  fileprivate func withUnsafeParameters(
+    _ body: (UnsafePointer<CChar>, UnsafePointer<Int32>, UnsafePointer<Int32>) throws -> Void
+  ) rethrows {
+    // A pointer to the first element is there for an empty array, too, when it is passed as an argument.
+    func call(_ bytes: UnsafePointer<UInt8>) throws {
+      try bytes.withMemoryRebound(to: CChar.self, capacity: self.bytes.count) {
+        try body($0, lengths, formats)
+      }
+    }
+    try call(bytes)
   }
 }
 

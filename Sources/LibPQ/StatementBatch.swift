@@ -19,7 +19,11 @@ package struct StatementBatch: Sendable {
   package private(set) var calls: [Call] = []
   /// Offsets of the values in `bytes`; -1 is NULL.
   private(set) var parameters: [Int] = []
-  /// Values in text form, each ended by a zero byte as libpq wants it.
+  /// Bytes of the values; libpq looks at those of values in binary alone.
+  private(set) var lengths: [Int32] = []
+  /// `ValueFormat` of the values.
+  private(set) var formats: [Int32] = []
+  /// Values, each ended by a zero byte as libpq wants it of texts.
   private(set) var bytes: [UInt8] = []
   private var indexes: [String: Int] = [:]
 
@@ -30,10 +34,8 @@ package struct StatementBatch: Sendable {
   package var byteCount: Int { bytes.count }
 
   /// Adds the value of the next parameter of the call that is being put together.
-  package mutating func append(_ value: UnsafeRawBufferPointer) {
-    parameters.append(bytes.count)
-    bytes.append(contentsOf: value)
-    bytes.append(0)
+  package mutating func append(_ value: UnsafeRawBufferPointer, _ format: ValueFormat = .text) {
+    appendParameter(format) { $0.append(contentsOf: value) }
   }
 
   package mutating func append(_ value: String) {
@@ -41,14 +43,21 @@ package struct StatementBatch: Sendable {
     value.withUTF8 { append(UnsafeRawBufferPointer($0)) }
   }
 
-  /// Adds a parameter whose text is written in pieces.
-  mutating func appendParameter(_ write: (inout [UInt8]) -> Void) {
-    parameters.append(bytes.count)
-    write(&bytes)
+  /// Adds a parameter that is written in pieces.
+  mutating func appendParameter(_ format: ValueFormat, _ write: (inout [UInt8]) throws -> Void) rethrows {
+    let start = bytes.count
+    try write(&bytes)
+    parameters.append(start)
+    lengths.append(Int32(bytes.count - start))
+    formats.append(format.rawValue)
     bytes.append(0)
   }
 
-  package mutating func appendNull() { parameters.append(-1) }
+  package mutating func appendNull() {
+    parameters.append(-1)
+    lengths.append(0)
+    formats.append(ValueFormat.text.rawValue)
+  }
 
   /// Closes a call: its parameters are those added since the last.
   package mutating func call(_ sql: String, expectedRows: Int?, isPrepared: Bool = true) {
@@ -69,16 +78,22 @@ package struct StatementBatch: Sendable {
     indexes.removeAll(keepingCapacity: true)
     calls.removeAll(keepingCapacity: true)
     parameters.removeAll(keepingCapacity: true)
+    lengths.removeAll(keepingCapacity: true)
+    formats.removeAll(keepingCapacity: true)
     bytes.removeAll(keepingCapacity: true)
   }
 
-  /// The parameters of a call as texts: for tests and for errors that name keys' columns, never for logs.
+  /// The parameters of a call as texts, if they are: for tests and for errors that name keys' columns, never
+  /// for logs.
   package func texts(of call: Call) -> [String?] {
+    values(of: call).map { $0.map { String(decoding: $0, as: UTF8.self) } }
+  }
+
+  /// The bytes of the parameters of a call, nil for NULL.
+  package func values(of call: Call) -> [ArraySlice<UInt8>?] {
     call.parameters.map { index in
       let start = parameters[index]
-      guard start >= 0 else { return nil }
-      let end = bytes[start...].firstIndex(of: 0) ?? bytes.count
-      return String(decoding: bytes[start..<end], as: UTF8.self)
+      return start >= 0 ? bytes[start..<start + Int(lengths[index])] : nil
     }
   }
 }

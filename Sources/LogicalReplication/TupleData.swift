@@ -31,6 +31,20 @@ package enum ColumnValue: Hashable, Sendable {
   case text(Range<Int>)
   /// The type's `send` output.
   case binary(Range<Int>)
+
+  /// Where the value lies, in whichever form it is.
+  @inlinable
+  package var bytes: Range<Int>? {
+    switch self {
+    case .text(let range), .binary(let range): range
+    case .null, .unchangedTOAST: nil
+    }
+  }
+
+  @inlinable
+  package var isUnchangedTOAST: Bool {
+    if case .unchangedTOAST = self { true } else { false }
+  }
 }
 
 package struct TupleColumns: Sequence, IteratorProtocol {

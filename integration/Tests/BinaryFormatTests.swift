@@ -23,7 +23,7 @@ extension Integration {
         exact += 1
         #expect(try type.bool("is_binary"), "\(name)")
         #expect(try !type.bool("is_object"), "\(name)")
-        #expect(["b", "r"].contains(try type.text("typtype")), "\(name)")
+        #expect(["b", "r", "m"].contains(try type.text("typtype")), "\(name)")
       }
       #expect(exact > 80, "only \(exact) of the list are types of this server")
     }

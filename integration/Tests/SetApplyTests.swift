@@ -7,22 +7,35 @@ extension Integration {
   /// Changes of many rows go over in sets; whatever the types, they arrive as each by itself would.
   @Suite(.timeLimit(.minutes(4)))
   struct SetApplyTests {
-    @Test("Values and keys of every type arrive exactly when they are changed by the many")
-    func everyType() async throws {
-      try await Journey.run("sets") { journey in
+    @Test(
+      "Values and keys of every type arrive exactly when they are changed by the many",
+      arguments: ["text", "binary"])
+    func everyType(form: String) async throws {
+      try await Journey.run("sets_\(form)") { journey in
         try await run(EverythingDatabase.types, on: journey)
+        // One type that is not the same on both ends makes all rows travel as text.
+        if form == "binary" { try await run(Self.withoutOthersTypes, on: journey) }
         try await run(Self.manyRows, on: journey)
         let keys = try await run("SELECT count(*) AS n FROM pg_class WHERE relname ~ '^key_'", on: journey)
         #expect(try keys.first?.integer("n") ?? 0 > 50)
-        let engine = try await journey.start("--replica-identity", "full")
+        let engine = try await journey.start("--replica-identity", "full", "--log-level", "debug")
         try await journey.waitUntilReady(engine)
         for change in ["update", "delete", "insert", "move", "mixed"] {
           try await run("SELECT change_all('\(change)')", on: journey)
         }
         try await journey.expectEqualEnds(engine)
         #expect(!engine.errors.contains("one by one"), "\(engine.errors)")
+        #expect(engine.errors.contains("streaming in \(form)"), "\(engine.errors)")
+        #expect(!engine.errors.contains("streaming again"), "\(engine.errors)")
       }
     }
+
+    private static let withoutOthersTypes = """
+      DROP TABLE of_users, of_extensions;
+      ALTER TABLE arrays DROP COLUMN l;
+      ALTER TABLE built_in DROP COLUMN rc, DROP COLUMN rt, DROP COLUMN rp, DROP COLUMN ro, DROP COLUMN rn,
+        DROP COLUMN rr, DROP COLUMN rg, DROP COLUMN rd, DROP COLUMN rl;
+      """
 
     /// Every table 40 times over, with a number as its key; and for every type that can be a key a table
     /// whose key it is.
@@ -32,6 +45,7 @@ extension Integration {
       BEGIN
         FOR item IN SELECT relname FROM pg_class
           WHERE relname IN ('built_in', 'arrays', 'labels', 'of_users', 'of_extensions')
+          ORDER BY relname
         LOOP
           EXECUTE format('CREATE TABLE many_%1$s AS SELECT (row_number() OVER ())::int AS number, t.*
             FROM %1$I t, generate_series(1, 40)', item.relname);

@@ -45,7 +45,7 @@ package struct Catalog: Sendable {
     return """
       SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, c.relpersistence = 'u' AS is_unlogged,
         c.relreplident, \(bytes) AS bytes, \(blocks) AS heap_blocks, \(isMostlyTOAST) AS is_mostly_toast,
-        greatest(c.reltuples, 0)::bigint AS estimated_rows,
+        greatest(c.reltuples, 0)::bigint AS estimated_rows, c.reltype,
         CASE c.relreplident
           WHEN 'f' THEN true
           WHEN 'n' THEN false
@@ -79,7 +79,8 @@ package struct Catalog: Sendable {
       heapBlocks: try row.integer("heap_blocks", as: Int64.self),
       isMostlyTOAST: try row.bool("is_mostly_toast"),
       estimatedRows: try row.integer("estimated_rows", as: Int64.self),
-      columns: columns[oid] ?? [])
+      columns: columns[oid] ?? [],
+      rowTypeOID: try row.integer("reltype", as: UInt32.self))
   }
 
   private static func readColumns(from connection: Connection) async throws -> [UInt32: [Column]] {
@@ -92,7 +93,7 @@ package struct Catalog: Sendable {
         WHERE t.typtype = 'd')
       SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.atttypid,
         CASE w.typtype WHEN 'e' THEN 25 ELSE w.oid END AS wire_type,
-        a.attidentity, a.attgenerated <> '' AS is_generated
+        a.attidentity, a.attgenerated <> '' AS is_generated, d.oid IS NOT NULL AS is_domain
       FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -109,7 +110,7 @@ package struct Catalog: Sendable {
         typeOID: try row.integer("atttypid", as: UInt32.self),
         wireTypeOID: try row.integer("wire_type", as: UInt32.self),
         identity: Column.Identity(rawValue: try row.text("attidentity")) ?? .none,
-        isGenerated: try row.bool("is_generated"))
+        isGenerated: try row.bool("is_generated"), isDomain: try row.bool("is_domain"))
       columns[try row.integer("attrelid", as: UInt32.self), default: []].append(column)
     }
     return columns

@@ -34,6 +34,8 @@ package struct Column: Sendable, Equatable {
   package var identity: Identity
   /// Computed by the server from other columns: neither copied nor streamed.
   package var isGenerated: Bool
+  /// Its type is a domain, which may refuse NULL.
+  package var isDomain = false
 }
 
 /// A table or a partitioned table of the user's.
@@ -60,6 +62,8 @@ package struct Relation: Sendable {
   package var isMostlyTOAST = false
   package var estimatedRows: Int64
   package var columns: [Column]
+  /// The composite type of its rows.
+  package var rowTypeOID: UInt32 = 0
 
   package var copiedColumns: [Column] { columns.filter { !$0.isGenerated } }
 }

@@ -9,6 +9,7 @@ struct Applier {
   private let monitor: StreamMonitor
   private let logger: Logger
   private let isStreaming: Bool
+  private let format: ValueFormat
   private var planner: ChangePlanner
 
   /// - Parameter isStreaming: whether transactions may come before they have committed.
@@ -19,6 +20,7 @@ struct Applier {
     self.monitor = monitor
     self.logger = logger
     self.isStreaming = isStreaming
+    format = tables.form.format
     planner = ChangePlanner(tables: tables, streaming: isStreaming ? .on : .off)
   }
 
@@ -26,17 +28,22 @@ struct Applier {
   /// the target, and one commit for many is what keeps up with many writers. One that does not end stays
   /// open on the target.
   /// - Throws: `DefinitionDifference` when a table is not what it is on the source; the transactions before
-  ///   are applied then. `StreamingRefusal` when what went wrong may be because transactions came before they
-  ///   had committed.
+  ///   are applied then. `StreamingRefusal` or `BinaryRefusal` when what went wrong may be because of how the
+  ///   changes came.
   mutating func apply(_ piece: StreamPiece) async throws {
     do {
       try await applyOnce(piece)
-    } catch let error where isStreaming && !(error is StreamingRefusal) {
+    } catch let error where Self.isRefusal(error) || error is DefinitionDifference {
       // Beside open transactions much can go wrong that is not wrong: what is comes again without them.
-      guard Self.isRefusal(error) || error is DefinitionDifference else { throw error }
-      let isBeside = await sessions.hasStreamed
-      guard isBeside || piece.lane != .main || Self.isLockConflict(error) else { throw error }
-      throw StreamingRefusal(reason: error)
+      if isStreaming {
+        let isBeside = await sessions.hasStreamed
+        guard !isBeside, piece.lane == .main, !Self.isLockConflict(error) else {
+          throw StreamingRefusal(reason: error)
+        }
+      }
+      // As text it can be told what is wrong with which row.
+      guard format == .text || error is DefinitionDifference else { throw BinaryRefusal(reason: "\(error)") }
+      throw error
     }
   }
 
@@ -76,7 +83,7 @@ struct Applier {
     }
   }
 
-  private static func isRefusal(_ error: any Error) -> Bool {
+  static func isRefusal(_ error: any Error) -> Bool {
     switch error {
     case let error as PostgresError: !error.isConnectionLoss
     case is MigrationError: true
@@ -120,7 +127,7 @@ struct Applier {
   private func copy(_ copy: ChunkPlan.CopyRows, on target: Connection) async throws {
     let action = "applying INSERTs"
     try await target.startCopyIn(copy.sql, doing: action)
-    try await target.writeCopy(copy.text, doing: action)
+    try await target.writeCopy(copy.bytes, doing: action)
     let rows = try await target.endCopy(doing: action)
     guard rows == copy.rowCount else { throw unequal(action, expected: copy.rowCount, affected: rows) }
   }

@@ -10,7 +10,7 @@ extension ChangePlanner {
     guard let (table, change) = try change(.insert, id, message.new, &plan) else { return }
     if let fold, try fold.add(table, id, buffer, &plan, { $0.insert(message.new, buffer) }) { return }
     try plan.append { batch in
-      for value in message.new.columns(in: buffer) { try append(value, buffer, table, &batch) }
+      for value in message.new.columns(in: buffer) { try batch.append(value, buffer, of: table) }
     }
     plan.call(table.insert, expectedRows: 1, origin: change)
   }
@@ -26,14 +26,14 @@ extension ChangePlanner {
       return
     }
     var unchanged: [Int] = []
-    for (position, value) in message.new.columns(in: buffer).enumerated() where value == .unchangedTOAST {
+    for (position, value) in message.new.columns(in: buffer).enumerated() where value.isUnchangedTOAST {
       unchanged.append(position)
     }
     let statement = table.update(
       StreamTable.UpdateShape(unchanged: unchanged, setsKey: message.old != nil))
     try plan.append { batch in
       for (value, isSet) in zip(message.new.columns(in: buffer), statement.sets) where isSet {
-        try append(value, buffer, table, &batch)
+        try batch.append(value, buffer, of: table)
       }
       try appendKey(message.old?.tuple ?? message.new, buffer, table, &batch)
     }
@@ -76,26 +76,15 @@ extension ChangePlanner {
       let values = Array(tuple.columns(in: buffer))
       for key in keys {
         guard values.indices.contains(key.position) else { throw table.incomplete }
-        try append(values[key.position], buffer, table, &batch)
+        try batch.append(values[key.position], buffer, of: table)
       }
     case .wholeRow:
-      for value in tuple.columns(in: buffer) { try append(value, buffer, table, &batch) }
+      for value in tuple.columns(in: buffer) { try batch.append(value, buffer, of: table) }
     case .none:
       throw MigrationError(
         .failed, doing: "applying a change to table \(table.name)",
         reason: "the source sent it without a replica identity",
         remedy: "Give the table a primary key or REPLICA IDENTITY FULL on the source, and start again.")
-    }
-  }
-
-  private func append(
-    _ value: ColumnValue, _ buffer: UnsafeRawBufferPointer, _ table: StreamTable,
-    _ batch: inout StatementBatch
-  ) throws {
-    switch value {
-    case .null: batch.appendNull()
-    case .text(let range): batch.append(UnsafeRawBufferPointer(rebasing: buffer[range]))
-    case .unchangedTOAST, .binary: throw table.incomplete
     }
   }
 }

@@ -14,6 +14,8 @@ package struct StreamTables: Sendable {
   /// Where the source stood when its tables were read: of transactions that committed before, it is known
   /// what became of the definitions that they saw.
   package var sourceLSN: LSN
+  /// How the rows come.
+  var form = StreamForm.text
 
   /// Whether a transaction that commits later than `lsn` is in no table's copy.
   func areAllPassed(at lsn: LSN) -> Bool { snapshots.values.allSatisfy { $0.lsn <= lsn } }
@@ -152,7 +154,7 @@ struct ChangePlanner {
       try enter(truncate.xid, buffer, &plan)
       try add(truncate, buffer, &plan)
     case .logicalMessage(let message): note(message, buffer, &plan)
-    // Where a transaction first came from, and what a type is called, do not matter to its values as text.
+    // Where a transaction first came from, and what a type is called, do not matter to its values.
     case .origin, .type: break
     case .streamStart(let start): try resume(start, plan)
     case .streamStop: try suspend()
@@ -253,7 +255,7 @@ struct ChangePlanner {
       throw RelationMatch.different(
         copied.name, "the target has no such table", "give it back its name, or its rows are lost.")
     }
-    return try StreamTable(message, target: target, snapshotLSN: copied.lsn)
+    return try StreamTable(message, target: target, snapshotLSN: copied.lsn, form: tables.form)
   }
 
   /// The table that a change of the open transaction belongs to; nil when the change is not to be applied.
@@ -295,7 +297,7 @@ struct ChangePlanner {
   /// The key of the row that an UPDATE or DELETE is about: the last parameters of its statement.
   func key(of change: ChunkPlan.Change, in parameters: [String?]) -> String? {
     guard change.kind == .update || change.kind == .delete, let table = known[change.relationID] ?? nil,
-      case .index(let keys) = table.lookup
+      case .index(let keys) = table.lookup, table.format == .text
     else { return nil }
     let columns = keys.map { SQL.identifier(table.columns[$0.position].name) }
     let values = parameters.suffix(keys.count).map { String(($0 ?? "NULL").prefix(100)) }

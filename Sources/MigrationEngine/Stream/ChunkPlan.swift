@@ -60,7 +60,7 @@ struct ChunkPlan: Sendable {
   /// Rows that are inserted by COPY.
   struct CopyRows: Sendable {
     var sql: String
-    var text: [UInt8]
+    var bytes: [UInt8]
     var rowCount: Int
     /// How many calls of the batch come before it.
     var callsBefore: Int
@@ -85,7 +85,7 @@ struct ChunkPlan: Sendable {
   /// Writes parameters of the next call.
   mutating func append(_ write: (inout StatementBatch) throws -> Void) rethrows { try write(&batch) }
 
-  mutating func copy(_ sql: String, _ text: [UInt8], rowCount: Int) {
-    copies.append(CopyRows(sql: sql, text: text, rowCount: rowCount, callsBefore: batch.calls.count))
+  mutating func copy(_ sql: String, _ bytes: [UInt8], rowCount: Int) {
+    copies.append(CopyRows(sql: sql, bytes: bytes, rowCount: rowCount, callsBefore: batch.calls.count))
   }
 }

@@ -39,8 +39,8 @@ struct FoldWriter {
       values.removeAll(keepingCapacity: true)
       fold.collectValues(of: row.version, buffer, into: &values)
       var place = 0
-      if values.contains(.unchangedTOAST) {
-        let unchanged = values.indices.filter { values[$0] == .unchangedTOAST }
+      if values.contains(where: \.isUnchangedTOAST) {
+        let unchanged = values.indices.filter { values[$0].isUnchangedTOAST }
         place = places[unchanged] ?? groups.count
         if place == groups.count {
           places[unchanged] = place
@@ -60,7 +60,7 @@ struct FoldWriter {
       let large = rows.filter { isLarge($0, group) }
       if !large.isEmpty { rows.removeAll { isLarge($0, group) } }
       if rows.count >= Self.setRows {
-        write(rows, of: group, statement, &plan)
+        try write(rows, of: group, statement, &plan)
         rows = large
       } else {
         rows = Array(0..<group.count)
@@ -76,7 +76,9 @@ struct FoldWriter {
       case .update(let unchanged):
         let statement = table.update(StreamTable.UpdateShape(unchanged: unchanged, setsKey: false))
         try plan.append { batch in
-          for (value, isSet) in zip(values, statement.sets) where isSet { try append(value, &batch) }
+          for (value, isSet) in zip(values, statement.sets) where isSet {
+            try batch.append(value, buffer, of: table)
+          }
           try append(key: values, &batch)
         }
         plan.call(statement.sql, expectedRows: 1)
@@ -86,12 +88,21 @@ struct FoldWriter {
 
   private func write(
     _ rows: [Int], of group: Group, _ statement: SetStatements.Statement, _ plan: inout ChunkPlan
-  ) {
-    let width = table.columnCount
+  ) throws {
     plan.isFolded = true
-    plan.append { batch in
-      for (position, syntax) in statement.parameters {
-        batch.appendArray(count: rows.count, syntax) { text(group.values[rows[$0] * width + position]) }
+    func value(_ row: Int, _ position: Int) throws -> UnsafeRawBufferPointer? {
+      try table.element(group.values[rows[row] * table.columnCount + position], buffer)
+    }
+    try plan.append { batch in
+      for parameter in statement.parameters {
+        switch parameter {
+        case .array(let position, let syntax):
+          try batch.appendArray(count: rows.count, syntax) { try value($0, position) }
+        case .rows(let type):
+          try batch.appendRows(count: rows.count, type.syntax) { row, column in
+            try type.positions[column].flatMap { try value(row, $0) }
+          }
+        }
       }
     }
     plan.call(statement.sql, expectedRows: rows.count, isPrepared: false)
@@ -101,7 +112,7 @@ struct FoldWriter {
     let first = row * table.columnCount
     var bytes = 0
     for value in group.values[first..<first + table.columnCount] {
-      if case .text(let range) = value { bytes += range.count }
+      bytes += value.bytes?.count ?? 0
     }
     return bytes > Self.largeRowBytes
   }
@@ -115,75 +126,47 @@ struct FoldWriter {
 
   func writeInserts(_ plan: inout ChunkPlan) throws {
     let isCopied = insertCount >= Self.setRows && table.columnCount > 0
-    var copied = CopyText()
+    var copied = CopyData(
+      table.format, columnCount: table.columnCount, capacity: isCopied ? copyCapacity : 0)
     var values: [ColumnValue] = []
     for row in fold.rows where row.state == .insert || row.state == .replace {
-      values.removeAll(keepingCapacity: true)
-      fold.collectValues(of: row.version, buffer, into: &values)
       if isCopied, fold.byteCount(of: row.version) <= Self.largeRowBytes {
-        for value in values { copied.append(text(value)) }
+        if let tuple = fold.tuple(of: row.version) {
+          for value in tuple.columns(in: buffer) { copied.append(try table.element(value, buffer)) }
+        } else {
+          values.removeAll(keepingCapacity: true)
+          fold.collectValues(of: row.version, buffer, into: &values)
+          for value in values { copied.append(try table.element(value, buffer)) }
+        }
         copied.endRow()
       } else {
-        try plan.append { batch in for value in values { try append(value, &batch) } }
+        values.removeAll(keepingCapacity: true)
+        fold.collectValues(of: row.version, buffer, into: &values)
+        try plan.append { batch in
+          for value in values { try batch.append(value, buffer, of: table) }
+        }
         plan.call(table.insert, expectedRows: 1)
       }
     }
-    if copied.rowCount > 0 {
+    let count = copied.rowCount
+    if count > 0 {
       plan.isFolded = true
-      plan.copy(table.copy, copied.bytes, rowCount: copied.rowCount)
+      plan.copy(table.copy, copied.finished(), rowCount: count)
     }
   }
 
-  // MARK: Values
-
-  private func text(_ value: ColumnValue) -> UnsafeRawBufferPointer? {
-    guard case .text(let range) = value else { return nil }
-    return UnsafeRawBufferPointer(rebasing: buffer[range])
-  }
-
-  private func append(_ value: ColumnValue, _ batch: inout StatementBatch) throws {
-    switch value {
-    case .null: batch.appendNull()
-    case .text(let range): batch.append(UnsafeRawBufferPointer(rebasing: buffer[range]))
-    case .unchangedTOAST, .binary: throw table.incomplete
+  /// About as many bytes as the rows came with: the kinds of their values make up for what COPY adds.
+  private var copyCapacity: Int {
+    fold.rows.reduce(64) { bytes, row in
+      guard row.version >= 0 else { return bytes }
+      return bytes + min(fold.byteCount(of: row.version), Self.largeRowBytes) + 8
     }
   }
+
+  // MARK: Keys
 
   private func append(key values: ArraySlice<ColumnValue>, _ batch: inout StatementBatch) throws {
     guard case .index(let keys) = table.lookup else { throw table.incomplete }
-    for key in keys { try append(values[values.startIndex + key.position], &batch) }
-  }
-}
-
-/// Rows in the text format of COPY (manual, COPY, "Text Format").
-struct CopyText {
-  private(set) var bytes: [UInt8] = []
-  private(set) var rowCount = 0
-  private var isRowBegun = false
-
-  mutating func append(_ value: UnsafeRawBufferPointer?) {
-    if isRowBegun { bytes.append(UInt8(ascii: "\t")) }
-    isRowBegun = true
-    guard let value else {
-      bytes.append(contentsOf: #"\N"#.utf8)
-      return
-    }
-    bytes.append(value, escaping: Self.escape)
-  }
-
-  mutating func endRow() {
-    bytes.append(UInt8(ascii: "\n"))
-    isRowBegun = false
-    rowCount += 1
-  }
-
-  private static func escape(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "\\"): byte
-    case UInt8(ascii: "\t"): UInt8(ascii: "t")
-    case UInt8(ascii: "\n"): UInt8(ascii: "n")
-    case UInt8(ascii: "\r"): UInt8(ascii: "r")
-    default: nil
-    }
+    for key in keys { try batch.append(values[values.startIndex + key.position], buffer, of: table) }
   }
 }

@@ -77,7 +77,7 @@ enum RelationMatch {
     return columns
   }
 
-  private static func byName(_ columns: [Column]) -> [String: Column] {
+  static func byName(_ columns: [Column]) -> [String: Column] {
     Dictionary(columns.map { ($0.name, $0) }) { first, _ in first }
   }
 

@@ -125,7 +125,7 @@ struct RowFold {
       if previous < 0, case .full(let tuple) = old { previous = add(tuple, after: -1) }
     }
     let version = add(new, after: previous)
-    guard values(of: version, buffer).allSatisfy({ $0 != .unchangedTOAST }) else { return false }
+    guard values(of: version, buffer).allSatisfy({ !$0.isUnchangedTOAST }) else { return false }
     rows[left] = Row(state: leaving, key: old.tuple)
     rows[taken] = Row(state: taking, key: new, version: version)
     return true
@@ -143,7 +143,7 @@ struct RowFold {
       scratch.append(value)
     }
     for position in key {
-      guard position < scratch.count, case .text(let range) = scratch[position] else {
+      guard position < scratch.count, let range = scratch[position].bytes else {
         index.discard()
         return nil
       }
@@ -160,7 +160,7 @@ struct RowFold {
   }
 
   private func hasUnchanged(_ tuple: TupleData, _ buffer: UnsafeRawBufferPointer) -> Bool {
-    for value in tuple.columns(in: buffer) where value == .unchangedTOAST { return true }
+    for value in tuple.columns(in: buffer) where value.isUnchangedTOAST { return true }
     return false
   }
 
@@ -180,11 +180,16 @@ struct RowFold {
     var previous = versions[version].previous
     while previous >= 0 {
       for (offset, value) in versions[previous].tuple.columns(in: buffer).enumerated()
-      where start + offset < values.count && values[start + offset] == .unchangedTOAST {
+      where start + offset < values.count && values[start + offset].isUnchangedTOAST {
         values[start + offset] = value
       }
       previous = versions[previous].previous
     }
+  }
+
+  /// The tuple that has all values of a row; nil when they come from several.
+  func tuple(of version: Int) -> TupleData? {
+    versions[version].previous < 0 ? versions[version].tuple : nil
   }
 
   /// Bytes that a row's newest change came with.

@@ -1,7 +1,7 @@
 import LibPQ
 
-/// Statements that apply one kind of change to many rows of a table: each column's values are one array, and
-/// the rows are joined by their keys.
+/// Statements that apply one kind of change to many rows of a table, which join them by their keys: each
+/// column's values are one array, or in binary, where that costs no quotes, whole rows are.
 struct SetStatements {
   enum Shape: Hashable {
     case delete
@@ -11,8 +11,22 @@ struct SetStatements {
 
   struct Statement {
     var sql: String
-    /// The parameters: which position of the tuples each is made of, and how.
-    var parameters: [(position: Int, syntax: ArraySyntax)]
+    var parameters: [Parameter]
+  }
+
+  enum Parameter {
+    /// Values of one position of the tuples.
+    case array(position: Int, ArraySyntax)
+    case rows(RowType.Parameter)
+  }
+
+  /// What the rows are joined with.
+  private struct Source {
+    /// For FROM, as `v`.
+    var sql: String
+    var parameters: [Parameter]
+    /// What a column's value is called, by its position.
+    var values: [Int: String]
   }
 
   private var known: [Shape: Statement?] = [:]
@@ -30,42 +44,68 @@ struct SetStatements {
     guard case .index(let keys) = table.lookup else { return nil }
     let isKey = Set(keys.map(\.position))
     var set: [Int] = []
+    var isBinaryUpdate = false
     if case .update(let unchanged) = shape {
       set = table.columns.indices.filter { !isKey.contains($0) && !unchanged.contains($0) }
+      isBinaryUpdate = table.format == .binary
     }
-    var statement = Statement(sql: "", parameters: [])
-    var sources: [String] = []
-    // What a column's value is called in the join.
-    var values: [Int: String] = [:]
-    for position in set + keys.map(\.position) {
-      guard let form = table.arrayForms[position] else { return nil }
-      let number = sources.count + 1
-      sources.append("pg_catalog.unnest($\(number)::\(form.parameterType))")
-      switch form {
-      case .array(_, let delimiter, let isPlain):
-        values[position] = "v.c\(number)"
-        statement.parameters.append((position, ArraySyntax(delimiter: delimiter, isPlain: isPlain)))
-      case .texts(let cast):
-        values[position] = "v.c\(number)::\(cast)"
-        statement.parameters.append((position, ArraySyntax(delimiter: UInt8(ascii: ","), isPlain: false)))
-      }
-    }
-    let names = sources.indices.map { "c\($0 + 1)" }.joined(separator: ", ")
-    let join = "ROWS FROM (\(sources.joined(separator: ", "))) AS v (\(names))"
+    // Of a row that goes only the key is known; an array of keys is less than rows full of NULL.
+    let needed = set + keys.map(\.position)
+    guard let source = isBinaryUpdate ? rows(needed, table) : arrays(needed, table) else { return nil }
+    func value(_ position: Int) -> String { source.values[position] ?? "NULL" }
     func column(_ position: Int) -> String { SQL.identifier(table.columns[position].name) }
     let condition = keys.map { key in
-      "t.\(column(key.position)) \(key.equality) \(values[key.position] ?? "NULL")"
+      "t.\(column(key.position)) \(key.equality) \(value(key.position))"
     }.joined(separator: " AND ")
+    var statement = Statement(sql: "", parameters: source.parameters)
     switch shape {
     case .delete:
-      statement.sql = "DELETE FROM ONLY \(table.name) AS t USING \(join) WHERE \(condition)"
+      statement.sql = "DELETE FROM ONLY \(table.name) AS t USING \(source.sql) WHERE \(condition)"
     case .update where set.isEmpty:
       // UPDATEs that change nothing must still find their rows.
-      statement.sql = "SELECT FROM ONLY \(table.name) AS t, \(join) WHERE \(condition)"
+      statement.sql = "SELECT FROM ONLY \(table.name) AS t, \(source.sql) WHERE \(condition)"
     case .update:
-      let assignments = set.map { "\(column($0)) = \(values[$0] ?? "NULL")" }.joined(separator: ", ")
-      statement.sql = "UPDATE ONLY \(table.name) AS t SET \(assignments) FROM \(join) WHERE \(condition)"
+      let assignments = set.map { "\(column($0)) = \(value($0))" }.joined(separator: ", ")
+      statement.sql =
+        "UPDATE ONLY \(table.name) AS t SET \(assignments) FROM \(source.sql) WHERE \(condition)"
     }
     return statement
+  }
+
+  private static func arrays(_ positions: [Int], _ table: StreamTable) -> Source? {
+    var source = Source(sql: "", parameters: [], values: [:])
+    var functions: [String] = []
+    for position in positions {
+      guard let form = table.arrayForms[position] else { return nil }
+      let number = functions.count + 1
+      functions.append("pg_catalog.unnest($\(number)::\(form.parameterType))")
+      switch (form, table.format) {
+      case (.array(_, let delimiter, let isPlain), .text):
+        source.values[position] = "v.c\(number)"
+        source.parameters.append(.array(position: position, .text(delimiter: delimiter, isPlain: isPlain)))
+      case (.array, .binary):
+        source.values[position] = "v.c\(number)"
+        source.parameters.append(
+          .array(position: position, .binary(elementOID: table.columns[position].typeOID)))
+      case (.texts(let cast), .text):
+        source.values[position] = "v.c\(number)::\(cast)"
+        source.parameters.append(
+          .array(position: position, .text(delimiter: UInt8(ascii: ","), isPlain: false)))
+      case (.texts, .binary): return nil
+      }
+    }
+    let names = functions.indices.map { "c\($0 + 1)" }.joined(separator: ", ")
+    source.sql = "ROWS FROM (\(functions.joined(separator: ", "))) AS v (\(names))"
+    return source
+  }
+
+  private static func rows(_ positions: [Int], _ table: StreamTable) -> Source? {
+    guard let parameter = table.rowType.parameter(with: Set(positions)) else { return nil }
+    var source = Source(
+      sql: "pg_catalog.unnest($1::\(table.rowType.name)[]) AS v", parameters: [.rows(parameter)], values: [:])
+    for position in positions {
+      source.values[position] = "v.\(SQL.identifier(table.columns[position].name))"
+    }
+    return source
   }
 }

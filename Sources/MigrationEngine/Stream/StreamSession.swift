@@ -37,22 +37,28 @@ package struct StreamSession: Sendable {
   private static let receivedBytes = 256 << 10
 
   /// Streams until the task is cancelled; whatever is not committed on the target then comes again. Where a
-  /// table's definition differs it stops, tells, and goes on once the ends fit together again.
+  /// table's definition differs it stops, tells, and goes on once the ends fit together again; where rows in
+  /// binary do not do, they come again as text.
   /// - Parameter end: return once everything before it is applied.
   /// - Throws: `NewTable` when it cannot go on before a table has joined.
   package func run(until end: LSN? = nil) async throws {
     var mayStream = true
+    var mayBeBinary = true
     while true {
       do {
-        return try await runOnce(until: end, mayStream: mayStream)
+        return try await runOnce(until: end, mayStream: mayStream, mayBeBinary: mayBeBinary)
       } catch let difference as DefinitionDifference where difference.isNewTable {
         throw NewTable(error: difference.error)
       } catch let difference as DefinitionDifference {
         try await waitForTheEnd(of: difference)
+        mayBeBinary = true
       } catch let refusal as StreamingRefusal {
         logger.info(
           "applying transactions only once they have committed", metadata: ["because": "\(refusal.reason)"])
         mayStream = false
+      } catch let refusal as BinaryRefusal {
+        logger.info("streaming again in text", metadata: ["because": "\(refusal.reason)"])
+        mayBeBinary = false
       }
     }
   }
@@ -86,17 +92,18 @@ package struct StreamSession: Sendable {
     }
   }
 
-  private func runOnce(until end: LSN?, mayStream: Bool) async throws {
+  private func runOnce(until end: LSN?, mayStream: Bool, mayBeBinary: Bool) async throws {
     let observer = try await Session.open(source, end: "source", purpose: "slot")
     try await SlotClaim(slot: slot, feedback: monitor.feedback).verify(on: observer)
     await observer.close()
-    let tables = try await tables()
+    var tables = try await tables()
+    tables.form = form(for: tables, mayBeBinary: mayBeBinary)
     let isStreaming = mayStream && tables.areAllPassed(at: monitor.feedback.confirmableLSN)
-    let replication = try await startReplication(isStreaming)
+    let replication = try await startReplication(tables.form, isStreaming)
     let sessions = try await LaneSessions(target: target, isStreaming: isStreaming)
     let state = try await Session.open(target, end: "target", purpose: "confirm")
     try await finally(sessions.close) {
-      try await closing(replication, state) {
+      try await closing(replication, state) { [tables] in
         try await stream(replication, state: state) { inbox in
           var applier = Applier(
             sessions: sessions, tables: tables, isStreaming: isStreaming, monitor: monitor, logger: logger)
@@ -110,11 +117,18 @@ package struct StreamSession: Sendable {
     }
   }
 
-  private func startReplication(_ isStreaming: Bool) async throws -> Connection {
+  private func form(for tables: StreamTables, mayBeBinary: Bool) -> StreamForm {
+    let (form, obstacle) = mayBeBinary ? StreamForm.best(for: tables) : (.text, nil)
+    logger.debug("streaming in \(form.format)", metadata: obstacle.map { ["because": "\($0)"] } ?? [:])
+    return form
+  }
+
+  private func startReplication(_ form: StreamForm, _ isStreaming: Bool) async throws -> Connection {
     let connection = try await Session.openReplication(source)
     var options = PgOutputOptions(version: ChangePlanner.protocolVersion, publications: [publication])
     options.messages = true
     options.streaming = isStreaming ? .on : .off
+    options.binary = form.format == .binary
     let command = ReplicationCommand.start(slot: slot, at: monitor.feedback.appliedLSN, options: options)
     let deadline = ContinuousClock.now + .seconds(30)
     while true {

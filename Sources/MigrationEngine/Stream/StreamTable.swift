@@ -1,3 +1,4 @@
+import LibPQ
 import LogicalReplication
 
 /// How the target's rows of a table are found again.
@@ -25,12 +26,16 @@ final class StreamTable {
   let lookup: RowLookup
   let insert: String
   let delete: String
-  /// For rows in text form; not for a table without columns, which no COPY can name.
+  /// Not for a table without columns, which no COPY can name.
   let copy: String
+  /// In which the tuples' values come and are handed on.
+  let format: ValueFormat
   /// The target's columns in the order of the tuples' values.
   let columns: [Column]
   /// How the columns' values travel by the many; nil for one that cannot.
   let arrayForms: [ArrayForm?]
+  /// The type of the target's rows.
+  let rowType: RowType
   private let isKey: [Bool]
   private var updates: [UpdateShape: UpdateStatement] = [:]
   private var sets = SetStatements()
@@ -49,14 +54,18 @@ final class StreamTable {
     var sets: [Bool]
   }
 
-  /// - Throws: `MigrationError` that names the difference when source and target do not fit together.
-  init(_ message: RelationMessage, target: TargetTable, snapshotLSN: LSN) throws {
+  /// - Throws: `DefinitionDifference` when source and target do not fit together; `BinaryRefusal` when the
+  ///   rows come in binary and one of them would read another's value wrongly.
+  init(_ message: RelationMessage, target: TargetTable, snapshotLSN: LSN, form: StreamForm) throws {
     name = target.relation.name
     self.snapshotLSN = snapshotLSN
     columnCount = message.columns.count
     isKey = message.columns.map(\.isKey)
     columns = try RelationMatch.columns(of: message, in: target)
+    try form.check(message, columns, of: name)
+    format = form.format
     arrayForms = columns.map { target.arrayForms[$0.typeOID] }
+    rowType = RowType(target.relation, columns)
     lookup = try RelationMatch.lookup(message, target: target)
     let names = columns.map { SQL.identifier($0.name) }
     insert =
@@ -66,7 +75,7 @@ final class StreamTable {
       INSERT INTO \(name) (\(names.joined(separator: ", "))) OVERRIDING SYSTEM VALUE \
       VALUES (\(names.indices.map { "$\($0 + 1)" }.joined(separator: ", ")))
       """
-    copy = "COPY \(name) (\(names.joined(separator: ", "))) FROM STDIN"
+    copy = "COPY \(name) (\(names.joined(separator: ", "))) FROM STDIN WITH (FORMAT \(format))"
     delete = "DELETE FROM ONLY \(name) WHERE \(Self.condition(lookup, name, columns, firstParameter: 1))"
   }
 

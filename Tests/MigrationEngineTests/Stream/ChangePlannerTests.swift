@@ -171,9 +171,10 @@ import Testing
     let parameters = calls(plan).flatMap { plan.batch.texts(of: $0) }
     #expect(parameters.first == "{\((0..<40).map(String.init).joined(separator: ","))}")
     #expect(parameters[1]?.hasPrefix(#"{"x","a\"\\b","x","#) == true)
-    #expect(plan.copies.map(\.sql) == [#"COPY "public"."notes" ("id", "body") FROM STDIN"#])
+    #expect(
+      plan.copies.map(\.sql) == [#"COPY "public"."notes" ("id", "body") FROM STDIN WITH (FORMAT text)"#])
     #expect(plan.copies.map(\.rowCount) == [40])
-    let text = String(decoding: plan.copies.first?.text ?? [], as: UTF8.self)
+    let text = String(decoding: plan.copies.first?.bytes ?? [], as: UTF8.self)
     #expect(text.hasPrefix("80\ta\\tb\\\\\\n\n81\t\\N\n"))
     #expect(plan.commit?.changes == 120)
     #expect(plan.isFolded)

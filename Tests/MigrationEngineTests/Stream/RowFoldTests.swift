@@ -13,12 +13,14 @@ import Testing
     var rows: Rows
     var stream = StreamMessages()
     var generator: SplitMix
+    var isBinary = false
 
     /// Keys that become equal when they are put together without care.
-    static let keys = ["1", "2", "11", "12", "", "a", "1\t2", "21"]
+    static let keys = ["1", "2", "11", "12", "", "a", "1\t2", "21", "\0", "1\0"]
 
-    init(seed: UInt64) {
+    init(seed: UInt64, isBinary: Bool = false) {
       generator = SplitMix(state: seed)
+      self.isBinary = isBinary
       rows = [:]
       for key in Self.keys where Bool.random(using: &generator) {
         rows[key] = ["base \(key)", "toast \(key)"]
@@ -37,7 +39,7 @@ import Testing
       case 0:
         rows[key] = nil
         if Bool.random(using: &generator) {
-          stream.delete(1, key: [.text(key), .null, .null])
+          stream.delete(1, key: [sent(key), .null, .null])
         } else {
           stream.delete(1, old: tuple(key, row))
         }
@@ -62,7 +64,7 @@ import Testing
       rows[free] = row
       let isFull = Bool.random(using: &generator)
       stream.update(
-        1, key: isFull ? nil : [.text(key), .null, .null], old: isFull ? tuple(key, row) : nil,
+        1, key: isFull ? nil : [sent(key), .null, .null], old: isFull ? tuple(key, row) : nil,
         tuple(free, row, leavesSecond: Bool.random(using: &generator)))
     }
 
@@ -74,10 +76,14 @@ import Testing
     private func tuple(
       _ key: String, _ row: [String?], leavesSecond: Bool = false
     ) -> [StreamMessages.Value] {
-      [.text(key)]
+      [sent(key)]
         + row.enumerated().map { position, value in
-          position == 1 && leavesSecond ? .unchanged : value.map { .text($0) } ?? .null
+          position == 1 && leavesSecond ? .unchanged : value.map { sent($0) } ?? .null
         }
+    }
+
+    private func sent(_ value: String) -> StreamMessages.Value {
+      isBinary ? .binary(Array(value.utf8)) : .text(value)
     }
   }
 
@@ -118,8 +124,8 @@ import Testing
   private func text(_ value: ColumnValue, _ buffer: UnsafeRawBufferPointer) -> String?? {
     switch value {
     case .null: .some(nil)
-    case .text(let range): String(decoding: buffer[range], as: UTF8.self)
-    case .unchangedTOAST, .binary: nil
+    case .text(let range), .binary(let range): String(decoding: buffer[range], as: UTF8.self)
+    case .unchangedTOAST: nil
     }
   }
 
@@ -188,9 +194,9 @@ import Testing
       (texts(old.tuple, buffer)[0] ?? nil) ?? "NULL", to: (new[0] ?? nil) ?? "NULL", Array(new.dropFirst()))
   }
 
-  @Test("Random changes of few rows end as they do one by one", arguments: 0..<300)
-  func random(seed: Int) throws {
-    var history = History(seed: UInt64(seed))
+  @Test("Random changes of few rows end as they do one by one", arguments: 0..<300, [false, true])
+  func random(seed: Int, isBinary: Bool) throws {
+    var history = History(seed: UInt64(seed), isBinary: isBinary)
     let before = history.rows
     for _ in 0..<(seed % 60 + 1) { history.change() }
     let result = try folded(history.stream, from: before)

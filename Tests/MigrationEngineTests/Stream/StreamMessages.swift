@@ -10,6 +10,7 @@ struct StreamMessages {
   enum Value {
     case null, unchanged
     case text(String)
+    case binary([UInt8])
   }
 
   struct Column {
@@ -178,6 +179,10 @@ struct StreamMessages {
           tag("t")
           integer(UInt32(text.utf8.count))
           bytes.append(contentsOf: text.utf8)
+        case .binary(let value):
+          tag("b")
+          integer(UInt32(value.count))
+          bytes += value
         }
       }
     }
