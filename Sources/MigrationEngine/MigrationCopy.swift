@@ -16,7 +16,7 @@ struct MigrationCopy: Sendable {
   ///   - held: the snapshot at the slot's beginning; nil when an earlier engine took it along.
   func run(_ relations: [Relation], under held: ExportedSnapshot?) async throws {
     let stored = try await store.relations()
-    let tables = try missing(stored, relations)
+    let tables = missing(stored, relations)
     let migration = try await store.load()
     let wantsLargeObjects = migration?.largeObjectsHorizon == nil && !options.leavesLargeObjectsBehind
     guard !tables.isEmpty || wantsLargeObjects else {
@@ -52,16 +52,17 @@ struct MigrationCopy: Sendable {
   }
 
   /// What is not in the target yet.
-  private func missing(_ stored: [StoredRelation], _ relations: [Relation]) throws -> [Relation] {
+  private func missing(_ stored: [StoredRelation], _ relations: [Relation]) -> [Relation] {
     let missing = stored.filter { $0.snapshotLSN == nil }
     let oids = Set(missing.map(\.sourceOID))
     let tables = relations.filter { oids.contains($0.oid) }
-    guard tables.count == missing.count else {
-      let gone = missing.filter { table in !tables.contains { $0.oid == table.sourceOID } }
-      throw MigrationError(
-        .failed, doing: "copying tables",
-        reason: "the source has lost \(gone.map(\.name.description).joined(separator: ", "))",
-        remedy: "Tables were dropped during the migration: abort it and begin a new one.")
+    let there = Set(tables.map(\.oid))
+    let gone = missing.filter { !there.contains($0.sourceOID) }
+    if !gone.isEmpty {
+      // They are told once more, with what to do on the target, while the stream runs.
+      logger.warning(
+        "tables were dropped on the source before they were copied",
+        metadata: ["tables": "\(gone.map(\.name.description))"])
     }
     return tables
   }

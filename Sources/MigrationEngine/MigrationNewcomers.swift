@@ -165,6 +165,7 @@ struct MigrationNewcomers: Sendable {
     try await store.registerNew(tables)
     try await publication.add(relations, on: ends.source)
     try await detach(relations)
+    try await SchemaTransfer.dropIndexes(on: ends.target, of: relations.map(\.name))
     let snapshot = try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
     let archive = SchemaArchive(source: options.source, only: relations.map(\.name))
     func remove() async { await archive.remove() }

@@ -140,7 +140,9 @@ struct MigrationStages: Sendable {
 
   private func buildIndexes() async throws {
     try await restore(.indexes)
-    try await PlannerStatistics.refresh(try await relations(), on: options.target, workers: options.jobs)
+    // The target's tables: the source may have more by now.
+    let relations = try await Catalog.read(from: ends.target).relations
+    try await PlannerStatistics.refresh(relations, on: options.target, workers: options.jobs)
   }
 
   // MARK: Catch-up

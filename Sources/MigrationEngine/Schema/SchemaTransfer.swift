@@ -32,7 +32,7 @@ package struct SchemaTransfer: Sendable {
       switch section {
       case .preData: try await TargetData.drop(on: target, keeping: before)
       // pg_restore's own --clean stumbles over the indexes of partitions, which go with their parent's.
-      case .indexes: try await dropIndexes(on: target)
+      case .indexes: try await Self.dropIndexes(on: target)
       case .constraints: break
       }
     }
@@ -83,8 +83,8 @@ package struct SchemaTransfer: Sendable {
     let own = try await ownObjects(on: source)
     let entries = list.split(separator: "\n").compactMap { SchemaEntry($0) }
       .filter { part.contains($0) && !own.contains($0.id) }
-    let replaces = part == .indexes || part == .constraints
-    try await run(entries, sections, named: "\(part)", from: archive, isCleaning: replaces, part.section)
+    try await run(
+      entries, sections, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
   }
 
   private func action(_ section: SchemaSection) -> String {
@@ -137,24 +137,31 @@ package struct SchemaTransfer: Sendable {
       })
   }
 
-  private func dropIndexes(on target: Connection) async throws {
+  /// - Parameter tables: all of the user's when nil.
+  package static func dropIndexes(on target: Connection, of tables: [RelationName]? = nil) async throws {
     let ours = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    let chosen =
+      tables.map { tables in
+        let names = tables.map { "(\(SQL.literal($0.schema)), \(SQL.literal($0.name)))" }
+        return "(n.nspname, c.relname) IN (\(names.joined(separator: ", ")))"
+      } ?? "true"
+    let isOurs = "\(Catalog.isUserTable) AND \(chosen)"
     let drops = try await target.query(
       """
       SELECT pg_catalog.format('ALTER TABLE %I.%I DROP CONSTRAINT IF EXISTS %I CASCADE',
           n.nspname, c.relname, k.conname)
         AS statement \(ours) JOIN pg_catalog.pg_constraint k ON k.conrelid = c.oid
-      WHERE k.contype IN ('p', 'u', 'x') AND k.conparentid = 0 AND \(Catalog.isUserTable)
+      WHERE k.contype IN ('p', 'u', 'x') AND k.conparentid = 0 AND \(isOurs)
       UNION ALL
       SELECT pg_catalog.format('DROP INDEX IF EXISTS %I.%I CASCADE', n.nspname, x.relname) \(ours)
         JOIN pg_catalog.pg_index i ON i.indrelid = c.oid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
-      WHERE NOT x.relispartition AND \(Catalog.isUserTable)
+      WHERE NOT x.relispartition AND \(isOurs)
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = x.oid)
       UNION ALL
       SELECT pg_catalog.format('DROP STATISTICS IF EXISTS %I.%I', s.nspname, e.stxname) \(ours)
         JOIN pg_catalog.pg_statistic_ext e ON e.stxrelid = c.oid
         JOIN pg_catalog.pg_namespace s ON s.oid = e.stxnamespace
-      WHERE \(Catalog.isUserTable)
+      WHERE \(isOurs)
       """, doing: "listing the indexes of an earlier try")
     for row in drops {
       try await target.query(try row.text("statement"), doing: "dropping an index of an earlier try")
