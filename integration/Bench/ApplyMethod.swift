@@ -5,7 +5,7 @@ import LibPQ
 /// A way to bring a backlog over.
 enum ApplyMethod: String, CaseIterable {
   case discard = "floor: received and discarded"
-  case discardStreaming = "floor: received and discarded, streaming"
+  case discardStreaming = "floor: received and discarded, binary, streaming"
   case native = "native subscription"
   case nativeStreaming = "native subscription, binary, streaming"
   case replicate = "replicate start"
@@ -20,7 +20,8 @@ enum ApplyMethod: String, CaseIterable {
   func run(_ backlog: Backlog) async throws -> Result {
     switch self {
     case .discard: try await Self.discard(backlog, "proto_version '1'")
-    case .discardStreaming: try await Self.discard(backlog, "proto_version '2', streaming 'on'")
+    case .discardStreaming:
+      try await Self.discard(backlog, "proto_version '2', streaming 'on', binary 'true'")
     case .native: try await Self.subscribe(backlog, "")
     case .nativeStreaming: try await Self.subscribe(backlog, ", binary = true, streaming = on")
     case .replicate: try await Self.runReplicate(backlog)

@@ -41,7 +41,9 @@ actor LaneSessions {
     -- Rows are looked up by their keys, whatever the statistics say.
     SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off;
-    SET jit = off
+    SET jit = off;
+    -- The rows of a chunk stay in memory on their way into the join.
+    SET work_mem = '64MB'
     """
 
   var hasStreamed: Bool { !streamed.isEmpty }
