@@ -54,10 +54,15 @@ final class StreamTable {
     name = target.relation.name
     self.snapshotLSN = snapshotLSN
     columnCount = message.columns.count
-    isKey = message.columns.map(\.isKey)
     columns = try RelationMatch.columns(of: message, in: target)
     arrayForms = columns.map { target.arrayForms[$0.typeOID] }
-    lookup = try RelationMatch.lookup(message, target: target)
+    let lookup = try RelationMatch.lookup(message, target: target)
+    self.lookup = lookup
+    // Not what the source calls a key: under REPLICA IDENTITY FULL it calls every column so.
+    isKey = message.columns.indices.map { position in
+      guard case .index(let keys) = lookup else { return message.columns[position].isKey }
+      return keys.contains { $0.position == position }
+    }
     let names = columns.map { SQL.identifier($0.name) }
     insert =
       names.isEmpty
