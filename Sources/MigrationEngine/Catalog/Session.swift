@@ -22,6 +22,18 @@ package enum Session {
     return connection
   }
 
+  /// Keeps the user's event triggers from seeing what the session does, where its role may: one that writes
+  /// into a table would be refused by our own fence, and our DDL with it.
+  package static func actAsReplica(_ connection: Connection) async throws {
+    do {
+      try await connection.query(
+        "SET session_replication_role = replica", doing: "keeping event triggers from our own DDL",
+        within: .seconds(15))
+    } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
+      // They fire then, as for everybody.
+    }
+  }
+
   private static func prepared(_ string: ConnectionString, purpose: String) -> ConnectionString {
     string
       .setting("application_name", to: "replicate \(purpose)")
