@@ -6,7 +6,9 @@ extension Integration {
   /// Changes of every kind, applied while the target follows, compared at the end.
   @Suite(.timeLimit(.minutes(3)))
   struct StreamTests {
-    @Test("Keys, TOAST, partitions, missing keys, generated columns and TRUNCATE arrive exactly")
+    @Test(
+      "Cases 1–9, 19–21: keys, TOAST, partitions, missing keys, generated columns and TRUNCATE arrive exactly"
+    )
     func everyChange() async throws {
       try await Journey.run("changes") { journey in
         try await journey.source(Self.tables)
@@ -101,7 +103,7 @@ extension Integration {
       "TRUNCATE parted", "INSERT INTO parted VALUES (1, 'eu', 1)",
     ]
 
-    @Test("One transaction of many rows goes through in pieces and is there as a whole")
+    @Test("Case 35: one transaction of many rows goes through in pieces and is there as a whole")
     func largeTransaction() async throws {
       try await Journey.run("large") { journey in
         try await journey.source("CREATE TABLE big (id int PRIMARY KEY, body text)")
@@ -119,7 +121,7 @@ extension Integration {
       }
     }
 
-    @Test("A row that somebody deleted on the target stops the stream with its table named")
+    @Test("Case 56: a row that somebody deleted on the target stops the stream with its table named")
     func foreignWrite() async throws {
       try await Journey.run("foreign") { journey in
         try await journey.source("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 0)")
@@ -136,7 +138,7 @@ extension Integration {
       }
     }
 
-    @Test("A slot that somebody else advanced or dropped is refused, with the way out")
+    @Test("Case 37: a slot that somebody else advanced or dropped is refused, with the way out")
     func lostSlot() async throws {
       try await Journey.run("slot") { journey in
         try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
