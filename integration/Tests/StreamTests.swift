@@ -103,24 +103,6 @@ extension Integration {
       "TRUNCATE parted", "INSERT INTO parted VALUES (1, 'eu', 1)",
     ]
 
-    @Test("Case 35: one transaction of many rows goes through in pieces and is there as a whole")
-    func largeTransaction() async throws {
-      try await Journey.run("large") { journey in
-        try await journey.source("CREATE TABLE big (id int PRIMARY KEY, body text)")
-        let engine = try await journey.start()
-        try await journey.waitUntilReady(engine)
-        try await journey.source(
-          "INSERT INTO big SELECT i, repeat('x', 100) FROM generate_series(1, 300000) i",
-          "UPDATE big SET body = 'y' WHERE id % 3 = 0", "DELETE FROM big WHERE id % 7 = 0")
-        let cutover = try await journey.replicate.run("cutover", "--yes", "--max-pause", "60s")
-        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-        _ = try await engine.waitForEnd(within: .seconds(30))
-        let differences = try await DatabaseComparison().differences(
-          source: journey.databases.source, target: journey.databases.target)
-        #expect(differences == [])
-      }
-    }
-
     @Test("Case 56: a row that somebody deleted on the target stops the stream with its table named")
     func foreignWrite() async throws {
       try await Journey.run("foreign") { journey in
