@@ -60,6 +60,9 @@ package enum Session {
         ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('client_min_messages', 'warning'),
         ('synchronous_commit', 'on'), ('xmloption', 'content'), ('lc_monetary', 'C'),
         ('check_function_bodies', 'off'),
+        -- Bytes that mean nothing in particular can be converted to nothing.
+        ('client_encoding', CASE pg_catalog.current_setting('server_encoding')
+          WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END),
         -- The server notices within half a minute that this machine is gone, and lets go of locks and slot.
         ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
         ('tcp_user_timeout', '30000')
