@@ -18,6 +18,9 @@ extension Connection {
   /// so a large queue would cost quadratic time.
   private static let queueLimit = 64 << 10
 
+  /// Each takes memory of the server, as a plan, for as long as the connection lives.
+  private static let preparedLimit = 2000
+
   /// Runs calls of the batch in order, inside the transaction that is open, and checks the rows each touched.
   /// - Parameter calls: which of them; all when nil.
   /// - Throws: `BatchFailure` at the first call that failed: the transaction can only be rolled back then;
@@ -46,6 +49,11 @@ extension Connection {
   private func prepareStatements(
     of batch: StatementBatch, _ calls: Range<Int>, action: String
   ) throws {
+    if prepared.count > Self.preparedLimit {
+      guard PQsendQuery(try live(), "DEALLOCATE ALL") == 1 else { throw lost(action) }
+      try finish(action: "\(action): giving back prepared statements")
+      prepared = [:]
+    }
     var isNeeded = [Bool](repeating: false, count: batch.statements.count)
     for call in batch.calls[calls] where call.isPrepared { isNeeded[call.statement] = true }
     for (sql, isNeeded) in zip(batch.statements, isNeeded) where isNeeded && prepared[sql] == nil {

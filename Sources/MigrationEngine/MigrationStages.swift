@@ -176,6 +176,7 @@ struct MigrationStages: Sendable {
       } catch is NewTable {
         let relations = try await newcomers.awaitDefined(session.monitor)
         try await newcomers.join(relations) { try await session.stream.run(until: $0) }
+        try await TargetGuard(ends.target).close()
       }
     }
   }

@@ -70,6 +70,7 @@ struct MigrationStreaming: Sendable {
   /// Removes what the stream needed on the source, and the closed door of the target. The guard stays: it is
   /// what keeps the old database from being written to.
   func cleanUp() async throws {
+    try await Session.actAsReplica(ends.source)
     try await slot.drop(on: ends.source)
     try await publication.drop(on: ends.source)
     try await TargetGuard(ends.target).remove()

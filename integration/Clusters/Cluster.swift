@@ -15,10 +15,17 @@ package actor Cluster {
     /// it.
     package var encryptedStorage = false
 
-    package init(settings: [String: String] = [:], tls: Bool = false, encryptedStorage: Bool = false) {
+    /// The network that the server listens in instead of this machine's own.
+    package var network: NetworkNamespace?
+
+    package init(
+      settings: [String: String] = [:], tls: Bool = false, encryptedStorage: Bool = false,
+      network: NetworkNamespace? = nil
+    ) {
       self.settings = settings
       self.tls = tls
       self.encryptedStorage = encryptedStorage
+      self.network = network
     }
   }
 
@@ -32,7 +39,11 @@ package actor Cluster {
   /// Superuser `postgres`, database `postgres`.
   package nonisolated let superuser: ConnectionString
 
-  private let directory: String
+  /// Where its socket lies, which is reached whatever the network.
+  package nonisolated var socketDirectory: String { directory }
+
+  private nonisolated let directory: String
+  private let network: NetworkNamespace?
   private var settings: [String: String]
   private var isDestroyed = false
 
@@ -43,6 +54,7 @@ package actor Cluster {
     try await Command.check(["install", "-d", "-m", "0755"] + owner + [directory])
     self.name = name
     self.directory = directory
+    self.network = options.network
     self.port = try freePort()
     if options.encryptedStorage {
       (dataDirectory, storage) = try await EncryptedStorage.mount(for: directory)
@@ -62,6 +74,7 @@ package actor Cluster {
     } else {
       superuser = base
     }
+    if let network { settings["listen_addresses"] = "127.0.0.1,\(network.address)" }
     settings.merge(options.settings) { $1 }
     try await initialize(password: password)
   }
@@ -85,6 +98,10 @@ package actor Cluster {
       "--pwfile=\(passwordFile)", "-E", "UTF8", "--locale=C.UTF-8", "-D", dataDirectory,
     ])
     try FileManager.default.removeItem(atPath: passwordFile)
+    if network != nil {
+      let anywhere = "printf 'host all,replication all 0.0.0.0/0 scram-sha-256\\n' >>\"$0/pg_hba.conf\""
+      try await serverCommand(["sh", "-c", anywhere, dataDirectory])
+    }
     let include = "printf \"include '%s'\\n\" \"$0\" >>\"$1/postgresql.conf\""
     try await serverCommand(["sh", "-c", include, "\(directory)/settings.conf", dataDirectory])
     try writeSettings()
@@ -129,6 +146,16 @@ package actor Cluster {
     try await start()
   }
 
+  /// Stops the server and has it begin a new timeline, as a standby does that is promoted.
+  package func restartOnNewTimeline() async throws {
+    try await stop()
+    try await serverCommand(["touch", "\(dataDirectory)/standby.signal"])
+    try await start()
+    try await serverCommand([
+      PostgresPrograms.path("pg_ctl"), "promote", "-w", "-t", "60", "-s", "-D", dataDirectory,
+    ])
+  }
+
   /// Changes settings for the next start.
   package func set(_ changes: [String: String]) throws {
     settings.merge(changes) { $1 }
@@ -163,7 +190,8 @@ package actor Cluster {
 
   private func serverCommand(_ arguments: [String]) async throws {
     // From the root directory, since the server's user may not enter the one we are in.
-    let command = PostgresPrograms.asServerUser(["env", "-C", "/"] + arguments)
+    var command = PostgresPrograms.asServerUser(["env", "-C", "/"] + arguments)
+    if let network { command = network.running(command) }
     try await Command.check(command, limit: .seconds(90))
   }
 }

@@ -182,7 +182,7 @@ extension Integration {
       }
     }
 
-    @Test("A call that touches another number of rows is named, and can be rolled back")
+    @Test("Case 56: a call that touches another number of rows is named, and can be rolled back")
     func rowMismatch() async throws {
       try await withConnection { connection, _ in
         let calls = [(Self.insert, ["1", nil]), (Self.update, ["2", "x"]), (Self.insert, ["3", nil])]
@@ -223,7 +223,7 @@ extension Integration {
       }
     }
 
-    @Test("A pipeline of 100,000 statements neither blocks nor loses one")
+    @Test("Case 47: a pipeline of 100,000 statements neither blocks nor loses one")
     func manyStatements() async throws {
       try await withConnection { connection, _ in
         let text = String(repeating: "x", count: 200)
@@ -236,7 +236,7 @@ extension Integration {
       }
     }
 
-    @Test("Answers that are larger than any socket's buffer do not block the pipeline")
+    @Test("Case 47: answers that are larger than any socket's buffer do not block the pipeline")
     func largeAnswers() async throws {
       try await withConnection { connection, _ in
         let sql = "SELECT repeat($1, 1000)"

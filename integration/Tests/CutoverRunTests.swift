@@ -27,7 +27,9 @@ extension Integration {
       }
     }
 
-    @Test("A step that fails behind the fence opens the source again, tells why, and the next try succeeds")
+    @Test(
+      "Case 46: a step that fails behind the fence opens the source again, tells why, and the next try succeeds"
+    )
     func failure() async throws {
       try await Scene.run("fails") { scene in
         var stages = scene.stages()
@@ -44,7 +46,9 @@ extension Integration {
       }
     }
 
-    @Test("A drain that does not end is cut off at the timeout, and the source is writable within a second")
+    @Test(
+      "Case 46: a drain that does not end is cut off at the timeout, and the source is writable within a second"
+    )
     func timeout() async throws {
       try await Scene.run("hangs") { scene in
         var stages = scene.stages()

@@ -7,7 +7,8 @@ extension Integration {
   @Suite(.timeLimit(.minutes(4)))
   struct DefinitionTests {
     @Test(
-      "A changed table stops the stream before its first change, and the same DDL on the target starts it")
+      "Case 40: a changed table stops the stream before its first change, and the same DDL on the target starts it"
+    )
     func changedTable() async throws {
       try await Journey.run("definition") { journey in
         try await journey.source(
@@ -50,7 +51,7 @@ extension Integration {
       }
     }
 
-    @Test("Two changes at once on the target, ahead of the stream, are no difference")
+    @Test("Case 40: two changes at once on the target, ahead of the stream, are no difference")
     func aheadOfStream() async throws {
       try await Journey.run("ahead") { journey in
         try await journey.source("CREATE TABLE t (id int PRIMARY KEY, v int)")

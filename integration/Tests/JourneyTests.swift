@@ -7,7 +7,7 @@ extension Integration {
   /// The main job, with writers and readers all the while.
   @Suite(.timeLimit(.minutes(6)))
   struct JourneyTests {
-    @Test("A database moves under live writes, over kills, and nothing is lost or doubled")
+    @Test("Cases 34, 41: a database moves under live writes, over kills, and nothing is lost or doubled")
     func everything() async throws {
       try await Journey.run("journey") { journey in
         let source = journey.databases.source

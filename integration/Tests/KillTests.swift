@@ -14,7 +14,9 @@ extension Integration {
     private static let kills =
       ProcessInfo.processInfo.environment["REPLICATE_TEST_KILLS"].flatMap(Int.init) ?? 3
 
-    @Test("Engine, source and target killed at random moments under load: both ends are equal", .ownServers)
+    @Test(
+      "Case 34: engine, source and target killed at random moments under load: both ends are equal",
+      .ownServers)
     func atRandom() async throws {
       let source = try #require(try await ClusterPair.shared.sourceCluster)
       let target = try #require(try await ClusterPair.shared.targetCluster)

@@ -11,7 +11,9 @@ extension Integration {
     private static let megabytes =
       ProcessInfo.processInfo.environment["REPLICATE_VALUE_MB"].flatMap(Int.init) ?? 64
 
-    @Test("A large value in binary and one as text, where bytea doubles, arrive in a few times their size")
+    @Test(
+      "Case 35: a large value in binary and one as text, where bytea doubles, arrive in a few times their size"
+    )
     func values() async throws {
       try await Journey.run("largevalue") { journey in
         let size = Self.megabytes << 20

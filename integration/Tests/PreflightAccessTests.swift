@@ -285,7 +285,7 @@ extension Integration {
       }
     }
 
-    @Test("A SQL_ASCII source and a UTF8 target block, and another collation is told")
+    @Test("Case 42: a SQL_ASCII source and a UTF8 target block, and another collation is told")
     func encoding() async throws {
       let pair = try await ClusterPair.shared
       try await pair.withFreshDatabases(named: "encoding") { databases in

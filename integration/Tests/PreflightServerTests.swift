@@ -33,7 +33,7 @@ extension Integration {
       }
     }
 
-    @Test("A prepared transaction of any database blocks by its name until it is rolled back")
+    @Test("Case 29: a prepared transaction of any database blocks by its name until it is rolled back")
     func preparedTransaction() async throws {
       try await withSource(["max_prepared_transactions": "5"]) { cluster, databases in
         try await PreflightScene.execute(["CREATE DATABASE other"], on: cluster.superuser)

@@ -7,7 +7,7 @@ extension Integration {
   /// Every sequence of the source goes on where it was.
   @Suite(.timeLimit(.minutes(2)))
   struct SequencesTests {
-    @Test("Sequences of every kind have the source's state, whatever the target's was")
+    @Test("Case 28: sequences of every kind have the source's state, whatever the target's was")
     func everyKind() async throws {
       try await withEnds("sequences") { scene in
         try await scene.both(Self.kinds)

@@ -8,7 +8,7 @@ extension Integration {
   @Suite(.timeLimit(.minutes(4)))
   struct SetApplyTests {
     @Test(
-      "Values and keys of every type arrive exactly when they are changed by the many",
+      "Cases 15, 51, 52: values and keys of every type arrive exactly when they are changed by the many",
       arguments: ["text", "binary"])
     func everyType(form: String) async throws {
       try await Journey.run("sets_\(form)") { journey in
@@ -90,7 +90,7 @@ extension Integration {
       END $$;
       """#
 
-    @Test("Values that change places under a unique index are put there one by one")
+    @Test("Case 53: values that change places under a unique index are put there one by one")
     func uniqueValues() async throws {
       try await Journey.run("places") { journey in
         try await journey.source(
@@ -124,7 +124,7 @@ extension Integration {
       }
     }
 
-    @Test("A row that somebody deleted on the target is found among many, and its change is named")
+    @Test("Case 56: a row that somebody deleted on the target is found among many, and its change is named")
     func missingRow() async throws {
       try await Journey.run("missing") { journey in
         try await journey.source(

@@ -19,7 +19,7 @@ extension Integration {
       var testDescription: String { rawValue }
     }
 
-    @Test("The copy goes on with few rows read twice when", arguments: Loss.allCases)
+    @Test("Case 30: the copy goes on with few rows read twice when", arguments: Loss.allCases)
     func loss(_ loss: Loss) async throws {
       try await Journey.run("snapshotloss") { journey in
         try await Self.survive(journey) { engine in
@@ -43,7 +43,7 @@ extension Integration {
       }
     }
 
-    @Test("The copy goes on with few rows read twice when the source restarts", .ownServers)
+    @Test("Case 38: the copy goes on with few rows read twice when the source restarts", .ownServers)
     func restart() async throws {
       let source = try #require(try await ClusterPair.shared.sourceCluster)
       try await Journey.run("sourcerestart") { journey in

@@ -22,6 +22,18 @@ package enum Session {
     return connection
   }
 
+  /// Keeps the user's event triggers from seeing what the session does, where its role may: one that writes
+  /// into a table would be refused by our own fence, and our DDL with it.
+  package static func actAsReplica(_ connection: Connection) async throws {
+    do {
+      try await connection.query(
+        "SET session_replication_role = replica", doing: "keeping event triggers from our own DDL",
+        within: .seconds(15))
+    } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
+      // They fire then, as for everybody.
+    }
+  }
+
   private static func prepared(_ string: ConnectionString, purpose: String) -> ConnectionString {
     string
       .setting("application_name", to: "replicate \(purpose)")
@@ -48,6 +60,9 @@ package enum Session {
         ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('client_min_messages', 'warning'),
         ('synchronous_commit', 'on'), ('xmloption', 'content'), ('lc_monetary', 'C'),
         ('check_function_bodies', 'off'),
+        -- Bytes that mean nothing in particular can be converted to nothing.
+        ('client_encoding', CASE pg_catalog.current_setting('server_encoding')
+          WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END),
         -- The server notices within half a minute that this machine is gone, and lets go of locks and slot.
         ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
         ('tcp_user_timeout', '30000')

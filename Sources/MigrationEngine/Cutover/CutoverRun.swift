@@ -33,11 +33,17 @@ actor CutoverRun {
   ) async throws {
     self.request = request
     sourceString = source
-    self.source = try await Session.open(source, end: "source", purpose: "cutover")
+    self.source = try await Self.open(source)
     self.target = target
     self.stages = stages
     self.logger = logger
     self.onStep = onStep
+  }
+
+  private static func open(_ source: ConnectionString) async throws -> Connection {
+    let connection = try await Session.open(source, end: "source", purpose: "cutover")
+    try await Session.actAsReplica(connection)
+    return connection
   }
 
   func close() async {
@@ -263,7 +269,7 @@ actor CutoverRun {
   private func reconnect() async {
     do {
       try await Task.sleep(for: .milliseconds(200))
-      let connection = try await Session.open(sourceString, end: "source", purpose: "cutover")
+      let connection = try await Self.open(sourceString)
       await source.close()
       source = connection
     } catch {

@@ -66,7 +66,13 @@ struct GuardTriggers: Sendable {
   }
 
   /// Drops the triggers, then the function.
-  func remove(within limit: Duration) async throws {
+  /// - Parameter quieting: statements that every transaction begins and ends with.
+  func remove(
+    within limit: Duration, quieting: (before: [String], after: [String]) = ([], [])
+  ) async throws {
+    func quiet(_ statement: String) -> String {
+      (quieting.before + [statement] + quieting.after).joined(separator: ";\n")
+    }
     let deadline = ContinuousClock.now + limit
     let rows = try await connection.query(
       """
@@ -78,11 +84,11 @@ struct GuardTriggers: Sendable {
     for row in rows {
       let table = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
       try await LockRetry.run(
-        "DROP TRIGGER IF EXISTS \(SQL.identifier(name)) ON \(table)", on: connection,
+        quiet("DROP TRIGGER IF EXISTS \(SQL.identifier(name)) ON \(table)"), on: connection,
         doing: "dropping trigger \(name) of \(table) on the \(connection.end)", within: deadline - .now)
     }
     try await connection.query(
-      "DROP FUNCTION IF EXISTS \(function)()",
+      quiet("DROP FUNCTION IF EXISTS \(function)()"),
       doing: "dropping function \(function)() on the \(connection.end)",
       within: .seconds(15))
   }

@@ -6,14 +6,18 @@ package import LibPQ
 package struct TargetGuard: Sendable {
   private let connection: Connection
   private let triggers: GuardTriggers
+  private let held: HeldTriggers
 
   package init(_ connection: Connection) {
     self.connection = connection
+    held = HeldTriggers(connection: connection)
     triggers = GuardTriggers(
       connection: connection, name: "replicate_closed", function: "replicate.closed", firesAlways: false)
   }
 
   package func close() async throws {
+    // First, so that event triggers do not see the rest.
+    try await held.hold()
     try await replace(Self.closedBody, doing: "closing the target for writes")
     let deadline = ContinuousClock.now + .seconds(300)
     for batch in try await triggers.missing().batches(of: 100) {
@@ -21,9 +25,10 @@ package struct TargetGuard: Sendable {
     }
   }
 
-  /// Lets writes pass: one commit for all tables.
+  /// Lets writes pass, and the user's triggers fire: one commit for all tables.
   package func open() async throws {
-    try await replace(Self.openBody, doing: "opening the target for writes")
+    try await replace(
+      Self.openBody, doing: "opening the target for writes", with: try await held.releasing())
   }
 
   /// - Throws: `MigrationError` when there is no door, so that nobody can tell.
@@ -43,14 +48,24 @@ package struct TargetGuard: Sendable {
     }
   }
 
-  package func remove() async throws { try await triggers.remove(within: .seconds(60)) }
+  /// Also of a target that was never opened: its triggers are what they were on the source then.
+  package func remove() async throws {
+    try await triggers.remove(within: .seconds(60), quieting: try await held.quieting())
+    for statement in try await held.releasing() {
+      try await connection.query(statement, doing: "enabling the target's triggers", within: .seconds(60))
+    }
+  }
 
-  private func replace(_ body: String, doing action: String) async throws {
-    try await connection.query(
-      """
+  /// - Parameter statements: run behind it in the same transaction.
+  private func replace(
+    _ body: String, doing action: String, with statements: [String] = []
+  ) async throws {
+    let function = """
       CREATE OR REPLACE FUNCTION replicate.closed() RETURNS trigger LANGUAGE plpgsql
       AS \(SQL.literal(body))
-      """, doing: action, within: .seconds(15))
+      """
+    try await connection.query(
+      ([function] + statements).joined(separator: ";\n"), doing: action, within: .seconds(15))
   }
 
   private static let openBody = "BEGIN RETURN NULL; END"

@@ -36,7 +36,7 @@ extension Preflight {
       Check("target_privileges", on: "target", TargetPrivileges.examine),
       Check("tables", on: "source", SelectedTables.examine),
       Check("replica_identity", on: "source", ReplicaIdentities.examine),
-      Check("triggers", on: "source", worst: .warning, AlwaysTriggers.examine),
+      Check("triggers", on: "source", worst: .note, AlwaysTriggers.examine),
       Check("prepared_transactions", on: "source", PreparedTransactions.examine),
       Check("long_transactions", on: "source", worst: .warning, LongTransactions.examine),
       Check("own_leftovers", on: "source", OwnLeftovers.examine),

@@ -178,7 +178,7 @@ extension Preflight {
     }
   }
 
-  /// Triggers that fire in the replica role too: on the target they would fire for every applied change.
+  /// Triggers that fire in the replica role too: on the target they are held back while changes are applied.
   enum AlwaysTriggers {
     struct Trigger: Sendable, Equatable {
       var name: String
@@ -211,14 +211,11 @@ extension Preflight {
     static func judge(_ trigger: Trigger) -> Finding {
       let name = quotedIdentifier(trigger.name)
       return Finding(
-        .warning, check: "always_trigger", object: "trigger \(name) on table \(trigger.table)",
+        .note, check: "always_trigger", object: "trigger \(name) on table \(trigger.table)",
         why:
-          "It is enabled \(trigger.isAlways ? "ALWAYS" : "for REPLICA"): on the target it would fire again "
-          + "for changes "
-          + "that its effects are already part of.",
-        remedy: trigger.isAlways
-          ? "ALTER TABLE \(trigger.table) ENABLE TRIGGER \(name);"
-          : "ALTER TABLE \(trigger.table) DISABLE TRIGGER \(name);")
+          "It is enabled \(trigger.isAlways ? "ALWAYS" : "for REPLICA"): on the target it is disabled until "
+          + "that takes writes, so that it does not do again what the source has done.",
+        remedy: "Nothing to do.")
     }
   }
 }

@@ -7,8 +7,8 @@ package struct Publication: Sendable {
 
   package init(name: String) { self.name = name }
 
-  /// Creates the publication, with one member for each tree of partitions: partitions made later belong to
-  /// it.
+  /// Creates the publication: with the root of each tree of partitions, so that partitions made later belong
+  /// to it, and with the partitions themselves, so that those that are detached still do.
   ///
   /// Before the slot: a slot that decodes changes from before its publication fails on them.
   package func ensure(_ relations: [Relation], on source: Connection) async throws {
@@ -16,7 +16,7 @@ package struct Publication: Sendable {
       "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1", [name],
       doing: "looking for publication \(quotedIdentifier(name))")
     guard exists.isEmpty else { return }
-    let members = relations.filter { !$0.isPartition && !$0.isUnlogged }.map { "ONLY \($0.name)" }
+    let members = relations.filter { !$0.isUnlogged }.map { "ONLY \($0.name)" }
     let list = members.isEmpty ? "" : " FOR TABLE \(members.joined(separator: ", "))"
     try await source.query(
       """
@@ -35,7 +35,7 @@ package struct Publication: Sendable {
         JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid WHERE p.pubname = $1
       """, [name], doing: "reading the tables of publication \(quotedIdentifier(name))", within: .seconds(15))
     let present = Set(try rows.map { try $0.integer("prrelid", as: UInt32.self) })
-    let missing = relations.filter { !$0.isPartition && !$0.isUnlogged && !present.contains($0.oid) }
+    let missing = relations.filter { !$0.isUnlogged && !present.contains($0.oid) }
     for batch in missing.batches(of: 100) {
       let list = batch.map { "ONLY \($0.name)" }.joined(separator: ", ")
       try await LockRetry.run(

@@ -8,8 +8,12 @@ package struct ReplicationSlot: Sendable {
   package init(name: SlotName) { self.name = name }
 
   /// Creates the slot and exports the snapshot at its beginning.
-  package func create(on source: ConnectionString, observer: Connection) async throws -> ExportedSnapshot {
-    try await Self.export(name, temporary: false, on: source, observer: observer)
+  /// - Parameter limit: how long to wait for each transaction that is open.
+  /// - Throws: `MigrationError` that names the transactions that did not end.
+  package func create(
+    on source: ConnectionString, observer: Connection, within limit: Duration = .seconds(30)
+  ) async throws -> ExportedSnapshot {
+    try await Self.export(name, temporary: false, on: source, observer: observer, within: limit)
   }
 
   /// A newer snapshot with its LSN, from a slot that goes with its session: for tables copied later than the
@@ -25,16 +29,17 @@ package struct ReplicationSlot: Sendable {
   }
 
   private static func export(
-    _ name: SlotName, temporary: Bool, on source: ConnectionString, observer: Connection
+    _ name: SlotName, temporary: Bool, on source: ConnectionString, observer: Connection,
+    within limit: Duration = .seconds(30)
   ) async throws -> ExportedSnapshot {
     let connection = try await Session.openReplication(source)
     let action = "creating replication slot \(name)"
     do {
       // A slot's beginning waits for every transaction that is open; statement_timeout does not end that
       // wait.
-      try await connection.query("SET lock_timeout = '30s'", doing: action)
+      try await connection.query("SET lock_timeout = \(Int(limit / .milliseconds(1)))", doing: action)
       let rows = try await connection.query(
-        ReplicationCommand.createSlot(name, temporary: temporary), doing: action, within: .seconds(60))
+        ReplicationCommand.createSlot(name, temporary: temporary), doing: action, within: limit * 2)
       guard let row = rows.first, let lsn = LSN(try row.text("consistent_point")) else {
         throw PostgresError(
           code: .unexpectedResult, action: action, message: "the server told no consistent point")

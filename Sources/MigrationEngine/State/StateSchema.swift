@@ -60,5 +60,16 @@ enum StateSchema {
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
       at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
       what text NOT NULL);
+    \(held)
+    """
+
+  /// What the user's triggers, rules and event triggers were before they were held back, by their catalog's
+  /// name and OID.
+  static let held = """
+    CREATE TABLE replicate.held (
+      catalog text NOT NULL,
+      oid oid NOT NULL,
+      enabled "char" NOT NULL,
+      PRIMARY KEY (catalog, oid));
     """
 }

@@ -69,6 +69,12 @@ enum RelationMatch {
     }
     let sent = Set(message.columns.map(\.name))
     for column in target.relation.columns
+    where !column.isGenerated && !sent.contains(column.name) && now[column.name]?.isGenerated == true {
+      throw different(
+        name, "column \(SQL.identifier(column.name)) is generated on the source and not on the target",
+        "drop the column and add it again with the source's expression.")
+    }
+    for column in target.relation.columns
     where !column.isGenerated && !sent.contains(column.name) && now[column.name] == nil {
       throw different(
         name, "the target has column \(SQL.identifier(column.name)), the source has not",

@@ -60,13 +60,18 @@ final class StreamTable {
     name = target.relation.name
     self.snapshotLSN = snapshotLSN
     columnCount = message.columns.count
-    isKey = message.columns.map(\.isKey)
     columns = try RelationMatch.columns(of: message, in: target)
     try form.check(message, columns, of: name)
     format = form.format
     arrayForms = columns.map { target.arrayForms[$0.typeOID] }
     rowType = RowType(target.relation, columns)
-    lookup = try RelationMatch.lookup(message, target: target)
+    let lookup = try RelationMatch.lookup(message, target: target)
+    self.lookup = lookup
+    // Not what the source calls a key: under REPLICA IDENTITY FULL it calls every column so.
+    isKey = message.columns.indices.map { position in
+      guard case .index(let keys) = lookup else { return message.columns[position].isKey }
+      return keys.contains { $0.position == position }
+    }
     let names = columns.map { SQL.identifier($0.name) }
     insert =
       names.isEmpty

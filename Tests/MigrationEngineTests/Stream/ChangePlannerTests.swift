@@ -403,6 +403,22 @@ import Testing
     #expect(statements(plan).first?.hasPrefix("INSERT INTO \"public\".\"notes\" (\"id\", \"body\")") == true)
   }
 
+  @Test("Under REPLICA IDENTITY FULL, where the source calls every column a key, an UPDATE sets the others")
+  func fullIdentityWithKey() throws {
+    let columns = Self.columns.map { StreamMessages.Column(name: $0.name, isKey: true, type: $0.type) }
+    for folding in [true, false] {
+      var planner = planner()
+      let plan = try plan(&planner, folding: folding) { stream in
+        stream.begin(200)
+        stream.relation(1, "notes", identity: .full, columns)
+        stream.update(1, old: [.text("1"), .text("x")], [.text("1"), .text("y")])
+        stream.commit(200, end: 210)
+      }
+      let statement = statements(plan).first ?? ""
+      #expect(statement.hasPrefix("UPDATE ") && statement.contains("\"body\" = $"), "\(statement)")
+    }
+  }
+
   @Test("A change outside of a transaction, of an unknown relation or of the wrong width is refused")
   func protocolErrors() throws {
     var outside = planner()

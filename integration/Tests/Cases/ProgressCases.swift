@@ -1,0 +1,88 @@
+import Clusters
+import Foundation
+import MigrationEngine
+import Testing
+
+extension Integration {
+  /// What the source is told, and what is said of the lag.
+  @Suite(.timeLimit(.minutes(5)))
+  struct ProgressCases {
+    private static let slot = "FROM pg_replication_slots WHERE database = current_database()"
+
+    @Test(
+      "Cases 32, 33, 39: an apply longer than wal_sender_timeout keeps its walsender and confirms nothing"
+    )
+    func longApply() async throws {
+      let tables = [
+        "CREATE TABLE held (id int PRIMARY KEY, t text)",
+        "INSERT INTO held SELECT i, 'x' FROM generate_series(1, 1000) i",
+      ]
+      try await Cases.run("longapply", tables: tables) { cases in
+        try await Self.withShortTimeout(cases.journey) {
+          try await cases.settle()
+          let journey = cases.journey
+          let walsender = try await journey.sourceValue("SELECT active_pid \(Self.slot)")
+          let blocker = try await SQLSession(journey.databases.target)
+          try await blocker.execute("BEGIN \\; LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+          let unapplied = try await journey.sourceValue("SELECT pg_current_wal_lsn()") ?? ""
+          try await cases.source([
+            "UPDATE held SET t = 'y'",
+            "INSERT INTO held SELECT i, repeat('z', 500) FROM generate_series(1001, 60000) i",
+          ])
+          let source = try await SQLSession(journey.databases.source)
+          // Three times the timeout.
+          let end = ContinuousClock.now + .seconds(6)
+          try await waitUntil("the end of the lock's time") {
+            let confirmed = try await source.value(
+              "SELECT confirmed_flush_lsn <= '\(unapplied)' \(Self.slot)")
+            #expect(confirmed == "t", "nothing unapplied is confirmed")
+            return .now > end
+          }
+          let status = try await journey.status()
+          #expect(status.stream.lagSeconds > 4 && (status.stream.predictedPauseSeconds ?? 0) > 4)
+          #expect(status.stream.lagBytes > 20_000_000, "\(status.stream.lagBytes) bytes of lag")
+          try await blocker.execute("ROLLBACK")
+          await blocker.close()
+          try await cases.settle()
+          #expect(try await source.value("SELECT active_pid \(Self.slot)") == walsender, "no reconnect")
+          await source.close()
+        }
+        try await cases.expectEqualEnds()
+      }
+    }
+
+    /// The setting of running walsenders, too, hence of the server.
+    private static func withShortTimeout(
+      _ journey: Journey, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Void
+    ) async throws {
+      try await journey.source("ALTER SYSTEM SET wal_sender_timeout = '2s'", "SELECT pg_reload_conf()")
+      let result: Result<Void, any Error>
+      do {
+        result = .success(try await body())
+      } catch {
+        result = .failure(error)
+      }
+      try await journey.source("ALTER SYSTEM RESET wal_sender_timeout", "SELECT pg_reload_conf()")
+      try result.get()
+    }
+
+    @Test(
+      "Cases 33, 39: while another database is busy an idle one confirms what it has read, and can cut over")
+    func idle() async throws {
+      try await Cases.run("idle", tables: ["CREATE TABLE t (id int PRIMARY KEY)"]) { cases in
+        let journey = cases.journey
+        try await ClusterPair.shared.withFreshDatabases(named: "busy") { busy in
+          let session = try await SQLSession(busy.source)
+          try await session.execute(
+            "CREATE TABLE noise AS SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i")
+          let lsn = try await session.value("SELECT pg_current_wal_lsn()") ?? ""
+          await session.close()
+          try await cases.engine.waitUntil("the confirmation of what others wrote", within: .seconds(20)) {
+            try await journey.sourceValue("SELECT confirmed_flush_lsn >= '\(lsn)' \(Self.slot)") == "t"
+          }
+        }
+        try await cases.expectEqualEnds()
+      }
+    }
+  }
+}
