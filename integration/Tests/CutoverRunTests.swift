@@ -158,8 +158,8 @@ private struct Scene: Sendable {
     Cutover.Stages(
       lag: { (0, 0.1) }, expectMarker: { _ in }, drain: { _, _ in }, forgetMarker: {}, ensureNoBreach: {},
       finaliseTables: { "nothing" }, restoreTables: {},
-      switchOver: { _, onStep in
-        await onStep("moved", .milliseconds(1), "")
+      switchOver: { _, events in
+        await events.onStep("moved", .milliseconds(1), "")
         return nil
       })
   }
