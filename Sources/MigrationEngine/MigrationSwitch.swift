@@ -19,16 +19,20 @@ struct MigrationSwitch: Sendable {
   func findings() async throws -> [Finding] {
     guard !options.switchPlan.steps.isEmpty else { return [] }
     return try await switchover(nil).examine().map { step, remark in
-      Finding(
-        remark.isBlocker ? .blocker : .warning, check: "switch", object: step, why: remark.why,
-        remedy: remark.remedy)
+      let severity: Finding.Severity =
+        switch remark.severity {
+        case .note: .note
+        case .warning: .warning
+        case .blocker: .blocker
+        }
+      return Finding(severity, check: "switch", object: step, why: remark.why, remedy: remark.remedy)
     }
   }
 
   /// - Throws: `MigrationError` when a step could not do its work.
   func verify() async throws {
     let findings = try await findings()
-    for finding in findings where finding.severity != .blocker {
+    for finding in findings where finding.severity == .warning {
       logger.warning("\(finding.object): \(finding.why)", metadata: ["remedy": "\(finding.remedy)"])
     }
     let blockers = findings.filter { $0.severity == .blocker }

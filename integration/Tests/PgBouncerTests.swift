@@ -120,6 +120,41 @@ extension Integration {
       }
     }
 
+    @Test("An engine that is killed behind the seal lets clients read on, and the next one leads them over")
+    func killedBehindSeal() async throws {
+      let folder = try await freshDirectory()
+      // Before the pooler's step, on purpose: the clients wait for it.
+      let first = "  - { step: exec, command: 'test -e \(folder)/go || exec sleep 300' }\n"
+      try await PooledScene.run("pooledseal", before: first) { scene in
+        let journey = scene.journey
+        let engine = try await scene.start()
+        try await journey.waitUntilReady(engine)
+        scene.reader.start(on: scene.pooler.connection)
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        try await cutover.waitUntil("the seal", within: .seconds(30)) {
+          try await journey.sourceValue("SELECT state FROM replicate.fence") == "sealed"
+        }
+        try await waitUntil("the first step") {
+          let running = "SELECT count(*) FROM replicate.switch_step WHERE state = 'running'"
+          return try await journey.targetValue(running) == "1"
+        }
+        #expect(try await scene.pooler.isPaused())
+        engine.kill9()
+        try await waitUntil("the clients", within: .seconds(10)) { try await !scene.pooler.isPaused() }
+        let before = scene.reader.report.reads
+        try await waitUntil("reads") { scene.reader.report.reads > before + 5 }
+        try Data().write(to: URL(filePath: "\(folder)/go"))
+        let next = try await scene.start()
+        #expect(try await next.waitForEnd(within: .seconds(60)) == 0, "\(next.errors)")
+        try await cutover.end()
+        scene.ledger.start(on: scene.pooler.connection)
+        try await scene.waitForWrites()
+        await scene.stopClients()
+        scene.expectUndisturbedClients()
+        #expect(try await scene.ledger.verify(on: journey.databases.target) == [])
+      }
+    }
+
     /// Kills the engine behind the fence, where a writer beside the pooler keeps it.
     private func killWhilePaused(_ scene: PooledScene, withWatch: Bool) async throws {
       let journey = scene.journey
@@ -184,6 +219,7 @@ extension Integration {
         let good = PooledScene.step(scene.pooler, scene.journey)
         let passed = try await check(good)
         #expect(passed.exitCode == 0, "\(passed.output)\(passed.errors)")
+        #expect(passed.output.contains("pools transactions"), "\(passed.output)")
         let name = scene.journey.databases.name
         let wrong = [
           (good.replacing("port='6432'", with: "port='6433'"), "admin"),

@@ -11,9 +11,9 @@ struct PooledScene: Sendable {
   /// The plan's file, which holds one step for the pooler and what the test adds.
   let plan: String
 
-  /// - Parameter steps: more steps for the plan, as YAML.
+  /// - Parameter first: steps before the pooler's, as YAML.
   static func run(
-    _ name: String, steps: String = "", _ body: @Sendable (PooledScene) async throws -> Void
+    _ name: String, before first: String = "", _ body: @Sendable (PooledScene) async throws -> Void
   ) async throws {
     let pair = try await ClusterPair.shared
     let role = "pooled_\(name)_\(getpid())"
@@ -28,7 +28,7 @@ struct PooledScene: Sendable {
       try await ledger.createTables(on: journey.databases.source)
       try await journey.source("CREATE SEQUENCE counter")
       let plan = try await freshDirectory() + "/replicate.yaml"
-      try Data((step(pooler, journey) + steps).utf8).write(to: URL(filePath: plan))
+      try Data(step(pooler, journey, before: first).utf8).write(to: URL(filePath: plan))
       let scene = PooledScene(
         journey: journey, pooler: pooler, ledger: ledger,
         reader: Reader(query: "SELECT sum(balance) FROM ledger_account"), plan: plan)
@@ -47,9 +47,10 @@ struct PooledScene: Sendable {
     }
   }
 
-  static func step(_ pooler: PgBouncer, _ journey: Journey) -> String {
+  static func step(_ pooler: PgBouncer, _ journey: Journey, before first: String = "") -> String {
     """
     switch:
+    \(first)\
       - step: pgbouncer
         timeout: 20s
         poolers:

@@ -68,80 +68,9 @@ actor PoolerSession {
     }
   }
 
-  /// What stands in the way of all this.
-  func examine(_ address: PgBouncerFile.Address) async -> [SwitchRemark] {
-    var remarks = examineFile(address)
-    do {
-      remarks += try await retried(until: .now) { try await Self.examine($0, $1) }
-    } catch {
-      remarks.append(
-        .blocker(
-          "\(error)", "Correct admin in the plan's file; the user must be one of PgBouncer's admin_users."))
-    }
-    await close()
-    return remarks
-  }
-
-  private static func examine(
-    _ console: PgBouncerConsole, _ pooler: SwitchStep.Pooler
-  ) async throws -> [SwitchRemark] {
-    let (label, database) = (pooler.label, pooler.database)
-    guard let entry = try await console.entry(database, within: answerLimit) else {
-      return [
-        .blocker("\(label) knows no database \(database).", "Give it a line of its own in [databases].")
-      ]
-    }
-    guard !entry.isPaused else {
-      return [
-        .blocker("\(label): \(database) is paused.", "On its console run RESUME \(SQL.identifier(database));")
-      ]
-    }
-    var remarks: [SwitchRemark] = []
-    // Refused to all but admins, and to these because nothing is paused.
-    do {
-      try await console.resume(database, within: answerLimit)
-    } catch let error as PostgresError where error.sqlState != nil {
-      if error.message.contains("admin access") {
-        remarks.append(
-          .blocker("\(label): \(error.message).", "Put the user of its admin console into admin_users."))
-      }
-    }
-    let mode = try await console.setting("pool_mode", within: answerLimit)
-    if let mode = entry.poolMode ?? mode, mode == "session" {
-      remarks.append(
-        .warning(
-          "\(label) pools sessions: PAUSE waits until every client of \(database) has disconnected.",
-          "Set pool_mode = transaction, or have the clients disconnect."))
-    }
-    let patience = try await console.setting("query_wait_timeout", within: answerLimit).flatMap(Double.init)
-    if let patience, patience > 0, patience < 60 {
-      remarks.append(
-        .warning(
-          "\(label) disconnects clients that wait for more than \(Int(patience)) s.",
-          "Raise query_wait_timeout above what --timeout allows a cutover."))
-    }
-    return remarks
-  }
-
-  private func examineFile(_ address: PgBouncerFile.Address) -> [SwitchRemark] {
-    guard case .file(let path) = pooler.configuration else { return [] }
-    do {
-      let file = try ReplacedFile(reading: path)
-      _ = try PgBouncerFile(file.content).pointing(pooler.database, to: address)
-      try file.tryReplacing()
-      return []
-    } catch {
-      return [
-        .blocker(
-          "\(pooler.label): \(path) cannot be changed: \(error)",
-          "Run where it can be read and replaced, or give repoint, a command that changes it.")
-      ]
-    }
-  }
-
   // MARK: The console
 
-  private func opened() async throws -> PgBouncerConsole {
+  func opened() async throws -> PgBouncerConsole {
     if let console { return console }
     let opened = try await PgBouncerConsole.open(pooler, within: Self.answerLimit)
     console = opened
@@ -149,7 +78,7 @@ actor PoolerSession {
   }
 
   /// A console that was lost is opened again.
-  private func retried<Value: Sendable>(
+  func retried<Value: Sendable>(
     until deadline: ContinuousClock.Instant,
     _ body: @Sendable (PgBouncerConsole, SwitchStep.Pooler) async throws -> Value
   ) async throws -> Value {

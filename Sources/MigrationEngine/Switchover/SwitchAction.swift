@@ -26,15 +26,21 @@ struct SwitchFailure: Error, Equatable, CustomStringConvertible {
 
 /// What an examination found, and how to mend it.
 package struct SwitchRemark: Sendable, Equatable {
-  package var isBlocker: Bool
+  package enum Severity: Sendable { case note, warning, blocker }
+
+  package var severity: Severity
   package var why: String
   package var remedy: String
 
   static func blocker(_ why: String, _ remedy: String) -> SwitchRemark {
-    SwitchRemark(isBlocker: true, why: why, remedy: remedy)
+    SwitchRemark(severity: .blocker, why: why, remedy: remedy)
   }
 
   static func warning(_ why: String, _ remedy: String) -> SwitchRemark {
-    SwitchRemark(isBlocker: false, why: why, remedy: remedy)
+    SwitchRemark(severity: .warning, why: why, remedy: remedy)
+  }
+
+  static func note(_ why: String, _ remedy: String) -> SwitchRemark {
+    SwitchRemark(severity: .note, why: why, remedy: remedy)
   }
 }

@@ -1,3 +1,4 @@
+import Foundation
 import LibPQ
 import Testing
 
@@ -173,6 +174,22 @@ struct SwitchPlanReaderTests {
     let words = mistakes(secret, ["S": "host=a passwort=s3cret password=s3cret"])
     #expect(words.count == 1 && !words[0].contains("s3cret"), "\(words)")
     #expect(!mistakes("switch: [password: s3cret").contains { $0.contains("s3cret") })
+  }
+
+  @Test("The manual's example is a plan")
+  func manual() throws {
+    let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../..")
+    let manual = try String(contentsOf: root.appending(path: "docs/OPERATIONS.md"), encoding: .utf8)
+    let blocks = manual.split(separator: "```yaml\n").dropFirst()
+    #expect(!blocks.isEmpty)
+    for block in blocks {
+      let plan = try read(
+        String(block.prefix(upTo: try #require(block.firstRange(of: "```")).lowerBound)),
+        [
+          "PGBOUNCER_PASSWORD": "x"
+        ])
+      #expect(Set(plan.steps.map(\.action.kind)).count == 6, "it shows every kind of step")
+    }
   }
 
   @Test("A step is told from another by what it does, and its definition holds no secret")
