@@ -89,7 +89,7 @@ struct MigrationAttempt: Sendable {
   private func begin(_ ends: MigrationEnds, _ store: StateStore) async throws -> StoredMigration {
     guard var migration = try await store.load() else { return try await beginNew(ends, store) }
     try verify(migration, belongsTo: ends.sourceIdentity)
-    let preflight = MigrationPreflight(options: options, ends: ends)
+    let preflight = MigrationPreflight(options: options, ends: ends, logger: logger)
     if migration.phase != .complete {
       let (evidence, findings) = try await preflight.encryption()
       if findings.contains(where: { $0.severity == .blocker }) {
@@ -105,7 +105,8 @@ struct MigrationAttempt: Sendable {
   }
 
   private func beginNew(_ ends: MigrationEnds, _ store: StateStore) async throws -> StoredMigration {
-    let preflight = try await MigrationPreflight(options: options, ends: ends).run(isResuming: false)
+    let preflight = try await MigrationPreflight(options: options, ends: ends, logger: logger).run(
+      isResuming: false)
     onFindings(preflight.report)
     if preflight.report.isBlocked { throw blocked(preflight.report) }
     let migration = StoredMigration(

@@ -17,6 +17,7 @@ struct Replicate: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       CheckCommand.self, StartCommand.self, StatusCommand.self, CutoverCommand.self, AbortCommand.self,
+      WatchPoolersCommand.self,
     ])
 }
 

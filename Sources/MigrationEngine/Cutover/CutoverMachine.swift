@@ -5,6 +5,8 @@
 package struct CutoverMachine: Sendable, Equatable {
   package enum Step: String, Sendable, CaseIterable {
     case arm
+    /// Clients that come through poolers wait there from now on.
+    case pause
     case fence
     case awaitWriters = "await writers"
     case mark
@@ -12,6 +14,8 @@ package struct CutoverMachine: Sendable, Equatable {
     case finalise
     case seal
     case unfence
+    /// Clients that wait in poolers go on, on the source.
+    case resume
     case open
     case switchOver = "switch"
   }
@@ -50,8 +54,10 @@ package struct CutoverMachine: Sendable, Equatable {
   /// The point of no return is behind us.
   package private(set) var isSealed = false
   private var failure = ""
+  private let pausesPoolers: Bool
 
-  package init() {}
+  /// - Parameter pausesPoolers: whether clients wait in poolers from before the fence.
+  package init(pausesPoolers: Bool = false) { self.pausesPoolers = pausesPoolers }
 
   package mutating func begin() -> Action { perform(.arm) }
 
@@ -85,14 +91,16 @@ package struct CutoverMachine: Sendable, Equatable {
 
   private mutating func done(_ step: Step) throws(Impossible) -> Action {
     switch step {
-    case .arm: return perform(.fence)
+    case .arm: return perform(pausesPoolers ? .pause : .fence)
+    case .pause: return perform(.fence)
     case .fence: return perform(.awaitWriters)
     case .awaitWriters: return perform(.mark)
     case .mark: return perform(.drain)
     case .drain: return perform(.finalise)
     case .finalise: return perform(isSealed ? .open : .seal)
     case .seal: throw Impossible(step: step, event: .done)
-    case .unfence: return end(.aborted(reason: failure))
+    case .unfence: return pausesPoolers ? perform(.resume) : end(.aborted(reason: failure))
+    case .resume: return end(.aborted(reason: failure))
     case .open: return perform(.switchOver)
     case .switchOver: return end(.complete)
     }
@@ -101,6 +109,11 @@ package struct CutoverMachine: Sendable, Equatable {
   private mutating func failed(_ step: Step, _ reason: String) throws(Impossible) -> Action {
     switch step {
     case .arm: return end(.aborted(reason: reason))
+    // Some poolers may have been paused.
+    case .pause:
+      failure = reason
+      return perform(.resume)
+    case .resume: return end(.aborted(reason: "\(failure); \(reason)"))
     case .fence, .awaitWriters, .mark, .drain, .finalise, .seal, .open:
       guard !isSealed else { return end(.tryAgain(reason: reason)) }
       failure = reason

@@ -12,12 +12,15 @@ actor CutoverRun {
 
   private var source: Connection
   private let target: Connection
-  private var machine = CutoverMachine()
+  private var machine: CutoverMachine
   private var report = Status.Cutover(step: "begin")
   private let began = ContinuousClock.now
   private var fence: WriteGuard.Fence?
-  /// When the fence was sent to the source: from here on users may have been refused.
+  /// When the fence was sent to the source, or clients began to wait in poolers: from here on users may have
+  /// been refused or held.
   private var pauseBegan: ContinuousClock.Instant?
+  /// How long clients waited in poolers, in words.
+  private var pooledPause = ""
   private var nonce = ""
   private var wasSealTried = false
 
@@ -36,6 +39,7 @@ actor CutoverRun {
     self.source = try await Session.open(source, end: "source", purpose: "cutover")
     self.target = target
     self.stages = stages
+    machine = CutoverMachine(pausesPoolers: stages.poolers != nil)
     self.logger = logger
     self.onStep = onStep
   }
@@ -81,7 +85,7 @@ actor CutoverRun {
     report.step = step.rawValue
     onStep(report)
     let start = ContinuousClock.now
-    if step == .fence { pauseBegan = start }
+    if step == .pause || step == .fence { pauseBegan = pauseBegan ?? start }
     var detail = ""
     var event: CutoverMachine.Event
     do {
@@ -108,6 +112,7 @@ actor CutoverRun {
   private func act(_ step: CutoverMachine.Step) async throws -> (CutoverMachine.Event, String) {
     switch step {
     case .arm: return (.done, try await arm())
+    case .pause: return (.done, try await limited(step) { try await self.pausePoolers() })
     case .fence:
       let detail = try await limited(step) { try await self.putUpFence() }
       return (.done, detail)
@@ -123,6 +128,7 @@ actor CutoverRun {
     case .finalise: return (.done, try await limited(step) { try await self.finalise() })
     case .seal: return try await sealShielded()
     case .unfence: return await unfenceShielded()
+    case .resume: return (.done, try await resumePoolers())
     case .open: return (.done, try await limited(step) { try await self.openTarget() })
     case .switchOver: return (.done, await switchOver())
     }
@@ -193,6 +199,20 @@ actor CutoverRun {
     return predicted
   }
 
+  // MARK: Poolers
+
+  private func pausePoolers() async throws -> String {
+    let budget = (pauseBegan ?? .now) + .seconds(request.maxPauseSeconds)
+    return try await stages.poolers?.pause(min(deadline, budget)) ?? ""
+  }
+
+  /// Also for an engine that was told to stop: clients must not go on waiting.
+  private func resumePoolers() async throws -> String {
+    let stages = stages
+    let said = try await Task { try await stages.poolers?.resume() ?? "" }.value
+    return "\(said)\(pause())"
+  }
+
   private func putUpFence() async throws -> String {
     let lifetime = Duration.seconds(request.timeoutSeconds) + Self.margin
     let fence = try await WriteGuard(source).fence(expiringAfter: lifetime)
@@ -245,7 +265,8 @@ actor CutoverRun {
     while true {
       do {
         try await WriteGuard(source).unfence()
-        return (.done, "the source takes writes again\(pause())")
+        // Clients that wait in poolers do so still.
+        return (.done, "the source takes writes again\(stages.poolers == nil ? pause() : "")")
       } catch is WriteGuard.Sealed {
         return (.sealed(inTime: false), "the seal had been committed")
       } catch {
@@ -277,7 +298,7 @@ actor CutoverRun {
     let sequences = await copySequencesAgain()
     try await stages.restoreTables()
     try await TargetGuard(target).open()
-    return "\(sequences)\(pause())"
+    return "\(sequences)\(stages.poolers == nil ? pause() : "")"
   }
 
   /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed
@@ -292,13 +313,18 @@ actor CutoverRun {
   }
 
   private func switchOver() async -> String {
-    let belt = await putOnSecondBelt()
-    let failure = await stages.switchOver(report.fenceLSN) { step, duration, detail in
-      await self.note(step, .now - duration, duration, detail)
-    }
+    // Nobody waits for the belt where clients wait in poolers.
+    var belt = stages.poolers == nil ? await putOnSecondBelt() : ""
+    let events = Cutover.SwitchEvents(
+      onStep: { step, duration, detail in await self.note(step, .now - duration, duration, detail) },
+      onClientsResumed: { await self.noteClientsResumed() })
+    let failure = await stages.switchOver(report.fenceLSN, events)
     report.reason = failure
-    return "\(belt)\(failure.map { "; \($0)" } ?? "")"
+    if stages.poolers != nil { belt = await putOnSecondBelt() }
+    return "\(belt)\(pooledPause)\(pause())\(failure.map { "; \($0)" } ?? "")"
   }
+
+  private func noteClientsResumed() { pooledPause = pause() }
 
   /// New sessions on the source are told at once what the guard would tell them at their first write.
   private func putOnSecondBelt() async -> String {

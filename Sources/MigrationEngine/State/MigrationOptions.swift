@@ -21,8 +21,12 @@ package struct MigrationOptions: Sendable {
   package var allowsUnencryptedTarget = false
   /// A shell command whose exit code 0 vouches for the target's encryption at rest.
   package var encryptionEvidenceCommand: String?
-  /// Shell commands run in order once the target is open.
-  package var execSteps: [String] = []
+  /// Who is asked first whether the target is encrypted at rest; nil: whom its host suggests.
+  package var encryptionProvider: EncryptionEvidence.Provider?
+  /// What leads the application to the target once it takes writes.
+  package var switchPlan = SwitchPlan()
+  /// The program and arguments that resume poolers should this process die; nil: nobody does.
+  package var poolerWatch: (path: String, arguments: [String])?
 
   package init(source: ConnectionString, target: ConnectionString) {
     self.source = source
