@@ -129,6 +129,8 @@ package struct MigrationObserver: Sendable {
       switch cutover.state {
       case .complete:
         if let report = cutover.report, status.phase == .complete { return report }
+      case .rehearsed:
+        if let report = cutover.report { return report }
       case .aborted:
         let reason = cutover.report?.reason ?? "no reason was stored"
         throw MigrationError(

@@ -168,13 +168,18 @@ struct MigrationStreaming: Sendable {
   }
 
   private func conclude(_ report: Status.Cutover, _ cutover: StoredCutover) async throws -> Status.Cutover? {
-    let isComplete = report.result == .complete
-    try await tell(report, cutover, isComplete ? .complete : .aborted)
-    if isComplete {
+    switch report.result {
+    case .complete:
+      try await tell(report, cutover, .complete)
       try await phase.advance(.targetOpened)
       return report
+    case .rehearsed:
+      try await tell(report, cutover, .rehearsed)
+      logger.info("the cutover was rehearsed", metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
+    case .aborted, nil:
+      try await tell(report, cutover, .aborted)
+      logger.warning("the cutover was aborted", metadata: ["because": "\(report.reason ?? "")"])
     }
-    logger.warning("the cutover was aborted", metadata: ["because": "\(report.reason ?? "")"])
     if await phase.current == .cutover { try await phase.advance(.cutoverAborted) }
     return nil
   }

@@ -36,6 +36,8 @@ package struct CutoverMachine: Sendable, Equatable {
     case complete
     /// The source takes writes.
     case aborted(reason: String)
+    /// The source takes writes, and nothing had failed.
+    case rehearsed
     /// The source is sealed, or may be, and the target is not open yet: an engine that resumes leads on.
     case tryAgain(reason: String)
   }
@@ -53,11 +55,17 @@ package struct CutoverMachine: Sendable, Equatable {
   package private(set) var step: Step?
   /// The point of no return is behind us.
   package private(set) var isSealed = false
-  private var failure = ""
+  private var failure: String?
   private let pausesPoolers: Bool
+  private let isRehearsal: Bool
 
-  /// - Parameter pausesPoolers: whether clients wait in poolers from before the fence.
-  package init(pausesPoolers: Bool = false) { self.pausesPoolers = pausesPoolers }
+  /// - Parameters:
+  ///   - pausesPoolers: whether clients wait in poolers from before the fence.
+  ///   - isRehearsal: whether the fence is taken down where it would be sealed.
+  package init(pausesPoolers: Bool = false, isRehearsal: Bool = false) {
+    self.pausesPoolers = pausesPoolers
+    self.isRehearsal = isRehearsal
+  }
 
   package mutating func begin() -> Action { perform(.arm) }
 
@@ -97,10 +105,10 @@ package struct CutoverMachine: Sendable, Equatable {
     case .awaitWriters: return perform(.mark)
     case .mark: return perform(.drain)
     case .drain: return perform(.finalise)
-    case .finalise: return perform(isSealed ? .open : .seal)
+    case .finalise: return perform(isSealed ? .open : isRehearsal ? .unfence : .seal)
     case .seal: throw Impossible(step: step, event: .done)
-    case .unfence: return pausesPoolers ? perform(.resume) : end(.aborted(reason: failure))
-    case .resume: return end(.aborted(reason: failure))
+    case .unfence: return pausesPoolers ? perform(.resume) : undone()
+    case .resume: return undone()
     case .open: return perform(.switchOver)
     case .switchOver: return end(.complete)
     }
@@ -113,7 +121,9 @@ package struct CutoverMachine: Sendable, Equatable {
     case .pause:
       failure = reason
       return perform(.resume)
-    case .resume: return end(.aborted(reason: "\(failure); \(reason)"))
+    case .resume:
+      failure = [failure, reason].compactMap { $0 }.joined(separator: "; ")
+      return undone()
     case .fence, .awaitWriters, .mark, .drain, .finalise, .seal, .open:
       guard !isSealed else { return end(.tryAgain(reason: reason)) }
       failure = reason
@@ -123,6 +133,8 @@ package struct CutoverMachine: Sendable, Equatable {
     case .switchOver: throw Impossible(step: step, event: .failed(reason))
     }
   }
+
+  private mutating func undone() -> Action { end(failure.map { .aborted(reason: $0) } ?? .rehearsed) }
 
   private mutating func perform(_ next: Step) -> Action {
     step = next

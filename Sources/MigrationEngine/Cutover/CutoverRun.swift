@@ -39,7 +39,7 @@ actor CutoverRun {
     self.source = try await Session.open(source, end: "source", purpose: "cutover")
     self.target = target
     self.stages = stages
-    machine = CutoverMachine(pausesPoolers: stages.poolers != nil)
+    machine = CutoverMachine(pausesPoolers: stages.poolers != nil, isRehearsal: request.isRehearsal)
     self.logger = logger
     self.onStep = onStep
   }
@@ -64,6 +64,10 @@ actor CutoverRun {
       case .complete:
         report.step = "complete"
         report.result = .complete
+        return report
+      case .rehearsed:
+        report.step = "rehearsed"
+        report.result = .rehearsed
         return report
       case .aborted(let reason):
         report.step = "aborted"
@@ -117,10 +121,7 @@ actor CutoverRun {
       let detail = try await limited(step) { try await self.putUpFence() }
       return (.done, detail)
     case .awaitWriters:
-      let writers = Writers(source)
-      let deadline = deadline
-      let count = try await limited(step) { try await writers.awaitHolding(until: deadline) }
-      return (.done, count == 1 ? "1 transaction was under way" : "\(count) transactions were under way")
+      return (.done, try await limited(step) { try await self.awaitWriters() })
     case .mark: return (.done, try await limited(step) { try await self.mark() })
     case .drain:
       try await limited(step) { try await self.stages.drain(self.nonce, self.deadline) }
@@ -161,15 +162,24 @@ actor CutoverRun {
 
   private func arm() async throws -> String {
     try await checkBudget()
-    let writers = try await Writers(source).holding()
-    let culprits = writers.filter { $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds }
+    let writers = Writers(source)
+    var culprits = try await writers.holding().filter {
+      $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds
+    }
+    if request.terminatesBlockers {
+      warnOfEnded(try await writers.terminate(culprits))
+      culprits.removeAll { $0.pid != nil }
+    }
     guard culprits.isEmpty else {
       throw MigrationError(
         .failed, doing: "looking for transactions that would hold up the cutover",
         reason: "they have written and not ended: \(Writers.list(culprits))", remedy: Writers.remedy(culprits)
       )
     }
-    let count = try await WriteGuard(source).arm(within: .seconds(request.timeoutSeconds))
+    let count = try await WriteGuard(source).arm(within: .seconds(request.timeoutSeconds)) { blockers in
+      guard self.request.terminatesBlockers else { return }
+      self.warnOfEnded(try await writers.terminate(blockers))
+    }
     let predicted = try await checkBudget()
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
   }
@@ -211,6 +221,22 @@ actor CutoverRun {
     let stages = stages
     let said = try await Task { try await stages.poolers?.resume() ?? "" }.value
     return "\(said)\(pause())"
+  }
+
+  /// A transaction that goes on for half of the pause that is allowed is ended, where that was asked for.
+  private func awaitWriters() async throws -> String {
+    let writers = Writers(source)
+    let patience = request.terminatesBlockers ? Duration.seconds(request.maxPauseSeconds / 2) : nil
+    let (count, ended) = try await writers.awaitHolding(until: deadline, terminatingAfter: patience)
+    warnOfEnded(ended)
+    let words = count == 1 ? "1 transaction was under way" : "\(count) transactions were under way"
+    return ended.isEmpty ? words : "\(words), \(ended.count) ended by force"
+  }
+
+  private func warnOfEnded(_ writers: [Writer]) {
+    guard !writers.isEmpty else { return }
+    logger.warning("ended sessions that held up the cutover", metadata: ["who": "\(Writers.list(writers))"])
+    report.terminated = (report.terminated ?? []) + writers.map(\.description)
   }
 
   private func putUpFence() async throws -> String {

@@ -41,10 +41,19 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   /// Seconds from the fence to the seal after which the cutover is aborted.
   package var timeoutSeconds: Double
   package var requestedBy: String
+  /// All for real up to the seal; then the fence is taken down.
+  package var isRehearsal: Bool
+  /// Ends the sessions that hold the cutover up, and no others.
+  package var terminatesBlockers: Bool
 
-  package init(maxPauseSeconds: Double = 10, timeoutSeconds: Double = 60, requestedBy: String) {
+  package init(
+    maxPauseSeconds: Double = 10, timeoutSeconds: Double = 60, requestedBy: String, isRehearsal: Bool = false,
+    terminatesBlockers: Bool = false
+  ) {
     self.maxPauseSeconds = maxPauseSeconds
     self.timeoutSeconds = timeoutSeconds
     self.requestedBy = requestedBy
+    self.isRehearsal = isRehearsal
+    self.terminatesBlockers = terminatesBlockers
   }
 }

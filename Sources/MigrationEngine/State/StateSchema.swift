@@ -54,7 +54,7 @@ enum StateSchema {
       requested_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
       request text NOT NULL,
       state text NOT NULL DEFAULT 'requested'
-        CHECK (state IN ('requested', 'running', 'complete', 'aborted')),
+        CHECK (state IN ('requested', 'running', 'complete', 'aborted', 'rehearsed')),
       report text);
     CREATE TABLE replicate.switch_step (
       cutover bigint NOT NULL REFERENCES replicate.cutover,

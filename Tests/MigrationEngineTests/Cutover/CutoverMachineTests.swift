@@ -195,4 +195,25 @@ struct CutoverMachineTests {
     var idle = CutoverMachine()
     #expect(throws: CutoverMachine.Impossible.self) { try idle.handle(.done) }
   }
+
+  @Test("A rehearsal goes as far as the seal and takes the fence down; one that fails is aborted")
+  func rehearsal() throws {
+    for pausesPoolers in [false, true] {
+      var machine = CutoverMachine(pausesPoolers: pausesPoolers, isRehearsal: true)
+      var seen: [Step] = []
+      var action = machine.begin()
+      while case .perform(let step) = action {
+        seen.append(step)
+        action = try machine.handle(.done)
+      }
+      #expect(action == .rehearsed)
+      #expect(!seen.contains(.seal) && !machine.isSealed)
+      #expect(seen.suffix(pausesPoolers ? 3 : 2) == [.finalise, .unfence] + (pausesPoolers ? [.resume] : []))
+    }
+    var failing = CutoverMachine(isRehearsal: true)
+    _ = failing.begin()
+    _ = try failing.handle(.done)
+    #expect(try failing.handle(.failed("no fence")) == .perform(.unfence))
+    #expect(try failing.handle(.done) == .aborted(reason: "no fence"))
+  }
 }
