@@ -99,6 +99,7 @@ struct MigrationAttempt: Sendable {
       try await store.store(encryption: evidence)
     }
     try await endLeftovers(on: ends.target)
+    try await store.note("an engine goes on, \(Self.whoAndHow(options))")
     try await store.store(failure: nil)
     logger.info("resuming the migration", metadata: ["phase": "\(migration.phase.rawValue)"])
     return migration
@@ -118,7 +119,24 @@ struct MigrationAttempt: Sendable {
       restoreAttempted: [],
       copySeconds: 0)
     try await store.create(migration)
+    try await store.note("begun \(Self.whoAndHow(options))")
+    for finding in preflight.report.findings where finding.severity == .warning {
+      try await store.note("warning of preflight: \(finding.object): \(finding.why)")
+    }
     return migration
+  }
+
+  /// Who began, and what they asked for beyond what goes without saying.
+  private static func whoAndHow(_ options: MigrationOptions) -> String {
+    let process = ProcessInfo.processInfo
+    var overrides: [String] = []
+    if options.allowsUnencryptedTarget { overrides.append("--allow-unencrypted-target") }
+    if options.setsReplicaIdentityFull { overrides.append("--replica-identity full") }
+    if options.leavesLargeObjectsBehind { overrides.append("--without-large-objects") }
+    if options.createsRoles { overrides.append("--create-roles") }
+    overrides += options.excluded.map { "--exclude-table \($0)" }
+    let how = overrides.isEmpty ? "" : ", with \(overrides.joined(separator: ", "))"
+    return "by \(process.userName) on \(process.hostName), process \(process.processIdentifier)\(how)"
   }
 
   private func verify(_ migration: StoredMigration, belongsTo source: DatabaseIdentity) throws {

@@ -88,6 +88,7 @@ actor CutoverRun {
   private func perform(_ step: CutoverMachine.Step) async -> CutoverMachine.Event {
     report.step = step.rawValue
     onStep(report)
+    await Failpoint.reached("before \(step.rawValue)")
     let start = ContinuousClock.now
     if step == .pause || step == .fence { pauseBegan = pauseBegan ?? start }
     var detail = ""
@@ -101,6 +102,7 @@ actor CutoverRun {
     }
     if case .failed = event { detail = "failed" }
     note(step.rawValue, start, .now - start, detail)
+    await Failpoint.reached("after \(step.rawValue)")
     return event
   }
 

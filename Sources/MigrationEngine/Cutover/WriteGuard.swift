@@ -27,8 +27,8 @@ package struct WriteGuard: Sendable {
 
   /// Makes the guard, which lets everything pass, and its triggers where they are missing. A fence that an
   /// engine left behind is taken down.
-  /// - Parameter onBlocked: hears once of each table who keeps it from being guarded, before that is given up;
-  ///   it may end them.
+  /// - Parameter onBlocked: hears once of each table who keeps it from being guarded, before that is given
+  ///   up; it may end them.
   /// - Returns: how many tables got a trigger.
   /// - Throws: `MigrationError` that names who keeps a table from being guarded.
   @discardableResult

@@ -71,8 +71,8 @@ package struct Writers: Sendable {
     return (writers.count, terminated)
   }
 
-  /// Ends the sessions of these transactions, if they are still in them. A prepared transaction has none: what
-  /// becomes of it is for people to say.
+  /// Ends the sessions of these transactions, if they are still in them. A prepared transaction has none:
+  /// what becomes of it is for people to say.
   /// - Returns: those that were ended.
   package func terminate(_ writers: [Writer]) async throws -> [Writer] {
     var ended: [Writer] = []
@@ -100,7 +100,8 @@ package struct Writers: Sendable {
       SELECT DISTINCT ON (l.virtualtransaction) l.virtualtransaction, l.pid, p.gid,
         coalesce(a.usename, p.owner, '?') AS user_name, coalesce(a.application_name, '') AS application,
         coalesce(a.state, 'state unknown') AS state,
-        coalesce(pg_catalog.upper(pg_catalog.substring(a.query, '^[[:space:]]*([A-Za-z]+)')), '') AS statement,
+        coalesce(pg_catalog.upper(pg_catalog.substring(a.query, '^[[:space:]]*([A-Za-z]+)')), '')
+          AS statement,
         coalesce(pg_catalog.date_part('epoch',
           pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) AS age
       FROM pg_catalog.pg_locks l
