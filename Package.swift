@@ -19,6 +19,7 @@ let package = Package(
     // FilePath, the type of an executable's path in Subprocess.
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
     .systemLibrary(
@@ -32,6 +33,7 @@ let package = Package(
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Subprocess", package: "swift-subprocess"),
         .product(name: "SystemPackage", package: "swift-system"),
+        .product(name: "Yams", package: "Yams"),
       ], swiftSettings: settings),
     .executableTarget(
       name: "replicate",
@@ -46,7 +48,10 @@ let package = Package(
     .testTarget(
       name: "LogicalReplicationTests", dependencies: ["LogicalReplication"], swiftSettings: settings),
     .testTarget(
-      name: "MigrationEngineTests", dependencies: ["LibPQ", "LogicalReplication", "MigrationEngine"],
+      name: "MigrationEngineTests",
+      dependencies: [
+        "LibPQ", "LogicalReplication", "MigrationEngine", .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "ReplicateTests",

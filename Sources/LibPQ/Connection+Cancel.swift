@@ -9,6 +9,7 @@ extension Connection {
   /// Asks the server to give up the statement under way and waits a little for its answer, so that the
   /// connection can be used again; when that fails it is closed.
   func cancelOnServer() {
+    if case .close = abandonment { return close() }
     let deadline = ContinuousClock.now + Self.cancelLimit
     do {
       guard let request = CancelRequest(try live()), request.send(within: Self.cancelLimit) else {

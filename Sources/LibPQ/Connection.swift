@@ -12,11 +12,21 @@ package actor Connection {
   /// "source" or "target": errors say which end spoke.
   package nonisolated let end: String
   private var handle: Handle?
+  nonisolated let abandonment: Abandonment
   /// Statements prepared on this connection: text to name.
   var prepared: [String: String] = [:]
 
-  private init(end: String) throws {
+  /// What becomes of a statement that takes longer than it may, or whose task was cancelled.
+  package enum Abandonment: Sendable {
+    /// It is cancelled on the server, and the connection can be used again.
+    case cancel
+    /// The connection is closed: for servers that do not know how to cancel, such as PgBouncer's console.
+    case close
+  }
+
+  private init(end: String, abandonment: Abandonment) throws {
     self.end = end
+    self.abandonment = abandonment
     executor = DispatchQueueExecutor(label: "replicate.connection.\(end)")
     waiter = try SocketWait()
   }
@@ -26,9 +36,10 @@ package actor Connection {
   ///   the system's resolver lets it, because libpq does that within one call (manual, section 34.1).
   /// - Throws: `PostgresError` with code `.connection` or `.timedOut`.
   package static func open(
-    _ string: ConnectionString, end: String, within limit: Duration = .seconds(15)
+    _ string: ConnectionString, end: String, within limit: Duration = .seconds(15),
+    abandonment: Abandonment = .cancel
   ) async throws -> Connection {
-    let connection = try Connection(end: end)
+    let connection = try Connection(end: end, abandonment: abandonment)
     try await connection.establish(string, until: .now + limit)
     return connection
   }

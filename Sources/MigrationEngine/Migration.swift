@@ -25,7 +25,9 @@ package struct Migration: Sendable {
     let ends = try await MigrationEnds.open(options, purpose: "check")
     return try await finally(ends.close) {
       let isResuming = try await StateStore(ends.target).load() != nil
-      return try await MigrationPreflight(options: options, ends: ends).run(isResuming: isResuming).report
+      return try await MigrationPreflight(options: options, ends: ends, logger: logger).run(
+        isResuming: isResuming
+      ).report
     }
   }
 

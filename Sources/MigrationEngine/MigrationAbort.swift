@@ -44,6 +44,7 @@ package struct MigrationAbort: Sendable {
     }
     try await stopEngine(store, hasState: migration != nil)
     var cleanup = Cleanup(logger: logger)
+    if migration != nil { cleanup.left += try await pausedPoolers(store) }
     try await cleanSource(ends, migration, &cleanup)
     try await cleanTarget(ends, options, migration, &cleanup)
     return (cleanup.removed, cleanup.left)
@@ -74,6 +75,14 @@ package struct MigrationAbort: Sendable {
           remedy: "Stop the engine's process, then abort again.")
       }
       try await Task.sleep(for: .milliseconds(100))
+    }
+  }
+
+  /// An engine that died may have left clients waiting; where their poolers are only its plan tells.
+  private func pausedPoolers(_ store: StateStore) async throws -> [String] {
+    guard let latest = try await store.latestCutover() else { return [] }
+    return try await SwitchLog(store: store, cutover: latest.id).paused().map {
+      "clients that may wait in \($0): RESUME on its admin console"
     }
   }
 

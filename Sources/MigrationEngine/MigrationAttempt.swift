@@ -89,7 +89,7 @@ struct MigrationAttempt: Sendable {
   private func begin(_ ends: MigrationEnds, _ store: StateStore) async throws -> StoredMigration {
     guard var migration = try await store.load() else { return try await beginNew(ends, store) }
     try verify(migration, belongsTo: ends.sourceIdentity)
-    let preflight = MigrationPreflight(options: options, ends: ends)
+    let preflight = MigrationPreflight(options: options, ends: ends, logger: logger)
     if migration.phase != .complete {
       let (evidence, findings) = try await preflight.encryption()
       if findings.contains(where: { $0.severity == .blocker }) {
@@ -99,13 +99,15 @@ struct MigrationAttempt: Sendable {
       try await store.store(encryption: evidence)
     }
     try await endLeftovers(on: ends.target)
+    try await store.note("an engine goes on, \(Self.whoAndHow(options))")
     try await store.store(failure: nil)
     logger.info("resuming the migration", metadata: ["phase": "\(migration.phase.rawValue)"])
     return migration
   }
 
   private func beginNew(_ ends: MigrationEnds, _ store: StateStore) async throws -> StoredMigration {
-    let preflight = try await MigrationPreflight(options: options, ends: ends).run(isResuming: false)
+    let preflight = try await MigrationPreflight(options: options, ends: ends, logger: logger).run(
+      isResuming: false)
     onFindings(preflight.report)
     if preflight.report.isBlocked { throw blocked(preflight.report) }
     let migration = StoredMigration(
@@ -117,7 +119,24 @@ struct MigrationAttempt: Sendable {
       restoreAttempted: [],
       copySeconds: 0)
     try await store.create(migration)
+    try await store.note("begun \(Self.whoAndHow(options))")
+    for finding in preflight.report.findings where finding.severity == .warning {
+      try await store.note("warning of preflight: \(finding.object): \(finding.why)")
+    }
     return migration
+  }
+
+  /// Who began, and what they asked for beyond what goes without saying.
+  private static func whoAndHow(_ options: MigrationOptions) -> String {
+    let process = ProcessInfo.processInfo
+    var overrides: [String] = []
+    if options.allowsUnencryptedTarget { overrides.append("--allow-unencrypted-target") }
+    if options.setsReplicaIdentityFull { overrides.append("--replica-identity full") }
+    if options.leavesLargeObjectsBehind { overrides.append("--without-large-objects") }
+    if options.createsRoles { overrides.append("--create-roles") }
+    overrides += options.excluded.map { "--exclude-table \($0)" }
+    let how = overrides.isEmpty ? "" : ", with \(overrides.joined(separator: ", "))"
+    return "by \(process.userName) on \(process.hostName), process \(process.processIdentifier)\(how)"
   }
 
   private func verify(_ migration: StoredMigration, belongsTo source: DatabaseIdentity) throws {

@@ -22,6 +22,16 @@ package struct MigrationObserver: Sendable {
     return try await closing(connection) { try await status(StateStore(connection)) }
   }
 
+  /// - Throws: `MigrationError` when the target holds no migration.
+  package func report() async throws -> MigrationReport {
+    let connection = try await Session.open(target, end: "target", purpose: "report")
+    return try await closing(connection) {
+      let store = StateStore(connection)
+      guard let report = try await store.report(try await status(store)) else { throw Self.noMigration }
+      return report
+    }
+  }
+
   private func status(_ store: StateStore) async throws -> Status {
     let migration = try await stored(store)
     let engine = try await store.lockHolder()
@@ -45,13 +55,13 @@ package struct MigrationObserver: Sendable {
   }
 
   private func stored(_ store: StateStore) async throws -> StoredMigration {
-    guard let migration = try await store.load() else {
-      throw MigrationError(
-        .failed, doing: "looking for a migration on the target", reason: "there is none",
-        remedy: "Begin one with replicate start, or give the target it was begun with.")
-    }
+    guard let migration = try await store.load() else { throw Self.noMigration }
     return migration
   }
+
+  private static let noMigration = MigrationError(
+    .failed, doing: "looking for a migration on the target", reason: "there is none",
+    remedy: "Begin one with replicate start, or give the target it was begun with.")
 
   /// With no engine to watch it, the slot goes on keeping WAL on the source.
   private func lookAtSlot(_ slot: String, _ status: inout Status) async {
@@ -129,6 +139,8 @@ package struct MigrationObserver: Sendable {
       switch cutover.state {
       case .complete:
         if let report = cutover.report, status.phase == .complete { return report }
+      case .rehearsed:
+        if let report = cutover.report { return report }
       case .aborted:
         let reason = cutover.report?.reason ?? "no reason was stored"
         throw MigrationError(

@@ -1,10 +1,12 @@
 import LibPQ
+import Logging
 import LogicalReplication
 
-/// Preflight with the encryption of the target, which is a stage of its own.
+/// Preflight with the encryption of the target and the switch steps, which are stages of their own.
 struct MigrationPreflight {
   let options: MigrationOptions
   let ends: MigrationEnds
+  let logger: Logger
 
   struct Result: Sendable {
     var report: PreflightReport
@@ -19,7 +21,8 @@ struct MigrationPreflight {
       slotName: ends.sourceIdentity.slotName, publicationName: MigrationAttempt.publicationName)
     var report = try await Preflight.run(context)
     let (evidence, findings) = try await encryption()
-    let all = report.findings + findings
+    let switching = MigrationSwitch(options: options, ends: ends, logger: logger)
+    let all = report.findings + findings + (try await switching.findings())
     report.findings = Finding.Severity.allCases.reversed().flatMap { severity in
       all.filter { $0.severity == severity }
     }
@@ -30,7 +33,9 @@ struct MigrationPreflight {
   func encryption() async throws -> (EncryptionEvidence, [Finding]) {
     let facts = try await TargetServerFacts.read(from: ends.target)
     let command = options.encryptionEvidenceCommand.map { CommandEvidence(command: $0) }
-    let evidence = await EncryptionExaminer(command: command).examine(server: facts)
+    let evidence = await EncryptionExaminer(
+      command: command, asksAWS: options.encryptionProvider == .aws
+    ).examine(server: facts)
     let decision = EncryptionGate.decide(
       transport: try await EncryptionGate.Transport(of: ends.target), evidence: evidence,
       allowUnencrypted: options.allowsUnencryptedTarget)

@@ -18,6 +18,7 @@ struct MigrationStreaming: Sendable {
   private static let retryPause = Duration.seconds(30)
 
   private var store: StateStore { StateStore(ends.target) }
+  private var switching: MigrationSwitch { MigrationSwitch(options: options, ends: ends, logger: logger) }
   private var copy: MigrationCopy {
     MigrationCopy(options: options, logger: logger, ends: ends, board: board)
   }
@@ -128,6 +129,7 @@ struct MigrationStreaming: Sendable {
       try await MaterializedViews.refresh(source: ends.source, target: ends.target)
       // What is done now need not be done while writers wait.
       try await copy.syncLargeObjects()
+      try await switching.verify()
     } catch  where !Self.endsAttempt(error) {
       report.result = .aborted
       report.reason = "\(error)"
@@ -162,18 +164,24 @@ struct MigrationStreaming: Sendable {
         remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
     }
     logger.warning("an engine ended in the middle of a cutover", metadata: ["fence": "\(fence.rawValue)"])
+    try await switching.warnOfPausedPoolers(SwitchLog(store: store, cutover: interrupted.id))
     let report = try await cutover(for: interrupted).resume(from: fence, request: interrupted.request)
     return try await conclude(report, interrupted)
   }
 
   private func conclude(_ report: Status.Cutover, _ cutover: StoredCutover) async throws -> Status.Cutover? {
-    let isComplete = report.result == .complete
-    try await tell(report, cutover, isComplete ? .complete : .aborted)
-    if isComplete {
+    switch report.result {
+    case .complete:
+      try await tell(report, cutover, .complete)
       try await phase.advance(.targetOpened)
       return report
+    case .rehearsed:
+      try await tell(report, cutover, .rehearsed)
+      logger.info("the cutover was rehearsed", metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
+    case .aborted, nil:
+      try await tell(report, cutover, .aborted)
+      logger.warning("the cutover was aborted", metadata: ["because": "\(report.reason ?? "")"])
     }
-    logger.warning("the cutover was aborted", metadata: ["because": "\(report.reason ?? "")"])
     if await phase.current == .cutover { try await phase.advance(.cutoverAborted) }
     return nil
   }
@@ -189,8 +197,8 @@ struct MigrationStreaming: Sendable {
     let monitor = session.monitor
     // Read before the fence: nobody waits for it there.
     let catalog = try await tables.migrated(from: ends.source)
-    let switchover = Switchover(
-      exec: options.execSteps, source: try await end(ends.source), target: try await end(ends.target))
+    let switchover = try await switching.switchover(SwitchLog(store: store, cutover: stored.id))
+    let store = store
     return Cutover(
       source: options.source, target: options.target,
       stages: Cutover.Stages(
@@ -206,17 +214,27 @@ struct MigrationStreaming: Sendable {
         },
         // Not before the seal: until then the stream may have to go on.
         restoreTables: { try await IdentityColumns.restore(catalog, on: ends.target) },
-        switchOver: { await switchover.run(fenceLSN: $0, $1) }),
+        poolers: options.switchPlan.pausesPoolers
+          ? Cutover.Poolers(
+            pause: { try await switchover.pause(until: $0) }, resume: { try await switchover.resume() })
+          : nil,
+        switchOver: { fenceLSN, events in
+          await switchover.run(
+            fenceLSN: fenceLSN, appliedLSN: await appliedLSN(store),
+            Switchover.Events(onStep: events.onStep, onClientsResumed: events.onClientsResumed))
+        }),
       logger: logger,
       onStep: { report in board.update { $0.cutover = report } })
   }
 
-  private func end(_ connection: Connection) async throws -> Switchover.End {
-    let rows = try await connection.query(
-      "SELECT pg_catalog.current_database() AS name", doing: "asking the \(connection.end) for its name",
-      within: .seconds(15))
-    let peer = try await connection.peer()
-    return Switchover.End(host: peer.host, port: peer.port, database: try rows.first?.text("name") ?? "")
+  /// The end of what the target has; for the steps' information, so nothing fails for want of it.
+  private func appliedLSN(_ store: StateStore) async -> String? {
+    do {
+      return try await store.progress()?.appliedLSN.description
+    } catch {
+      logger.warning("the applied LSN could not be read", metadata: ["why": "\(error)"])
+      return nil
+    }
   }
 
   private var breach: MigrationError {

@@ -21,6 +21,11 @@ struct Engine: Sendable {
       try await MigrationObserver(source: $0, target: $1, logger: $2).status()
     }
 
+  var report:
+    @Sendable (_ source: ConnectionString?, _ target: ConnectionString, Logger) async throws ->
+      MigrationReport =
+      { try await MigrationObserver(source: $0, target: $1, logger: $2).report() }
+
   var cutover:
     @Sendable (ConnectionString?, ConnectionString, Logger, CutoverRequest, @escaping Progress) async throws
       -> Status.Cutover = {

@@ -16,7 +16,9 @@ struct Replicate: ParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      CheckCommand.self, StartCommand.self, StatusCommand.self, CutoverCommand.self, AbortCommand.self,
+      CheckCommand.self, StartCommand.self, StatusCommand.self, CutoverCommand.self, ReportCommand.self,
+      AbortCommand.self,
+      WatchPoolersCommand.self,
     ])
 }
 

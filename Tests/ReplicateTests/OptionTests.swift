@@ -85,7 +85,7 @@ import Testing
     #expect(options.cutover == .manual)
     #expect(!options.setsReplicaIdentityFull && !options.leavesLargeObjectsBehind)
     #expect(!options.allowsUnencryptedTarget && options.encryptionEvidenceCommand == nil)
-    #expect(options.excluded.isEmpty && options.execSteps.isEmpty)
+    #expect(options.excluded.isEmpty && options.switchPlan.steps.isEmpty)
   }
 
   @Test func everyOptionReachesTheEngine() throws {
@@ -98,7 +98,7 @@ import Testing
     #expect(options.setsReplicaIdentityFull && options.leavesLargeObjectsBehind)
     #expect(options.allowsUnencryptedTarget && options.encryptionEvidenceCommand == "true")
     #expect(options.excluded.map(\.description) == [#""public"."a""#, #""B"."c""#])
-    #expect(options.execSteps == ["first --one", "second"])
+    #expect(options.switchPlan.steps.map { "\($0.action)" } == [#"exec("first --one")"#, #"exec("second")"#])
   }
 
   @Test(arguments: [

@@ -10,12 +10,14 @@ struct Bench {
       case "copy": try await CopyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       case "apply": try await ApplyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       case "lag": try await LagBench().run()
+      case "pause": try await PauseBench().run()
       default:
         throw HarnessError(
           """
           usage: integration/bench copy [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
                  integration/bench apply [\(ApplyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
                  integration/bench lag
+                 integration/bench pause
           """)
       }
     } catch {

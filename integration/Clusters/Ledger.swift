@@ -21,6 +21,7 @@ package final class Ledger: Sendable {
     var refused: Int?
     var lastAcknowledged: ContinuousClock.Instant?
     var longestWait: Duration = .zero
+    var sessions = 0
 
     /// What a writer must never meet; it ends the writer.
     var failures: [String] = []
@@ -34,6 +35,9 @@ package final class Ledger: Sendable {
 
     /// The longest time between two acknowledgements of one writer, or since its start.
     package let longestWait: Duration
+
+    /// Sessions that were opened, by all writers: more than writers when connections were lost.
+    package let sessions: Int
 
     /// How many writers were refused with SQLSTATE 25006, which ends a writer.
     package let refusedWriters: Int
@@ -100,6 +104,7 @@ package final class Ledger: Sendable {
       acknowledged: acknowledged, unknown: records.reduce(0) { $0 + $1.unknown.count },
       acknowledgedPerSecond: seconds > 0 ? Double(acknowledged) / seconds : 0, lastAcknowledged: last,
       longestWait: records.map(\.longestWait).max() ?? .zero,
+      sessions: records.reduce(0) { $0 + $1.sessions },
       refusedWriters: records.count { $0.refused != nil }, failures: records.flatMap(\.failures))
   }
 
@@ -118,7 +123,12 @@ package final class Ledger: Sendable {
     while !Task.isCancelled {
       do {
         let open: SQLSession
-        if let session { open = session } else { open = try await SQLSession(server) }
+        if let session {
+          open = session
+        } else {
+          open = try await SQLSession(server)
+          records.withLock { $0[writer].sessions += 1 }
+        }
         session = open
         let goesOn = try await transact(writer: writer, n: n, on: open)
         guard goesOn else { break }

@@ -35,6 +35,13 @@ package struct ReplicateProcess: Sendable {
     try await Command.run([Self.executable()] + arguments, environment: environment, limit: limit)
   }
 
+  /// The same with more in its environment.
+  package func with(_ more: [String: String]) -> ReplicateProcess {
+    ReplicateProcess(environment: environment.merging(more) { _, new in new })
+  }
+
+  private init(environment: [String: String]) { self.environment = environment }
+
   /// Starts a command and returns while it runs.
   package func start(_ arguments: String...) async throws -> BackgroundProcess {
     try await start(arguments)

@@ -109,6 +109,48 @@ extension Integration {
       }
     }
 
+    @Test("Clients that wait in poolers go on after a failure, after a stop, and after a pause that failed")
+    func poolers() async throws {
+      try await Scene.run("poolers") { scene in
+        let calls = Mutex<[String]>([])
+        var stages = scene.stages()
+        stages.poolers = Cutover.Poolers(
+          pause: { _ in
+            calls.withLock { $0.append("pause") }
+            return "clients wait"
+          },
+          resume: {
+            // It works in a task that was cancelled as well.
+            try Task.checkCancellation()
+            calls.withLock { $0.append("resume") }
+            return "clients go on"
+          })
+        stages.drain = { _, _ in try await Task.sleep(for: .seconds(3600)) }
+        let cutover = try scene.cutover(stages)
+        let running = Task { try await cutover.run(scene.request) }
+        try await waitUntil("the fence") { try await scene.sourceRefusal() == "25006" }
+        running.cancel()
+        let stopped = try await running.value
+        #expect(stopped.result == .aborted)
+        #expect(stopped.timeline.map(\.step).suffix(2) == ["unfence", "resume"])
+        #expect(stopped.timeline.last?.detail.contains("writes were stopped for") == true)
+        #expect(calls.withLock { $0 } == ["pause", "resume"])
+
+        let failing = stages
+        stages.poolers?.pause = { _ in throw MigrationError(.failed, doing: "pausing", reason: "busy") }
+        let unpaused = try await scene.cutover(stages).run(scene.request)
+        #expect(unpaused.timeline.map(\.step) == ["arm", "pause", "resume"])
+        #expect(unpaused.reason?.contains("busy") == true)
+        #expect(try await scene.sourceRefusal() == nil)
+
+        stages = failing
+        stages.drain = { _, _ in throw MigrationError(.failed, doing: "draining", reason: "no disk") }
+        stages.poolers?.resume = { throw MigrationError(.failed, doing: "resuming", reason: "pooler gone") }
+        let reason = try await scene.cutover(stages).run(scene.request).reason ?? ""
+        #expect(reason.contains("no disk") && reason.contains("pooler gone"), "\(reason)")
+      }
+    }
+
     @Test("What fails behind the seal stays sealed and closed, and resuming completes it")
     func failsBehindSeal() async throws {
       try await Scene.run("sealed") { scene in
@@ -162,8 +204,8 @@ private struct Scene: Sendable {
     Cutover.Stages(
       lag: { (0, 0.1) }, expectMarker: { _ in }, drain: { _, _ in }, forgetMarker: {}, ensureNoBreach: {},
       finaliseTables: { "nothing" }, restoreTables: {},
-      switchOver: { _, onStep in
-        await onStep("moved", .milliseconds(1), "")
+      switchOver: { _, events in
+        await events.onStep("moved", .milliseconds(1), "")
         return nil
       })
   }

@@ -38,6 +38,12 @@ struct Journey: Sendable {
     try await replicate.start(["start"] + ClusterPair.shared.encryptionArguments + options)
   }
 
+  /// Starts an engine that meets `failpoint`, as `Failpoint` spells it.
+  func start(meeting failpoint: String) async throws -> BackgroundProcess {
+    try await replicate.with(["REPLICATE_FAILPOINT": failpoint]).start(
+      ["start"] + ClusterPair.shared.encryptionArguments)
+  }
+
   func status() async throws -> Status {
     let run = try await replicate.run("status", "--json")
     guard run.exitCode == 0 else { throw HarnessError("status: \(run.exitCode) \(run.errors)") }

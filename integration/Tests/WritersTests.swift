@@ -17,7 +17,9 @@ extension Integration {
         let writer = try await scene.session("BEGIN", "INSERT INTO keyed VALUES (100, 0)")
         _ = try await guardian.fence(expiringAfter: .seconds(60))
 
-        let waiting = Waiting { try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30)) }
+        let waiting = Waiting {
+          try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30)).count
+        }
         try await scene.waitUntilWaiting()
         // The guard it has seen is the old one, on the tables it holds.
         #expect(await !waiting.hasEnded)
@@ -55,7 +57,9 @@ extension Integration {
         guard try await scene.value("SHOW max_prepared_transactions") != "0" else { return }
         try await scene.prepare()
         let writer = try await scene.session("BEGIN", "UPDATE keyed SET v = 1 WHERE id = 1")
-        let waiting = Waiting { try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30)) }
+        let waiting = Waiting {
+          try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30)).count
+        }
         try await scene.waitUntilWaiting()
         try await writer.execute("PREPARE TRANSACTION 'two''phase'")
         let error = await #expect(throws: MigrationError.self) {

@@ -7,8 +7,7 @@ import Subprocess
   import SystemPackage
 #endif
 
-/// A command that ends in time with all of its children, and whose output takes no more than a few KB of
-/// memory.
+/// A command that ends in time with all of its children, and whose output takes no more memory than it may.
 struct BoundedCommand: Sendable {
   enum Outcome: Sendable, Equatable {
     case ended(TerminationStatus, output: [UInt8], error: [UInt8])
@@ -21,9 +20,11 @@ struct BoundedCommand: Sendable {
   var arguments: Arguments
   var environment: Environment
   var timeLimit: Duration
+  /// Bytes kept of the output; the rest is read, so that the command never blocks, and thrown away.
+  var outputLimit = Self.linesLimit
 
-  /// Bytes kept of each stream; the rest is read, so that the command never blocks, and thrown away.
-  private static let kept = 8192
+  /// Enough for what is quoted; as much is kept of the error stream.
+  static let linesLimit = 8192
 
   func run() async -> Outcome {
     await withTaskGroup(of: Outcome.self) { group in
@@ -57,8 +58,8 @@ struct BoundedCommand: Sendable {
         executable, arguments: arguments, environment: environment, platformOptions: options,
         input: .none, output: .sequence, error: .sequence
       ) { execution in
-        async let output = Self.collect(execution.standardOutput, keepingEnd: false)
-        async let error = Self.collect(execution.standardError, keepingEnd: true)
+        async let output = Self.collect(execution.standardOutput, outputLimit, keepingEnd: false)
+        async let error = Self.collect(execution.standardError, Self.linesLimit, keepingEnd: true)
         return try await (output, error)
       }
       // Whatever it left in the background. The group's number cannot belong to others while one of them
@@ -75,7 +76,7 @@ struct BoundedCommand: Sendable {
   }
 
   private static func collect(
-    _ stream: SubprocessOutputSequence, keepingEnd: Bool
+    _ stream: SubprocessOutputSequence, _ kept: Int, keepingEnd: Bool
   ) async throws -> [UInt8] {
     var bytes: [UInt8] = []
     for try await buffer in stream {

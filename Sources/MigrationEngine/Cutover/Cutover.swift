@@ -17,12 +17,10 @@ package struct Cutover: Sendable {
     package var finaliseTables: @Sendable () async throws -> String
     /// Makes the target's tables what they are to be when it opens, behind the seal.
     package var restoreTables: @Sendable () async throws -> Void
-    /// Runs the switch steps and tells of each: its name, how long it took, and what it said.
-    /// Returns why one of them failed; nil when none did.
-    package var switchOver:
-      @Sendable (
-        _ fenceLSN: String?, _ onStep: @Sendable (String, Duration, String) async -> Void
-      ) async -> String?
+    /// Holds the clients that come through poolers, and lets them go on; nil when there are no poolers.
+    package var poolers: Poolers?
+    /// Runs the switch steps. Returns why one of them failed; nil when none did.
+    package var switchOver: @Sendable (_ fenceLSN: String?, SwitchEvents) async -> String?
 
     package init(
       lag: @escaping @Sendable () async -> (bytes: Int64, predictedPauseSeconds: Double?),
@@ -32,8 +30,8 @@ package struct Cutover: Sendable {
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
       finaliseTables: @escaping @Sendable () async throws -> String,
       restoreTables: @escaping @Sendable () async throws -> Void,
-      switchOver:
-        @escaping @Sendable (String?, @Sendable (String, Duration, String) async -> Void) async -> String?
+      poolers: Poolers? = nil,
+      switchOver: @escaping @Sendable (String?, SwitchEvents) async -> String?
     ) {
       self.lag = lag
       self.expectMarker = expectMarker
@@ -42,8 +40,32 @@ package struct Cutover: Sendable {
       self.ensureNoBreach = ensureNoBreach
       self.finaliseTables = finaliseTables
       self.restoreTables = restoreTables
+      self.poolers = poolers
       self.switchOver = switchOver
     }
+  }
+
+  package struct Poolers: Sendable {
+    /// Returns once no client is in a transaction, and says what waits where. When it throws, some may wait.
+    package var pause: @Sendable (_ deadline: ContinuousClock.Instant) async throws -> String
+    /// Lets all go on that wait, and says so.
+    package var resume: @Sendable () async throws -> String
+
+    package init(
+      pause: @escaping @Sendable (ContinuousClock.Instant) async throws -> String,
+      resume: @escaping @Sendable () async throws -> String
+    ) {
+      self.pause = pause
+      self.resume = resume
+    }
+  }
+
+  /// What the switch steps tell while they run.
+  package struct SwitchEvents: Sendable {
+    /// A step has ended: its name, how long it took, and what it did.
+    package var onStep: @Sendable (String, Duration, String) async -> Void
+    /// Clients that waited in poolers go on, on the target.
+    package var onClientsResumed: @Sendable () async -> Void
   }
 
   private let source: ConnectionString

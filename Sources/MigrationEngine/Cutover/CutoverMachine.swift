@@ -5,6 +5,8 @@
 package struct CutoverMachine: Sendable, Equatable {
   package enum Step: String, Sendable, CaseIterable {
     case arm
+    /// Clients that come through poolers wait there from now on.
+    case pause
     case fence
     case awaitWriters = "await writers"
     case mark
@@ -12,6 +14,8 @@ package struct CutoverMachine: Sendable, Equatable {
     case finalise
     case seal
     case unfence
+    /// Clients that wait in poolers go on, on the source.
+    case resume
     case open
     case switchOver = "switch"
   }
@@ -32,6 +36,8 @@ package struct CutoverMachine: Sendable, Equatable {
     case complete
     /// The source takes writes.
     case aborted(reason: String)
+    /// The source takes writes, and nothing had failed.
+    case rehearsed
     /// The source is sealed, or may be, and the target is not open yet: an engine that resumes leads on.
     case tryAgain(reason: String)
   }
@@ -49,9 +55,17 @@ package struct CutoverMachine: Sendable, Equatable {
   package private(set) var step: Step?
   /// The point of no return is behind us.
   package private(set) var isSealed = false
-  private var failure = ""
+  private var failure: String?
+  private let pausesPoolers: Bool
+  private let isRehearsal: Bool
 
-  package init() {}
+  /// - Parameters:
+  ///   - pausesPoolers: whether clients wait in poolers from before the fence.
+  ///   - isRehearsal: whether the fence is taken down where it would be sealed.
+  package init(pausesPoolers: Bool = false, isRehearsal: Bool = false) {
+    self.pausesPoolers = pausesPoolers
+    self.isRehearsal = isRehearsal
+  }
 
   package mutating func begin() -> Action { perform(.arm) }
 
@@ -85,14 +99,16 @@ package struct CutoverMachine: Sendable, Equatable {
 
   private mutating func done(_ step: Step) throws(Impossible) -> Action {
     switch step {
-    case .arm: return perform(.fence)
+    case .arm: return perform(pausesPoolers ? .pause : .fence)
+    case .pause: return perform(.fence)
     case .fence: return perform(.awaitWriters)
     case .awaitWriters: return perform(.mark)
     case .mark: return perform(.drain)
     case .drain: return perform(.finalise)
-    case .finalise: return perform(isSealed ? .open : .seal)
+    case .finalise: return perform(isSealed ? .open : isRehearsal ? .unfence : .seal)
     case .seal: throw Impossible(step: step, event: .done)
-    case .unfence: return end(.aborted(reason: failure))
+    case .unfence: return pausesPoolers ? perform(.resume) : undone()
+    case .resume: return undone()
     case .open: return perform(.switchOver)
     case .switchOver: return end(.complete)
     }
@@ -101,6 +117,13 @@ package struct CutoverMachine: Sendable, Equatable {
   private mutating func failed(_ step: Step, _ reason: String) throws(Impossible) -> Action {
     switch step {
     case .arm: return end(.aborted(reason: reason))
+    // Some poolers may have been paused.
+    case .pause:
+      failure = reason
+      return perform(.resume)
+    case .resume:
+      failure = [failure, reason].compactMap { $0 }.joined(separator: "; ")
+      return undone()
     case .fence, .awaitWriters, .mark, .drain, .finalise, .seal, .open:
       guard !isSealed else { return end(.tryAgain(reason: reason)) }
       failure = reason
@@ -110,6 +133,8 @@ package struct CutoverMachine: Sendable, Equatable {
     case .switchOver: throw Impossible(step: step, event: .failed(reason))
     }
   }
+
+  private mutating func undone() -> Action { end(failure.map { .aborted(reason: $0) } ?? .rehearsed) }
 
   private mutating func perform(_ next: Step) -> Action {
     step = next

@@ -12,12 +12,15 @@ actor CutoverRun {
 
   private var source: Connection
   private let target: Connection
-  private var machine = CutoverMachine()
+  private var machine: CutoverMachine
   private var report = Status.Cutover(step: "begin")
   private let began = ContinuousClock.now
   private var fence: WriteGuard.Fence?
-  /// When the fence was sent to the source: from here on users may have been refused.
+  /// When the fence was sent to the source, or clients began to wait in poolers: from here on users may have
+  /// been refused or held.
   private var pauseBegan: ContinuousClock.Instant?
+  /// How long clients waited in poolers, in words.
+  private var pooledPause = ""
   private var nonce = ""
   private var wasSealTried = false
 
@@ -36,6 +39,7 @@ actor CutoverRun {
     self.source = try await Self.open(source)
     self.target = target
     self.stages = stages
+    machine = CutoverMachine(pausesPoolers: stages.poolers != nil, isRehearsal: request.isRehearsal)
     self.logger = logger
     self.onStep = onStep
   }
@@ -67,6 +71,10 @@ actor CutoverRun {
         report.step = "complete"
         report.result = .complete
         return report
+      case .rehearsed:
+        report.step = "rehearsed"
+        report.result = .rehearsed
+        return report
       case .aborted(let reason):
         report.step = "aborted"
         report.result = .aborted
@@ -86,8 +94,9 @@ actor CutoverRun {
   private func perform(_ step: CutoverMachine.Step) async -> CutoverMachine.Event {
     report.step = step.rawValue
     onStep(report)
+    await Failpoint.reached("before \(step.rawValue)")
     let start = ContinuousClock.now
-    if step == .fence { pauseBegan = start }
+    if step == .pause || step == .fence { pauseBegan = pauseBegan ?? start }
     var detail = ""
     var event: CutoverMachine.Event
     do {
@@ -99,6 +108,7 @@ actor CutoverRun {
     }
     if case .failed = event { detail = "failed" }
     note(step.rawValue, start, .now - start, detail)
+    await Failpoint.reached("after \(step.rawValue)")
     return event
   }
 
@@ -114,14 +124,12 @@ actor CutoverRun {
   private func act(_ step: CutoverMachine.Step) async throws -> (CutoverMachine.Event, String) {
     switch step {
     case .arm: return (.done, try await arm())
+    case .pause: return (.done, try await limited(step) { try await self.pausePoolers() })
     case .fence:
       let detail = try await limited(step) { try await self.putUpFence() }
       return (.done, detail)
     case .awaitWriters:
-      let writers = Writers(source)
-      let deadline = deadline
-      let count = try await limited(step) { try await writers.awaitHolding(until: deadline) }
-      return (.done, count == 1 ? "1 transaction was under way" : "\(count) transactions were under way")
+      return (.done, try await limited(step) { try await self.awaitWriters() })
     case .mark: return (.done, try await limited(step) { try await self.mark() })
     case .drain:
       try await limited(step) { try await self.stages.drain(self.nonce, self.deadline) }
@@ -129,6 +137,7 @@ actor CutoverRun {
     case .finalise: return (.done, try await limited(step) { try await self.finalise() })
     case .seal: return try await sealShielded()
     case .unfence: return await unfenceShielded()
+    case .resume: return (.done, try await resumePoolers())
     case .open: return (.done, try await limited(step) { try await self.openTarget() })
     case .switchOver: return (.done, await switchOver())
     }
@@ -161,15 +170,24 @@ actor CutoverRun {
 
   private func arm() async throws -> String {
     try await checkBudget()
-    let writers = try await Writers(source).holding()
-    let culprits = writers.filter { $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds }
+    let writers = Writers(source)
+    var culprits = try await writers.holding().filter {
+      $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds
+    }
+    if request.terminatesBlockers {
+      warnOfEnded(try await writers.terminate(culprits))
+      culprits.removeAll { $0.pid != nil }
+    }
     guard culprits.isEmpty else {
       throw MigrationError(
         .failed, doing: "looking for transactions that would hold up the cutover",
         reason: "they have written and not ended: \(Writers.list(culprits))", remedy: Writers.remedy(culprits)
       )
     }
-    let count = try await WriteGuard(source).arm(within: .seconds(request.timeoutSeconds))
+    let count = try await WriteGuard(source).arm(within: .seconds(request.timeoutSeconds)) { blockers in
+      guard self.request.terminatesBlockers else { return }
+      self.warnOfEnded(try await writers.terminate(blockers))
+    }
     let predicted = try await checkBudget()
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
   }
@@ -197,6 +215,36 @@ actor CutoverRun {
         remedy: "Wait until the stream has caught up, or allow a longer pause.")
     }
     return predicted
+  }
+
+  // MARK: Poolers
+
+  private func pausePoolers() async throws -> String {
+    let budget = (pauseBegan ?? .now) + .seconds(request.maxPauseSeconds)
+    return try await stages.poolers?.pause(min(deadline, budget)) ?? ""
+  }
+
+  /// Also for an engine that was told to stop: clients must not go on waiting.
+  private func resumePoolers() async throws -> String {
+    let stages = stages
+    let said = try await Task { try await stages.poolers?.resume() ?? "" }.value
+    return "\(said)\(pause())"
+  }
+
+  /// A transaction that goes on for half of the pause that is allowed is ended, where that was asked for.
+  private func awaitWriters() async throws -> String {
+    let writers = Writers(source)
+    let patience = request.terminatesBlockers ? Duration.seconds(request.maxPauseSeconds / 2) : nil
+    let (count, ended) = try await writers.awaitHolding(until: deadline, terminatingAfter: patience)
+    warnOfEnded(ended)
+    let words = count == 1 ? "1 transaction was under way" : "\(count) transactions were under way"
+    return ended.isEmpty ? words : "\(words), \(ended.count) ended by force"
+  }
+
+  private func warnOfEnded(_ writers: [Writer]) {
+    guard !writers.isEmpty else { return }
+    logger.warning("ended sessions that held up the cutover", metadata: ["who": "\(Writers.list(writers))"])
+    report.terminated = (report.terminated ?? []) + writers.map(\.description)
   }
 
   private func putUpFence() async throws -> String {
@@ -251,7 +299,8 @@ actor CutoverRun {
     while true {
       do {
         try await WriteGuard(source).unfence()
-        return (.done, "the source takes writes again\(pause())")
+        // Clients that wait in poolers do so still.
+        return (.done, "the source takes writes again\(stages.poolers == nil ? pause() : "")")
       } catch is WriteGuard.Sealed {
         return (.sealed(inTime: false), "the seal had been committed")
       } catch {
@@ -283,7 +332,7 @@ actor CutoverRun {
     let sequences = await copySequencesAgain()
     try await stages.restoreTables()
     try await TargetGuard(target).open()
-    return "\(sequences)\(pause())"
+    return "\(sequences)\(stages.poolers == nil ? pause() : "")"
   }
 
   /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed
@@ -298,13 +347,18 @@ actor CutoverRun {
   }
 
   private func switchOver() async -> String {
-    let belt = await putOnSecondBelt()
-    let failure = await stages.switchOver(report.fenceLSN) { step, duration, detail in
-      await self.note(step, .now - duration, duration, detail)
-    }
+    // Nobody waits for the belt where clients wait in poolers.
+    var belt = stages.poolers == nil ? await putOnSecondBelt() : ""
+    let events = Cutover.SwitchEvents(
+      onStep: { step, duration, detail in await self.note(step, .now - duration, duration, detail) },
+      onClientsResumed: { await self.noteClientsResumed() })
+    let failure = await stages.switchOver(report.fenceLSN, events)
     report.reason = failure
-    return "\(belt)\(failure.map { "; \($0)" } ?? "")"
+    if stages.poolers != nil { belt = await putOnSecondBelt() }
+    return "\(belt)\(pooledPause)\(pause())\(failure.map { "; \($0)" } ?? "")"
   }
+
+  private func noteClientsResumed() { pooledPause = pause() }
 
   /// New sessions on the source are told at once what the guard would tell them at their first write.
   private func putOnSecondBelt() async -> String {

@@ -27,10 +27,15 @@ package struct WriteGuard: Sendable {
 
   /// Makes the guard, which lets everything pass, and its triggers where they are missing. A fence that an
   /// engine left behind is taken down.
+  /// - Parameter onBlocked: hears once of each table who keeps it from being guarded, before that is given
+  ///   up; it may end them.
   /// - Returns: how many tables got a trigger.
   /// - Throws: `MigrationError` that names who keeps a table from being guarded.
   @discardableResult
-  package func arm(within limit: Duration) async throws -> Int {
+  package func arm(
+    within limit: Duration, isolation: isolated (any Actor)? = #isolation,
+    onBlocked: ([Writer]) async throws -> Void = { _ in }
+  ) async throws -> Int {
     let deadline = ContinuousClock.now + limit
     try await unfence()
     var count = 0
@@ -39,7 +44,12 @@ package struct WriteGuard: Sendable {
       if missing.isEmpty { return count }
       for table in missing {
         do {
-          try await triggers.create(on: [table], until: deadline)
+          do {
+            try await triggers.create(on: [table], until: min(deadline, .now + Self.patience))
+          } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
+            try await onBlocked(try await Writers(connection).blocking(table.table))
+            try await triggers.create(on: [table], until: deadline)
+          }
           count += 1
         } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
           throw try await blocked(table.table, error)
@@ -50,6 +60,9 @@ package struct WriteGuard: Sendable {
       }
     }
   }
+
+  /// How long a table's lock is tried for before it is asked who holds it.
+  private static let patience = Duration.seconds(1)
 
   private func blocked(_ table: RelationName, _ error: PostgresError) async throws -> MigrationError {
     let holders = try await Writers(connection).blocking(table)

@@ -11,12 +11,15 @@ package struct Writer: Sendable, Equatable, CustomStringConvertible {
   package var user: String
   package var application: String
   package var state: String
+  /// The first word of its newest statement: `UPDATE`. Empty when it is not known.
+  package var statement: String
   package var ageSeconds: Double
 
   package var description: String {
     let age = "\((ageSeconds * 10).rounded() / 10) s old"
     guard let pid else { return "prepared transaction \(SQL.literal(gid ?? "?")) (user \(user), \(age))" }
-    return "pid \(pid) (user \(user), application \(SQL.literal(application)), \(state), \(age))"
+    let kind = statement.isEmpty ? "" : ", last statement \(statement)"
+    return "pid \(pid) (user \(user), application \(SQL.literal(application)), \(state)\(kind), \(age))"
   }
 }
 
@@ -41,10 +44,15 @@ package struct Writers: Sendable {
   }
 
   /// Waits for exactly those that hold a write lock now.
-  /// - Returns: how many there were.
+  /// - Parameter patience: after which those that are still open are ended; nil: never.
+  /// - Returns: how many there were, and those that were ended.
   /// - Throws: `MigrationError` that names who has not ended at the deadline.
-  package func awaitHolding(until deadline: ContinuousClock.Instant) async throws -> Int {
+  package func awaitHolding(
+    until deadline: ContinuousClock.Instant, terminatingAfter patience: Duration? = nil
+  ) async throws -> (count: Int, terminated: [Writer]) {
     let writers = try await holding()
+    let forceAt = patience.map { ContinuousClock.now + $0 }
+    var terminated: [Writer] = []
     var left = writers
     var pause = Duration.milliseconds(2)
     while !left.isEmpty {
@@ -54,12 +62,30 @@ package struct Writers: Sendable {
           reason: "still open: \(Self.list(left))",
           remedy: Self.remedy(left))
       }
+      if let forceAt, .now >= forceAt, terminated.isEmpty { terminated = try await terminate(left) }
       try await Task.sleep(for: pause)
       pause = min(pause * 2, .milliseconds(50))
       let open = try await stillOpen(left)
       left.removeAll { !open.contains($0.transaction) }
     }
-    return writers.count
+    return (writers.count, terminated)
+  }
+
+  /// Ends the sessions of these transactions, if they are still in them. A prepared transaction has none:
+  /// what becomes of it is for people to say.
+  /// - Returns: those that were ended.
+  package func terminate(_ writers: [Writer]) async throws -> [Writer] {
+    var ended: [Writer] = []
+    for writer in writers {
+      guard let pid = writer.pid else { continue }
+      let rows = try await connection.query(
+        """
+        SELECT pg_catalog.pg_terminate_backend($1::integer) AS is_ended WHERE EXISTS (
+          SELECT FROM pg_catalog.pg_locks WHERE pid = $1::integer AND virtualtransaction = $2)
+        """, [String(pid), writer.transaction], doing: "ending \(writer)", within: .seconds(15))
+      if try rows.first?.bool("is_ended") == true { ended.append(writer) }
+    }
+    return ended
   }
 
   private static let writeModes = [
@@ -74,6 +100,8 @@ package struct Writers: Sendable {
       SELECT DISTINCT ON (l.virtualtransaction) l.virtualtransaction, l.pid, p.gid,
         coalesce(a.usename, p.owner, '?') AS user_name, coalesce(a.application_name, '') AS application,
         coalesce(a.state, 'state unknown') AS state,
+        coalesce(pg_catalog.upper(pg_catalog.substring(a.query, '^[[:space:]]*([A-Za-z]+)')), '')
+          AS statement,
         coalesce(pg_catalog.date_part('epoch',
           pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) AS age
       FROM pg_catalog.pg_locks l
@@ -96,7 +124,7 @@ package struct Writers: Sendable {
         transaction: try row.text("virtualtransaction"), pid: try row.optional("pid").flatMap { Int32($0) },
         gid: try row.optional("gid"), user: try row.text("user_name"),
         application: try row.text("application"),
-        state: try row.text("state"), ageSeconds: try row.double("age"))
+        state: try row.text("state"), statement: try row.text("statement"), ageSeconds: try row.double("age"))
     }
   }
 

@@ -36,15 +36,27 @@ package struct TargetServerFacts: Sendable, Equatable {
 package struct EncryptionExaminer: Sendable {
   var localServer = LocalServer()
   var filesystem = FilesystemEvidence()
+  var aws = AWSEvidence()
   var command: CommandEvidence?
+  /// Asks AWS also about a host whose name does not say that it is there.
+  var asksAWS: Bool
 
-  package init(command: CommandEvidence? = nil) {
+  package init(command: CommandEvidence? = nil, asksAWS: Bool = false) {
     self.command = command
+    self.asksAWS = asksAWS
   }
 
   /// Never throws: what cannot be examined is no evidence, and the detail says why.
   package func examine(server: TargetServerFacts) async -> EncryptionEvidence {
-    let seen = await lookAtStorage(server)
+    let seen: EncryptionEvidence
+    if asksAWS || AWSEvidence.isEndpoint(server.host ?? "") {
+      switch await aws.ask(about: server) {
+      case .known(let evidence): return evidence
+      case .unknown(let why): seen = EncryptionEvidence(status: .unverified, provider: .aws, detail: why)
+      }
+    } else {
+      seen = await lookAtStorage(server)
+    }
     if seen.status == .verified { return seen }
     guard let command else { return seen }
     let told = await command.examine(server: server)

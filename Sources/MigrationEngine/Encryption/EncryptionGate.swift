@@ -48,6 +48,11 @@ package enum EncryptionGate {
     switch evidence.status {
     case .verified, .attested:
       return nil
+    case .unverified where evidence.provider == .aws:
+      return Reason(
+        problem: "AWS does not confirm that the target is encrypted at rest: \(evidence.detail)",
+        remedy: "Give --target the endpoint of a cluster or instance made with --storage-encrypted, and the "
+          + "AWS CLI its account and region; " + override)
     case .unverified:
       return Reason(
         problem: "There is no evidence that the target is encrypted at rest: \(evidence.detail)",

@@ -21,8 +21,12 @@ package struct MigrationOptions: Sendable {
   package var allowsUnencryptedTarget = false
   /// A shell command whose exit code 0 vouches for the target's encryption at rest.
   package var encryptionEvidenceCommand: String?
-  /// Shell commands run in order once the target is open.
-  package var execSteps: [String] = []
+  /// Who is asked first whether the target is encrypted at rest; nil: whom its host suggests.
+  package var encryptionProvider: EncryptionEvidence.Provider?
+  /// What leads the application to the target once it takes writes.
+  package var switchPlan = SwitchPlan()
+  /// The program and arguments that resume poolers should this process die; nil: nobody does.
+  package var poolerWatch: (path: String, arguments: [String])?
 
   package init(source: ConnectionString, target: ConnectionString) {
     self.source = source
@@ -37,10 +41,19 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   /// Seconds from the fence to the seal after which the cutover is aborted.
   package var timeoutSeconds: Double
   package var requestedBy: String
+  /// All for real up to the seal; then the fence is taken down.
+  package var isRehearsal: Bool
+  /// Ends the sessions that hold the cutover up, and no others.
+  package var terminatesBlockers: Bool
 
-  package init(maxPauseSeconds: Double = 10, timeoutSeconds: Double = 60, requestedBy: String) {
+  package init(
+    maxPauseSeconds: Double = 10, timeoutSeconds: Double = 60, requestedBy: String, isRehearsal: Bool = false,
+    terminatesBlockers: Bool = false
+  ) {
     self.maxPauseSeconds = maxPauseSeconds
     self.timeoutSeconds = timeoutSeconds
     self.requestedBy = requestedBy
+    self.isRehearsal = isRehearsal
+    self.terminatesBlockers = terminatesBlockers
   }
 }

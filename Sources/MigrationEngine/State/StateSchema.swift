@@ -54,8 +54,16 @@ enum StateSchema {
       requested_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
       request text NOT NULL,
       state text NOT NULL DEFAULT 'requested'
-        CHECK (state IN ('requested', 'running', 'complete', 'aborted')),
+        CHECK (state IN ('requested', 'running', 'complete', 'aborted', 'rehearsed')),
       report text);
+    CREATE TABLE replicate.switch_step (
+      cutover bigint NOT NULL REFERENCES replicate.cutover,
+      position integer NOT NULL,
+      definition text NOT NULL,
+      state text NOT NULL CHECK (state IN ('paused', 'running', 'done', 'failed', 'undone')),
+      detail text NOT NULL,
+      at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+      PRIMARY KEY (cutover, position));
     CREATE TABLE replicate.event (
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
       at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),

@@ -2,7 +2,7 @@ import LibPQ
 
 /// A requested cutover.
 package struct StoredCutover: Sendable {
-  package enum State: String, Sendable { case requested, running, complete, aborted }
+  package enum State: String, Sendable { case requested, running, complete, aborted, rehearsed }
 
   package var id: Int64
   package var request: CutoverRequest

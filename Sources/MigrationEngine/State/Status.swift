@@ -129,11 +129,13 @@ package struct Status: Sendable, Codable, Equatable {
     package var result: Result?
     package var reason: String?
     package var timeline: [TimelineEntry] = []
+    /// Sessions that were ended because they held it up; nil when none was.
+    package var terminated: [String]?
 
     package init(step: String) { self.step = step }
 
     enum CodingKeys: String, CodingKey {
-      case step, result, reason, timeline
+      case step, result, reason, timeline, terminated
       case fenceLSN = "fence_lsn"
       case writePauseSeconds = "write_pause_seconds"
     }
@@ -171,6 +173,7 @@ extension Status.Cutover {
     try container.encode(result, forKey: .result)
     try container.encode(reason, forKey: .reason)
     try container.encode(timeline, forKey: .timeline)
+    try container.encodeIfPresent(terminated, forKey: .terminated)
   }
 }
 

@@ -1,8 +1,9 @@
-import Subprocess
+package import Logging
 
-/// The switch steps, run in order once the target takes writes: what leads the application to it.
+/// The switch steps, run in order once the target takes writes: what leads the application to it. One value
+/// serves one cutover.
 package struct Switchover: Sendable {
-  /// What the steps are told of an end, in their environment.
+  /// What the steps are told of an end.
   package struct End: Sendable {
     package var host: String
     package var port: String
@@ -15,66 +16,216 @@ package struct Switchover: Sendable {
     }
   }
 
-  private let commands: [String]
-  private let source: End
-  private let target: End
-  private let timeLimit: Duration
+  /// What is told while the steps run.
+  package struct Events: Sendable {
+    /// A step has ended: its name, how long it took, and what it did.
+    package var onStep: @Sendable (_ step: String, Duration, _ detail: String) async -> Void
+    /// Clients that waited in the poolers go on, on the target.
+    package var onClientsResumed: @Sendable () async -> Void
 
-  /// - Parameters:
-  ///   - commands: each is run by `/bin/sh -c`. An engine that is killed between them runs them again.
-  ///   - timeLimit: of each; after it the command and its children are killed.
-  package init(exec commands: [String], source: End, target: End, timeLimit: Duration = .seconds(300)) {
-    self.commands = commands
-    self.source = source
-    self.target = target
-    self.timeLimit = timeLimit
+    package init(
+      onStep: @escaping @Sendable (_ step: String, Duration, _ detail: String) async -> Void,
+      onClientsResumed: @escaping @Sendable () async -> Void = {}
+    ) {
+      self.onStep = onStep
+      self.onClientsResumed = onClientsResumed
+    }
   }
 
-  /// Stops at the first step that fails: those behind it may rest on it.
+  private let plan: SwitchPlan
+  private let names: [String]
+  private let actions: [any SwitchAction]
+  private let scene: SwitchScene
+  private let log: SwitchLog?
+  private let logger: Logger
+
+  /// - Parameters:
+  ///   - log: where it is noted what is done; nil notes nothing.
+  ///   - watch: the command that resumes poolers should this process die: see `PoolerWatch`.
+  package init(
+    _ plan: SwitchPlan, source: End, target: End, log: SwitchLog?, watch: PoolerWatch.Command? = nil,
+    logger: Logger
+  ) {
+    self.plan = plan
+    names = plan.names
+    scene = SwitchScene(source: source, target: target)
+    self.log = log
+    self.logger = logger
+    actions = plan.steps.map { step in
+      switch step.action {
+      case .pgBouncer(let step): PgBouncerAction(step, watch: watch, logger: logger)
+      case .route53(let step): Route53Action(step)
+      case .ecs(let step): ECSAction(step)
+      case .parameterGroup(let step): ParameterGroupAction(step)
+      case .ssmParameter(let step): SSMParameterAction(step)
+      case .exec(let command): ExecAction(command: command, timeLimit: step.timeLimit)
+      }
+    }
+  }
+
+  private var poolerSteps: [(position: Int, action: PgBouncerAction)] {
+    actions.enumerated().compactMap { position, action in
+      (action as? PgBouncerAction).map { (position, $0) }
+    }
+  }
+
+  // MARK: Before the cutover
+
+  /// Looks whether the steps can do their work; changes nothing.
+  /// - Returns: the steps' names with what was found, in order.
+  package func examine() async -> [(step: String, remark: SwitchRemark)] {
+    let scene = scene
+    let found = await withTaskGroup(of: (Int, [SwitchRemark]).self) { group in
+      for (index, action) in actions.enumerated() {
+        group.addTask { (index, await action.examine(scene)) }
+      }
+      return await group.reduce(into: [Int: [SwitchRemark]]()) { $0[$1.0] = $1.1 }
+    }
+    return actions.indices.flatMap { index in
+      (late(index) + (found[index] ?? [])).map { ("step \(index + 1), \(names[index])", $0) }
+    }
+  }
+
+  /// Clients wait in their pooler for all that is done before they are let go.
+  private func late(_ index: Int) -> [SwitchRemark] {
+    guard actions[index] is PgBouncerAction, index > 0, !(actions[index - 1] is PgBouncerAction) else {
+      return []
+    }
+    return [
+      .warning(
+        "Its clients wait until the steps before it are done.",
+        "Make the pgbouncer steps the first ones.")
+    ]
+  }
+
+  // MARK: Around the fence
+
+  /// Holds the clients in all poolers, all at the same time.
+  /// - Throws: `SwitchFailure`; then `resume` lets go those that are held already.
+  package func pause(until deadline: ContinuousClock.Instant) async throws -> String {
+    let steps = poolerSteps
+    for (position, action) in steps {
+      try await log?.store(.paused, of: position, definition(position), detail: action.label)
+    }
+    let began = ContinuousClock.now
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for (position, action) in steps {
+        let limit = min(deadline, began + plan.steps[position].timeLimit)
+        group.addTask { try await action.pause(until: limit) }
+      }
+      try await group.waitForAll()
+    }
+    return "clients wait in \(steps.map(\.action.label).joined(separator: ", "))"
+  }
+
+  /// Lets the clients in all poolers go on where these lead now. For those that do not wait it does nothing.
+  /// - Throws: `SwitchFailure` that names the poolers in which clients wait still, and what to do.
+  package func resume(within limit: Duration = .seconds(30)) async throws -> String {
+    let deadline = ContinuousClock.now + limit
+    var said: [String] = []
+    var failures: [String] = []
+    for (position, action) in poolerSteps {
+      do {
+        said.append(try await action.resume(until: deadline))
+        await note(.undone, position, action.label)
+      } catch {
+        failures.append("\(error)")
+      }
+    }
+    guard failures.isEmpty else { throw SwitchFailure(failures.joined(separator: "; ")) }
+    return said.joined(separator: ", ")
+  }
+
+  // MARK: The steps
+
+  /// Stops at the first step that fails: those behind it may rest on it. Then clients that wait in a pooler
+  /// are let go to the source, where they can read.
   /// - Returns: what failed and what was not run for it; nil when all went well.
-  package func run(
-    fenceLSN: String?, _ onStep: @Sendable (_ step: String, Duration, _ detail: String) async -> Void
-  ) async -> String? {
-    for (index, command) in commands.enumerated() {
-      let name = "exec \(index + 1)"
+  package func run(fenceLSN: String?, appliedLSN: String? = nil, _ events: Events) async -> String? {
+    var scene = scene
+    scene.fenceLSN = fenceLSN
+    scene.appliedLSN = appliedLSN
+    let lastPooler = poolerSteps.last?.position
+    for index in actions.indices {
       let began = ContinuousClock.now
-      let outcome = await BoundedCommand(
-        shell: command, changing: environment(fenceLSN), timeLimit: timeLimit
-      ).run()
-      let (failure, said) = words(outcome)
-      await onStep(name, .now - began, [failure, said].compactMap { $0 }.joined(separator: ": "))
-      guard let failure else { continue }
-      let rest = commands.count - index - 1
-      return "switch step \(name) failed (\(failure)\(said.map { ": \($0)" } ?? ""))"
-        + (rest == 0 ? "" : "; \(rest) steps behind it were not run")
+      do {
+        let detail = try await perform(index, scene)
+        await events.onStep(names[index], .now - began, detail)
+        if index == lastPooler { await events.onClientsResumed() }
+      } catch {
+        await events.onStep(names[index], .now - began, "\(error)")
+        let left = actions.count - index - 1
+        let rest = left == 0 ? "" : "; \(left == 1 ? "the step" : "\(left) steps") behind it not run"
+        return "switch step \(names[index]) failed (\(error))\(rest)\(await letGo())"
+      }
     }
     return nil
   }
 
-  private func environment(_ fenceLSN: String?) -> [Environment.Key: String?] {
-    [
-      "REPLICATE_PHASE": "switch", "REPLICATE_FENCE_LSN": fenceLSN,
-      "REPLICATE_SOURCE_HOST": source.host, "REPLICATE_SOURCE_PORT": source.port,
-      "REPLICATE_SOURCE_DATABASE": source.database,
-      "REPLICATE_TARGET_HOST": target.host, "REPLICATE_TARGET_PORT": target.port,
-      "REPLICATE_TARGET_DATABASE": target.database,
-      // Their passwords are in these; a step that needs one brings its own.
-      "REPLICATE_SOURCE": nil, "REPLICATE_TARGET": nil,
-    ]
-  }
-
-  private func words(_ outcome: BoundedCommand.Outcome) -> (failure: String?, said: String?) {
-    switch outcome {
-    case .ended(.exited(0), let output, let error): (nil, lastLine(output) ?? lastLine(error))
-    case .ended(.exited(let code), let output, let error):
-      ("exit code \(code)", lastLine(error) ?? lastLine(output))
-    case .ended(.signaled(let signal), let output, let error):
-      ("ended by signal \(signal)", lastLine(error) ?? lastLine(output))
-    case .timedOut: ("took longer than \(timeLimit) and was killed", nil)
-    case .cancelled: ("was interrupted", nil)
-    case .failedToRun(let why): ("could not be run", why)
+  /// Unless it is done already, by an engine before this one.
+  private func perform(_ index: Int, _ scene: SwitchScene) async throws -> String {
+    if let said = await doneBefore(index) {
+      return "done before the engine was started again\(said.isEmpty ? "" : ": \(said)")"
+    }
+    await note(.running, index, "")
+    do {
+      let detail = try await limited(actions[index], scene, plan.steps[index].timeLimit)
+      await note(.done, index, detail)
+      return detail
+    } catch {
+      await note(.failed, index, "\(error)")
+      throw error
     }
   }
 
-  private func lastLine(_ output: [UInt8]) -> String? { BoundedCommand.lines(output).last }
+  private func limited(
+    _ action: any SwitchAction, _ scene: SwitchScene, _ limit: Duration
+  ) async throws -> String {
+    let deadline = ContinuousClock.now + limit
+    return try await withThrowingTaskGroup(of: String.self) { group in
+      group.addTask { try await action.run(scene, until: deadline) }
+      group.addTask {
+        // What waits by itself tells better what it waited for.
+        try await Task.sleep(until: deadline + .seconds(1), clock: .continuous)
+        throw SwitchFailure("took longer than \(limit)")
+      }
+      defer { group.cancelAll() }
+      guard let detail = try await group.next() else { throw CancellationError() }
+      return detail
+    }
+  }
+
+  /// Also in a task that was cancelled.
+  private func letGo() async -> String {
+    guard !poolerSteps.isEmpty else { return "" }
+    do {
+      return "; \(try await Task { try await resume() }.value)"
+    } catch {
+      return "; \(error)"
+    }
+  }
+
+  // MARK: What is noted
+
+  private func definition(_ index: Int) -> String { SwitchDefinition(plan.steps[index].action).text }
+
+  private func doneBefore(_ index: Int) async -> String? {
+    do {
+      return try await log?.done(index, definition(index))
+    } catch {
+      logger.warning(
+        "a switch step may be run again", metadata: ["step": "\(names[index])", "why": "\(error)"])
+      return nil
+    }
+  }
+
+  private func note(_ state: SwitchLog.State, _ index: Int, _ detail: String) async {
+    do {
+      try await log?.store(state, of: index, definition(index), detail: detail)
+    } catch {
+      logger.warning(
+        "how far a switch step has come could not be noted",
+        metadata: ["step": "\(names[index])", "why": "\(error)"])
+    }
+  }
 }

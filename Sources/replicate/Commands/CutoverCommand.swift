@@ -9,7 +9,7 @@ struct CutoverCommand: EngineCommand {
     abstract: "Ask the running engine to cut over, and follow it; exit 5 when it was aborted.",
     discussion: """
       Writes on the source pause from the fence on; reads go on. Whatever fails before the seal is taken \
-      back, and the source is writable again.
+      back, and the source is writable again. A rehearsal (--dry-run) always ends so.
       """)
 
   @OptionGroup var ends: EndOptions
@@ -26,6 +26,19 @@ struct CutoverCommand: EngineCommand {
     transform: DurationParser.seconds)
   var timeout: Double = 60
 
+  @Flag(
+    name: .customLong("dry-run"),
+    help: """
+      Do all of it for real up to the seal, then take the fence down: writes pause, and the report tells for \
+      how long.
+      """)
+  var isRehearsal = false
+
+  @Flag(
+    name: .customLong("terminate-blockers"),
+    help: "End the sessions whose transactions hold the cutover up, and no others.")
+  var terminatesBlockers = false
+
   @OptionGroup var confirmation: Confirmation
   @OptionGroup var log: LogOptions
 
@@ -34,15 +47,16 @@ struct CutoverCommand: EngineCommand {
     let target = try ends.requiredTarget(in: surroundings.environment)
     try confirmation.require(
       """
-      Cuts over to \(Confirmation.name(of: target)): writes on the source pause, and once it is complete it \
-      stays closed.
+      \(isRehearsal ? "Rehearses the cutover" : "Cuts over") to \(Confirmation.name(of: target)): writes on the \
+      source pause\(isRehearsal ? " for a moment." : ", and once it is complete it stays closed.")
       """,
       doing: "requesting the cutover", in: surroundings)
     let writer = log.writer(in: surroundings)
     let logger = log.logger(writer)
     let follower = CutoverFollower(writer: writer)
     let request = CutoverRequest(
-      maxPauseSeconds: maxPause, timeoutSeconds: timeout, requestedBy: surroundings.user)
+      maxPauseSeconds: maxPause, timeoutSeconds: timeout, requestedBy: surroundings.user,
+      isRehearsal: isRehearsal, terminatesBlockers: terminatesBlockers)
     do {
       let cutover = try await surroundings.interruption.leaving(
         onLeave: {

@@ -26,7 +26,7 @@ struct StartCommand: EngineCommand {
   @Option(
     name: .customLong("exec"), parsing: .singleValue,
     help: ArgumentHelp(
-      "A shell command to run once the target is open, as a step of the switch; may be given again.",
+      "A shell command to run once the target is open, after the steps of --config; may be given again.",
       valueName: "command"))
   var execSteps: [String] = []
 
@@ -35,7 +35,8 @@ struct StartCommand: EngineCommand {
   func options(in environment: [String: String]) throws -> MigrationOptions {
     var options = try migration.options(ends: ends, in: environment)
     options.cutover = cutover
-    options.execSteps = execSteps
+    options.switchPlan.steps += execSteps.map { SwitchStep(action: .exec($0)) }
+    options.poolerWatch = WatchPoolersCommand.invocation
     return options
   }
 

@@ -50,6 +50,21 @@ struct MigrationArguments: ParsableArguments {
       "A shell command whose exit code 0 vouches for the target's encryption at rest.", valueName: "command"))
   var encryptionEvidenceCommand: String?
 
+  /// Who can be asked by name.
+  enum EvidenceProvider: String, ExpressibleByArgument, CaseIterable { case aws }
+
+  @Option(
+    name: .customLong("encryption-provider"),
+    help: ArgumentHelp(
+      "Ask AWS for the target's encryption at rest, whatever its host is called.", valueName: "aws"))
+  var encryptionProvider: EvidenceProvider?
+
+  @Option(
+    name: .customLong("config"),
+    help: ArgumentHelp(
+      "The file with the steps of the switch. (default: replicate.yaml, if there is one)", valueName: "file"))
+  var configPath: String?
+
   func options(ends: EndOptions, in environment: [String: String]) throws -> MigrationOptions {
     var options = MigrationOptions(
       source: try ends.requiredSource(in: environment), target: try ends.requiredTarget(in: environment))
@@ -61,6 +76,8 @@ struct MigrationArguments: ParsableArguments {
     options.createsRoles = createsRoles
     options.allowsUnencryptedTarget = allowsUnencryptedTarget
     options.encryptionEvidenceCommand = encryptionEvidenceCommand
+    if encryptionProvider == .aws { options.encryptionProvider = .aws }
+    options.switchPlan = try SwitchPlanFile.read(configPath, environment: environment)
     return options
   }
 

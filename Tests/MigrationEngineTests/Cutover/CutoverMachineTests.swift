@@ -110,6 +110,79 @@ struct CutoverMachineTests {
     #expect(try machine.handle(.done) == .complete)
   }
 
+  // MARK: Poolers
+
+  /// As `machine(at:)`, with clients that wait in poolers.
+  private func pausing(at last: Step) throws -> CutoverMachine {
+    var machine = CutoverMachine(pausesPoolers: true)
+    _ = machine.begin()
+    while machine.step != last {
+      _ = try machine.handle(machine.step == .seal ? .sealed(inTime: true) : .done)
+    }
+    return machine
+  }
+
+  @Test("Clients wait in poolers from before the fence, and the switch lets them go")
+  func orderWithPoolers() throws {
+    var machine = CutoverMachine(pausesPoolers: true)
+    var seen: [Step] = []
+    var action = machine.begin()
+    while case .perform(let step) = action {
+      seen.append(step)
+      action = try machine.handle(step == .seal ? .sealed(inTime: true) : .done)
+    }
+    #expect(action == .complete)
+    #expect(
+      seen == [.arm, .pause, .fence, .awaitWriters, .mark, .drain, .finalise, .seal, .open, .switchOver])
+  }
+
+  @Test("A pause that fails needs no un-fencing, and lets go whoever waits already")
+  func pauseFails() throws {
+    var machine = try pausing(at: .pause)
+    #expect(try machine.handle(.failed("busy")) == .perform(.resume))
+    #expect(try machine.handle(.done) == .aborted(reason: "busy"))
+  }
+
+  @Test(
+    "A failure before the seal lets clients go once the fence is down",
+    arguments: [Step.fence, .awaitWriters, .mark, .drain, .finalise, .seal])
+  func failsWithPoolers(_ step: Step) throws {
+    var machine = try pausing(at: step)
+    #expect(try machine.handle(.failed("no time")) == .perform(.unfence))
+    #expect(try machine.handle(.done) == .perform(.resume))
+    #expect(try machine.handle(.done) == .aborted(reason: "no time"))
+  }
+
+  @Test("Clients that cannot be let go are told with the reason of the failure")
+  func resumeFails() throws {
+    var machine = try pausing(at: .drain)
+    _ = try machine.handle(.failed("no time"))
+    _ = try machine.handle(.done)
+    #expect(try machine.handle(.failed("pooler gone")) == .aborted(reason: "no time; pooler gone"))
+  }
+
+  @Test("An engine that undoes another's cutover lets clients go", arguments: [false, true])
+  func resumeWithPoolers(isFenced: Bool) throws {
+    var machine = CutoverMachine(pausesPoolers: true)
+    #expect(machine.resume(from: isFenced ? .fenced : .open, targetIsOpen: false) == .perform(.unfence))
+    #expect(try machine.handle(.done) == .perform(.resume))
+    guard case .aborted = try machine.handle(.done) else {
+      Issue.record("the cutover is not aborted")
+      return
+    }
+  }
+
+  @Test("A seal that the un-fencing finds goes forward, and clients go on waiting for the target")
+  func unknownSealWithPoolers() throws {
+    var machine = try pausing(at: .seal)
+    _ = try machine.handle(.failed("connection lost"))
+    #expect(try machine.handle(.sealed(inTime: false)) == .perform(.awaitWriters))
+    for next in [Step.mark, .drain, .finalise, .open, .switchOver] {
+      #expect(try machine.handle(.done) == .perform(next))
+    }
+    #expect(try machine.handle(.done) == .complete)
+  }
+
   @Test("Only the seal seals, and the seal is not just done")
   func impossible() throws {
     var draining = try machine(at: .drain)
@@ -121,5 +194,26 @@ struct CutoverMachineTests {
     #expect(throws: CutoverMachine.Impossible.self) { try sealing.handle(.done) }
     var idle = CutoverMachine()
     #expect(throws: CutoverMachine.Impossible.self) { try idle.handle(.done) }
+  }
+
+  @Test("A rehearsal goes as far as the seal and takes the fence down; one that fails is aborted")
+  func rehearsal() throws {
+    for pausesPoolers in [false, true] {
+      var machine = CutoverMachine(pausesPoolers: pausesPoolers, isRehearsal: true)
+      var seen: [Step] = []
+      var action = machine.begin()
+      while case .perform(let step) = action {
+        seen.append(step)
+        action = try machine.handle(.done)
+      }
+      #expect(action == .rehearsed)
+      #expect(!seen.contains(.seal) && !machine.isSealed)
+      #expect(seen.suffix(pausesPoolers ? 3 : 2) == [.finalise, .unfence] + (pausesPoolers ? [.resume] : []))
+    }
+    var failing = CutoverMachine(isRehearsal: true)
+    _ = failing.begin()
+    _ = try failing.handle(.done)
+    #expect(try failing.handle(.failed("no fence")) == .perform(.unfence))
+    #expect(try failing.handle(.done) == .aborted(reason: "no fence"))
   }
 }

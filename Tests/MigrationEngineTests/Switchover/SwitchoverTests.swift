@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import MigrationEngine
 import Synchronization
 import Testing
@@ -17,10 +18,15 @@ struct SwitchoverTests {
     _ commands: [String], timeLimit: Duration = .seconds(20)
   ) async -> (told: [Told], failure: String?) {
     let told = Mutex<[Told]>([])
-    let switchover = Switchover(exec: commands, source: source, target: target, timeLimit: timeLimit)
-    let failure = await switchover.run(fenceLSN: "0/1A") { step, _, detail in
-      told.withLock { $0.append(Told(step: step, detail: detail)) }
-    }
+    let plan = SwitchPlan(steps: commands.map { SwitchStep(timeLimit: timeLimit, action: .exec($0)) })
+    let switchover = Switchover(
+      plan, source: source, target: target, log: nil,
+      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let failure = await switchover.run(
+      fenceLSN: "0/1A", appliedLSN: "0/1B",
+      Switchover.Events { step, _, detail in
+        told.withLock { $0.append(Told(step: step, detail: detail)) }
+      })
     return (told.withLock { $0 }, failure)
   }
 
@@ -39,10 +45,11 @@ struct SwitchoverTests {
   func environment() async {
     let names = [
       "SOURCE_HOST", "SOURCE_DATABASE", "TARGET_HOST", "TARGET_PORT", "TARGET_DATABASE", "FENCE_LSN",
+      "APPLIED_LSN", "PHASE",
     ]
     let command = "echo " + names.map { "\"$REPLICATE_\($0)\"" }.joined(separator: " ")
     let (told, _) = await run([command])
-    #expect(told.first?.detail == "old.example app new.example 5433 app two 0/1A")
+    #expect(told.first?.detail == "old.example app new.example 5433 app two 0/1A 0/1B switch")
   }
 
   @Test("The first failure stops those behind it, which may rest on it")
@@ -50,7 +57,7 @@ struct SwitchoverTests {
     let (told, failure) = await run(["true", "echo no such alias >&2; exit 9", "echo never", "echo never"])
     #expect(told.map(\.step) == ["exec 1", "exec 2"])
     #expect(
-      failure == "switch step exec 2 failed (exit code 9: no such alias); 2 steps behind it were not run")
+      failure == "switch step exec 2 failed (exit code 9: no such alias); 2 steps behind it not run")
   }
 
   @Test("A step that takes too long is killed, with the children it has in the background")

@@ -11,9 +11,33 @@ struct PgBouncer {
 
   let process: BackgroundProcess
   let connection: Clusters.ConnectionString
+  /// Its admin console, which lets in everybody.
+  let admin: Clusters.ConnectionString
   private let directory: URL
 
-  static func start(before server: Clusters.ConnectionString) async throws -> PgBouncer {
+  /// The file that it reads.
+  var configuration: String { directory.appending(path: "pgbouncer.ini").path(percentEncoded: false) }
+
+  func contents() throws -> String { try String(contentsOfFile: configuration, encoding: .utf8) }
+
+  /// Whether clients wait in it.
+  func isPaused() async throws -> Bool {
+    let name = try LibPQ.ConnectionString(connection.text, for: "pooler")["dbname"]
+    let shown = try await Command.check(
+      [PostgresPrograms.path("psql"), "-X", "-A", "-t", "-F", "|", "-c", "SHOW DATABASES", "-d", admin.text])
+    return shown.split(separator: "\n").contains {
+      let cells = $0.split(separator: "|", omittingEmptySubsequences: false)
+      return cells.first.map(String.init) == name && cells.count > 11 && cells[11] == "1"
+    }
+  }
+
+  func console(_ command: String) async throws {
+    try await Command.check([PostgresPrograms.path("psql"), "-X", "-q", "-c", command, "-d", admin.text])
+  }
+
+  static func start(
+    before server: Clusters.ConnectionString, mode: String = "transaction"
+  ) async throws -> PgBouncer {
     guard let program else { throw HarnessError("there is no pgbouncer") }
     let end = try LibPQ.ConnectionString(server.text, for: "server")
     let directory = FileManager.default.temporaryDirectory.appending(path: "pooler-\(UUID().uuidString)")
@@ -28,7 +52,8 @@ struct PgBouncer {
       listen_port = 6432
       unix_socket_dir = \(folder)
       auth_type = any
-      pool_mode = transaction
+      admin_users = admin
+      pool_mode = \(mode)
       """
     let file = directory.appending(path: "pgbouncer.ini").path(percentEncoded: false)
     try Data(settings.utf8).write(to: URL(filePath: file))
@@ -42,12 +67,15 @@ struct PgBouncer {
     let connection = Clusters.ConnectionString([
       "host": folder, "port": "6432", "user": end["user"] ?? "", "dbname": database,
     ])
+    let admin = Clusters.ConnectionString([
+      "host": folder, "port": "6432", "user": "admin", "dbname": "pgbouncer",
+    ])
     try await process.waitUntil("PgBouncer's answer", within: .seconds(20)) {
       guard let session = try? await SQLSession(connection) else { return false }
       await session.close()
       return true
     }
-    return PgBouncer(process: process, connection: connection, directory: directory)
+    return PgBouncer(process: process, connection: connection, admin: admin, directory: directory)
   }
 
   func stop() async throws {

@@ -1,0 +1,69 @@
+import LibPQ
+import Logging
+
+/// The switch steps, for those who need them: preflight, which examines them, and the cutover.
+struct MigrationSwitch: Sendable {
+  let options: MigrationOptions
+  let ends: MigrationEnds
+  let logger: Logger
+
+  /// - Parameter log: nil only to examine.
+  func switchover(_ log: SwitchLog?) async throws -> Switchover {
+    Switchover(
+      options.switchPlan, source: try await end(ends.source), target: try await end(ends.target), log: log,
+      watch: options.poolerWatch.map { PoolerWatch.Command(path: $0.path, arguments: $0.arguments) },
+      logger: logger)
+  }
+
+  /// What preflight tells of the steps.
+  func findings() async throws -> [Finding] {
+    guard !options.switchPlan.steps.isEmpty else { return [] }
+    return try await switchover(nil).examine().map { step, remark in
+      let severity: Finding.Severity =
+        switch remark.severity {
+        case .note: .note
+        case .warning: .warning
+        case .blocker: .blocker
+        }
+      return Finding(severity, check: "switch", object: step, why: remark.why, remedy: remark.remedy)
+    }
+  }
+
+  /// - Throws: `MigrationError` when a step could not do its work.
+  func verify() async throws {
+    let findings = try await findings()
+    for finding in findings where finding.severity == .warning {
+      logger.warning("\(finding.object): \(finding.why)", metadata: ["remedy": "\(finding.remedy)"])
+    }
+    let blockers = findings.filter { $0.severity == .blocker }
+    guard blockers.isEmpty else {
+      throw MigrationError(
+        .failed, doing: "examining the switch steps",
+        reason: blockers.map { "\($0.object): \($0.why)" }.joined(separator: "\n  "),
+        remedy: blockers.map(\.remedy).joined(separator: "\n  "))
+    }
+  }
+
+  /// An engine that is not told of the poolers cannot let their clients go.
+  func warnOfPausedPoolers(_ log: SwitchLog) async throws {
+    let labels = options.switchPlan.steps.flatMap { step in
+      if case .pgBouncer(let step) = step.action { step.poolers.map(\.label) } else { [] as [String] }
+    }
+    let forgotten = try await log.paused().filter { paused in
+      !paused.split(separator: ", ").allSatisfy { labels.contains(String($0)) }
+    }
+    for label in forgotten {
+      logger.error(
+        "poolers were paused by an engine that ended, and this one is not told of them",
+        metadata: ["poolers": "\(label)", "remedy": "start it with the same plan, or RESUME them by hand"])
+    }
+  }
+
+  private func end(_ connection: Connection) async throws -> Switchover.End {
+    let rows = try await connection.query(
+      "SELECT pg_catalog.current_database() AS name", doing: "asking the \(connection.end) for its name",
+      within: .seconds(15))
+    let peer = try await connection.peer()
+    return Switchover.End(host: peer.host, port: peer.port, database: try rows.first?.text("name") ?? "")
+  }
+}

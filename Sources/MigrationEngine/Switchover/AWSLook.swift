@@ -1,0 +1,21 @@
+/// What the AWS steps ask before the cutover: the same questions as later, so that a missing program, right
+/// or object shows in time.
+enum AWSLook {
+  static func blockers(_ look: () async throws -> [SwitchRemark]) async -> [SwitchRemark] {
+    do {
+      return try await look()
+    } catch let error as AWSFailure {
+      return [.blocker("\(error)", remedy(error))]
+    } catch {
+      return [.blocker("\(error)", "Correct the step.")]
+    }
+  }
+
+  private static func remedy(_ error: AWSFailure) -> String {
+    if error.why.hasPrefix("cannot be run") {
+      return "Install the AWS CLI, so that aws is in PATH."
+    }
+    return "See that the AWS CLI has credentials and a region here, may make this call, and that what the "
+      + "step names is there."
+  }
+}

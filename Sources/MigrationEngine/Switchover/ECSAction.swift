@@ -1,0 +1,113 @@
+/// Step `ecs`: services begin anew, so that their pools open new connections.
+struct ECSAction: SwitchAction {
+  private let step: SwitchStep.ECS
+  private let aws: AWSCommand
+
+  private static let pause = Duration.seconds(5)
+  /// As many services as one question takes.
+  private static let batch = 10
+
+  init(_ step: SwitchStep.ECS) {
+    self.step = step
+    aws = AWSCommand(profile: step.access.profile, region: step.access.region)
+  }
+
+  func examine(_ scene: SwitchScene) async -> [SwitchRemark] {
+    await AWSLook.blockers {
+      try await services().filter { $0.status != "ACTIVE" }.map {
+        .blocker("Service \($0.name) is \($0.status).", "Take it out of the step.")
+      }
+    }
+  }
+
+  /// Forces deployments also when an engine before this one did: that they are the same cannot be told.
+  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
+    for service in step.services {
+      _ = try await aws.answer(
+        Updated.self,
+        [
+          "ecs", "update-service", "--cluster", step.cluster, "--service", service,
+          "--force-new-deployment", "--query", "{status: service.status}",
+        ])
+    }
+    while true {
+      let services = try await services()
+      if let failed = services.compactMap(\.failure).first { throw SwitchFailure(failed) }
+      let unstable = services.filter { !$0.isStable }
+      if unstable.isEmpty { break }
+      guard .now + Self.pause < deadline else {
+        throw SwitchFailure("not stable yet: \(unstable.map(\.words).joined(separator: "; "))")
+      }
+      try await Task.sleep(for: Self.pause)
+    }
+    return "new deployments of \(step.services.joined(separator: ", ")) in \(step.cluster) are stable"
+  }
+
+  private func services() async throws -> [Service] {
+    var all: [Service] = []
+    var rest = step.services[...]
+    while !rest.isEmpty {
+      let some = Array(rest.prefix(Self.batch))
+      rest = rest.dropFirst(some.count)
+      let answer = try await aws.answer(
+        Listing.self,
+        ["ecs", "describe-services", "--cluster", step.cluster, "--services"] + some + [
+          "--query", Self.query,
+        ])
+      if let failure = answer.failures.first {
+        throw SwitchFailure("cluster \(step.cluster): \(failure.arn ?? "a service") is \(failure.reason)")
+      }
+      all += answer.services
+    }
+    return all
+  }
+
+  /// A service tells a hundred events; the newest says why it waits.
+  private static let query = """
+    {failures: failures[].{arn: arn, reason: reason}, services: services[].{name: serviceName, \
+    status: status, desired: desiredCount, running: runningCount, deployments: deployments[].{\
+    status: status, rollout: rolloutState, why: rolloutStateReason}, event: events[0].message}}
+    """
+}
+
+extension ECSAction {
+  struct Updated: Decodable { var status: String }
+
+  struct Listing: Decodable {
+    var failures: [Failure]
+    var services: [Service]
+
+    struct Failure: Decodable {
+      var arn: String?
+      var reason: String
+    }
+  }
+
+  struct Service: Decodable, Equatable {
+    var name: String
+    var status: String
+    var desired: Int
+    var running: Int
+    var deployments: [Deployment]
+    var event: String?
+
+    struct Deployment: Decodable, Equatable {
+      var status: String
+      /// Nil where the service has another deployment controller.
+      var rollout: String?
+      var why: String?
+    }
+
+    /// As the AWS CLI's own `services-stable` has it.
+    var isStable: Bool { deployments.count == 1 && running == desired && status == "ACTIVE" }
+
+    var failure: String? {
+      deployments.first { $0.rollout == "FAILED" }.map { "\(name): \($0.why ?? "its deployment failed")" }
+    }
+
+    var words: String {
+      "\(name) has \(running) of \(desired) tasks running and \(deployments.count) deployments"
+        + (event.map { ", its newest event is: \($0)" } ?? "")
+    }
+  }
+}

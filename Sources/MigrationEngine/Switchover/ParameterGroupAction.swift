@@ -1,0 +1,97 @@
+/// Step `rds-parameter-group`: the old database's parameter group says `default_transaction_read_only`, a
+/// second belt behind the sealed guard.
+struct ParameterGroupAction: SwitchAction {
+  private static let parameter = "default_transaction_read_only"
+
+  private let group: SwitchStep.ParameterGroup.Group
+  private let aws: AWSCommand
+
+  init(_ step: SwitchStep.ParameterGroup) {
+    group = step.group
+    aws = AWSCommand(profile: step.access.profile, region: step.access.region)
+  }
+
+  private var name: String {
+    switch group {
+    case .cluster(let name), .instance(let name): name
+    }
+  }
+
+  func examine(_ scene: SwitchScene) async -> [SwitchRemark] {
+    await AWSLook.blockers {
+      _ = try await value()
+      guard !name.hasPrefix("default.") else {
+        return [
+          .blocker(
+            "\(name) is a default group, which cannot be changed.",
+            "Give the old database a group of its own, or leave this step out: the guard stands without it.")
+        ]
+      }
+      guard try await isGroupOfTarget(scene) else { return [] }
+      return [
+        .blocker(
+          "\(name) is the target's parameter group as well: the target would refuse writes.",
+          "Give the target a group of its own.")
+      ]
+    }
+  }
+
+  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
+    let before = try await value()
+    guard before != "1", before != "on" else { return "\(Self.parameter) was on already in \(name)" }
+    guard try await !isGroupOfTarget(scene) else {
+      throw SwitchFailure("\(name) is the target's parameter group as well: nothing was changed")
+    }
+    let arguments =
+      switch group {
+      case .cluster(let name):
+        ["modify-db-cluster-parameter-group", "--db-cluster-parameter-group-name", name]
+      case .instance(let name): ["modify-db-parameter-group", "--db-parameter-group-name", name]
+      }
+    let change = "ParameterName=\(Self.parameter),ParameterValue=1,ApplyMethod=immediate"
+    // The answer says no more than the group's name.
+    _ = try await aws.answer([String: String].self, ["rds"] + arguments + ["--parameters", change])
+    return "\(Self.parameter) is on in \(name); instances take it over within minutes"
+  }
+
+  /// Nil when the group says nothing of its own.
+  private func value() async throws -> String? {
+    let arguments =
+      switch group {
+      case .cluster(let name): ["describe-db-cluster-parameters", "--db-cluster-parameter-group-name", name]
+      case .instance(let name): ["describe-db-parameters", "--db-parameter-group-name", name]
+      }
+    let query = "Parameters[?ParameterName=='\(Self.parameter)'].{value: ParameterValue}"
+    return try await aws.answer([Parameter].self, ["rds"] + arguments + ["--query", query]).first?.value
+  }
+
+  private func isGroupOfTarget(_ scene: SwitchScene) async throws -> Bool {
+    let host = scene.target.host.lowercased()
+    switch group {
+    case .cluster(let name):
+      let query = "DBClusters[].{hosts: [Endpoint, ReaderEndpoint], groups: [DBClusterParameterGroup]}"
+      let clusters = try await aws.answer([User].self, ["rds", "describe-db-clusters", "--query", query])
+      return clusters.contains { $0.uses(name, at: host) }
+    case .instance(let name):
+      let query = """
+        DBInstances[].{hosts: [Endpoint.Address], groups: DBParameterGroups[].DBParameterGroupName}
+        """
+      let instances = try await aws.answer([User].self, ["rds", "describe-db-instances", "--query", query])
+      return instances.contains { $0.uses(name, at: host) }
+    }
+  }
+}
+
+extension ParameterGroupAction {
+  struct Parameter: Decodable { var value: String? }
+
+  struct User: Decodable {
+    /// Null while it is being made.
+    var hosts: [String?]
+    var groups: [String?]?
+
+    func uses(_ group: String, at host: String) -> Bool {
+      hosts.contains { $0?.lowercased() == host } && groups?.contains(group) == true
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import LibPQ
+
+/// The admin console of one PgBouncer. It knows the simple query protocol only, and its own commands (manual
+/// page pgbouncer(1), section Admin console).
+struct PgBouncerConsole: Sendable {
+  /// What `SHOW DATABASES` tells of a database.
+  struct Entry: Sendable, Equatable {
+    var address: PgBouncerFile.Address
+    /// Nil: the mode of the whole pooler.
+    var poolMode: String?
+    var isPaused: Bool
+  }
+
+  private let connection: Connection
+
+  /// - Throws: `PostgresError`.
+  static func open(_ pooler: SwitchStep.Pooler, within limit: Duration) async throws -> PgBouncerConsole {
+    let string = pooler.admin
+      .setting("application_name", to: "replicate switch")
+      // It refuses what it does not know, and these might come from the environment.
+      .setting("options", to: "").setting("client_encoding", to: "UTF8")
+    return PgBouncerConsole(
+      connection: try await Connection.open(
+        string, end: pooler.label, within: limit, abandonment: .close))
+  }
+
+  func close() async { await connection.close() }
+
+  /// Nil when it does not know the database.
+  func entry(_ database: String, within limit: Duration) async throws -> Entry? {
+    let rows = try await command("SHOW DATABASES", within: limit)
+    guard let row = try rows.first(where: { try $0.text("name") == database }) else { return nil }
+    return Entry(
+      address: PgBouncerFile.Address(
+        host: try row.optional("host") ?? "", port: try row.text("port"), database: try row.text("database")),
+      poolMode: try row.optional("pool_mode").flatMap { $0.isEmpty ? nil : $0 },
+      isPaused: try row.text("paused") == "1")
+  }
+
+  func setting(_ name: String, within limit: Duration) async throws -> String? {
+    try await command("SHOW CONFIG", within: limit).first { try $0.text("key") == name }?.optional("value")
+  }
+
+  /// Returns once no transaction runs any more and new ones wait.
+  func pause(_ database: String, within limit: Duration) async throws {
+    try await command("PAUSE \(SQL.identifier(database))", within: limit)
+  }
+
+  func resume(_ database: String, within limit: Duration) async throws {
+    try await command("RESUME \(SQL.identifier(database))", within: limit)
+  }
+
+  /// Has the files read again. It says so also when they could not be read: look at `entry`.
+  func reload(within limit: Duration) async throws { try await command("RELOAD", within: limit) }
+
+  @discardableResult
+  private func command(_ text: String, within limit: Duration) async throws -> Rows {
+    try await connection.query(text, doing: text, within: limit)
+  }
+}

@@ -1,0 +1,111 @@
+import LibPQ
+
+extension PoolerSession {
+  /// What stands in the way of leading the pooler's clients to `address`; changes nothing.
+  func examine(_ address: PgBouncerFile.Address, source: Switchover.End) async -> [SwitchRemark] {
+    var remarks = examineFile(address)
+    do {
+      remarks += try await retried(until: .now) { console, pooler in
+        try await Look(console: console, pooler: pooler).remarks(address, source)
+      }
+    } catch {
+      remarks.append(
+        .blocker("\(error)", "Correct admin in the plan's file, and see that its user is let in from here."))
+    }
+    await close()
+    return remarks
+  }
+
+  private func examineFile(_ address: PgBouncerFile.Address) -> [SwitchRemark] {
+    guard case .file(let path) = pooler.configuration else { return [] }
+    do {
+      let file = try ReplacedFile(reading: path)
+      _ = try PgBouncerFile(file.content).pointing(pooler.database, to: address)
+      try file.tryReplacing()
+      return []
+    } catch {
+      return [
+        .blocker(
+          "\(pooler.label): \(path) cannot be changed: \(error)",
+          "Run where it can be read and replaced, or give repoint, a command that changes it.")
+      ]
+    }
+  }
+
+  /// A look at a pooler through its console.
+  private struct Look {
+    let console: PgBouncerConsole
+    let pooler: SwitchStep.Pooler
+
+    private static let limit = Duration.seconds(5)
+    /// Seconds that clients should be allowed to wait: what a cutover takes at most, unless told otherwise.
+    private static let patience = 60.0
+
+    private var label: String { pooler.label }
+    private var database: String { pooler.database }
+
+    func remarks(
+      _ address: PgBouncerFile.Address, _ source: Switchover.End
+    ) async throws -> [SwitchRemark] {
+      guard let entry = try await console.entry(database, within: Self.limit) else {
+        return [
+          .blocker("\(label) knows no database \(database).", "Give it a line of its own in [databases].")
+        ]
+      }
+      let resume = "RESUME \(SQL.identifier(database));"
+      guard !entry.isPaused else {
+        return [.blocker("\(label): \(database) is paused.", "On its console run \(resume)")]
+      }
+      return try await rights() + place(entry, address, source) + pooling(entry) + patience()
+    }
+
+    /// A command that only admins may give, and that does nothing where nothing is paused.
+    private func rights() async throws -> [SwitchRemark] {
+      do {
+        try await console.resume(database, within: Self.limit)
+      } catch let error as PostgresError where error.sqlState != nil {
+        guard error.message.contains("admin access") else { return [] }
+        return [.blocker("\(label): \(error.message).", "Put the user of its console into admin_users.")]
+      }
+      return []
+    }
+
+    private func place(
+      _ entry: PgBouncerConsole.Entry, _ address: PgBouncerFile.Address, _ source: Switchover.End
+    ) -> [SwitchRemark] {
+      let now = "\(label): \(database) is at \(entry.address.host):\(entry.address.port)"
+      if entry.address == address {
+        return [.warning("\(now), the target, already.", "Point it to the source until the cutover.")]
+      }
+      guard entry.address.database != source.database else { return [] }
+      return [
+        .warning(
+          "\(now) called \(entry.address.database), and the source's database is \(source.database).",
+          "See that the step names the right database.")
+      ]
+    }
+
+    private func pooling(_ entry: PgBouncerConsole.Entry) async throws -> [SwitchRemark] {
+      let general = try await console.setting("pool_mode", within: Self.limit)
+      let mode = entry.poolMode ?? general ?? "session"
+      guard mode == "session" else {
+        return [.note("\(label) pools \(mode)s of \(database).", "None: this is as it should be.")]
+      }
+      return [
+        .warning(
+          "\(label) pools sessions: PAUSE waits until every client of \(database) has disconnected.",
+          "Set pool_mode = transaction, or have the clients disconnect.")
+      ]
+    }
+
+    private func patience() async throws -> [SwitchRemark] {
+      let told = try await console.setting("query_wait_timeout", within: Self.limit).flatMap(Double.init)
+      guard let told, told > 0, told < Self.patience else { return [] }
+      return [
+        .warning(
+          "\(label) disconnects clients that wait for more than \(Int(told)) s.",
+          "Raise query_wait_timeout above what --timeout allows a cutover.")
+      ]
+    }
+  }
+}

@@ -1,0 +1,46 @@
+/// What a step does. Every action finds out what is done already, so that it can be run again.
+protocol SwitchAction: Sendable {
+  /// Looks, changes nothing, and takes a few seconds at most.
+  /// - Returns: what would keep the step from doing its work.
+  func examine(_ scene: SwitchScene) async -> [SwitchRemark]
+
+  /// - Parameter deadline: what waits for something ends by then, and says what it waited for. Shortly after
+  ///   it the task is cancelled.
+  /// - Returns: what was done, in a line.
+  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String
+}
+
+/// What the steps are told of the cutover.
+struct SwitchScene: Sendable {
+  var source: Switchover.End
+  var target: Switchover.End
+  var fenceLSN: String?
+  var appliedLSN: String?
+}
+
+/// Why a step did not do what it should.
+struct SwitchFailure: Error, Equatable, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// What an examination found, and how to mend it.
+package struct SwitchRemark: Sendable, Equatable {
+  package enum Severity: Sendable { case note, warning, blocker }
+
+  package var severity: Severity
+  package var why: String
+  package var remedy: String
+
+  static func blocker(_ why: String, _ remedy: String) -> SwitchRemark {
+    SwitchRemark(severity: .blocker, why: why, remedy: remedy)
+  }
+
+  static func warning(_ why: String, _ remedy: String) -> SwitchRemark {
+    SwitchRemark(severity: .warning, why: why, remedy: remedy)
+  }
+
+  static func note(_ why: String, _ remedy: String) -> SwitchRemark {
+    SwitchRemark(severity: .note, why: why, remedy: remedy)
+  }
+}

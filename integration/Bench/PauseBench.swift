@@ -1,0 +1,125 @@
+import Clusters
+import Foundation
+import Synchronization
+
+/// How long nobody can write: from the last commit that the source accepted to the first that the target
+/// accepted, over whole cutovers under load. The writers know both ends and go to the target as soon as the
+/// source refuses them, trying again each millisecond.
+///
+///   REPLICATE_BENCH_ROUNDS  cutovers; 20 for figures that are told to others, 3 unless given
+///   REPLICATE_BENCH_RATE    writes a second, of 8 sessions together; 500 unless given
+struct PauseBench {
+  private let rounds: Int
+  private let rate: Int
+
+  private static let writers = 8
+  private static let tables = 50
+
+  init() {
+    let environment = ProcessInfo.processInfo.environment
+    rounds = environment["REPLICATE_BENCH_ROUNDS"].flatMap(Int.init) ?? 3
+    rate = environment["REPLICATE_BENCH_RATE"].flatMap(Int.init) ?? 500
+  }
+
+  func run() async throws {
+    let pair = try await ClusterPair.shared
+    say("── \(rounds) cutovers, \(rate) writes a second from \(Self.writers) sessions, \(Self.tables) tables")
+    var pauses: [Double] = []
+    for round in 0..<rounds {
+      let pause = try await pair.withFreshDatabases(named: "pause") { databases in
+        try await cutOver(databases.source, databases.target, pair.encryptionArguments)
+      }
+      pauses.append(pause.seen)
+      say(
+        String(
+          format: "cutover %2d  %6.1f ms without a writer, %6.1f ms by the report", round + 1,
+          pause.seen * 1000, pause.reported * 1000))
+    }
+    pauses.sort()
+    guard let worst = pauses.last else { return }
+    say(String(format: "median %.1f ms, worst %.1f ms", pauses[pauses.count / 2] * 1000, worst * 1000))
+  }
+
+  private func cutOver(
+    _ source: ConnectionString, _ target: ConnectionString, _ encryption: [String]
+  ) async throws -> (seen: Double, reported: Double) {
+    try await prepare(source)
+    let replicate = ReplicateProcess(source: source, target: target)
+    let engine = try await replicate.start(["start"] + encryption)
+    let log = WriteLog()
+    let writing = Task { try await write(source, target, log) }
+    try await engine.waitUntil("ready", within: .seconds(60)) {
+      let status = try await replicate.run("status", "--json")
+      return status.output.contains("\"ready\":true")
+    }
+    let cutover = try await replicate.run("cutover", "--yes")
+    guard cutover.exitCode == 0 else { throw HarnessError("cutover: \(cutover.output)\(cutover.errors)") }
+    try await writing.value
+    _ = try await engine.waitForEnd(within: .seconds(30))
+    guard let seen = log.pause else { throw HarnessError("no writer came over") }
+    let status = try await replicate.run("status", "--json")
+    let object = try JSONSerialization.jsonObject(with: Data(status.output.utf8)) as? [String: Any]
+    let reported = (object?["cutover"] as? [String: Any])?["write_pause_seconds"] as? Double
+    return (seen / .seconds(1), reported ?? .nan)
+  }
+
+  private func prepare(_ source: ConnectionString) async throws {
+    let session = try await SQLSession(source)
+    for table in 0..<Self.tables {
+      try await session.execute("CREATE TABLE t\(table) (id bigserial PRIMARY KEY, writer int, n int)")
+    }
+    await session.close()
+  }
+
+  private func write(_ source: ConnectionString, _ target: ConnectionString, _ log: WriteLog) async throws {
+    let pause = Duration.seconds(1) * Self.writers / rate
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for writer in 0..<Self.writers {
+        group.addTask {
+          let source = try await SQLSession(source)
+          let target = try await SQLSession(target)
+          var n = 0
+          while true {
+            n += 1
+            let sql = "INSERT INTO t\((writer * 7 + n) % Self.tables) (writer, n) VALUES (\(writer), \(n))"
+            do {
+              try await source.execute(sql)
+              log.acceptedBySource()
+              try await Task.sleep(for: pause)
+            } catch SQLFailure.refused("25006", _) {
+              try await Self.writeUntilAccepted(sql, by: target)
+              log.acceptedByTarget()
+              break
+            }
+          }
+          await source.close()
+          await target.close()
+        }
+      }
+      try await group.waitForAll()
+    }
+  }
+
+  private static func writeUntilAccepted(_ sql: String, by target: SQLSession) async throws {
+    while true {
+      do { return try await target.execute(sql) } catch SQLFailure.refused("25006", _) {
+        try await Task.sleep(for: .milliseconds(1))
+      }
+    }
+  }
+}
+
+/// When each end last, and first, took a write.
+private final class WriteLog: Sendable {
+  private let times = Mutex<(source: ContinuousClock.Instant?, target: ContinuousClock.Instant?)>((nil, nil))
+
+  func acceptedBySource() { times.withLock { $0.source = .now } }
+  func acceptedByTarget() { times.withLock { $0.target = $0.target ?? .now } }
+
+  var pause: Duration? {
+    times.withLock { times in
+      guard let source = times.source, let target = times.target else { return nil }
+      return target - source
+    }
+  }
+}

@@ -1,0 +1,178 @@
+import Clusters
+import Foundation
+import MigrationEngine
+import Testing
+
+extension Integration {
+  /// Whatever dies in whichever step of a cutover: either the source takes writes again before the guard's
+  /// expiry has passed, or the source is sealed and the next engine completes the cutover. Never do both ends
+  /// take writes, and never none for good.
+  @Suite(.timeLimit(.minutes(10)))
+  struct DeadManTests {
+    /// In seconds; the guard expires five later.
+    private static let timeout = 2
+    private static let stepsBeforeSeal = [
+      "before arm", "after arm", "before fence", "after fence", "after await writers", "after mark",
+      "after drain", "after finalise", "before seal",
+    ]
+    private static let stepsBehindSeal = ["after seal", "before open", "after open", "after switch"]
+
+    private struct Scene {
+      let journey: Journey
+      private let write = "INSERT INTO t (v) VALUES (1)"
+
+      func isWritable(_ end: ConnectionString) async throws -> Bool {
+        try await journey.refusal(of: write, on: end) == nil
+      }
+
+      /// Both at once, never: asked of the target first, since it is the one that opens later.
+      func expectNotBothWritable() async throws {
+        let target = try await isWritable(journey.databases.target)
+        let source = try await isWritable(journey.databases.source)
+        #expect(!(target && source), "both ends take writes")
+      }
+
+      func waitForWritableSource() async throws {
+        try await waitUntil("a source that takes writes", within: .seconds(timeout + 8)) {
+          try await expectNotBothWritable()
+          return try await isWritable(journey.databases.source)
+        }
+      }
+
+      func waitForComplete(_ engine: BackgroundProcess) async throws {
+        try await engine.waitUntil("the end of the cutover", within: .seconds(30)) {
+          try await expectNotBothWritable()
+          return try await journey.status().phase == .complete
+        }
+        _ = try await engine.waitForEnd(within: .seconds(30))
+        #expect(try await isWritable(journey.databases.target))
+        #expect(try await !isWritable(journey.databases.source))
+      }
+    }
+
+    private func run(_ name: String, _ body: (Scene) async throws -> Void) async throws {
+      try await Journey.run(name) { journey in
+        try await journey.source(
+          "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        engine.terminate()
+        _ = try await engine.waitForEnd(within: .seconds(20))
+        try await body(Scene(journey: journey))
+      }
+    }
+
+    private func requestCutover(_ journey: Journey) async throws -> BackgroundProcess {
+      try await journey.replicate.start("cutover", "--yes", "--timeout", "\(Self.timeout)s")
+    }
+
+    @Test("An engine that dies before the seal leaves a source that opens by itself, at every step")
+    func engineBeforeSeal() async throws {
+      try await run("deadbefore") { scene in
+        for step in Self.stepsBeforeSeal {
+          let engine = try await scene.journey.start(meeting: "\(step)=kill")
+          try await scene.journey.waitUntilReady(engine)
+          let cutover = try await requestCutover(scene.journey)
+          #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(step): \(engine.errors)")
+          // No engine comes: the guard's expiry is what opens the source.
+          try await scene.waitForWritableSource()
+          try await cutover.end()
+        }
+        let last = try await scene.journey.start()
+        try await scene.journey.waitUntilReady(last)
+        try await scene.journey.expectEqualEnds(last)
+      }
+    }
+
+    @Test("An engine that dies behind the seal is followed by one that completes the cutover, at every step")
+    func engineBehindSeal() async throws {
+      for step in Self.stepsBehindSeal {
+        try await run("deadbehind") { scene in
+          let engine = try await scene.journey.start(meeting: "\(step)=kill")
+          try await scene.journey.waitUntilReady(engine)
+          let cutover = try await requestCutover(scene.journey)
+          #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(step): \(engine.errors)")
+          try await scene.expectNotBothWritable()
+          #expect(try await !scene.isWritable(scene.journey.databases.source), "\(step): it is sealed")
+          try await scene.waitForComplete(try await scene.journey.start())
+          try await cutover.end()
+        }
+      }
+    }
+
+    @Test("A command that dies changes nothing: the engine goes on with the cutover, or aborts it")
+    func command() async throws {
+      try await run("deadcommand") { scene in
+        let file = try await freshDirectory() + "/met"
+        let engine = try await scene.journey.start(meeting: "after mark=wait:\(file)")
+        try await scene.journey.waitUntilReady(engine)
+        let cutover = try await requestCutover(scene.journey)
+        try await engine.waitUntil("the step", within: .seconds(20)) {
+          FileManager.default.fileExists(atPath: file)
+        }
+        cutover.kill9()
+        _ = try await cutover.waitForEnd(within: .seconds(10))
+        try FileManager.default.removeItem(atPath: file)
+        try await scene.waitForComplete(engine)
+      }
+    }
+
+    @Test(
+      "A server that dies before the seal: the source takes writes again, or the cutover is complete",
+      .ownServers,
+      arguments: ["source", "target"])
+    func serverBeforeSeal(_ which: String) async throws {
+      let cluster = try #require(
+        which == "source"
+          ? try await ClusterPair.shared.sourceCluster : try await ClusterPair.shared.targetCluster)
+      try await run("deadserver") { scene in
+        for step in ["after arm", "after fence", "after mark", "after drain", "before seal"] {
+          let file = try await freshDirectory() + "/met"
+          let engine = try await scene.journey.start(meeting: "\(step)=wait:\(file)")
+          try await scene.journey.waitUntilReady(engine)
+          let cutover = try await requestCutover(scene.journey)
+          try await engine.waitUntil("step \(step)", within: .seconds(20)) {
+            FileManager.default.fileExists(atPath: file)
+          }
+          try await cluster.kill9()
+          try FileManager.default.removeItem(atPath: file)
+          try await cluster.start()
+          try await scene.waitForWritableSource()
+          try await cutover.end()
+          // The engine found its way back by itself.
+          try await scene.journey.waitUntilReady(engine)
+          engine.terminate()
+          _ = try await engine.waitForEnd(within: .seconds(20))
+        }
+        let last = try await scene.journey.start()
+        try await scene.journey.waitUntilReady(last)
+        try await scene.journey.expectEqualEnds(last)
+      }
+    }
+
+    @Test(
+      "A server that dies behind the seal: the cutover is completed", .ownServers,
+      arguments: ["source", "target"])
+    func serverBehindSeal(_ which: String) async throws {
+      let cluster = try #require(
+        which == "source"
+          ? try await ClusterPair.shared.sourceCluster : try await ClusterPair.shared.targetCluster)
+      for step in ["after seal", "after open"] {
+        try await run("deadsealed") { scene in
+          let file = try await freshDirectory() + "/met"
+          let engine = try await scene.journey.start(meeting: "\(step)=wait:\(file)")
+          try await scene.journey.waitUntilReady(engine)
+          let cutover = try await requestCutover(scene.journey)
+          try await engine.waitUntil("step \(step)", within: .seconds(20)) {
+            FileManager.default.fileExists(atPath: file)
+          }
+          try await cluster.kill9()
+          try FileManager.default.removeItem(atPath: file)
+          try await cluster.start()
+          try await scene.waitForComplete(engine)
+          try await cutover.end()
+        }
+      }
+    }
+  }
+}

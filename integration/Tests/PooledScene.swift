@@ -1,0 +1,96 @@
+import Clusters
+import Foundation
+import Testing
+
+/// A migration whose application comes through PgBouncer, with writers and readers all the while.
+struct PooledScene: Sendable {
+  let journey: Journey
+  let pooler: PgBouncer
+  let ledger: Ledger
+  let reader: Reader
+  /// The plan's file, which holds one step for the pooler and what the test adds.
+  let plan: String
+
+  /// - Parameter first: steps before the pooler's, as YAML.
+  static func run(
+    _ name: String, before first: String = "", _ body: @Sendable (PooledScene) async throws -> Void
+  ) async throws {
+    let pair = try await ClusterPair.shared
+    let role = "pooled_\(name)_\(getpid())"
+    // PgBouncer logs in to both ends with what its file says.
+    for server in [pair.source, pair.target] {
+      try await PreflightScene.execute(["CREATE ROLE \(role) LOGIN SUPERUSER PASSWORD 'p00led'"], on: server)
+    }
+    try await Journey.run(name) { journey in
+      let pooler = try await PgBouncer.start(
+        before: journey.databases.source.with(["user": role, "password": "p00led"]))
+      let ledger = Ledger(writers: 4, transactionsPerSecond: 400)
+      try await ledger.createTables(on: journey.databases.source)
+      try await journey.source("CREATE SEQUENCE counter")
+      let plan = try await freshDirectory() + "/replicate.yaml"
+      try Data(step(pooler, journey, before: first).utf8).write(to: URL(filePath: plan))
+      let scene = PooledScene(
+        journey: journey, pooler: pooler, ledger: ledger,
+        reader: Reader(query: "SELECT sum(balance) FROM ledger_account"), plan: plan)
+      do {
+        try await body(scene)
+      } catch {
+        await scene.stopClients()
+        try await pooler.stop()
+        throw error
+      }
+      await scene.stopClients()
+      try await pooler.stop()
+    }
+    for server in [pair.source, pair.target] {
+      try await PreflightScene.execute(["DROP ROLE \(role)"], on: server)
+    }
+  }
+
+  static func step(_ pooler: PgBouncer, _ journey: Journey, before first: String = "") -> String {
+    """
+    switch:
+    \(first)\
+      - step: pgbouncer
+        timeout: 20s
+        poolers:
+          - admin: "\(pooler.admin.text)"
+            database: \(journey.databases.name)
+            config: \(pooler.configuration)
+
+    """
+  }
+
+  func startClients() {
+    ledger.start(on: pooler.connection)
+    reader.start(on: pooler.connection)
+  }
+
+  func stopClients() async {
+    await ledger.stop()
+    await reader.stop()
+  }
+
+  func start(_ options: String...) async throws -> BackgroundProcess {
+    try await journey.replicate.start(
+      ["start", "--config", plan] + ClusterPair.shared.encryptionArguments + options)
+  }
+
+  func waitForWrites(_ count: Int = 100) async throws {
+    let before = ledger.report.acknowledged
+    try await waitUntil("\(count) more writes through the pooler") {
+      ledger.report.acknowledged >= before + count || !ledger.report.failures.isEmpty
+    }
+  }
+
+  /// Neither a failed transaction nor a second connection, of writers and of readers.
+  func expectUndisturbedClients() {
+    let report = ledger.report
+    #expect(report.failures == [])
+    #expect(report.refusedWriters == 0)
+    #expect(report.unknown == 0)
+    #expect(report.sessions == 4, "writers connected once each")
+    #expect(reader.report.failures == [], "a lost connection is a failure to the reader")
+    #expect(reader.report.reads > 0)
+  }
+}
