@@ -50,6 +50,7 @@ extension Integration {
               - { step: ecs, cluster: nowhere, services: [api] }
               - { step: rds-parameter-group, cluster-group: nothing }
               - { step: rds-parameter-group, cluster-group: default.aurora8.0 }
+              - { step: rds-parameter-group, cluster-group: old-shared }
               - { step: ssm-parameter, parameter: /app/nothing }
               - { step: route53, zone: Z404, record: db.example.com, value: 10.0.0.1 }
             """)
@@ -58,6 +59,7 @@ extension Integration {
           for words in [
             "NoSuchHostedZone", "nobody is MISSING", "ClusterNotFoundException", "DBParameterGroupNotFound",
             "ParameterNotFound", "A CNAME cannot hold 10.0.0.1", "step 1, route53 1",
+            "default.aurora8.0 is a default group", "old-shared is the target's parameter group as well",
           ] {
             #expect(check.output.contains(words), "\(words) is not in \(check.output)")
           }
@@ -156,7 +158,14 @@ private struct Account: Sendable {
       "HostedZone.Id")
     self.zone = String(zone.split(separator: "/").last ?? "")
     let key = "arn:aws:kms:eu-west-1:123456789012:key/7"
-    encrypted = try await Self.cluster("new", moto, ["--storage-encrypted", "--kms-key-id", key])
+    for group in ["old-cluster", "old-shared"] {
+      try await moto.aws(
+        "rds", "create-db-cluster-parameter-group", "--db-cluster-parameter-group-name", group,
+        "--db-parameter-group-family", "aurora-postgresql15", "--description", "d")
+    }
+    encrypted = try await Self.cluster(
+      "new", moto,
+      ["--storage-encrypted", "--kms-key-id", key, "--db-cluster-parameter-group-name", "old-shared"])
     plain = try await Self.cluster("plain", moto, ["--no-storage-encrypted"])
     instance = try await moto.aws(
       "rds", "create-db-instance", "--db-instance-identifier", "one", "--db-instance-class", "db.t3.micro",
@@ -171,9 +180,6 @@ private struct Account: Sendable {
         "ecs", "create-service", "--cluster", "production", "--service-name", service, "--task-definition",
         "api", "--desired-count", "0")
     }
-    try await moto.aws(
-      "rds", "create-db-cluster-parameter-group", "--db-cluster-parameter-group-name", "old-cluster",
-      "--db-parameter-group-family", "aurora-postgresql15", "--description", "d")
     try await moto.aws(
       "rds", "create-db-parameter-group", "--db-parameter-group-name", "old-instance",
       "--db-parameter-group-family", "postgres15", "--description", "d")

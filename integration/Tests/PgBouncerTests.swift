@@ -102,6 +102,49 @@ extension Integration {
       }
     }
 
+    @Test("Several poolers wait and move together; one that cannot be paused lets all go on")
+    func several() async throws {
+      try await PooledScene.run("pooledtwo") { scene in
+        let journey = scene.journey
+        let second = try await PgBouncer.start(before: scene.login)
+        // The second file is changed by a command, as it would be on another machine.
+        let command = "sed -i \"s/port=[0-9]* /port=$REPLICATE_TARGET_PORT /\" \(second.configuration)"
+        try scene.addToPlan(
+          """
+                - admin: "\(second.admin.text)"
+                  database: \(journey.databases.name)
+                  repoint: '\(command)'
+
+          """)
+        let engine = try await scene.start()
+        try await journey.waitUntilReady(engine)
+        let idle = try await SQLSession(second.connection)
+        try await idle.execute("BEGIN \\; SELECT 1")
+        scene.ledger.start(on: scene.pooler.connection)
+        scene.reader.start(on: second.connection)
+        let refused = try await journey.replicate.run("cutover", "--yes", "--max-pause", "1s")
+        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+        #expect(try await !scene.pooler.isPaused())
+        #expect(try await !second.isPaused())
+        try await scene.waitForWrites()
+        try await idle.execute("COMMIT")
+        await idle.close()
+
+        let cutover = try await journey.replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+        try await scene.waitForWrites()
+        // What comes through the second one is read where the first one writes.
+        let session = try await SQLSession(second.connection)
+        let seen = try await session.value("SELECT inet_server_port()")
+        await session.close()
+        #expect(try seen == port(journey.databases.target))
+        await scene.stopClients()
+        scene.expectUndisturbedClients()
+        #expect(try await scene.ledger.verify(on: journey.databases.target) == [])
+        try await second.stop()
+      }
+    }
+
     @Test("An engine that is killed while clients wait leaves somebody who lets them go")
     func killed() async throws {
       try await PooledScene.run("pooledkill") { scene in

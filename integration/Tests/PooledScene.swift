@@ -5,6 +5,8 @@ import Testing
 /// A migration whose application comes through PgBouncer, with writers and readers all the while.
 struct PooledScene: Sendable {
   let journey: Journey
+  /// The source, as a pooler logs in to it.
+  let login: ConnectionString
   let pooler: PgBouncer
   let ledger: Ledger
   let reader: Reader
@@ -22,15 +24,15 @@ struct PooledScene: Sendable {
       try await PreflightScene.execute(["CREATE ROLE \(role) LOGIN SUPERUSER PASSWORD 'p00led'"], on: server)
     }
     try await Journey.run(name) { journey in
-      let pooler = try await PgBouncer.start(
-        before: journey.databases.source.with(["user": role, "password": "p00led"]))
+      let login = journey.databases.source.with(["user": role, "password": "p00led"])
+      let pooler = try await PgBouncer.start(before: login)
       let ledger = Ledger(writers: 4, transactionsPerSecond: 400)
       try await ledger.createTables(on: journey.databases.source)
       try await journey.source("CREATE SEQUENCE counter")
       let plan = try await freshDirectory() + "/replicate.yaml"
       try Data(step(pooler, journey, before: first).utf8).write(to: URL(filePath: plan))
       let scene = PooledScene(
-        journey: journey, pooler: pooler, ledger: ledger,
+        journey: journey, login: login, pooler: pooler, ledger: ledger,
         reader: Reader(query: "SELECT sum(balance) FROM ledger_account"), plan: plan)
       do {
         try await body(scene)
@@ -59,6 +61,12 @@ struct PooledScene: Sendable {
             config: \(pooler.configuration)
 
     """
+  }
+
+  /// More lines for the plan's file.
+  func addToPlan(_ text: String) throws {
+    let before = try String(contentsOfFile: plan, encoding: .utf8)
+    try Data((before + text).utf8).write(to: URL(filePath: plan))
   }
 
   func startClients() {

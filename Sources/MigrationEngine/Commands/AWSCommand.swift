@@ -40,15 +40,8 @@ struct AWSCommand: Sendable {
     return try Self.decode(type, try await run(all, call, within: limit), call)
   }
 
-  /// Which version there is.
-  func version() async throws -> String {
-    let output = try await run(["--version"], "--version", within: .seconds(30))
-    return BoundedCommand.lines(output).first ?? "it says nothing"
-  }
-
   private func run(_ arguments: [String], _ call: String, within limit: Duration) async throws -> [UInt8] {
-    var all = arguments
-    if call != "--version" { all += ["--output", "json"] }
+    var all = arguments + ["--output", "json"]
     if let profile { all += ["--profile", profile] }
     if let region { all += ["--region", region] }
     let command = BoundedCommand(

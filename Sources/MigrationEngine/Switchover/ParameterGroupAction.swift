@@ -18,15 +18,15 @@ struct ParameterGroupAction: SwitchAction {
   }
 
   func examine(_ scene: SwitchScene) async -> [SwitchRemark] {
-    await AWSLook.blockers {
+    guard !name.hasPrefix("default.") else {
+      return [
+        .blocker(
+          "\(name) is a default group, which cannot be changed.",
+          "Give the old database a group of its own, or leave this step out: the guard stands without it.")
+      ]
+    }
+    return await AWSLook.blockers {
       _ = try await value()
-      guard !name.hasPrefix("default.") else {
-        return [
-          .blocker(
-            "\(name) is a default group, which cannot be changed.",
-            "Give the old database a group of its own, or leave this step out: the guard stands without it.")
-        ]
-      }
       guard try await isGroupOfTarget(scene) else { return [] }
       return [
         .blocker(

@@ -26,6 +26,18 @@ struct AWSAnswerTests {
     #expect(AWSCommand.failure("x", .exited(1), []).why.contains("said nothing"))
   }
 
+  @Test("A program that is not there is told as such, and what mends it")
+  func missing() async {
+    let aws = AWSCommand(program: "a-program-that-nobody-has")
+    let remarks = await AWSLook.blockers {
+      _ = try await aws.answer([String].self, ["rds", "describe-db-clusters"])
+      return []
+    }
+    #expect(remarks.count == 1 && remarks[0].severity == .blocker)
+    #expect(remarks[0].why.hasPrefix("aws rds describe-db-clusters: cannot be run"), "\(remarks)")
+    #expect(remarks[0].remedy.contains("Install the AWS CLI"))
+  }
+
   @Test(
     "An answer of another form is refused, and what is wrong with it named",
     arguments: [
