@@ -2,7 +2,7 @@
 /// it can be killed and started on another machine.
 enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
-  static let format = 1
+  static let format = 2
 
   static let create = """
     CREATE SCHEMA replicate;
