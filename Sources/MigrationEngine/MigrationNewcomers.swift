@@ -39,6 +39,7 @@ struct MigrationNewcomers: Sendable {
     var found = try await find()
     if !found.relations.isEmpty {
       do {
+        try await store.noteJoining(found.relations)
         try await define(found.relations)
       } catch let error as MigrationError {
         found.relations = []
@@ -58,7 +59,9 @@ struct MigrationNewcomers: Sendable {
   /// take in.
   func find() async throws -> Found {
     let stored = try await store.relations()
-    let unknown = try await unknownTables(known: stored.filter { !$0.joins }.map(\.sourceOID))
+    let joining = try await store.joining()
+    let known = stored.map(\.sourceOID).filter { !joining.contains($0) }
+    let unknown = try await unknownTables(known: known)
     let gone = try await forgetGone(stored)
     var found = Found()
     found.obstacles = gone.sorted().map {
@@ -70,7 +73,7 @@ struct MigrationNewcomers: Sendable {
     for relation in relations where !excluded.contains(relation.name) {
       // Partitioned and unlogged tables are not registered: they have joined when the target has them.
       let isRegistered = relation.kind == .table && !relation.isUnlogged
-      guard isRegistered || !there.contains(relation.name) else { continue }
+      guard isRegistered || joining.contains(relation.oid) || !there.contains(relation.name) else { continue }
       // One that was dropped and created anew waits for the old one to go from the target.
       if gone.contains(relation.name) { continue }
       if isRegistered, !relation.isPartition, !relation.hasUsableIdentity,
@@ -162,7 +165,7 @@ struct MigrationNewcomers: Sendable {
     logger.info("new tables join the migration", metadata: ["tables": "\(list(relations))"])
     let tables = relations.filter { $0.kind == .table && !$0.isUnlogged }
     if options.setsReplicaIdentityFull { try await FullIdentity.set(on: tables, source: ends.source) }
-    try await store.registerNew(tables)
+    try await store.register(tables)
     try await publication.add(relations, on: ends.source)
     try await detach(relations)
     try await SchemaTransfer.dropIndexes(on: ends.target, of: relations.map(\.name))

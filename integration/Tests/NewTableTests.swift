@@ -101,7 +101,7 @@ extension Integration {
           engine.kill9()
           _ = try await engine.waitForEnd(within: .seconds(10))
           engine = try await journey.start()
-          if try await journey.targetValue("SELECT bool_or(joins) FROM replicate.relation") != "t" { break }
+          if try await journey.targetValue("SELECT count(*) > 0 FROM replicate.joining") != "t" { break }
         }
         try await journey.waitUntilReady(engine)
         writing.cancel()

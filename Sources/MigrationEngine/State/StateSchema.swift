@@ -33,8 +33,9 @@ enum StateSchema {
       bytes_total bigint NOT NULL,
       bytes bigint NOT NULL DEFAULT 0,
       rows bigint NOT NULL DEFAULT 0,
-      joins boolean NOT NULL DEFAULT false,
       UNIQUE (schema_name, relation_name));
+    CREATE TABLE replicate.joining (
+      source_oid oid PRIMARY KEY);
     CREATE TABLE replicate.progress (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
       applied_lsn pg_lsn NOT NULL,

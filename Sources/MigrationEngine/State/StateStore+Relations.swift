@@ -10,8 +10,6 @@ package struct StoredRelation: Sendable {
   package var bytesTotal: Int64
   package var bytes: Int64
   package var rows: Int64
-  /// It was created during the migration, and not all that belongs to it is on the target yet.
-  package var joins: Bool
 }
 
 /// What came over of one relation.
@@ -63,23 +61,29 @@ extension StateStore {
         snapshotLSN: try row.optional("snapshot_lsn").flatMap(LSN.init),
         bytesTotal: try row.integer("bytes_total", as: Int64.self),
         bytes: try row.integer("bytes", as: Int64.self),
-        rows: try row.integer("rows", as: Int64.self), joins: try row.bool("joins"))
+        rows: try row.integer("rows", as: Int64.self))
     }
   }
 
-  /// Relations that were created on the source during the migration are about to be copied.
-  package func registerNew(_ relations: [Relation]) async throws {
-    try await register(relations)
+  /// Relations that were created on the source during the migration and of which not all is on the target yet,
+  /// partitioned and unlogged ones among them.
+  package func joining() async throws -> Set<UInt32> {
+    let rows = try await connection.query(
+      "SELECT source_oid FROM replicate.joining", doing: "reading which tables join", within: Self.limit)
+    return Set(try rows.map { try $0.integer("source_oid", as: UInt32.self) })
+  }
+
+  /// Before anything of them is on the target.
+  package func noteJoining(_ relations: [Relation]) async throws {
     try await connection.query(
-      "UPDATE replicate.relation SET joins = true WHERE source_oid = ANY ($1::oid[])",
-      [SQL.array(relations.map { "\($0.oid)" })], doing: "storing the list of new tables", within: Self.limit)
+      "INSERT INTO replicate.joining SELECT pg_catalog.unnest($1::oid[]) ON CONFLICT DO NOTHING",
+      [SQL.array(relations.map { "\($0.oid)" })], doing: "storing which tables join", within: Self.limit)
   }
 
   /// All that belongs to them is on the target.
   package func noteJoined() async throws {
     try await connection.query(
-      "UPDATE replicate.relation SET joins = false WHERE joins", doing: "storing that new tables have joined",
-      within: Self.limit)
+      "DELETE FROM replicate.joining", doing: "storing that new tables have joined", within: Self.limit)
   }
 
   /// Relations that neither end has any more.
