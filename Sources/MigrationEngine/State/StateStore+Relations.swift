@@ -65,8 +65,8 @@ extension StateStore {
     }
   }
 
-  /// Relations that were created on the source during the migration and of which not all is on the target yet,
-  /// partitioned and unlogged ones among them.
+  /// Relations that were created on the source during the migration and of which not all is on the target
+  /// yet, partitioned and unlogged ones among them.
   package func joining() async throws -> Set<UInt32> {
     let rows = try await connection.query(
       "SELECT source_oid FROM replicate.joining", doing: "reading which tables join", within: Self.limit)
