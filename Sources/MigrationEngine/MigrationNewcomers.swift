@@ -47,7 +47,9 @@ struct MigrationNewcomers: Sendable {
       }
     }
     let obstacle = found.obstacles.isEmpty ? nil : found.obstacles.joined(separator: "\n")
-    if monitor.isHeldUp(by: obstacle), let obstacle {
+    // No cutover is ready while tables join.
+    let joining = found.relations.isEmpty ? nil : "new tables are being copied: \(list(found.relations))"
+    if monitor.isHeldUp(by: obstacle ?? joining), let obstacle {
       logger.warning("the source has other tables than the target", metadata: ["what": "\(obstacle)"])
     }
     return found.relations
@@ -160,7 +162,9 @@ struct MigrationNewcomers: Sendable {
   /// Copies tables that are defined on both ends, and lets the stream come to where they were copied.
   /// Begins anew what an earlier engine left half done.
   /// - Parameter follow: streams until everything before an LSN is applied.
-  func join(_ relations: [Relation], follow: (LSN) async throws -> Void) async throws {
+  func join(
+    _ relations: [Relation], _ monitor: StreamMonitor, follow: (LSN) async throws -> Void
+  ) async throws {
     guard !relations.isEmpty else { return }
     logger.info("new tables join the migration", metadata: ["tables": "\(list(relations))"])
     let tables = relations.filter { $0.kind == .table && !$0.isUnlogged }
@@ -190,6 +194,7 @@ struct MigrationNewcomers: Sendable {
       try await transfer.restore(.constraints, from: file, source: ends.source)
     }
     try await store.noteJoined()
+    _ = monitor.isHeldUp(by: nil)
   }
 
   /// Partitions that an earlier try has attached: their indexes could not be made anew.

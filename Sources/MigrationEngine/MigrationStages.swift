@@ -175,7 +175,7 @@ struct MigrationStages: Sendable {
         return try await session.stream.run(until: end)
       } catch is NewTable {
         let relations = try await newcomers.awaitDefined(session.monitor)
-        try await newcomers.join(relations) { try await session.stream.run(until: $0) }
+        try await newcomers.join(relations, session.monitor) { try await session.stream.run(until: $0) }
         try await TargetGuard(ends.target).close()
       }
     }

@@ -44,7 +44,7 @@ struct MigrationStreaming: Sendable {
         try await cleanUp()
         return report
       case .newTables(let relations):
-        try await newcomers.join(relations) { try await session.stream.run(until: $0) }
+        try await newcomers.join(relations, session.monitor) { try await session.stream.run(until: $0) }
         try await TargetGuard(ends.target).close()
       }
       resumesCutover = await phase.current == .cutover

@@ -47,8 +47,8 @@ struct CutoverCommand: EngineCommand {
     let target = try ends.requiredTarget(in: surroundings.environment)
     try confirmation.require(
       """
-      \(isRehearsal ? "Rehearses the cutover" : "Cuts over") to \(Confirmation.name(of: target)): writes on the \
-      source pause\(isRehearsal ? " for a moment." : ", and once it is complete it stays closed.")
+      \(isRehearsal ? "Rehearses the cutover" : "Cuts over") to \(Confirmation.name(of: target)): writes on \
+      the source pause\(isRehearsal ? " for a moment." : ", and once it is complete it stays closed.")
       """,
       doing: "requesting the cutover", in: surroundings)
     let writer = log.writer(in: surroundings)
