@@ -28,7 +28,7 @@ extension Integration {
     }
 
     @Test(
-      "Case 46: a step that fails behind the fence opens the source again, tells why, and the next try succeeds"
+      "Case 46: a step that fails behind the fence opens the source again, tells why, and a new try succeeds"
     )
     func failure() async throws {
       try await Scene.run("fails") { scene in
@@ -47,7 +47,7 @@ extension Integration {
     }
 
     @Test(
-      "Case 46: a drain that does not end is cut off at the timeout, and the source is writable within a second"
+      "Case 46: a drain that does not end is cut off at the timeout, the source writable within a second"
     )
     func timeout() async throws {
       try await Scene.run("hangs") { scene in

@@ -7,7 +7,7 @@ extension Integration {
   @Suite(.timeLimit(.minutes(4)))
   struct DefinitionTests {
     @Test(
-      "Case 40: a changed table stops the stream before its first change, and the same DDL on the target starts it"
+      "Case 40: a changed table stops the stream before its first change, and DDL on the target starts it"
     )
     func changedTable() async throws {
       try await Journey.run("definition") { journey in

@@ -12,7 +12,7 @@ extension Integration {
       ProcessInfo.processInfo.environment["REPLICATE_VALUE_MB"].flatMap(Int.init) ?? 64
 
     @Test(
-      "Case 35: a large value in binary and one as text, where bytea doubles, arrive in a few times their size"
+      "Case 35: a large value in binary, and one as text, where bytea doubles, take a few times their size"
     )
     func values() async throws {
       try await Journey.run("largevalue") { journey in

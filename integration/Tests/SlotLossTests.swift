@@ -7,7 +7,7 @@ extension Integration {
   @Suite(.timeLimit(.minutes(2)), .ownServers)
   struct SlotLossTests {
     @Test(
-      "Case 37: a slot that is about to be lost is warned of, and one that is lost stops the copy with the way out"
+      "Case 37: a slot about to be lost is warned of, and one that is lost stops the copy with the way out"
     )
     func loss() async throws {
       try await Journey.run("slotloss") { journey in

@@ -33,8 +33,8 @@ extension Integration {
         // By characters: the bytes differ.
         try await journey.expectEqual(
           """
-          SELECT count(*) || md5(string_agg(md5(convert_to(t::text, 'UTF8')), '' ORDER BY "Schlüssel" COLLATE "C"))
-          FROM "Größe" AS t
+          SELECT count(*) || md5(string_agg(md5(convert_to(t::text, 'UTF8')), ''
+            ORDER BY "Schlüssel" COLLATE "C")) FROM "Größe" AS t
           """)
       }
     }
