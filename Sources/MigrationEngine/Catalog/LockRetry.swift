@@ -3,6 +3,16 @@ package import LibPQ
 /// Runs DDL that waits for a table lock in short tries: while a try waits, every writer that comes later
 /// waits behind it, so no try may take long (manual, section 20.11 `lock_timeout`).
 package enum LockRetry {
+  /// Autovacuum gives its lock up to who has waited for `deadlock_timeout` (manual, section 25.1.6), which
+  /// by default is longer than a try, and which only a superuser may shorten.
+  private static func settings(_ tryLimitMilliseconds: Int) -> String {
+    """
+    SELECT pg_catalog.set_config('lock_timeout', '\(tryLimitMilliseconds)', true),
+      CASE WHEN pg_catalog.current_setting('is_superuser') = 'on'
+        THEN pg_catalog.set_config('deadlock_timeout', '\(max(1, tryLimitMilliseconds / 4))', true) END
+    """
+  }
+
   /// - Parameters:
   ///   - limit: for all tries together.
   ///   - tryLimit: how long one try may hold up others, in milliseconds.
@@ -15,7 +25,7 @@ package enum LockRetry {
     while true {
       do {
         try await connection.transaction(doing: action) { connection in
-          try await connection.query("SET LOCAL lock_timeout = \(tryLimitMilliseconds)", doing: action)
+          try await connection.query(settings(tryLimitMilliseconds), doing: action)
           try await connection.query(sql, doing: action)
         }
         return

@@ -102,6 +102,23 @@ extension Journey {
     await session.close()
   }
 
+  /// Runs `body` while a server has other settings, which its running sessions take over, too.
+  func with(
+    _ settings: [String: String], on end: End, isolation: isolated (any Actor)? = #isolation,
+    _ body: () async throws -> Void
+  ) async throws {
+    let reload = ["SELECT pg_reload_conf()"]
+    try await run(settings.map { "ALTER SYSTEM SET \($0) = '\($1)'" } + reload, on: end)
+    let result: Result<Void, any Error>
+    do {
+      result = .success(try await body())
+    } catch {
+      result = .failure(error)
+    }
+    try await run(settings.keys.map { "ALTER SYSTEM RESET \($0)" } + reload, on: end)
+    try result.get()
+  }
+
   /// Both ends give the same answer, which is not NULL.
   func expectEqual(_ sql: String, sourceLocation: SourceLocation = #_sourceLocation) async throws {
     let expected = try await sourceValue(sql)

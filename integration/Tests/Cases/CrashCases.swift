@@ -13,7 +13,7 @@ extension Integration {
       let target = try #require(try await ClusterPair.shared.targetCluster)
       try await Cases.run("unflushed", tables: ["CREATE TABLE t (id int PRIMARY KEY, v int)"]) { cases in
         let journey = cases.journey
-        try await Self.withSlowWALWriter(journey) {
+        try await journey.with(Self.slowWALWriter, on: .target) {
           var lost = 0
           // A flush of the engine's may come in between; then it is tried again.
           for round in 1...10 where lost == 0 {
@@ -41,24 +41,9 @@ extension Integration {
     }
 
     /// Commits that do not wait for their flush stay in memory for as long as may be.
-    private static func withSlowWALWriter(
-      _ journey: Journey, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Void
-    ) async throws {
-      let settings = [
-        "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "bgwriter_lru_maxpages": "0",
-      ]
-      for (name, value) in settings { try await journey.target("ALTER SYSTEM SET \(name) = '\(value)'") }
-      try await journey.target("SELECT pg_reload_conf()")
-      let result: Result<Void, any Error>
-      do {
-        result = .success(try await body())
-      } catch {
-        result = .failure(error)
-      }
-      for name in settings.keys { try await journey.target("ALTER SYSTEM RESET \(name)") }
-      try await journey.target("SELECT pg_reload_conf()")
-      try result.get()
-    }
+    private static let slowWALWriter = [
+      "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "bgwriter_lru_maxpages": "0",
+    ]
 
     @Test("Case 38: a source that is promoted to a new timeline goes on being read where it was")
     func timeline() async throws {

@@ -18,7 +18,7 @@ extension Integration {
         "INSERT INTO held SELECT i, 'x' FROM generate_series(1, 1000) i",
       ]
       try await Cases.run("longapply", tables: tables) { cases in
-        try await Self.withShortTimeout(cases.journey) {
+        try await cases.journey.with(["wal_sender_timeout": "2s"], on: .source) {
           try await cases.settle()
           let journey = cases.journey
           let walsender = try await journey.sourceValue("SELECT active_pid \(Self.slot)")
@@ -51,19 +51,28 @@ extension Integration {
       }
     }
 
-    /// The setting of running walsenders, too, hence of the server.
-    private static func withShortTimeout(
-      _ journey: Journey, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Void
-    ) async throws {
-      try await journey.source("ALTER SYSTEM SET wal_sender_timeout = '2s'", "SELECT pg_reload_conf()")
-      let result: Result<Void, any Error>
-      do {
-        result = .success(try await body())
-      } catch {
-        result = .failure(error)
+    @Test(
+      "Case 48: an autovacuum of the target's tables, however slow, does not keep the engine from its end")
+    func autovacuum() async throws {
+      let tables = [
+        """
+        CREATE TABLE vacuumed (id int PRIMARY KEY, v int) WITH (autovacuum_vacuum_threshold = 1,
+          autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 100,
+          autovacuum_vacuum_cost_limit = 1)
+        """, "INSERT INTO vacuumed SELECT i, 0 FROM generate_series(1, 200000) i",
+      ]
+      try await Cases.run("autovacuum", tables: tables) { cases in
+        let journey = cases.journey
+        try await journey.with(["autovacuum_naptime": "1s"], on: .target) {
+          try await cases.source(["UPDATE vacuumed SET v = 1 WHERE id % 2 = 0"])
+          try await waitUntil("an autovacuum of the table on the target", within: .seconds(90)) {
+            try await journey.targetValue(
+              "SELECT count(*) FROM pg_stat_progress_vacuum WHERE relid = 'vacuumed'::regclass") == "1"
+          }
+        }
+        try await cases.expectEqualEnds()
+        #expect(cases.engine.exitCode == 0, "\(cases.engine.errors)")
       }
-      try await journey.source("ALTER SYSTEM RESET wal_sender_timeout", "SELECT pg_reload_conf()")
-      try result.get()
     }
 
     @Test(
