@@ -15,4 +15,46 @@ enum SchemaDump {
     let entries = lines.joined(separator: "\n").components(separatedBy: "\n-- Name: ").dropFirst()
     return Set(entries.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) })
   }
+
+  /// What the target's schema is to be: what pg_dump writes of the source's. Where the servers are of different
+  /// versions, which write the same objects in other words, it is what it writes of a copy that pg_dump and
+  /// psql make on the target's server; the database's own properties, which such a copy has not, stay the
+  /// source's.
+  static func expected(on databases: FreshDatabases) async throws -> Set<String> {
+    let ofSource = try await entries(of: databases.source)
+    let target = try await SQLSession(databases.target)
+    let source = try await SQLSession(databases.source)
+    let version = "SHOW server_version_num"
+    let isSame = try await source.value(version) == target.value(version)
+    await source.close()
+    guard !isSame else {
+      await target.close()
+      return ofSource
+    }
+    let name = "\(databases.name)_copy"
+    let copy = databases.target.with(["dbname": name])
+    try await target.execute("CREATE DATABASE \(quotedIdentifier(name)) TEMPLATE template0")
+    let ofCopy: Set<String>
+    do {
+      try await Command.check(
+        [
+          "sh", "-c",
+          "\"$0\" --schema-only --dbname=\"$SOURCE\" | \"$1\" -X -q -v ON_ERROR_STOP=1 --dbname=\"$COPY\"",
+          PostgresPrograms.path("pg_dump"), PostgresPrograms.path("psql"),
+        ], environment: ["SOURCE": databases.source.text, "COPY": copy.text])
+      ofCopy = try await entries(of: copy)
+    } catch {
+      try? await target.execute("DROP DATABASE \(quotedIdentifier(name))")
+      throw error
+    }
+    try await target.execute("DROP DATABASE \(quotedIdentifier(name))")
+    await target.close()
+    return ofSource.filter(isOfDatabase)
+      .union(ofCopy.filter { !isOfDatabase($0) }.map { $0.replacing(name, with: databases.name) })
+  }
+
+  private static func isOfDatabase(_ entry: String) -> Bool {
+    let title = entry.prefix { $0 != "\n" }
+    return title.contains("; Type: DATABASE") || title.hasPrefix("DATABASE ")
+  }
 }

@@ -15,7 +15,7 @@ extension Integration {
           for script in EverythingDatabase.statements(role: role) {
             try await run(script, on: journey.databases.source)
           }
-          let expected = try await SchemaDump.entries(of: journey.databases.source)
+          let expected = try await SchemaDump.expected(on: journey.databases)
           let engine = try await journey.start("--replica-identity", "full")
           try await journey.waitUntilReady(engine)
           let cutover = try await journey.replicate.run("cutover", "--yes")
