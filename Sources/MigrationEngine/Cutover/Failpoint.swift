@@ -26,7 +26,9 @@ enum Failpoint {
     case .kill: kill(getpid(), SIGKILL)
     case .wait(let path):
       guard !FileManager.default.fileExists(atPath: path + ".passed") else { return }
-      for file in [path + ".passed", path] { FileManager.default.createFile(atPath: file, contents: nil) }
+      for file in [path + ".passed", path] {
+        _ = FileManager.default.createFile(atPath: file, contents: nil)
+      }
       while FileManager.default.fileExists(atPath: path), !Task.isCancelled {
         do { try await Task.sleep(for: .milliseconds(10)) } catch { return }
       }

@@ -1,4 +1,5 @@
 import LibPQ
+import LogicalReplication
 
 extension StateStore {
   private static func time(_ expression: String) -> String {

@@ -30,7 +30,7 @@ import Testing
       ], source: theirs)
     return StreamTables(
       target: [Self.name: table], snapshots: [1: (Self.name, LSN(rawValue: 100))], ignored: [],
-      sourceLSN: .zero)
+      present: [1], sourceLSN: .zero)
   }
 
   private static let columns = [
