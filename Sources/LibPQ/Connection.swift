@@ -72,8 +72,8 @@ package actor Connection {
 
   private func connect(_ string: ConnectionString, until deadline: ContinuousClock.Instant) throws {
     let action = "connecting to the \(end)"
-    let started = CStrings(string.keywords.map(\.name)).withPointers { names in
-      CStrings(string.keywords.map(\.value)).withPointers { PQconnectStartParams(names, $0, 0) }
+    let started = CStrings(string.complete.map(\.name)).withPointers { names in
+      CStrings(string.complete.map(\.value)).withPointers { PQconnectStartParams(names, $0, 0) }
     }
     guard let pointer = started else {
       throw PostgresError(code: .connection, action: action, message: "out of memory")

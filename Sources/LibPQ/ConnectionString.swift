@@ -6,6 +6,8 @@ package struct ConnectionString: Sendable {
   /// The keywords that the string itself sets, in libpq's order. Services and the environment stay libpq's
   /// business.
   package private(set) var keywords: [(name: String, value: String)]
+  /// Settings of the session, given when it begins, that are printed as little as the password.
+  private var secretSettings: [(name: String, value: String)] = []
 
   /// - Throws: `PostgresError` with code `.connectionString`; libpq's message names the word it stumbled
   ///   over.
@@ -44,6 +46,23 @@ package struct ConnectionString: Sendable {
   /// The same string with a keyword that it did not set itself.
   package func settingDefault(_ name: String, to value: String) -> ConnectionString {
     self[name] == nil ? setting(name, to: value) : self
+  }
+
+  /// The same string with a setting of the session that nobody else is to know: it travels when the session
+  /// begins, in no statement that others could see or the server would log.
+  /// - Parameter value: letters and digits.
+  package func settingSecretly(_ name: String, to value: String) -> ConnectionString {
+    var copy = self
+    copy.secretSettings.removeAll { $0.name == name }
+    copy.secretSettings.append((name, value))
+    return copy
+  }
+
+  /// What libpq is given: the keywords with the secret settings among the `options`.
+  var complete: [(name: String, value: String)] {
+    guard !secretSettings.isEmpty else { return keywords }
+    let options = [self["options"]].compactMap { $0 } + secretSettings.map { "-c \($0.name)=\($0.value)" }
+    return setting("options", to: options.joined(separator: " ")).keywords
   }
 
   private static let secrets: Set<String> = ["password", "sslpassword"]

@@ -2,7 +2,7 @@ import LibPQ
 package import Logging
 
 /// A migration from the first look to the open target. Phases in order: preflight, schema, copy, index,
-/// catch-up, streaming, cutover; `MigrationAttempt` walks through them, and this begins it anew when a
+/// catch-up, streaming, cutover, reverse; `MigrationAttempt` walks through them, and this begins it anew when a
 /// connection is lost.
 package struct Migration: Sendable {
   package enum Outcome: Sendable {
@@ -32,7 +32,7 @@ package struct Migration: Sendable {
   }
 
   /// Begins the migration or resumes it from what the target has stored, and goes on until the cutover is
-  /// complete or the task is cancelled.
+  /// complete and there is no way back any more, or the task is cancelled.
   /// - Parameters:
   ///   - onProgress: twice a second, from any thread.
   ///   - onFindings: what preflight found, before anything is changed.
@@ -45,7 +45,7 @@ package struct Migration: Sendable {
       let attempt = MigrationAttempt(
         options: options, logger: logger, onProgress: onProgress, onFindings: onFindings)
       do {
-        return try await attempt.run()
+        if let outcome = try await attempt.run() { return outcome }
       } catch  where Task.isCancelled {
         logger.debug("stopped", metadata: ["because": "\(error)"])
         return .stopped

@@ -130,6 +130,14 @@ package struct MigrationAbort: Sendable {
   ) async throws {
     guard let migration else { return }
     let target = ends.target
+    await cleanup.attempt(
+      "slot and publication of the way back on the target",
+      "SELECT pg_drop_replication_slot(…); DROP PUBLICATION \(MigrationWayBack.publicationName)"
+    ) {
+      guard let way = try await StateStore(target).wayBack() else { return }
+      try await MigrationWayBack.removePublished(way, from: target)
+      try await StateStore(target).forgetWayBack()
+    }
     if options.dropsTargetData {
       await cleanup.attempt("the migrated schemas on the target", "dropdb and createdb of the target") {
         try await TargetData.drop(on: target, keeping: migration.targetBefore)

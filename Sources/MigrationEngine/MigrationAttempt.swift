@@ -13,16 +13,17 @@ struct MigrationAttempt: Sendable {
   let onProgress: @Sendable (Status) -> Void
   let onFindings: @Sendable (PreflightReport) -> Void
 
+  /// - Returns: nil when the migration has turned, and goes on with another attempt.
   /// - Throws: `ConnectionLoss` when another attempt may help; `MigrationError` or `PostgresError` when it
   ///   cannot.
-  func run() async throws -> Migration.Outcome {
+  func run() async throws -> Migration.Outcome? {
     let ends: MigrationEnds
     do {
       ends = try await MigrationEnds.open(options, purpose: "engine")
     } catch let error as PostgresError where error.isConnectionLoss {
       throw ConnectionLoss(error: error, wasConnected: false)
     }
-    let result: Result<Migration.Outcome, any Error>
+    let result: Result<Migration.Outcome?, any Error>
     do {
       result = .success(try await work(ends))
     } catch {
@@ -32,7 +33,7 @@ struct MigrationAttempt: Sendable {
     return try result.get()
   }
 
-  private func work(_ ends: MigrationEnds) async throws -> Migration.Outcome {
+  private func work(_ ends: MigrationEnds) async throws -> Migration.Outcome? {
     // The lock's connection does nothing else but tell and ask, so that its loss is noticed at once.
     let control = try await Session.open(options.target, end: "target", purpose: "control")
     let store = StateStore(control)
@@ -53,33 +54,42 @@ struct MigrationAttempt: Sendable {
 
   private func conduct(
     _ migration: StoredMigration, _ ends: MigrationEnds, _ control: StateStore
-  ) async throws -> Migration.Outcome {
+  ) async throws -> Migration.Outcome? {
+    let direction: Direction = migration.phase == .reverse ? .back : .forward
     var status = Status(phase: migration.phase)
     status.engine = Status.Engine(
       running: true, host: ProcessInfo.processInfo.hostName,
       pid: Int(ProcessInfo.processInfo.processIdentifier))
     status.target.encryption = migration.encryption
     status.slot.name = migration.slot
+    if direction == .back, let way = try await StateStore(ends.target).wayBack() {
+      status.slot.name = way.slot
+    }
     try await ends.describe(&status)
     let board = MigrationBoard(status)
     let stages = try MigrationStages(
       options: options, logger: logger, ends: ends, board: board, migration: migration)
     let ticker = MigrationTicker(
-      source: options.source, control: control, board: board, logger: logger, onProgress: onProgress)
-    return try await withThrowingTaskGroup(of: Migration.Outcome?.self) { group in
+      source: direction == .forward ? options.source : options.target, direction: direction,
+      control: control, board: board, logger: logger, onProgress: onProgress)
+    return try await withThrowingTaskGroup(of: MigrationStages.End?.self) { group in
       group.addTask { try await stages.run() }
       group.addTask {
         try await ticker.run()
         return nil
       }
       defer { group.cancelAll() }
-      let outcome = try await group.next() ?? nil
+      let end = try await group.next() ?? nil
       group.cancelAll()
       // The last word is what the stages left behind.
       board.update { $0.engine.running = false }
       try await control.publish(board.status)
       onProgress(board.status)
-      return outcome ?? .stopped
+      switch end {
+      case .outcome(let outcome): return outcome
+      case .turned: return nil
+      case nil: return .stopped
+      }
     }
   }
 
@@ -90,7 +100,7 @@ struct MigrationAttempt: Sendable {
     guard var migration = try await store.load() else { return try await beginNew(ends, store) }
     try verify(migration, belongsTo: ends.sourceIdentity)
     let preflight = MigrationPreflight(options: options, ends: ends, logger: logger)
-    if migration.phase != .complete {
+    if ![.complete, .reverse].contains(migration.phase) {
       let (evidence, findings) = try await preflight.encryption()
       if findings.contains(where: { $0.severity == .blocker }) {
         throw blocked(PreflightReport(findings: findings))
@@ -99,6 +109,7 @@ struct MigrationAttempt: Sendable {
       try await store.store(encryption: evidence)
     }
     try await endLeftovers(on: ends.target)
+    if migration.phase == .reverse { try await endLeftovers(on: ends.source) }
     try await store.note("an engine goes on, \(Self.whoAndHow(options))")
     try await store.store(failure: nil)
     logger.info("resuming the migration", metadata: ["phase": "\(migration.phase.rawValue)"])
@@ -163,8 +174,8 @@ struct MigrationAttempt: Sendable {
 
   /// Sessions of an engine that was killed may still hold locks on tables that this one needs. We have its
   /// lock, so it is dead.
-  private func endLeftovers(on target: Connection) async throws {
-    try await target.query(
+  private func endLeftovers(on end: Connection) async throws {
+    try await end.query(
       """
       SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
       WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()

@@ -105,6 +105,8 @@ final class MigrationBoard: Sendable {
     status.stream.predictedPauseSeconds = reading.predictedPauseSeconds
     let limit = CutoverRequest(requestedBy: "").maxPauseSeconds
     status.stream.waitsFor = stream.waitsFor
-    status.ready = status.phase == .streaming && stream.waitsFor == nil && monitor.isSteady(within: limit)
+    status.ready =
+      [.streaming, .reverse].contains(status.phase) && stream.waitsFor == nil
+      && monitor.isSteady(within: limit)
   }
 }

@@ -75,4 +75,7 @@ struct DatabaseIdentity: Sendable, Equatable {
 
   /// Two migrations of one database would take each other's WAL: its slot has one name.
   var slotName: String { "replicate_\(oid)" }
+
+  /// On the target: of its way back.
+  var wayBackSlotName: String { "replicate_back_\(oid)" }
 }

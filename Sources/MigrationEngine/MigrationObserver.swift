@@ -49,7 +49,11 @@ package struct MigrationObserver: Sendable {
     if !status.engine.running {
       status.failure = migration.failure
       if migration.failure != nil { status.phase = .failed }
-      await lookAtSlot(migration.slot, &status)
+      if migration.phase == .reverse, let way = try await store.wayBack() {
+        try await lookAtSlot(way.slot, on: store.connection, &status)
+      } else {
+        await lookAtSlot(migration.slot, &status)
+      }
     }
     return status
   }
@@ -76,13 +80,16 @@ package struct MigrationObserver: Sendable {
 
   private func lookAtSlot(_ slot: String, of source: ConnectionString, _ status: inout Status) async throws {
     let connection = try await Session.open(source, end: "source", purpose: "status")
+    try await closing(connection) { try await lookAtSlot(slot, on: connection, &status) }
+  }
+
+  private func lookAtSlot(_ slot: String, on connection: Connection, _ status: inout Status) async throws {
     let rows = try await connection.query(
       """
       SELECT wal_status, safe_wal_size,
         pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)::bigint AS retained
       FROM pg_catalog.pg_replication_slots WHERE slot_name = $1
       """, [slot], doing: "reading the slot's state", within: .seconds(15))
-    await connection.close()
     status.slot.name = slot
     status.slot.status = try rows.first?.optional("wal_status") ?? ""
     status.slot.retainedBytes = try rows.first?.optional("retained").flatMap(Int64.init) ?? 0
@@ -108,11 +115,15 @@ package struct MigrationObserver: Sendable {
     _ request: CutoverRequest, _ store: StateStore, _ onProgress: @escaping @Sendable (Status) -> Void
   ) async throws -> Status.Cutover {
     let migration = try await stored(store)
-    if migration.phase == .complete, let report = try await store.latestCutover()?.report { return report }
-    guard migration.phase == .streaming || migration.phase == .cutover else {
+    if let report = try await doneBefore(request.direction, migration.phase, store) { return report }
+    let phases: [Phase] = request.direction == .forward ? [.streaming, .cutover] : [.reverse]
+    guard phases.contains(migration.phase) else {
       throw refusal(
         "the migration is in phase \(migration.phase.rawValue)",
-        "Wait until replicate status says it is streaming.")
+        request.direction == .forward
+          ? "Wait until replicate status says it is streaming."
+          : "There is a way back from a complete cutover until replicate finish, unless it was begun with "
+            + "--no-reverse.")
     }
     guard try await store.lockHolder() != nil else {
       throw refusal("no engine is running", "Run replicate start, then ask again.")
@@ -123,6 +134,16 @@ package struct MigrationObserver: Sendable {
     } onCancel: {
       logger.notice("no longer following the cutover; if it has begun, the engine goes on with it")
     }
+  }
+
+  /// What was asked for has happened already.
+  private func doneBefore(
+    _ direction: Direction, _ phase: Phase, _ store: StateStore
+  ) async throws -> Status.Cutover? {
+    guard [.complete, .reverse].contains(phase), let done = try await store.completedCutover(),
+      done.request.direction == direction
+    else { return nil }
+    return done.report
   }
 
   private func follow(
@@ -138,14 +159,18 @@ package struct MigrationObserver: Sendable {
       }
       switch cutover.state {
       case .complete:
-        if let report = cutover.report, status.phase == .complete { return report }
+        let ends: [Phase] = cutover.request.direction == .forward ? [.complete, .reverse] : [.complete]
+        if let report = cutover.report, ends.contains(status.phase) { return report }
       case .rehearsed:
         if let report = cutover.report { return report }
       case .aborted:
         let reason = cutover.report?.reason ?? "no reason was stored"
         throw MigrationError(
-          .cutoverAborted, doing: "cutting over", reason: reason,
-          remedy: "The source takes writes and the stream goes on. Mend the cause, then ask again.")
+          .cutoverAborted, doing: cutover.request.direction == .forward ? "cutting over" : "rolling back",
+          reason: reason,
+          remedy:
+            "The \(cutover.request.direction.from) takes writes and the stream goes on. Mend the cause, "
+            + "then ask again.")
       case .requested, .running: break
       }
       if ContinuousClock.now - lastSeen > .seconds(30) { throw try await lostEngine(id, store) }

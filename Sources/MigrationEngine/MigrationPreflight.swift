@@ -18,7 +18,8 @@ struct MigrationPreflight {
     let catalog = try await Catalog.read(from: ends.source)
     let context = PreflightContext(
       source: ends.source, target: ends.target, catalog: catalog, options: options, isResuming: isResuming,
-      slotName: ends.sourceIdentity.slotName, publicationName: MigrationAttempt.publicationName)
+      slotName: ends.sourceIdentity.slotName, publicationName: MigrationAttempt.publicationName,
+      wayBackSlotName: try await DatabaseIdentity.read(from: ends.target).wayBackSlotName)
     var report = try await Preflight.run(context)
     let (evidence, findings) = try await encryption()
     let switching = MigrationSwitch(options: options, ends: ends, logger: logger)

@@ -41,7 +41,14 @@ struct MigrationStages: Sendable {
     MigrationCopy(options: options, logger: logger, ends: ends, board: board)
   }
 
-  func run() async throws -> Migration.Outcome {
+  /// What an attempt came to.
+  enum End: Sendable {
+    case outcome(Migration.Outcome)
+    /// The target is open: the next attempt streams back.
+    case turned
+  }
+
+  func run() async throws -> End {
     try await copy.show()
     var snapshot: ExportedSnapshot?
     var action = await phase.resume()
@@ -64,13 +71,68 @@ struct MigrationStages: Sendable {
         await archive.remove()
         action = try await phase.advance(.caughtUp)
       case .stream, .cutOver:
-        return .complete(try await streaming().run(resumesCutover: action == .cutOver))
-      case .stop:
-        guard let report = try await store.latestCutover()?.report else { return .stopped }
-        try await streaming().cleanUp()
-        return .complete(report)
+        let report = try await streaming().run(resumesCutover: action == .cutOver)
+        guard await phase.current == .reverse else { return .outcome(.complete(report)) }
+        logger.notice(
+          """
+          the cutover is complete; this engine goes on and carries the target's writes back to the source, \
+          until replicate finish or replicate rollback
+          """, metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
+        return .turned
+      case .streamBack: return .outcome(try await streamBack())
+      case .stop: return .outcome(try await stop())
       }
     }
+  }
+
+  // MARK: Behind the cutover
+
+  private func streamBack() async throws -> Migration.Outcome {
+    guard let way = try await store.wayBack(), let report = try await store.completedCutover()?.report else {
+      throw MigrationError(
+        .failed, doing: "carrying the target's writes back to the source",
+        reason: "the target has lost the state of the way back",
+        remedy: "Schema replicate of the target was changed: run replicate finish.")
+    }
+    if try await store.isFinishRequested() { return .complete(report) }
+    try await forwardCleanUp()
+    let reverse = MigrationReverse(
+      options: options, logger: logger, ends: ends, board: board, phase: phase,
+      tables: MigrationTables(excluded: Set(migration.excluded)), way: way)
+    switch try await reverse.run() {
+    case .rolledBack(let report):
+      try await rollbackCleanUp()
+      return .complete(report)
+    case .finished: return .complete(report)
+    }
+  }
+
+  /// The migration is complete; whoever ended before may not have cleaned up.
+  private func stop() async throws -> Migration.Outcome {
+    guard let completed = try await store.completedCutover(), let report = completed.report else {
+      return .stopped
+    }
+    guard try await store.load()?.isFinished != true else { return .complete(report) }
+    if completed.request.direction == .back {
+      try await rollbackCleanUp()
+    } else {
+      try await forwardCleanUp()
+    }
+    return .complete(report)
+  }
+
+  private func forwardCleanUp() async throws {
+    try await MigrationStreaming.cleanUp(
+      ends, slot: slot, publication: Publication(name: migration.publication))
+  }
+
+  /// As after a cutover: what the stream needed goes, and what kept the source closed. The target's guard
+  /// stays.
+  private func rollbackCleanUp() async throws {
+    try await MigrationWayBack(
+      options: options, ends: ends, excluded: Set(migration.excluded), logger: logger
+    ).remove()
+    try await WriteGuard(ends.source).remove()
   }
 
   private func streaming() async throws -> MigrationStreaming {

@@ -22,6 +22,9 @@ struct MigrationStreaming: Sendable {
   private var copy: MigrationCopy {
     MigrationCopy(options: options, logger: logger, ends: ends, board: board)
   }
+  private var wayBack: MigrationWayBack {
+    MigrationWayBack(options: options, ends: ends, excluded: tables.excluded, logger: logger)
+  }
   private var newcomers: MigrationNewcomers {
     MigrationNewcomers(
       options: options, logger: logger, ends: ends, publication: publication, excluded: tables.excluded)
@@ -41,7 +44,9 @@ struct MigrationStreaming: Sendable {
     while true {
       switch try await turn(resumesCutover: resumesCutover) {
       case .complete(let report):
-        try await cleanUp()
+        if await phase.current == .complete {
+          try await Self.cleanUp(ends, slot: slot, publication: publication)
+        }
         return report
       case .newTables(let relations):
         try await newcomers.join(relations, session.monitor) { try await session.stream.run(until: $0) }
@@ -70,7 +75,7 @@ struct MigrationStreaming: Sendable {
 
   /// Removes what the stream needed on the source, and the closed door of the target. The guard stays: it is
   /// what keeps the old database from being written to.
-  func cleanUp() async throws {
+  static func cleanUp(_ ends: MigrationEnds, slot: ReplicationSlot, publication: Publication) async throws {
     try await Session.actAsReplica(ends.source)
     try await slot.drop(on: ends.source)
     try await publication.drop(on: ends.source)
@@ -130,6 +135,7 @@ struct MigrationStreaming: Sendable {
       // What is done now need not be done while writers wait.
       try await copy.syncLargeObjects()
       try await switching.verify()
+      try await wayBack.prepare()
     } catch  where !Self.endsAttempt(error) {
       report.result = .aborted
       report.reason = "\(error)"
@@ -147,6 +153,8 @@ struct MigrationStreaming: Sendable {
   /// A cutover that was begun and had not come to its fence when a connection was lost: who follows it
   /// must hear.
   private func dismissInterrupted() async throws {
+    // What it had made for the way back would keep the target's WAL.
+    try await wayBack.remove()
     guard let latest = try await store.latestCutover(), latest.state == .running else { return }
     var report = latest.report ?? Status.Cutover(step: "prepare")
     report.step = "aborted"
@@ -173,7 +181,8 @@ struct MigrationStreaming: Sendable {
     switch report.result {
     case .complete:
       try await tell(report, cutover, .complete)
-      try await phase.advance(.targetOpened)
+      let isOpenWithWayBack = try await store.wayBack()?.openedLSN != nil
+      try await phase.advance(isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
       return report
     case .rehearsed:
       try await tell(report, cutover, .rehearsed)
@@ -183,6 +192,7 @@ struct MigrationStreaming: Sendable {
       logger.warning("the cutover was aborted", metadata: ["because": "\(report.reason ?? "")"])
     }
     if await phase.current == .cutover { try await phase.advance(.cutoverAborted) }
+    try await wayBack.remove()
     return nil
   }
 
@@ -195,25 +205,29 @@ struct MigrationStreaming: Sendable {
 
   private func cutover(for stored: StoredCutover) async throws -> Cutover {
     let monitor = session.monitor
+    let drain = MigrationDrain(direction: .forward, monitor: monitor, board: board)
     // Read before the fence: nobody waits for it there.
     let catalog = try await tables.migrated(from: ends.source)
     let switchover = try await switching.switchover(SwitchLog(store: store, cutover: stored.id))
     let store = store
     return Cutover(
-      source: options.source, target: options.target,
+      from: options.source, to: options.target,
       stages: Cutover.Stages(
         lag: { board.catchUp.reading.lag },
         expectMarker: { monitor.expectMarker($0) },
-        drain: { try await drain($0, until: $1) },
+        drain: { try await drain.wait(for: $0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
-        ensureNoBreach: { if monitor.isBreached { throw breach } },
+        ensureNoBreach: { try drain.ensureNoBreach() },
         finaliseTables: {
           let changed = try await copy.syncLargeObjects()
           return try await tables.finalise(catalog, ends: ends, options: options)
             + ", \(changed) large objects"
         },
         // Not before the seal: until then the stream may have to go on.
-        restoreTables: { try await IdentityColumns.restore(catalog, on: ends.target) },
+        restoreTables: {
+          try await IdentityColumns.restore(catalog, on: ends.target)
+          try await store.noteOpening()
+        },
         poolers: options.switchPlan.pausesPoolers
           ? Cutover.Poolers(
             pause: { try await switchover.pause(until: $0) }, resume: { try await switchover.resume() })
@@ -236,34 +250,4 @@ struct MigrationStreaming: Sendable {
       return nil
     }
   }
-
-  private var breach: MigrationError {
-    MigrationError(
-      .failed, doing: "draining the stream",
-      reason: "a change was committed on the source behind the fence's marker",
-      remedy: "Look for a table whose guard trigger was disabled, then try the cutover again.")
-  }
-
-  /// Waits for the target to commit the transaction that carries the marker.
-  private func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws {
-    while ContinuousClock.now < deadline {
-      switch session.monitor.marker(nonce) {
-      case .committed: return
-      case .breached: throw breach
-      case .expected, nil: break
-      }
-      // The pause that users see hangs on it, so it is asked often; a drain takes milliseconds.
-      try await Task.sleep(for: .milliseconds(1))
-    }
-    throw MigrationError(
-      .failed, doing: "draining the stream",
-      reason:
-        "the target did not reach the fence's marker in time; "
-        + "it is \(board.catchUp.reading.lagBytes) bytes behind",
-      remedy: "Try again when the lag is smaller, or with a longer --timeout.")
-  }
-}
-
-extension CatchUpMonitor.Reading {
-  fileprivate var lag: (bytes: Int64, predictedPauseSeconds: Double?) { (lagBytes, predictedPauseSeconds) }
 }

@@ -3,6 +3,8 @@ import Logging
 
 /// The switch steps, for those who need them: preflight, which examines them, and the cutover.
 struct MigrationSwitch: Sendable {
+  var direction = Direction.forward
+  /// In a rollback with the ends exchanged: `target` is the end that the steps lead to.
   let options: MigrationOptions
   let ends: MigrationEnds
   let logger: Logger
@@ -10,7 +12,8 @@ struct MigrationSwitch: Sendable {
   /// - Parameter log: nil only to examine.
   func switchover(_ log: SwitchLog?) async throws -> Switchover {
     Switchover(
-      options.switchPlan, source: try await end(ends.source), target: try await end(ends.target), log: log,
+      options.switchPlan, direction: direction, source: try await end(ends.source),
+      target: try await end(ends.target), log: log,
       watch: options.poolerWatch.map { PoolerWatch.Command(path: $0.path, arguments: $0.arguments) },
       logger: logger)
   }

@@ -75,6 +75,49 @@ struct MigrationTables: Sendable {
       sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
   }
 
+  /// What the reverse stream must know: tables that are on both ends under one name. Those that the target
+  /// got later have come by the stream as a whole.
+  /// - Parameter openedLSN: where the target opened: its earlier changes came from the source.
+  func streamedBack(source: Connection, target: Connection, since openedLSN: LSN) async throws -> StreamTables
+  {
+    let position = try await target.query(
+      "SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn", doing: "asking the target for its position",
+      within: .seconds(15))
+    let onTarget = try await Catalog.read(from: target, measuring: false).relations
+    let onSource = try await Catalog.read(from: source, measuring: false).relations
+    let indexes = try await UniqueIndex.read(from: source)
+    let arrayForms = try await ArrayForm.read(from: source)
+    let names = Set(onSource.map(\.name))
+    let streamed = onTarget.filter {
+      $0.kind == .table && !$0.isUnlogged && !excluded.contains($0.name) && names.contains($0.name)
+    }
+    let origins = Dictionary(streamed.map { ($0.name, $0) }) { first, _ in first }
+    let tables = onSource.map { relation in
+      TargetTable(
+        relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
+        source: origins[relation.name])
+    }
+    return StreamTables(
+      target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
+      snapshots: Dictionary(streamed.map { ($0.oid, (name: $0.name, lsn: openedLSN)) }) { first, _ in first },
+      ignored: Set(onTarget.filter { $0.kind == .partitioned || excluded.contains($0.name) }.map(\.oid)),
+      present: Set(onTarget.map(\.oid)),
+      sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
+  }
+
+  /// Tables of the target whose changes do not go back: they were created after the cutover, or lost from the
+  /// publication.
+  func notCarriedBack(target: Connection, publication: String) async throws -> [RelationName] {
+    let rows = try await target.query(
+      "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1", [publication],
+      doing: "comparing the target's tables with those of its publication", within: .seconds(60))
+    let published = Set(
+      try rows.map { RelationName(schema: try $0.text("schemaname"), name: try $0.text("tablename")) })
+    return try await Catalog.read(from: target, measuring: false).publishable.map(\.name).filter {
+      !excluded.contains($0) && !published.contains($0)
+    }
+  }
+
   /// Those that are migrated.
   func migrated(from source: Connection) async throws -> Catalog {
     Catalog(

@@ -2,10 +2,12 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Twice a second: looks at the source, publishes the status on the target, and hears what other commands
+/// Twice a second: looks at the end that changes come from, publishes the status on the target, and hears what other commands
 /// ask.
 struct MigrationTicker: Sendable {
+  /// The end that changes come from: behind the cutover the target.
   let source: ConnectionString
+  let direction: Direction
   /// On the connection that holds the engine's lock: when that is lost, this is what notices.
   let control: StateStore
   let board: MigrationBoard
@@ -17,7 +19,7 @@ struct MigrationTicker: Sendable {
   /// Runs until it is cancelled.
   /// - Throws: also when `replicate abort` asks the engine to go.
   func run() async throws {
-    let source = try await Session.open(source, end: "source", purpose: "monitor")
+    let source = try await Session.open(source, end: direction.from, purpose: "monitor")
     try await closing(source) {
       // A standby that the source waits for is no concern of a heartbeat.
       try await source.query("SET synchronous_commit = local", doing: "preparing the heartbeat")
@@ -33,7 +35,7 @@ struct MigrationTicker: Sendable {
         try await source.query(
           "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)",
           [MessagePrefix.heartbeat, String(stream.nextBeat())],
-          doing: "writing a heartbeat on the source", within: .seconds(30))
+          doing: "writing a heartbeat on the \(direction.from)", within: .seconds(30))
       }
       try await look(at: source)
       let status = board.status
@@ -59,11 +61,14 @@ struct MigrationTicker: Sendable {
     case .lost:
       throw MigrationError(
         .failed, doing: "watching replication slot \(slot.name)",
-        reason: "it was lost: the source has removed WAL that it still needed (max_slot_wal_keep_size)",
-        remedy: """
+        reason: """
+          it was lost: the \(direction.from) has removed WAL that it still needed (max_slot_wal_keep_size)
+          """,
+        remedy: direction == .forward
+          ? """
           Run replicate abort --drop-target-data, raise max_slot_wal_keep_size on the source \
           (-1: no limit), and begin again.
-          """)
+          """ : "There is no way back any more: run replicate finish.")
     }
   }
 

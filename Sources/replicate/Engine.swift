@@ -32,6 +32,11 @@ struct Engine: Sendable {
         try await MigrationObserver(source: $0, target: $1, logger: $2).cutover($3, onProgress: $4)
       }
 
+  var finish: @Sendable (ConnectionString, ConnectionString, Logger, FinishOptions) async throws -> [String] =
+    {
+      try await MigrationFinish(source: $0, target: $1, logger: $2).run($3)
+    }
+
   var abort:
     @Sendable (ConnectionString, ConnectionString, Logger, AbortOptions) async throws
       -> (removed: [String], left: [String]) = {

@@ -17,7 +17,7 @@ struct Replicate: ParsableCommand {
     version: "0.1.0",
     subcommands: [
       CheckCommand.self, StartCommand.self, StatusCommand.self, CutoverCommand.self, ReportCommand.self,
-      AbortCommand.self,
+      AbortCommand.self, RollbackCommand.self, FinishCommand.self,
       WatchPoolersCommand.self,
     ])
 }

@@ -45,7 +45,7 @@ struct PauseBench {
   ) async throws -> (seen: Double, reported: Double) {
     try await prepare(source)
     let replicate = ReplicateProcess(source: source, target: target)
-    let engine = try await replicate.start(["start"] + encryption)
+    let engine = try await replicate.start(["start", "--no-reverse"] + encryption)
     let log = WriteLog()
     let writing = Task { try await write(source, target, log) }
     try await engine.waitUntil("ready", within: .seconds(60)) {

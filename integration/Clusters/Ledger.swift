@@ -116,7 +116,13 @@ package final class Ledger: Sendable {
   static func deleted(by n: Int) -> Int? { n > 0 && n.isMultiple(of: 10) ? n - 5 : nil }
 
   private func write(as writer: Int, on server: ConnectionString) async {
-    var n = 1 + (records.withLock { $0[writer].acknowledged.union($0[writer].unknown).max() } ?? 0)
+    // A number that was refused is not taken again: its entry must not be there.
+    let taken = records.withLock { records in
+      records[writer].refused = nil
+      let record = records[writer]
+      return record.acknowledged.union(record.unknown).union(record.absent).max()
+    }
+    var n = 1 + (taken ?? 0)
     var session: SQLSession?
     var last = ContinuousClock.now
     var next = last

@@ -31,7 +31,7 @@ struct Demo {
     try await workload.start()
     do {
       try await program.show(["check"] + encryption)
-      let engine = try await program.engine(["start"] + encryption)
+      let engine = try await program.engine(["start", "--no-reverse"] + encryption)
       try await program.watch(engine)
       try await program.show(["status"])
       try await program.show(["cutover", "--yes"])

@@ -15,7 +15,7 @@ extension Integration {
           let plan = try await file(account.plan)
           let check = try await journey.replicate.run("check", "--config", plan)
           #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
-          let engine = try await journey.replicate.start("start", "--config", plan)
+          let engine = try await journey.replicate.start("start", "--no-reverse", "--config", plan)
           try await journey.waitUntilReady(engine)
           let encryption = try await journey.status().target.encryption
           #expect(encryption.status == .verified && encryption.provider == .aws)
@@ -82,7 +82,7 @@ extension Integration {
               - { step: ecs, cluster: production, services: [api, stuck], timeout: 8s }
               - { step: exec, command: "false" }
             """)
-          let engine = try await journey.replicate.start("start", "--config", plan)
+          let engine = try await journey.replicate.start("start", "--no-reverse", "--config", plan)
           try await journey.waitUntilReady(engine)
           let cutover = try await journey.replicate.run("cutover", "--yes")
           #expect(cutover.exitCode == 1, "\(cutover.output)\(cutover.errors)")

@@ -212,8 +212,8 @@ private struct Scene: Sendable {
 
   func cutover(_ stages: Cutover.Stages? = nil) throws -> Cutover {
     Cutover(
-      source: try LibPQ.ConnectionString(ends.databases.source.text, for: "source"),
-      target: try LibPQ.ConnectionString(ends.databases.target.text, for: "target"),
+      from: try LibPQ.ConnectionString(ends.databases.source.text, for: "source"),
+      to: try LibPQ.ConnectionString(ends.databases.target.text, for: "target"),
       stages: stages ?? self.stages(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
       onStep: { _ in })
   }

@@ -94,6 +94,44 @@ extension Integration {
       }
     }
 
+    @Test("A sealed guard lets the sessions of one engine through, and nobody who guesses or came before")
+    func pass() async throws {
+      try await Fenced.run("pass") { scene in
+        try await scene.prepare()
+        let guardian = WriteGuard(scene.connection)
+        try await guardian.arm(within: .seconds(20))
+        await #expect(throws: MigrationError.self, "it is not sealed") {
+          try await guardian.admit(WriteGuard.Pass())
+        }
+        #expect(try await guardian.seal(try await guardian.fence(expiringAfter: .seconds(60))))
+        let string = try LibPQ.ConnectionString(scene.source.text, for: "source")
+        func passes(_ pass: WriteGuard.Pass) async throws -> Bool {
+          let session = try await Session.open(pass.applied(to: string), end: "source", purpose: "test")
+          defer { Task { await session.close() } }
+          do {
+            try await session.query("UPDATE public.keyed SET v = 0", doing: "passing")
+            return true
+          } catch let error as PostgresError where error.sqlState?.rawValue == "25006" {
+            return false
+          }
+        }
+        let (first, second) = (WriteGuard.Pass(), WriteGuard.Pass())
+        try await guardian.admit(first)
+        #expect(try await passes(first))
+        #expect(try await !passes(second))
+        try await guardian.admit(second)
+        #expect(try await !passes(first), "it was another engine's")
+        #expect(try await passes(second))
+        for value in ["", "guess"] {
+          let attempt = Attempt("UPDATE keyed SET v = 1", settings: ["replicate.pass": value])
+          #expect(try await scene.refusal(of: attempt) == "25006")
+        }
+        #expect(!"\(second.applied(to: string))".contains("replicate.pass"))
+        try await guardian.admit(nil)
+        #expect(try await !passes(second))
+      }
+    }
+
     @Test("A seal that comes after the expiry says so")
     func lateSeal() async throws {
       try await Fenced.run("late") { scene in

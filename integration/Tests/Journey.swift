@@ -34,14 +34,24 @@ struct Journey: Sendable {
         environment: ["HOME": directory, "TMPDIR": directory, "XDG_RUNTIME_DIR": directory, "USER": "other"]))
   }
 
+  /// An engine that ends with the cutover.
   func start(_ options: String...) async throws -> BackgroundProcess {
-    try await replicate.start(["start"] + ClusterPair.shared.encryptionArguments + options)
+    try await replicate.start(["start", "--no-reverse"] + ClusterPair.shared.encryptionArguments + options)
+  }
+
+  /// An engine that carries the target's writes back behind the cutover.
+  func startWithWayBack(meeting failpoint: String? = nil, _ options: String...) async throws
+    -> BackgroundProcess
+  {
+    let environment = failpoint.map { ["REPLICATE_FAILPOINT": $0] } ?? [:]
+    return try await replicate.with(environment).start(
+      ["start"] + ClusterPair.shared.encryptionArguments + options)
   }
 
   /// Starts an engine that meets `failpoint`, as `Failpoint` spells it.
   func start(meeting failpoint: String) async throws -> BackgroundProcess {
     try await replicate.with(["REPLICATE_FAILPOINT": failpoint]).start(
-      ["start"] + ClusterPair.shared.encryptionArguments)
+      ["start", "--no-reverse"] + ClusterPair.shared.encryptionArguments)
   }
 
   func status() async throws -> Status {

@@ -81,7 +81,7 @@ struct PooledScene: Sendable {
 
   func start(_ options: String...) async throws -> BackgroundProcess {
     try await journey.replicate.start(
-      ["start", "--config", plan] + ClusterPair.shared.encryptionArguments + options)
+      ["start", "--no-reverse", "--config", plan] + ClusterPair.shared.encryptionArguments + options)
   }
 
   func waitForWrites(_ count: Int = 100) async throws {

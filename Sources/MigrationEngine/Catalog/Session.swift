@@ -15,9 +15,11 @@ package enum Session {
 
   /// For walsender commands on the source (manual, section 55.4): such a connection speaks the simple
   /// protocol only.
-  package static func openReplication(_ source: ConnectionString) async throws -> Connection {
+  package static func openReplication(_ source: ConnectionString, end: String = "source") async throws
+    -> Connection
+  {
     let string = prepared(source, purpose: "stream").setting("replication", to: "database")
-    let connection = try await Connection.open(string, end: "source")
+    let connection = try await Connection.open(string, end: end)
     try await fixSettings(of: connection)
     return connection
   }

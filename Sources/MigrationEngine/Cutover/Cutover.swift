@@ -68,19 +68,34 @@ package struct Cutover: Sendable {
     package var onClientsResumed: @Sendable () async -> Void
   }
 
-  private let source: ConnectionString
-  private let target: ConnectionString
+  private let ends: Ends
   private let stages: Stages
   private let logger: Logger
   private let onStep: @Sendable (Status.Cutover) -> Void
 
-  /// - Parameter onStep: called when a step begins, inside the write pause: it must not wait for anything.
+  /// The end that writes leave and the one that they go to.
+  struct Ends: Sendable {
+    var direction: Direction
+    var from: ConnectionString
+    var to: ConnectionString
+
+    func open() async throws -> Connection {
+      let connection = try await Session.open(from, end: direction.from, purpose: "cutover")
+      try await Session.actAsReplica(connection)
+      return connection
+    }
+  }
+
+  /// - Parameters:
+  ///   - direction: `back` for a rollback, whose steps are the same with the ends' parts exchanged.
+  ///   - from: the end that writes leave.
+  ///   - to: the end that they go to.
+  ///   - onStep: called when a step begins, inside the write pause: it must not wait for anything.
   package init(
-    source: ConnectionString, target: ConnectionString, stages: Stages, logger: Logger,
-    onStep: @escaping @Sendable (Status.Cutover) -> Void
+    _ direction: Direction = .forward, from: ConnectionString, to: ConnectionString, stages: Stages,
+    logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
   ) {
-    self.source = source
-    self.target = target
+    ends = Ends(direction: direction, from: from, to: to)
     self.stages = stages
     self.logger = logger
     self.onStep = onStep
@@ -101,11 +116,11 @@ package struct Cutover: Sendable {
   private func withRun(
     _ request: CutoverRequest, _ body: (CutoverRun) async throws -> Status.Cutover
   ) async throws -> Status.Cutover {
-    let target = try await Session.open(target, end: "target", purpose: "cutover")
+    let target = try await Session.open(ends.to, end: ends.direction.to, purpose: "cutover")
     let run: CutoverRun
     do {
       run = try await CutoverRun(
-        request: request, source: source, target: target, stages: stages, logger: logger, onStep: onStep)
+        request: request, ends: ends, target: target, stages: stages, logger: logger, onStep: onStep)
     } catch {
       await target.close()
       throw error

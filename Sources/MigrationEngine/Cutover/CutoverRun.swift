@@ -2,10 +2,11 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Performs what the state machine asks for, times it, and writes the timeline.
+/// Performs what the state machine asks for, times it, and writes the timeline. Here `source` is the end that
+/// writes leave and `target` the one that they go to: in a rollback the two are exchanged.
 actor CutoverRun {
   private let request: CutoverRequest
-  private let sourceString: ConnectionString
+  private let ends: Cutover.Ends
   private let stages: Cutover.Stages
   private let logger: Logger
   private let onStep: @Sendable (Status.Cutover) -> Void
@@ -31,24 +32,23 @@ actor CutoverRun {
 
   /// - Parameter target: handed over; `close()` closes it.
   init(
-    request: CutoverRequest, source: ConnectionString, target: Connection, stages: Cutover.Stages,
+    request: CutoverRequest, ends: Cutover.Ends, target: Connection, stages: Cutover.Stages,
     logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
   ) async throws {
     self.request = request
-    sourceString = source
-    self.source = try await Self.open(source)
+    self.ends = ends
+    source = try await ends.open()
     self.target = target
     self.stages = stages
     machine = CutoverMachine(pausesPoolers: stages.poolers != nil, isRehearsal: request.isRehearsal)
     self.logger = logger
     self.onStep = onStep
+    if ends.direction == .back { report.direction = .back }
   }
 
-  private static func open(_ source: ConnectionString) async throws -> Connection {
-    let connection = try await Session.open(source, end: "source", purpose: "cutover")
-    try await Session.actAsReplica(connection)
-    return connection
-  }
+  /// What keeps the target closed until the source is sealed.
+  private var door: Door { ends.direction == .forward ? .ofTarget : .ofSealedSource }
+  private func guardian() -> WriteGuard { WriteGuard(source, moving: ends.direction) }
 
   func close() async {
     await source.close()
@@ -58,7 +58,7 @@ actor CutoverRun {
   func begin() async throws -> Status.Cutover { try await run(machine.begin()) }
 
   func resume(from fence: SourceState.Fence) async throws -> Status.Cutover {
-    let isOpen = fence == .sealed ? try await TargetGuard(target).isOpen() : false
+    let isOpen = fence == .sealed ? try await door.isOpen(target) : false
     return try await run(machine.resume(from: fence, targetIsOpen: isOpen))
   }
 
@@ -84,7 +84,8 @@ actor CutoverRun {
         try Task.checkCancellation()
         throw MigrationError(
           .failed, doing: "cutting over behind the seal", reason: reason,
-          remedy: "Start the engine again: it goes on where this stopped, and opens the target.")
+          remedy: "Start the engine again: it goes on where this stopped, and opens the \(ends.direction.to)."
+        )
       }
     }
   }
@@ -118,7 +119,9 @@ actor CutoverRun {
       Status.TimelineEntry(
         step: step, startSeconds: (start - began) / .seconds(1), seconds: duration / .seconds(1),
         detail: detail))
-    logger.info("cutover: \(step)", metadata: ["took": "\(duration)", "detail": "\(detail)"])
+    logger.info(
+      "\(ends.direction == .forward ? "cutover" : "rollback"): \(step)",
+      metadata: ["took": "\(duration)", "detail": "\(detail)"])
   }
 
   private func act(_ step: CutoverMachine.Step) async throws -> (CutoverMachine.Event, String) {
@@ -133,7 +136,7 @@ actor CutoverRun {
     case .mark: return (.done, try await limited(step) { try await self.mark() })
     case .drain:
       try await limited(step) { try await self.stages.drain(self.nonce, self.deadline) }
-      return (.done, "the target has committed the marker")
+      return (.done, "the \(ends.direction.to) has committed the marker")
     case .finalise: return (.done, try await limited(step) { try await self.finalise() })
     case .seal: return try await sealShielded()
     case .unfence: return await unfenceShielded()
@@ -184,7 +187,7 @@ actor CutoverRun {
         reason: "they have written and not ended: \(Writers.list(culprits))", remedy: Writers.remedy(culprits)
       )
     }
-    let count = try await WriteGuard(source).arm(within: .seconds(request.timeoutSeconds)) { blockers in
+    let count = try await guardian().arm(within: .seconds(request.timeoutSeconds)) { blockers in
       guard self.request.terminatesBlockers else { return }
       self.warnOfEnded(try await writers.terminate(blockers))
     }
@@ -210,7 +213,8 @@ actor CutoverRun {
     guard predicted <= request.maxPauseSeconds else {
       throw MigrationError(
         .failed, doing: action,
-        reason: "it would take about \(Self.seconds(predicted)), the target is \(lag.bytes) bytes behind, "
+        reason:
+          "it would take about \(Self.seconds(predicted)), the \(ends.direction.to) is \(lag.bytes) bytes behind, "
           + "and --max-pause is \(Self.seconds(request.maxPauseSeconds))",
         remedy: "Wait until the stream has caught up, or allow a longer pause.")
     }
@@ -249,7 +253,7 @@ actor CutoverRun {
 
   private func putUpFence() async throws -> String {
     let lifetime = Duration.seconds(request.timeoutSeconds) + Self.margin
-    let fence = try await WriteGuard(source).fence(expiringAfter: lifetime)
+    let fence = try await guardian().fence(expiringAfter: lifetime)
     self.fence = fence
     return "expires at \(fence.expiry)"
   }
@@ -281,7 +285,7 @@ actor CutoverRun {
     try await stages.ensureNoBreach()
     guard ContinuousClock.now < deadline else { return (.failed("the time for the cutover ran out"), "") }
     wasSealTried = true
-    let guardian = WriteGuard(source)
+    let guardian = guardian()
     let inTime = try await Task { try await guardian.seal(fence) }.value
     return (
       .sealed(inTime: inTime),
@@ -298,16 +302,16 @@ actor CutoverRun {
     let end = fence?.localDeadline ?? .now + .seconds(request.timeoutSeconds) + Self.margin
     while true {
       do {
-        try await WriteGuard(source).unfence()
+        try await guardian().unfence()
         // Clients that wait in poolers do so still.
-        return (.done, "the source takes writes again\(stages.poolers == nil ? pause() : "")")
+        return (.done, "the \(ends.direction.from) takes writes again\(stages.poolers == nil ? pause() : "")")
       } catch is WriteGuard.Sealed {
         return (.sealed(inTime: false), "the seal had been committed")
       } catch {
         logger.error("could not take down the fence", metadata: ["why": "\(error)"])
         if ContinuousClock.now > end {
           // An unknown seal may stand; without one the guard lets writes pass by now.
-          let words = "the source cannot be reached: \(error)"
+          let words = "the \(ends.direction.from) cannot be reached: \(error)"
           return wasSealTried ? (.failed(words), "") : (.done, "\(words); the fence has expired by itself")
         }
         await reconnect()
@@ -318,11 +322,11 @@ actor CutoverRun {
   private func reconnect() async {
     do {
       try await Task.sleep(for: .milliseconds(200))
-      let connection = try await Self.open(sourceString)
+      let connection = try await ends.open()
       await source.close()
       source = connection
     } catch {
-      logger.error("could not reconnect to the source", metadata: ["why": "\(error)"])
+      logger.error("could not reconnect to the \(ends.direction.from)", metadata: ["why": "\(error)"])
     }
   }
 
@@ -331,7 +335,7 @@ actor CutoverRun {
   private func openTarget() async throws -> String {
     let sequences = await copySequencesAgain()
     try await stages.restoreTables()
-    try await TargetGuard(target).open()
+    try await door.open(target)
     return "\(sequences)\(stages.poolers == nil ? pause() : "")"
   }
 
@@ -362,19 +366,20 @@ actor CutoverRun {
 
   /// New sessions on the source are told at once what the guard would tell them at their first write.
   private func putOnSecondBelt() async -> String {
+    let end = ends.direction.from
     do {
       let rows = try await source.query(
-        "SELECT pg_catalog.current_database() AS name", doing: "asking for the source's name",
+        "SELECT pg_catalog.current_database() AS name", doing: "asking for the \(end)'s name",
         within: .seconds(15))
       let name = SQL.identifier(try rows.first?.text("name") ?? "")
       try await source.query(
         "ALTER DATABASE \(name) SET default_transaction_read_only = on",
-        doing: "setting default_transaction_read_only on the source", within: .seconds(15))
-      return "default_transaction_read_only is on for new sessions on the source"
+        doing: "setting default_transaction_read_only on the \(end)", within: .seconds(15))
+      return "default_transaction_read_only is on for new sessions on the \(end)"
     } catch {
       logger.warning(
-        "default_transaction_read_only could not be set on the source", metadata: ["why": "\(error)"])
-      return "default_transaction_read_only could not be set on the source; the guard stands"
+        "default_transaction_read_only could not be set on the \(end)", metadata: ["why": "\(error)"])
+      return "default_transaction_read_only could not be set on the \(end); the guard stands"
     }
   }
 

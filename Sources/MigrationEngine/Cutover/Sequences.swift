@@ -34,7 +34,7 @@ package enum Sequences {
             -- An extension's own, whose state is the user's.
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension x
               WHERE x.oid = e.refobjid AND c.oid = ANY (x.extconfig)))
-      """, doing: "listing the source's sequences", within: .seconds(30))
+      """, doing: "listing the \(source.end)'s sequences", within: .seconds(30))
     return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
   }
 
@@ -44,7 +44,8 @@ package enum Sequences {
       "SELECT \(SQL.literal(name.description)) AS name, last_value, is_called FROM \(name)"
     }
     let rows = try await source.query(
-      queries.joined(separator: " UNION ALL "), doing: "reading the source's sequences", within: .seconds(30))
+      queries.joined(separator: " UNION ALL "), doing: "reading the \(source.end)'s sequences",
+      within: .seconds(30))
     return try rows.map { row in
       Value(
         name: try row.text("name"), last: try row.integer("last_value", as: Int64.self),
@@ -59,6 +60,6 @@ package enum Sequences {
       """
       SELECT pg_catalog.count(pg_catalog.setval(v.name::pg_catalog.regclass, v.last, v.is_called))
       FROM (VALUES \(list.joined(separator: ", "))) AS v (name, last, is_called)
-      """, doing: "setting the target's sequences", within: .seconds(30))
+      """, doing: "setting the \(target.end)'s sequences", within: .seconds(30))
   }
 }

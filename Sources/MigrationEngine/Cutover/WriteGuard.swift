@@ -1,6 +1,7 @@
 package import LibPQ
 
-/// The fence: one function, called by a statement trigger on every table of the source. Replacing the
+/// The fence: one function, called by a statement trigger on every table of an end: the source, and in a
+/// rollback the target. Replacing the
 /// function turns all of them at once, without a lock on any table. The triggers fire for superusers and
 /// under every `session_replication_role` (manual, section 39.1, and `ALTER TABLE … ENABLE ALWAYS TRIGGER`),
 /// and call the function by its OID, so that writers need no rights on schema `replicate`.
@@ -15,9 +16,12 @@ package struct WriteGuard: Sendable {
 
   let connection: Connection
   private let triggers: GuardTriggers
+  private let words: Words
 
-  package init(_ connection: Connection) {
+  /// - Parameter direction: which way the writes move that it refuses.
+  package init(_ connection: Connection, moving direction: Direction = .forward) {
     self.connection = connection
+    words = Words(direction)
     triggers = GuardTriggers(
       connection: connection, name: "replicate_guard", function: "replicate.guard", firesAlways: true)
   }
@@ -78,7 +82,8 @@ package struct WriteGuard: Sendable {
   package func fence(expiringAfter lifetime: Duration) async throws -> Fence {
     // Taken before the server takes its own time, so that ours runs out first.
     let localDeadline = ContinuousClock.now + lifetime
-    let action = "putting up the fence on the source"
+    let action = "putting up the fence on the \(connection.end)"
+    let words = words
     let expiry = try await connection.transaction(doing: action) { connection in
       let rows = try await connection.query(
         """
@@ -86,9 +91,9 @@ package struct WriteGuard: Sendable {
           'YYYY-MM-DD HH24:MI:SS.US') || '+00' AS expiry
         """, ["\(lifetime / .milliseconds(1)) ms"], doing: action, within: .seconds(10))
       guard let expiry = try rows.first?.text("expiry") else {
-        throw MigrationError(.failed, doing: action, reason: "the source did not tell its time")
+        throw MigrationError(.failed, doing: action, reason: "the \(connection.end) did not tell its time")
       }
-      try await Self.replace(Self.fencedBody(until: expiry), state: .fenced, on: connection, doing: action)
+      try await Self.replace(words.fenced(until: expiry), state: .fenced, on: connection, doing: action)
       return expiry
     }
     return Fence(expiry: expiry, localDeadline: localDeadline)
@@ -97,15 +102,16 @@ package struct WriteGuard: Sendable {
   /// Lets writes pass again.
   /// - Throws: `Sealed` when the point of no return is behind us.
   package func unfence() async throws {
-    let action = "taking down the fence on the source"
+    let action = "taking down the fence on the \(connection.end)"
     try await connection.transaction(doing: action) { connection in
       try await Self.replace(Self.openBody, state: .open, on: connection, doing: action)
     }
   }
 
-  /// The source is sealed: nothing takes its fence down but `replicate rollback`.
+  /// The end is sealed: nothing takes its fence down but a rollback to it.
   package struct Sealed: Error, CustomStringConvertible {
-    package let description = "the source is sealed: its successor may have taken writes"
+    package let end: String
+    package var description: String { "the \(end) is sealed: its successor may have taken writes" }
   }
 
   /// Makes the fence permanent: the point of no return.
@@ -113,9 +119,10 @@ package struct WriteGuard: Sendable {
   ///   it.
   /// - Throws: when it was not committed, or when that is not known; then `SourceState.fence()` tells.
   package func seal(_ fence: Fence) async throws -> Bool {
-    let action = "sealing the source"
+    let action = "sealing the \(connection.end)"
+    let body = words.sealed(passing: nil)
     try await connection.transaction(doing: action) { connection in
-      try await Self.replace(Self.sealedBody, state: .sealed, on: connection, doing: action)
+      try await Self.replace(body, state: .sealed, on: connection, doing: action)
       // Seen by the same commit: a table that was created or whose trigger was disabled behind the fence.
       let unguarded = try await triggers.missing().map(\.table)
       guard unguarded.isEmpty else {
@@ -132,6 +139,36 @@ package struct WriteGuard: Sendable {
     return try rows.first?.bool("in_time") == true && .now < fence.localDeadline
   }
 
+  // MARK: Behind the seal
+
+  /// Lets nobody through the sealed guard but sessions that know `pass`: those of one engine.
+  /// - Parameter pass: nil: nobody at all.
+  /// - Throws: also when the end is not sealed.
+  package func admit(_ pass: Pass?) async throws {
+    let action = "changing whom the seal of the \(connection.end) lets through"
+    let body = words.sealed(passing: try await pass?.digest(on: connection))
+    try await connection.transaction(doing: action) { connection in
+      guard try await Self.change(to: .sealed, where: "state = 'sealed'", on: connection, doing: action)
+      else {
+        throw MigrationError(
+          .failed, doing: action, reason: "it is not sealed",
+          remedy: "Somebody changed schema replicate there. Find out which end has taken writes.")
+      }
+      try await Self.create(body, on: connection, doing: action)
+    }
+  }
+
+  /// Lets all writes pass again: the writes have moved back. One commit for all tables.
+  package func unseal() async throws {
+    let action = "opening the \(connection.end) for writes"
+    try await connection.transaction(doing: action) { connection in
+      guard try await Self.change(to: .open, where: "true", on: connection, doing: action) else {
+        throw MigrationError(.failed, doing: action, reason: "replicate.fence has lost its row")
+      }
+      try await Self.create(Self.openBody, on: connection, doing: action)
+    }
+  }
+
   /// Drops triggers and function.
   package func remove() async throws { try await triggers.remove(within: .seconds(60)) }
 
@@ -141,10 +178,25 @@ package struct WriteGuard: Sendable {
     _ body: String, state: SourceState.Fence, on connection: isolated Connection, doing action: String
   ) async throws {
     // First, for its row lock: two that change the fence go one after the other.
+    let isChanged = try await change(
+      to: state, where: "state <> 'sealed' OR $1 = 'sealed'", on: connection, doing: action)
+    guard isChanged else { throw Sealed(end: connection.end) }
+    try await create(body, on: connection, doing: action)
+  }
+
+  private static func change(
+    to state: SourceState.Fence, where condition: String, on connection: isolated Connection,
+    doing action: String
+  ) async throws -> Bool {
     let rows = try await connection.query(
-      "UPDATE replicate.fence SET state = $1 WHERE state <> 'sealed' OR $1 = 'sealed'", [state.rawValue],
-      doing: action, within: .seconds(10))
-    guard rows.affected == 1 else { throw Sealed() }
+      "UPDATE replicate.fence SET state = $1 WHERE \(condition)", [state.rawValue], doing: action,
+      within: .seconds(10))
+    return rows.affected == 1
+  }
+
+  private static func create(
+    _ body: String, on connection: isolated Connection, doing action: String
+  ) async throws {
     try await connection.query(
       """
       CREATE OR REPLACE FUNCTION replicate.guard() RETURNS trigger LANGUAGE plpgsql AS \(SQL.literal(body))
@@ -152,25 +204,87 @@ package struct WriteGuard: Sendable {
   }
 
   private static let openBody = "BEGIN RETURN NULL; END"
+}
 
-  private static func fencedBody(until expiry: String) -> String {
-    """
-    BEGIN
-      IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) '\(expiry)'::pg_catalog.timestamptz THEN
-        RAISE EXCEPTION 'cannot execute % on %.%: writes wait while the database moves to its successor',
-          TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
-          USING ERRCODE = '25006', HINT = 'Try again in a moment.';
-      END IF;
-      RETURN NULL;
-    END
-    """
+extension WriteGuard {
+  /// What lets one engine's sessions through a sealed guard: a session setting whose digest the guard knows.
+  /// The digest may be read by everyone, like every function; what it is the digest of is known to that
+  /// engine alone. It holds against every role that cannot replace the guard itself.
+  package struct Pass: Sendable {
+    private let secret: String
+    fileprivate static let setting = "replicate.pass"
+
+    package init() {
+      var random = SystemRandomNumberGenerator()
+      secret = (0..<4).map { _ in
+        let word = String(random.next(), radix: 16)
+        return String(repeating: "0", count: 16 - word.count) + word
+      }.joined()
+    }
+
+    /// The string for sessions that pass.
+    package func applied(to string: ConnectionString) -> ConnectionString {
+      string.settingSecretly(Self.setting, to: secret)
+    }
+
+    /// On any connection: the server computes it, the secret being a parameter.
+    package func digest(on connection: Connection) async throws -> Digest {
+      let rows = try await connection.query(
+        """
+        SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($1, 'UTF8')), 'hex') AS digest
+        """, [secret], doing: "computing the digest of the engine's pass", within: .seconds(15))
+      return Digest(text: try rows.first?.text("digest") ?? "")
+    }
+
+    package struct Digest: Sendable {
+      fileprivate var text: String
+    }
   }
 
-  private static let sealedBody = """
-    BEGIN
-      RAISE EXCEPTION 'cannot execute % on %.%: the database has moved to its successor',
-        TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
-        USING ERRCODE = '25006', HINT = 'Connect to the successor.';
-    END
-    """
+  /// The bodies of the guard.
+  private struct Words: Sendable {
+    private let moves: String
+    private let hasMoved: String
+    private let hint: String
+
+    init(_ direction: Direction) {
+      moves = direction == .forward ? "moves to its successor" : "moves back to where it was"
+      hasMoved = direction == .forward ? "has moved to its successor" : "has moved back to where it was"
+      hint = direction == .forward ? "Connect to the successor." : "Connect to where it was."
+    }
+
+    func fenced(until expiry: String) -> String {
+      """
+      BEGIN
+        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.<) '\(expiry)'::pg_catalog.timestamptz THEN
+          RAISE EXCEPTION 'cannot execute % on %.%: writes wait while the database \(moves)',
+            TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = '25006', HINT = 'Try again in a moment.';
+        END IF;
+        RETURN NULL;
+      END
+      """
+    }
+
+    func sealed(passing digest: Pass.Digest?) -> String {
+      let pass =
+        digest.map { digest in
+          """
+          IF pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+              coalesce(pg_catalog.current_setting('\(Pass.setting)', true), ''), 'UTF8')), 'hex')
+              OPERATOR(pg_catalog.=) '\(digest.text)' THEN
+            RETURN NULL;
+          END IF;
+          """
+        } ?? ""
+      return """
+        BEGIN
+          \(pass)
+          RAISE EXCEPTION 'cannot execute % on %.%: the database \(hasMoved)',
+            TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = '25006', HINT = '\(hint)';
+        END
+        """
+    }
+  }
 }

@@ -12,12 +12,15 @@ package struct PreflightContext: Sendable {
   package let isResuming: Bool
   package let slotName: String
   package let publicationName: String
+  /// Of the slot on the target.
+  package let wayBackSlotName: String
   /// The age from which a transaction counts as a long one.
   package let longTransaction: Duration
 
   package init(
     source: Connection, target: Connection, catalog: Catalog, options: MigrationOptions, isResuming: Bool,
-    slotName: String, publicationName: String, longTransaction: Duration = .seconds(60)
+    slotName: String, publicationName: String, wayBackSlotName: String = "",
+    longTransaction: Duration = .seconds(60)
   ) {
     self.source = source
     self.target = target
@@ -26,6 +29,7 @@ package struct PreflightContext: Sendable {
     self.isResuming = isResuming
     self.slotName = slotName
     self.publicationName = publicationName
+    self.wayBackSlotName = wayBackSlotName
     self.longTransaction = longTransaction
   }
 

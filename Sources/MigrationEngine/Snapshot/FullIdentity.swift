@@ -4,6 +4,7 @@ import LogicalReplication
 /// REPLICA IDENTITY FULL for tables that have no identity of their own, as the user asked; what was before is
 /// stored first, so that an abort can put it back.
 package enum FullIdentity {
+  /// - Parameter source: the end whose tables are published.
   package static func set(on relations: [Relation], source: Connection) async throws {
     for relation in relations where !relation.hasUsableIdentity {
       try await source.query(

@@ -16,6 +16,25 @@ package struct ReplicationSlot: Sendable {
     try await Self.export(name, temporary: false, on: source, observer: observer, within: limit)
   }
 
+  /// Creates the slot without a snapshot. It waits for every transaction that has written and is open; the
+  /// caller's users are not to wait for that.
+  /// - Throws: `MigrationError` that names the open transactions when they do not end within `limit`.
+  package func create(on connection: Connection, within limit: Duration) async throws {
+    let action = "creating replication slot \(name) on the \(connection.end)"
+    do {
+      try await connection.query(
+        "SELECT pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput')", [name.description],
+        doing: action, within: limit)
+    } catch let error as PostgresError where error.code == .timedOut {
+      throw MigrationError(
+        .failed, doing: action,
+        reason:
+          "open transactions did not end within \(limit): \(try await Self.openTransactions(connection))",
+        remedy:
+          "End these transactions (pg_terminate_backend(pid), ROLLBACK PREPARED 'gid'), or wait for them.")
+    }
+  }
+
   /// A newer snapshot with its LSN, from a slot that goes with its session: for tables copied later than the
   /// rest.
   package static func temporarySnapshot(

@@ -26,7 +26,7 @@ struct SlotWatch: Sendable {
     guard danger > told else { return .fine }
     let left =
       safeBytes.map { "\(max(0, $0) >> 20) MB more and it is lost" } ?? "it may be lost at any checkpoint"
-    return .warning("the slot retains \(retainedBytes >> 20) MB of the source's WAL; \(left)")
+    return .warning("the slot retains \(retainedBytes >> 20) MB of WAL; \(left)")
   }
 
   private static func danger(_ status: String, _ retained: Int64, _ safe: Int64?) -> Danger {

@@ -23,6 +23,8 @@ package struct MigrationOptions: Sendable {
   package var encryptionEvidenceCommand: String?
   /// Who is asked first whether the target is encrypted at rest; nil: whom its host suggests.
   package var encryptionProvider: EncryptionEvidence.Provider?
+  /// Behind a cutover the target's writes go back to the source, so that there is a way back.
+  package var keepsWayBack = true
   /// What leads the application to the target once it takes writes.
   package var switchPlan = SwitchPlan()
   /// The program and arguments that resume poolers should this process die; nil: nobody does.
@@ -36,6 +38,8 @@ package struct MigrationOptions: Sendable {
 
 /// What the user asks of one cutover.
 package struct CutoverRequest: Sendable, Codable, Equatable {
+  /// `back` for a rollback.
+  package var direction: Direction
   /// The write pause that is acceptable, in seconds: a cutover that would take longer does not begin.
   package var maxPauseSeconds: Double
   /// Seconds from the fence to the seal after which the cutover is aborted.
@@ -48,8 +52,9 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
 
   package init(
     maxPauseSeconds: Double = 10, timeoutSeconds: Double = 60, requestedBy: String, isRehearsal: Bool = false,
-    terminatesBlockers: Bool = false
+    terminatesBlockers: Bool = false, direction: Direction = .forward
   ) {
+    self.direction = direction
     self.maxPauseSeconds = maxPauseSeconds
     self.timeoutSeconds = timeoutSeconds
     self.requestedBy = requestedBy

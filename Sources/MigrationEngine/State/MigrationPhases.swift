@@ -9,6 +9,10 @@ package struct MigrationPhases: Sendable, Equatable {
     case cutoverBegun
     case cutoverAborted
     case targetOpened
+    /// And what is written there goes back to the source.
+    case targetOpenedWithWayBack
+    /// A rollback is complete, or the reverse stream was ended.
+    case wayBackEnded
     case abortRequested
   }
 
@@ -19,6 +23,7 @@ package struct MigrationPhases: Sendable, Equatable {
     case catchUp
     case stream
     case cutOver
+    case streamBack
     case stop
   }
 
@@ -42,7 +47,8 @@ package struct MigrationPhases: Sendable, Equatable {
     case .catchup: .catchUp
     case .streaming: .stream
     case .cutover: .cutOver
-    case .complete, .reverse, .aborted, .failed: .stop
+    case .reverse: .streamBack
+    case .complete, .aborted, .failed: .stop
     }
   }
 
@@ -56,6 +62,8 @@ package struct MigrationPhases: Sendable, Equatable {
     case (.streaming, .cutoverBegun): phase = .cutover
     case (.cutover, .cutoverAborted): phase = .streaming
     case (.cutover, .targetOpened): phase = .complete
+    case (.cutover, .targetOpenedWithWayBack): phase = .reverse
+    case (.reverse, .wayBackEnded): phase = .complete
     case (.preflight, .abortRequested), (.schema, .abortRequested), (.copy, .abortRequested),
       (.index, .abortRequested), (.catchup, .abortRequested), (.streaming, .abortRequested),
       (.cutover, .abortRequested):

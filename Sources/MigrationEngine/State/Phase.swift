@@ -13,11 +13,13 @@ package enum Phase: String, Sendable, Codable, CaseIterable {
   case catchup
   /// The target follows the source. Followed by `cutover`.
   case streaming
-  /// A cutover is under way. Followed by `streaming` (aborted) or `complete` (sealed).
+  /// A cutover is under way. Followed by `streaming` (aborted), or behind the seal by `reverse`, or by
+  /// `complete` where there is no way back.
   case cutover
-  /// The target is open and the source closed for good.
+  /// The end that was cut over to is open and the other closed for good.
   case complete
-  /// The target's writes flow back to the source.
+  /// The target is open and its writes flow back to the source, which is sealed; also while a rollback is
+  /// under way. Followed by `complete`, of `replicate rollback` or `replicate finish`.
   case reverse
   /// `replicate abort` took everything back.
   case aborted

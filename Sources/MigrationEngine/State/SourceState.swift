@@ -1,7 +1,7 @@
 package import LibPQ
 
-/// Schema `replicate` of the source: the fence's state, and what must be put back when the migration is
-/// aborted.
+/// The fence's state in schema `replicate` of an end, and what must be put back there: on the source when the
+/// migration is aborted, on the target when there is no way back any more.
 package struct SourceState: Sendable {
   /// How the guard stands. One row, changed in the same transaction as the guard itself.
   package enum Fence: String, Sendable {
@@ -21,7 +21,15 @@ package struct SourceState: Sendable {
     try await connection.query(
       """
       CREATE SCHEMA IF NOT EXISTS replicate;
-      COMMENT ON SCHEMA replicate IS 'Fence of a migration by replicate; dropped by replicate abort.';
+      COMMENT ON SCHEMA replicate IS 'Fence of a migration by replicate; dropped by replicate abort.'
+      """, doing: "creating schema replicate on the \(connection.end)", within: .seconds(30))
+    try await createTables()
+  }
+
+  /// In a schema that is there: the target's.
+  package func createTables() async throws {
+    try await connection.query(
+      """
       CREATE TABLE IF NOT EXISTS replicate.fence (
         only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
         state text NOT NULL CHECK (state IN ('open', 'fenced', 'sealed')));
@@ -29,21 +37,22 @@ package struct SourceState: Sendable {
       CREATE TABLE IF NOT EXISTS replicate.identity (
         relation oid PRIMARY KEY,
         previous text NOT NULL)
-      """, doing: "creating schema replicate on the source", within: .seconds(30))
+      """, doing: "creating the fence's state on the \(connection.end)", within: .seconds(30))
   }
 
-  /// Nil when the source has no schema of ours.
+  /// Nil when the end has no fence of ours.
   /// - Throws: `MigrationError` when nobody can tell how the fence stands.
   package func fence() async throws -> Fence? {
     let exists = try await connection.query(
       "SELECT pg_catalog.to_regclass('replicate.fence') IS NOT NULL AS it_does",
-      doing: "looking for a fence on the source", within: .seconds(15))
+      doing: "looking for a fence on the \(connection.end)", within: .seconds(15))
     guard try exists.first?.bool("it_does") == true else { return nil }
     let rows = try await connection.query(
       "SELECT state FROM replicate.fence", doing: "reading the fence's state", within: .seconds(15))
     guard let fence = try rows.first.flatMap({ Fence(rawValue: try $0.text("state")) }) else {
       throw MigrationError(
-        .failed, doing: "reading the fence's state", reason: "replicate.fence on the source does not tell it",
+        .failed, doing: "reading the fence's state",
+        reason: "replicate.fence on the \(connection.end) does not tell it",
         remedy:
           "Use the version of replicate that began this migration, or drop schema replicate on the source.")
     }

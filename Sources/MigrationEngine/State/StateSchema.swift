@@ -4,6 +4,19 @@ enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
   static let format = 2
 
+  /// Where a stream stands: on the end that it is applied to.
+  static let progress = """
+    CREATE TABLE IF NOT EXISTS replicate.progress (
+      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+      applied_lsn pg_lsn NOT NULL,
+      transactions bigint NOT NULL DEFAULT 0,
+      changes bigint NOT NULL DEFAULT 0,
+      marker text NOT NULL DEFAULT '') WITH (fillfactor = 10);
+    CREATE TABLE IF NOT EXISTS replicate.confirmation (
+      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+      confirmed_lsn pg_lsn NOT NULL) WITH (fillfactor = 10)
+    """
+
   static let create = """
     CREATE SCHEMA replicate;
     COMMENT ON SCHEMA replicate IS
@@ -14,6 +27,8 @@ enum StateSchema {
       phase text NOT NULL,
       failure text,
       abort_requested boolean NOT NULL DEFAULT false,
+      finish_requested boolean NOT NULL DEFAULT false,
+      finished boolean NOT NULL DEFAULT false,
       source_system text NOT NULL,
       source_database text NOT NULL,
       slot text NOT NULL,
@@ -36,15 +51,13 @@ enum StateSchema {
       UNIQUE (schema_name, relation_name));
     CREATE TABLE replicate.joining (
       source_oid oid PRIMARY KEY);
-    CREATE TABLE replicate.progress (
+    \(progress);
+    CREATE TABLE replicate.way_back (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-      applied_lsn pg_lsn NOT NULL,
-      transactions bigint NOT NULL DEFAULT 0,
-      changes bigint NOT NULL DEFAULT 0,
-      marker text NOT NULL DEFAULT '') WITH (fillfactor = 10);
-    CREATE TABLE replicate.confirmation (
-      only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-      confirmed_lsn pg_lsn NOT NULL) WITH (fillfactor = 10);
+      slot text NOT NULL,
+      publication text NOT NULL,
+      opened_lsn pg_lsn,
+      large_objects_horizon text);
     CREATE TABLE replicate.engine (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
       heartbeat timestamptz NOT NULL,

@@ -29,6 +29,11 @@ extension StateStore {
     try await cutover(where: "true ORDER BY id DESC LIMIT 1", [])
   }
 
+  /// The newest that was completed, there or back.
+  package func completedCutover() async throws -> StoredCutover? {
+    try await cutover(where: "state = 'complete' ORDER BY id DESC LIMIT 1", [])
+  }
+
   package func cutover(_ id: Int64) async throws -> StoredCutover? {
     try await cutover(where: "id = $1", [String(id)])
   }

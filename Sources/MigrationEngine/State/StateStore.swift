@@ -15,6 +15,10 @@ package struct StoredMigration: Sendable {
   package var encryption: EncryptionEvidence
   package var failure: String?
   package var isAbortRequested: Bool
+  /// `replicate finish` has ended or is about to end the reverse stream.
+  package var isFinishRequested = false
+  /// `replicate finish` has cleaned up: there is nothing left to do.
+  package var isFinished = false
   /// Sections of the schema whose restoring was begun, maybe not ended.
   package var restoreAttempted: Set<String>
   package var copySeconds: Double
@@ -84,6 +88,7 @@ package struct StateStore: Sendable {
       targetBefore: try Self.decode([String].self, try row.text("target_before")),
       encryption: try Self.decode(EncryptionEvidence.self, try row.text("encryption")),
       failure: try row.optional("failure"), isAbortRequested: try row.bool("abort_requested"),
+      isFinishRequested: try row.bool("finish_requested"), isFinished: try row.bool("finished"),
       restoreAttempted: Set(try row.text("attempted").split(separator: ",").map(String.init)),
       copySeconds: try row.double("copy_seconds"),
       largeObjectsHorizon: try row.optional("large_objects_horizon"))

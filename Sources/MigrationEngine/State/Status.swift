@@ -129,13 +129,15 @@ package struct Status: Sendable, Codable, Equatable {
     package var result: Result?
     package var reason: String?
     package var timeline: [TimelineEntry] = []
+    /// `back` for a rollback; nil for a cutover to the target.
+    package var direction: Direction?
     /// Sessions that were ended because they held it up; nil when none was.
     package var terminated: [String]?
 
     package init(step: String) { self.step = step }
 
     enum CodingKeys: String, CodingKey {
-      case step, result, reason, timeline, terminated
+      case step, result, reason, timeline, terminated, direction
       case fenceLSN = "fence_lsn"
       case writePauseSeconds = "write_pause_seconds"
     }
@@ -174,6 +176,7 @@ extension Status.Cutover {
     try container.encode(reason, forKey: .reason)
     try container.encode(timeline, forKey: .timeline)
     try container.encodeIfPresent(terminated, forKey: .terminated)
+    try container.encodeIfPresent(direction, forKey: .direction)
   }
 }
 

@@ -19,6 +19,14 @@ package struct SwitchPlan: Sendable {
     }
   }
 
+  /// The steps of a rollback: in reverse order, but those in which clients wait stay the first; they lead to
+  /// the end that was left, so what was given of the target holds no more.
+  package var exchanged: SwitchPlan {
+    let back = steps.reversed().map(\.exchanged)
+    func waits(_ step: SwitchStep) -> Bool { step.action.kind == "pgbouncer" }
+    return SwitchPlan(steps: back.filter(waits) + back.filter { !waits($0) })
+  }
+
   /// Clients wait in PgBouncer from before the fence until they are led to the target.
   package var pausesPoolers: Bool { steps.contains { $0.action.kind == "pgbouncer" } }
 }
@@ -35,6 +43,26 @@ package struct SwitchStep: Sendable {
     self.name = name
     self.timeLimit = timeLimit
     self.action = action
+  }
+
+  fileprivate var exchanged: SwitchStep {
+    var step = self
+    switch action {
+    case .pgBouncer(var pgBouncer):
+      pgBouncer.host = pgBouncer.rollbackHost
+      pgBouncer.port = pgBouncer.rollbackPort
+      pgBouncer.database = pgBouncer.rollbackDatabase
+      step.action = .pgBouncer(pgBouncer)
+    case .route53(var record):
+      record.value = record.rollbackValue
+      record.aliasZone = record.rollbackAliasZone
+      step.action = .route53(record)
+    case .ssmParameter(var parameter):
+      parameter.value = parameter.rollbackValue
+      step.action = .ssmParameter(parameter)
+    case .ecs, .parameterGroup, .exec: break
+    }
+    return step
   }
 
   package enum Action: Sendable {
@@ -65,6 +93,10 @@ package struct SwitchStep: Sendable {
     package var host: String?
     package var port: Int?
     package var database: String?
+    // Where a rollback leads them; nil: where we reach the source ourselves.
+    package var rollbackHost: String?
+    package var rollbackPort: Int?
+    package var rollbackDatabase: String?
 
     package init(poolers: [Pooler], host: String? = nil, port: Int? = nil, database: String? = nil) {
       self.poolers = poolers
@@ -123,6 +155,10 @@ package struct SwitchStep: Sendable {
     /// Makes it an alias record: the hosted zone that `value` lies in.
     package var aliasZone: String?
     package var access: AWSAccess
+    /// What it holds after a rollback; nil: the source's host.
+    package var rollbackValue: String?
+    /// The hosted zone that `rollbackValue` lies in.
+    package var rollbackAliasZone: String?
 
     package init(
       zone: String, record: String, type: String = "CNAME", ttl: Int = defaultTTL, value: String? = nil,
@@ -172,6 +208,8 @@ package struct SwitchStep: Sendable {
     /// Nil: the target's host.
     package var value: String?
     package var access: AWSAccess
+    /// What it holds after a rollback; nil: the source's host.
+    package var rollbackValue: String?
 
     package init(parameter: String, value: String? = nil, access: AWSAccess = AWSAccess()) {
       self.parameter = parameter

@@ -10,6 +10,7 @@ struct Applier {
   private let logger: Logger
   private let isStreaming: Bool
   private let format: ValueFormat
+  private let direction: Direction
   private var planner: ChangePlanner
 
   /// - Parameter isStreaming: whether transactions may come before they have committed.
@@ -21,6 +22,7 @@ struct Applier {
     self.logger = logger
     self.isStreaming = isStreaming
     format = tables.form.format
+    direction = tables.direction
     planner = ChangePlanner(tables: tables, streaming: isStreaming ? .on : .off)
   }
 
@@ -183,7 +185,7 @@ struct Applier {
       guard error.sqlState == .divisionByZero else { throw error }
       throw MigrationError(
         .failed, doing: "storing the applied LSN", reason: "replicate.progress has lost its row",
-        remedy: "Somebody changed schema replicate of the target. Abort this migration and begin a new one.")
+        remedy: "Somebody changed schema replicate of the \(direction.to). \(startOver)")
     }
   }
 
@@ -206,10 +208,17 @@ struct Applier {
 
   private func unequal(_ action: String, expected: Int, affected: Int) -> MigrationError {
     MigrationError(
-      .failed, doing: action, reason: "it touched \(affected) rows of the target instead of \(expected)",
+      .failed, doing: action,
+      reason: "it touched \(affected) rows of the \(direction.to) instead of \(expected)",
       remedy: """
-        The target is not what the source was: somebody else wrote to it. Nothing of this transaction \
-        was applied. Abort this migration (replicate abort --drop-target-data) and begin a new one.
+        The \(direction.to) is not what the \(direction.from) was: somebody else wrote to it. Nothing of \
+        this transaction was applied. \(startOver)
         """)
+  }
+
+  private var startOver: String {
+    direction == .forward
+      ? "Abort this migration (replicate abort --drop-target-data) and begin a new one."
+      : "There is no way back any more: run replicate finish."
   }
 }

@@ -16,6 +16,8 @@ package struct StreamTables: Sendable {
   package var sourceLSN: LSN
   /// How the rows come.
   var form = StreamForm.text
+  /// Which way they go: what the ends are called.
+  var direction = Direction.forward
 
   /// Whether a transaction that commits later than `lsn` is in no table's copy.
   func areAllPassed(at lsn: LSN) -> Bool { snapshots.values.allSatisfy { $0.lsn <= lsn } }
@@ -246,15 +248,17 @@ struct ChangePlanner {
     if lsn >= tables.sourceLSN { target?.source = nil }
     guard copied.name == name || target?.source?.name == copied.name else {
       throw RelationMatch.different(
-        copied.name, "it is \(name) on the source",
+        copied.name, tables.direction, "it is \(name) on the \(tables.direction.from)",
         copied.name.schema == name.schema
           ? "ALTER TABLE \(copied.name) RENAME TO \(SQL.identifier(name.name));"
           : "move and rename it with ALTER TABLE … SET SCHEMA and RENAME.")
     }
-    guard let target else {
+    guard var target else {
       throw RelationMatch.different(
-        copied.name, "the target has no such table", "give it back its name, or its rows are lost.")
+        copied.name, tables.direction, "the \(tables.direction.to) has no such table",
+        "give it back its name, or its rows are lost.")
     }
+    target.direction = tables.direction
     return try StreamTable(message, target: target, snapshotLSN: copied.lsn, form: tables.form)
   }
 

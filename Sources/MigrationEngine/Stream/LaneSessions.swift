@@ -4,6 +4,7 @@ import LogicalReplication
 /// The target's sessions that apply changes: one for each lane.
 actor LaneSessions {
   private let target: ConnectionString
+  private let end: String
   private let isStreaming: Bool
   private let main: Connection
   private var streamed: [UInt32: Connection] = [:]
@@ -13,15 +14,20 @@ actor LaneSessions {
   /// Transactions that are streamed at the same time.
   private static let limit = 8
 
-  /// - Parameter isStreaming: whether there may be lanes beside the main one.
-  init(target: ConnectionString, isStreaming: Bool) async throws {
+  /// - Parameters:
+  ///   - end: what the target is called.
+  ///   - isStreaming: whether there may be lanes beside the main one.
+  init(target: ConnectionString, end: String, isStreaming: Bool) async throws {
     self.target = target
+    self.end = end
     self.isStreaming = isStreaming
-    main = try await Self.open(target, isStreaming)
+    main = try await Self.open(target, end, isStreaming)
   }
 
-  private static func open(_ target: ConnectionString, _ isStreaming: Bool) async throws -> Connection {
-    let connection = try await Session.open(target, end: "target", purpose: "apply")
+  private static func open(
+    _ target: ConnectionString, _ end: String, _ isStreaming: Bool
+  ) async throws -> Connection {
+    let connection = try await Session.open(target, end: end, purpose: "apply")
     let wait = isStreaming ? "\(lockWaitSeconds)s" : "0"
     try await connection.query(
       settings + "; SET lock_timeout = '\(wait)'", doing: "preparing the session that applies changes")
@@ -59,7 +65,7 @@ actor LaneSessions {
           reason: "\(Self.limit) others are streamed at the same time"))
     }
     let session: Connection
-    if let spare { session = spare } else { session = try await Self.open(target, isStreaming) }
+    if let spare { session = spare } else { session = try await Self.open(target, end, isStreaming) }
     spare = nil
     streamed[xid] = session
     return session

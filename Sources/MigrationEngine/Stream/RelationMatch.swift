@@ -21,6 +21,8 @@ package struct TargetTable: Sendable {
   package var arrayForms: [UInt32: ArrayForm]
   /// What the table is on the source by now, which the stream may be far behind; nil when that is not known.
   package var source: Relation?
+  /// What the ends are called.
+  var direction = Direction.forward
 
   package init(
     relation: Relation, uniqueIndexes: [UniqueIndex], arrayForms: [UInt32: ArrayForm], source: Relation?
@@ -42,18 +44,22 @@ enum RelationMatch {
   /// - Throws: `DefinitionDifference`.
   static func columns(of message: RelationMessage, in target: TargetTable) throws -> [Column] {
     let name = target.relation.name
+    let (from, to) = (target.direction.from, target.direction.to)
+    func different(_ reason: String, _ remedy: String) -> DefinitionDifference {
+      Self.different(name, target.direction, reason, remedy)
+    }
     let theirs = byName(target.relation.columns)
     let now = byName(target.source?.columns ?? [])
     let columns = try message.columns.map { column in
       let quoted = SQL.identifier(column.name)
       guard let match = theirs[column.name] else {
         throw different(
-          name, "the source has column \(quoted), the target has not",
+          "the \(from) has column \(quoted), the \(to) has not",
           "ALTER TABLE \(name) ADD COLUMN \(quoted) \(now[column.name]?.type ?? "…");")
       }
       guard !match.isGenerated else {
         throw different(
-          name, "column \(quoted) is generated on the target and not on the source",
+          "column \(quoted) is generated on the \(to) and not on the \(from)",
           "ALTER TABLE \(name) ALTER COLUMN \(quoted) DROP EXPRESSION;")
       }
       let bothBuiltIn = column.typeOID < firstUserOID && match.typeOID < firstUserOID
@@ -61,8 +67,7 @@ enum RelationMatch {
       else {
         let type = now[column.name]?.type
         throw different(
-          name,
-          "column \(quoted) is of type \(match.type) on the target and of \(type ?? "another") on the source",
+          "column \(quoted) is of type \(match.type) on the \(to) and of \(type ?? "another") on the \(from)",
           "ALTER TABLE \(name) ALTER COLUMN \(quoted) TYPE \(type ?? "…");")
       }
       return match
@@ -77,7 +82,7 @@ enum RelationMatch {
     for column in target.relation.columns
     where !column.isGenerated && !sent.contains(column.name) && now[column.name] == nil {
       throw different(
-        name, "the target has column \(SQL.identifier(column.name)), the source has not",
+        "the \(to) has column \(SQL.identifier(column.name)), the \(from) has not",
         "ALTER TABLE \(name) DROP COLUMN \(SQL.identifier(column.name));")
     }
     return columns
@@ -108,20 +113,24 @@ enum RelationMatch {
         let keys = keys(index)
       else {
         let identity = wanted.sorted().map(SQL.identifier).joined(separator: ", ")
+        let direction = target.direction
         throw different(
-          target.relation.name, "the target has no unique index on its replica identity (\(identity))",
-          "create the unique index as it is on the source.")
+          target.relation.name, direction,
+          "the \(direction.to) has no unique index on its replica identity (\(identity))",
+          "create the unique index as it is on the \(direction.from).")
       }
       return .index(keys)
     }
   }
 
-  static func different(_ name: RelationName, _ reason: String, _ remedy: String) -> DefinitionDifference {
+  static func different(
+    _ name: RelationName, _ direction: Direction, _ reason: String, _ remedy: String
+  ) -> DefinitionDifference {
     DefinitionDifference(
       error: MigrationError(
         .failed, doing: "following the definition of table \(name)", reason: reason,
         remedy:
-          "It was changed on the source during the migration. Do the same on the target, and the stream "
-          + "goes on by itself: \(remedy)"))
+          "It was changed on the \(direction.from) during the migration. Do the same on the \(direction.to), "
+          + "and the stream goes on by itself: \(remedy)"))
   }
 }

@@ -9,8 +9,10 @@ package struct NewTable: Error {
 }
 
 /// One run of the stream: START_REPLICATION until it is told to stop, with tasks that do not wait for each
-/// other longer than they must: one receives, one applies, one confirms, one keeps the source informed.
+/// other longer than they must: one receives, one applies, one confirms, one keeps the source informed. Here
+/// `source` is the end that changes come from and `target` the one that they go to, whichever way that is.
 package struct StreamSession: Sendable {
+  private let direction: Direction
   private let source: ConnectionString
   private let target: ConnectionString
   private let slot: SlotName
@@ -21,9 +23,11 @@ package struct StreamSession: Sendable {
 
   /// - Parameter tables: reads what both ends have now.
   package init(
-    source: ConnectionString, target: ConnectionString, slot: SlotName, publication: String,
+    _ direction: Direction = .forward, source: ConnectionString, target: ConnectionString, slot: SlotName,
+    publication: String,
     tables: @escaping @Sendable () async throws -> StreamTables, monitor: StreamMonitor, logger: Logger
   ) {
+    self.direction = direction
     self.source = source
     self.target = target
     self.slot = slot
@@ -85,7 +89,9 @@ package struct StreamSession: Sendable {
   private func remains(_ difference: DefinitionDifference) async throws -> MigrationError? {
     guard let message = difference.message else { return nil }
     do {
-      _ = try ChangePlanner.table(of: message, at: difference.lsn, in: try await tables())
+      var tables = try await tables()
+      tables.direction = direction
+      _ = try ChangePlanner.table(of: message, at: difference.lsn, in: tables)
       return nil
     } catch let difference as DefinitionDifference {
       return difference.error
@@ -93,15 +99,16 @@ package struct StreamSession: Sendable {
   }
 
   private func runOnce(until end: LSN?, mayStream: Bool, mayBeBinary: Bool) async throws {
-    let observer = try await Session.open(source, end: "source", purpose: "slot")
-    try await SlotClaim(slot: slot, feedback: monitor.feedback).verify(on: observer)
+    let observer = try await Session.open(source, end: direction.from, purpose: "slot")
+    try await SlotClaim(slot: slot, feedback: monitor.feedback, direction: direction).verify(on: observer)
     await observer.close()
     var tables = try await tables()
+    tables.direction = direction
     tables.form = form(for: tables, mayBeBinary: mayBeBinary)
     let isStreaming = mayStream && tables.areAllPassed(at: monitor.feedback.confirmableLSN)
     let replication = try await startReplication(tables.form, isStreaming)
-    let sessions = try await LaneSessions(target: target, isStreaming: isStreaming)
-    let state = try await Session.open(target, end: "target", purpose: "confirm")
+    let sessions = try await LaneSessions(target: target, end: direction.to, isStreaming: isStreaming)
+    let state = try await Session.open(target, end: direction.to, purpose: "confirm")
     try await finally(sessions.close) {
       try await closing(replication, state) { [tables] in
         try await stream(replication, state: state) { inbox in
@@ -124,7 +131,7 @@ package struct StreamSession: Sendable {
   }
 
   private func startReplication(_ form: StreamForm, _ isStreaming: Bool) async throws -> Connection {
-    let connection = try await Session.openReplication(source)
+    let connection = try await Session.openReplication(source, end: direction.from)
     var options = PgOutputOptions(version: ChangePlanner.protocolVersion, publications: [publication])
     options.messages = true
     options.streaming = isStreaming ? .on : .off
@@ -165,7 +172,8 @@ package struct StreamSession: Sendable {
       if let pause = Self.pause(after: received.bytes.count) { try await Task.sleep(for: pause) }
       if received.isEnded {
         throw PostgresError(
-          code: .connection, action: "receiving the stream", message: "the source ended the stream")
+          code: .connection, action: "receiving the stream", message: "the \(direction.from) ended the stream"
+        )
       }
     }
   }

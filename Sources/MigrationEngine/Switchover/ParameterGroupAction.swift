@@ -27,7 +27,7 @@ struct ParameterGroupAction: SwitchAction {
     }
     return await AWSLook.blockers {
       _ = try await value()
-      guard try await isGroupOfTarget(scene) else { return [] }
+      guard scene.direction == .forward, try await isGroupOfTarget(scene) else { return [] }
       return [
         .blocker(
           "\(name) is the target's parameter group as well: the target would refuse writes.",
@@ -38,8 +38,13 @@ struct ParameterGroupAction: SwitchAction {
 
   func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     let before = try await value()
-    guard before != "1", before != "on" else { return "\(Self.parameter) was on already in \(name)" }
-    guard try await !isGroupOfTarget(scene) else {
+    let wasOn = before == "1" || before == "on"
+    // In a rollback it is the end that takes writes again.
+    let turnsOn = scene.direction == .forward
+    let word = turnsOn ? "on" : "off"
+    guard wasOn != turnsOn else { return "\(Self.parameter) was \(word) already in \(name)" }
+    let isTargets = turnsOn ? try await isGroupOfTarget(scene) : false
+    guard !isTargets else {
       throw SwitchFailure("\(name) is the target's parameter group as well: nothing was changed")
     }
     let arguments =
@@ -48,10 +53,10 @@ struct ParameterGroupAction: SwitchAction {
         ["modify-db-cluster-parameter-group", "--db-cluster-parameter-group-name", name]
       case .instance(let name): ["modify-db-parameter-group", "--db-parameter-group-name", name]
       }
-    let change = "ParameterName=\(Self.parameter),ParameterValue=1,ApplyMethod=immediate"
+    let change = "ParameterName=\(Self.parameter),ParameterValue=\(turnsOn ? 1 : 0),ApplyMethod=immediate"
     // The answer says no more than the group's name.
     _ = try await aws.answer([String: String].self, ["rds"] + arguments + ["--parameters", change])
-    return "\(Self.parameter) is on in \(name); instances take it over within minutes"
+    return "\(Self.parameter) is \(word) in \(name); instances take it over within minutes"
   }
 
   /// Nil when the group says nothing of its own.

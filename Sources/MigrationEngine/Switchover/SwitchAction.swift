@@ -12,7 +12,10 @@ protocol SwitchAction: Sendable {
 
 /// What the steps are told of the cutover.
 struct SwitchScene: Sendable {
+  var direction = Direction.forward
+  /// The end that clients leave.
   var source: Switchover.End
+  /// The end that they are led to.
   var target: Switchover.End
   var fenceLSN: String?
   var appliedLSN: String?

@@ -16,7 +16,7 @@ struct SwitchCommand: Sendable {
 
   private var environment: [Environment.Key: String?] {
     [
-      "REPLICATE_PHASE": "switch",
+      "REPLICATE_PHASE": scene.direction == .forward ? "switch" : "rollback",
       "REPLICATE_FENCE_LSN": scene.fenceLSN, "REPLICATE_APPLIED_LSN": scene.appliedLSN,
       "REPLICATE_SOURCE_HOST": scene.source.host, "REPLICATE_SOURCE_PORT": scene.source.port,
       "REPLICATE_SOURCE_DATABASE": scene.source.database,

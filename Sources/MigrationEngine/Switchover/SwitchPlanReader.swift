@@ -55,9 +55,12 @@ package enum SwitchPlanReader {
     case "rds-parameter-group": return parameterGroup(&fields).map { .parameterGroup($0) }
     case "ssm-parameter":
       let value = fields.text("value")
+      let rollbackValue = fields.text("rollback-value")
       let access = access(&fields)
       return fields.text("parameter", isRequired: true).map {
-        .ssmParameter(SwitchStep.SSMParameter(parameter: $0, value: value, access: access))
+        var step = SwitchStep.SSMParameter(parameter: $0, value: value, access: access)
+        step.rollbackValue = rollbackValue
+        return .ssmParameter(step)
       }
     default: return fields.text("command", isRequired: true, isExpanded: false).map { .exec($0) }
     }
@@ -66,9 +69,13 @@ package enum SwitchPlanReader {
   // MARK: PgBouncer
 
   private static func pgBouncer(_ fields: inout PlanFields) -> SwitchStep.PgBouncer {
-    SwitchStep.PgBouncer(
+    var step = SwitchStep.PgBouncer(
       poolers: fields.mappings("poolers").compactMap(pooler), host: fields.text("host"),
       port: fields.number("port", in: 1...65535), database: fields.text("dbname"))
+    step.rollbackHost = fields.text("rollback-host")
+    step.rollbackPort = fields.number("rollback-port", in: 1...65535)
+    step.rollbackDatabase = fields.text("rollback-dbname")
+    return step
   }
 
   private static func pooler(_ fields: PlanFields) -> SwitchStep.Pooler? {
@@ -115,6 +122,8 @@ package enum SwitchPlanReader {
     let value = fields.text("value")
     let isAlias = fields.has("alias-zone")
     let aliasZone = fields.text("alias-zone")
+    let rollbackValue = fields.text("rollback-value")
+    let rollbackAliasZone = fields.text("rollback-alias-zone")
     let access = access(&fields)
     if isAlias, hasTTL { fields.mistake("an alias record has no ttl of its own", at: "ttl") }
     if isAlias, type == "CNAME" || type == nil {
@@ -124,9 +133,12 @@ package enum SwitchPlanReader {
       fields.mistake("value is missing: the target's host is a name, which only a CNAME can hold")
     }
     guard let zone, let record else { return nil }
-    return SwitchStep.Route53(
+    var step = SwitchStep.Route53(
       zone: zone, record: record, type: type ?? "CNAME", ttl: ttl ?? SwitchStep.Route53.defaultTTL,
       value: value, aliasZone: aliasZone, access: access)
+    step.rollbackValue = rollbackValue
+    step.rollbackAliasZone = rollbackAliasZone
+    return step
   }
 
   private static func ecs(_ fields: inout PlanFields) -> SwitchStep.ECS? {

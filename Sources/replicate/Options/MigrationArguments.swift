@@ -59,6 +59,14 @@ struct MigrationArguments: ParsableArguments {
       "Ask AWS for the target's encryption at rest, whatever its host is called.", valueName: "aws"))
   var encryptionProvider: EvidenceProvider?
 
+  @Flag(
+    name: .customLong("reverse"), inversion: .prefixedNo,
+    help: """
+      Behind the cutover carry the target's writes back to the source, for replicate rollback, until \
+      replicate finish.
+      """)
+  var keepsWayBack = true
+
   @Option(
     name: .customLong("config"),
     help: ArgumentHelp(
@@ -76,6 +84,7 @@ struct MigrationArguments: ParsableArguments {
     options.createsRoles = createsRoles
     options.allowsUnencryptedTarget = allowsUnencryptedTarget
     options.encryptionEvidenceCommand = encryptionEvidenceCommand
+    options.keepsWayBack = keepsWayBack
     if encryptionProvider == .aws { options.encryptionProvider = .aws }
     options.switchPlan = try SwitchPlanFile.read(configPath, environment: environment)
     return options

@@ -23,12 +23,14 @@ final class CutoverFollower: Sendable {
       guard let cutover = status.cutover else { return }
       // A cutover that is tried again begins its timeline anew.
       if cutover.timeline.count < state.told { state.told = 0 }
-      for entry in cutover.timeline.dropFirst(state.told) { tell(entry) }
+      for entry in cutover.timeline.dropFirst(state.told) { tell(entry, Self.name(cutover)) }
       state.told = cutover.timeline.count
       if let columns = writer.console.columns {
-        writer.console.show([Fitting.truncated(Fitting.plain("cutover   \(cutover.step) …"), to: columns)])
+        writer.console.show([
+          Fitting.truncated(Fitting.plain("\(Self.name(cutover))   \(cutover.step) …"), to: columns)
+        ])
       } else if cutover.step != state.step {
-        writer.write("cutover: step \(cutover.step)")
+        writer.write("\(Self.name(cutover)): step \(cutover.step)")
       }
       state.step = cutover.step
     }
@@ -38,12 +40,16 @@ final class CutoverFollower: Sendable {
     writer.console.show([])
   }
 
-  private func tell(_ entry: Status.TimelineEntry) {
+  private static func name(_ cutover: Status.Cutover) -> String {
+    cutover.direction == .back ? "rollback" : "cutover"
+  }
+
+  private func tell(_ entry: Status.TimelineEntry, _ name: String) {
     let took = Quantity.seconds(entry.seconds)
     let detail = entry.detail.isEmpty ? "" : ": \(entry.detail)"
     let metadata =
       writer.format == .text
       ? [:] : ["step": entry.step, "start_seconds": "\(entry.startSeconds)", "seconds": "\(entry.seconds)"]
-    writer.write("cutover: \(entry.step) took \(took)\(detail)", metadata: metadata)
+    writer.write("\(name): \(entry.step) took \(took)\(detail)", metadata: metadata)
   }
 }

@@ -17,15 +17,17 @@ enum CutoverPrinter {
   }
 
   private static func headline(_ cutover: Status.Cutover) -> String {
+    let direction = cutover.direction ?? .forward
+    let what = direction == .forward ? "cutover" : "rollback"
     let result =
       switch cutover.result {
       case .complete: "complete"
-      case .aborted: "aborted, the source is writable again"
-      case .rehearsed: "rehearsed, the source is writable again"
+      case .aborted: "aborted, the \(direction.from) is writable again"
+      case .rehearsed: "rehearsed, the \(direction.from) is writable again"
       case nil: "at step \(cutover.step)"
       }
     let pause = cutover.writePauseSeconds.map { "writes paused for \(Quantity.seconds($0))" }
-    return "cutover \(result)" + (pause.map { "; \($0)" } ?? "")
+    return "\(what) \(result)" + (pause.map { "; \($0)" } ?? "")
   }
 
   static func timeline(_ entries: [Status.TimelineEntry]) -> [String] {

@@ -39,7 +39,8 @@ enum ReportPrinter {
     _ cutover: MigrationReport.Cutover, _ encryption: EncryptionEvidence
   ) -> [String] {
     let request = cutover.request
-    let kind = request.isRehearsal ? "Rehearsal" : "Cutover"
+    let what = request.direction == .forward ? "Cutover" : "Rollback"
+    let kind = request.isRehearsal ? "Rehearsal" : what
     var lines = [
       "asked for by \(Fitting.plain(request.requestedBy)) at \(cutover.requestedAt), with "
         + "--max-pause \(Quantity.seconds(request.maxPauseSeconds)), "

@@ -6,7 +6,7 @@ struct MigrationPhasesTests {
 
   private static let events: [Event] = [
     .preflightPassed, .schemaTransferred, .tablesCopied, .indexesBuilt, .caughtUp, .cutoverBegun,
-    .cutoverAborted, .targetOpened, .abortRequested,
+    .cutoverAborted, .targetOpened, .targetOpenedWithWayBack, .wayBackEnded, .abortRequested,
   ]
 
   /// Everything that may happen; whatever is not here must be refused.
@@ -17,8 +17,11 @@ struct MigrationPhasesTests {
     .index: [(.indexesBuilt, .catchup), (.abortRequested, .aborted)],
     .catchup: [(.caughtUp, .streaming), (.abortRequested, .aborted)],
     .streaming: [(.cutoverBegun, .cutover), (.abortRequested, .aborted)],
-    .cutover: [(.cutoverAborted, .streaming), (.targetOpened, .complete), (.abortRequested, .aborted)],
-    .complete: [], .reverse: [], .aborted: [], .failed: [],
+    .cutover: [
+      (.cutoverAborted, .streaming), (.targetOpened, .complete), (.targetOpenedWithWayBack, .reverse),
+      (.abortRequested, .aborted),
+    ],
+    .reverse: [(.wayBackEnded, .complete)], .complete: [], .aborted: [], .failed: [],
   ]
 
   @Test(arguments: Phase.allCases)
@@ -45,7 +48,7 @@ struct MigrationPhasesTests {
       (.preflight, .transferSchema), (.schema, .transferSchema), (.copy, .copyTables),
       (.index, .buildIndexes),
       (.catchup, .catchUp), (.streaming, .stream), (.cutover, .cutOver), (.complete, .stop),
-      (.reverse, .stop),
+      (.reverse, .streamBack),
       (.aborted, .stop), (.failed, .stop),
     ] as [(Phase, MigrationPhases.Action)])
   func `an engine that finds a phase goes on where it stopped`(

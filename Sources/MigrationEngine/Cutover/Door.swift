@@ -1,0 +1,42 @@
+package import LibPQ
+
+/// What keeps the end closed that a cutover leads to.
+package struct Door: Sendable {
+  /// Lets writes pass: one commit for all tables.
+  package var open: @Sendable (Connection) async throws -> Void
+  /// - Throws: `MigrationError` when nobody can tell.
+  var isOpen: @Sendable (Connection) async throws -> Bool
+
+  /// Of the target.
+  package static let ofTarget = Door(
+    open: { try await TargetGuard($0).open() }, isOpen: { try await TargetGuard($0).isOpen() })
+
+  /// Of the source, which an earlier cutover has sealed.
+  package static let ofSealedSource = Door(
+    open: { source in
+      // Before: a session that begins the moment it opens is to find both gone.
+      try await takeOffSecondBelt(source)
+      try await WriteGuard(source).unseal()
+    },
+    isOpen: { source in
+      switch try await SourceState(source).fence() {
+      case .sealed: return false
+      case .open: return true
+      case .fenced, nil:
+        throw MigrationError(
+          .failed, doing: "looking whether the source is open", reason: "its guard is missing or was changed",
+          remedy: "Somebody changed schema replicate there. Find out whether the source has taken writes.")
+      }
+    })
+
+  /// What the end of a cutover has set on the end that was left.
+  package static func takeOffSecondBelt(_ source: Connection) async throws {
+    let rows = try await source.query(
+      "SELECT pg_catalog.current_database() AS name", doing: "asking for the \(source.end)'s name",
+      within: .seconds(15))
+    try await source.query(
+      "ALTER DATABASE \(SQL.identifier(try rows.first?.text("name") ?? "")) "
+        + "RESET default_transaction_read_only",
+      doing: "resetting default_transaction_read_only on the \(source.end)", within: .seconds(15))
+  }
+}

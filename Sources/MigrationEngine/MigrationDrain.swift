@@ -1,0 +1,40 @@
+import LogicalReplication
+
+/// The proof that everything before a fence has been applied, for a cutover and for a rollback.
+struct MigrationDrain: Sendable {
+  let direction: Direction
+  let monitor: StreamMonitor
+  let board: MigrationBoard
+
+  /// Waits for the commit of the transaction that carries the marker.
+  func wait(for nonce: String, until deadline: ContinuousClock.Instant) async throws {
+    while ContinuousClock.now < deadline {
+      switch monitor.marker(nonce) {
+      case .committed: return
+      case .breached: throw breach
+      case .expected, nil: break
+      }
+      // The pause that users see hangs on it, so it is asked often; a drain takes milliseconds.
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    throw MigrationError(
+      .failed, doing: "draining the stream",
+      reason:
+        "the \(direction.to) did not reach the fence's marker in time; "
+        + "it is \(board.catchUp.reading.lagBytes) bytes behind",
+      remedy: "Try again when the lag is smaller, or with a longer --timeout.")
+  }
+
+  func ensureNoBreach() throws { if monitor.isBreached { throw breach } }
+
+  private var breach: MigrationError {
+    MigrationError(
+      .failed, doing: "draining the stream",
+      reason: "a change was committed on the \(direction.from) behind the fence's marker",
+      remedy: "Look for a table whose guard trigger was disabled, then try again.")
+  }
+}
+
+extension CatchUpMonitor.Reading {
+  var lag: (bytes: Int64, predictedPauseSeconds: Double?) { (lagBytes, predictedPauseSeconds) }
+}

@@ -1,0 +1,180 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// Behind the cutover: the target's writes flow back to the sealed source, until a rollback is complete or
+/// `replicate finish` ends it.
+struct MigrationReverse: Sendable {
+  /// As they were given: `source` is the end that was left.
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: MigrationEnds
+  let board: MigrationBoard
+  let phase: PhaseRecord
+  let tables: MigrationTables
+  let way: StoredWayBack
+
+  private let pass = WriteGuard.Pass()
+
+  init(
+    options: MigrationOptions, logger: Logger, ends: MigrationEnds, board: MigrationBoard,
+    phase: PhaseRecord, tables: MigrationTables, way: StoredWayBack
+  ) {
+    self.options = options
+    self.logger = logger
+    self.ends = ends
+    self.board = board
+    self.phase = phase
+    self.tables = tables
+    self.way = way
+  }
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  enum End: Sendable {
+    case rolledBack(Status.Cutover)
+    /// `replicate finish` cleans up.
+    case finished
+  }
+
+  /// - Throws: also when the source is not what it must be: nothing is written to it then.
+  func run() async throws -> End {
+    guard let openedLSN = way.openedLSN, let slot = SlotName(way.slot) else { throw changed }
+    let interrupted = try await interruptedRollback()
+    switch try await SourceState(ends.source).fence() {
+    case .sealed:
+      try await WriteGuard(ends.source).admit(pass)
+      try await relaxIdentities()
+    // The rollback that another engine had begun has opened it.
+    case .open where interrupted != nil: break
+    case .open, .fenced, nil: throw changed
+    }
+    try await StateStore(ends.source).createProgress()
+    if try await StateStore(ends.source).progress() == nil {
+      try await StateStore(ends.source).beginProgress(at: openedLSN)
+    }
+    var resuming = interrupted
+    while true {
+      let session = try await streamSession(slot, openedLSN)
+      do {
+        return try await turn(session, resuming)
+      } catch let new as NewTable {
+        try await wait(for: new, session.monitor)
+      }
+      resuming = try await interruptedRollback()
+    }
+  }
+
+  private func turn(_ session: MigrationRollback.Session, _ interrupted: StoredCutover?) async throws -> End {
+    let rollback = MigrationRollback(
+      options: options, passing: pass.applied(to: options.source), logger: logger, ends: ends, board: board,
+      tables: tables, publication: way.publication, session: session)
+    return try await withThrowingTaskGroup(of: End?.self) { group in
+      group.addTask {
+        try await session.stream.run()
+        return nil
+      }
+      group.addTask { try await conduct(rollback, interrupted) }
+      defer { group.cancelAll() }
+      guard let end = try await group.next() ?? nil else { throw CancellationError() }
+      return end
+    }
+  }
+
+  /// Takes requests until there is nothing to stream for any more.
+  private func conduct(_ rollback: MigrationRollback, _ interrupted: StoredCutover?) async throws -> End {
+    if let interrupted, let report = try await rollback.resume(interrupted) { return try await end(report) }
+    var nextLook = ContinuousClock.now
+    while true {
+      if try await store.isFinishRequested() { return .finished }
+      if .now >= nextLook {
+        try await rollback.lookForOtherTables()
+        nextLook = .now + Self.tablesPause
+      }
+      if let requested = try await store.requestedCutover() {
+        if let report = try await rollback.run(requested) { return try await end(report) }
+      }
+      try await Task.sleep(for: .milliseconds(250))
+    }
+  }
+
+  /// How often it is looked for tables whose changes do not go back.
+  private static let tablesPause = Duration.seconds(5)
+
+  private func end(_ report: Status.Cutover) async throws -> End {
+    try await phase.advance(.wayBackEnded)
+    return .rolledBack(report)
+  }
+
+  // MARK: Parts
+
+  private func interruptedRollback() async throws -> StoredCutover? {
+    guard let latest = try await store.latestCutover(), latest.state == .running,
+      latest.request.direction == .back
+    else { return nil }
+    return latest
+  }
+
+  /// The stream carries values of its own for columns that are generated always.
+  private func relaxIdentities() async throws {
+    let relations = try await MigrationWayBack.relations(
+      of: ends.target, also: ends.source, excluded: tables.excluded)
+    try await IdentityColumns.relax(Catalog(relations: relations), on: ends.source)
+  }
+
+  private func streamSession(_ slot: SlotName, _ openedLSN: LSN) async throws -> MigrationRollback.Session {
+    guard let progress = try await StateStore(ends.source).progress() else { throw changed }
+    let monitor = StreamMonitor(
+      feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.confirmedLSN),
+      transactions: progress.transactions, changes: progress.changes,
+      // Beats of an earlier engine may still be in the WAL.
+      firstBeat: UInt64.random(in: 0...UInt64(UInt32.max)) << 24)
+    board.beginStream(monitor)
+    let stream = StreamSession(
+      .back, source: options.target, target: pass.applied(to: options.source), slot: slot,
+      publication: way.publication, tables: { try await streamTables(since: openedLSN) }, monitor: monitor,
+      logger: logger)
+    return (stream, monitor)
+  }
+
+  /// What both ends have now, on connections of its own: the stream asks while others work.
+  private func streamTables(since openedLSN: LSN) async throws -> StreamTables {
+    let source = try await Session.open(options.source, end: "source", purpose: "catalog")
+    let target = try await Session.open(options.target, end: "target", purpose: "catalog")
+    return try await closing(source, target) {
+      try await tables.streamedBack(source: source, target: target, since: openedLSN)
+    }
+  }
+
+  /// A partition that the target got after the cutover: all its rows come by the stream, once the source has
+  /// it too.
+  private func wait(for new: NewTable, _ monitor: StreamMonitor) async throws {
+    let what = """
+      \(new.error.reason); create it on the source as it is on the target, and the stream goes on by itself
+      """
+    logger.warning("the reverse stream waits", metadata: ["for": "\(what)"])
+    let before = try await missingOnSource()
+    monitor.waits(for: what)
+    defer { monitor.waits(for: nil) }
+    while try await missingOnSource() == before {
+      if try await store.isFinishRequested() { return }
+      try await Task.sleep(for: .seconds(1))
+    }
+  }
+
+  private func missingOnSource() async throws -> Set<RelationName> {
+    let present = Set(try await Catalog.read(from: ends.source, measuring: false).relations.map(\.name))
+    return Set(try await Catalog.read(from: ends.target, measuring: false).relations.map(\.name))
+      .subtracting(present)
+  }
+
+  private var changed: MigrationError {
+    MigrationError(
+      .failed, doing: "carrying the target's writes back to the source",
+      reason: "the source is not sealed as the cutover left it, or the state of the way back is gone",
+      remedy: """
+        Somebody changed schema replicate. Find out whether the source has taken writes; replicate finish ends \
+        the way back.
+        """)
+  }
+}

@@ -1,0 +1,183 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// A rollback: the cutover with the ends exchanged, while the reverse stream runs.
+struct MigrationRollback: Sendable {
+  typealias Session = (stream: StreamSession, monitor: StreamMonitor)
+
+  let options: MigrationOptions
+  /// The source, for sessions that its sealed guard lets through.
+  let passing: ConnectionString
+  let logger: Logger
+  let ends: MigrationEnds
+  let board: MigrationBoard
+  let tables: MigrationTables
+  let publication: String
+  let session: Session
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  /// With the ends exchanged, for what copies from the one to the other.
+  private var exchanged: (options: MigrationOptions, ends: MigrationEnds) {
+    var options = options
+    options.source = self.options.target
+    options.target = passing
+    options.switchPlan = self.options.switchPlan.exchanged
+    let ends = MigrationEnds(
+      source: self.ends.target, target: self.ends.source, sourceIdentity: self.ends.sourceIdentity)
+    return (options, ends)
+  }
+
+  private var switching: MigrationSwitch {
+    MigrationSwitch(
+      direction: .back, options: exchanged.options, ends: exchanged.ends, logger: logger)
+  }
+
+  /// - Returns: the report; nil when it was aborted or a rehearsal.
+  func run(_ requested: StoredCutover) async throws -> Status.Cutover? {
+    logger.info("rollback requested", metadata: ["by": "\(requested.request.requestedBy)"])
+    var report = Status.Cutover(step: "prepare")
+    report.direction = .back
+    try await tell(report, requested, .running)
+    do {
+      try await prepare(requested)
+    } catch  where !Self.endsAttempt(error) {
+      report.result = .aborted
+      report.reason = "\(error)"
+      return try await conclude(report, requested)
+    }
+    return try await conclude(try await cutover(for: requested).run(requested.request), requested)
+  }
+
+  /// What an engine that died in a rollback left: before the seal it is undone, after it finished.
+  func resume(_ interrupted: StoredCutover) async throws -> Status.Cutover? {
+    let fence = try await SourceState(ends.target).fence() ?? .open
+    logger.warning("an engine ended in the middle of a rollback", metadata: ["fence": "\(fence.rawValue)"])
+    try await switching.warnOfPausedPoolers(SwitchLog(store: store, cutover: interrupted.id))
+    let report = try await cutover(for: interrupted).resume(from: fence, request: interrupted.request)
+    return try await conclude(report, interrupted)
+  }
+
+  /// Tells of tables that would be missing on the source.
+  func lookForOtherTables() async throws {
+    let others = try await tables.notCarriedBack(target: ends.target, publication: publication)
+    let obstacle = others.isEmpty ? nil : Self.words(others)
+    if session.monitor.isHeldUp(by: obstacle), let obstacle {
+      logger.warning("a rollback would lose rows", metadata: ["why": "\(obstacle)"])
+    }
+  }
+
+  private static func words(_ tables: [RelationName]) -> String {
+    """
+    created after the cutover, their rows do not go back: \(tables.map(\.description).joined(separator: ", "))
+    """
+  }
+
+  /// Whether an error is none of the rollback's.
+  private static func endsAttempt(_ error: any Error) -> Bool {
+    error is CancellationError || (error as? PostgresError)?.isConnectionLoss == true
+  }
+
+  private func prepare(_ requested: StoredCutover) async throws {
+    let action = "comparing the target's tables with those that go back"
+    guard requested.request.direction == .back else {
+      throw MigrationError(.failed, doing: "cutting over", reason: "the target is open already")
+    }
+    let others = try await tables.notCarriedBack(target: ends.target, publication: publication)
+    guard others.isEmpty else {
+      throw MigrationError(
+        .failed, doing: action, reason: Self.words(others),
+        remedy: "Drop them, or move them to another database; then ask again.")
+    }
+    if let obstacle = session.monitor.reading.waitsFor {
+      throw MigrationError(.failed, doing: action, reason: obstacle)
+    }
+    try await MaterializedViews.refresh(source: ends.target, target: ends.source)
+    // What is done now need not be done while writers wait.
+    try await syncLargeObjects()
+    try await switching.verify()
+  }
+
+  @discardableResult
+  private func syncLargeObjects() async throws -> Int {
+    guard !options.leavesLargeObjectsBehind, let horizon = try await store.wayBack()?.largeObjectsHorizon
+    else {
+      return 0
+    }
+    var exist = try await LargeObjects.exist(on: ends.target)
+    if !exist { exist = try await LargeObjects.exist(on: ends.source) }
+    guard exist else { return 0 }
+    let snapshot = try await ExportedSnapshot.current(on: options.target)
+    return try await finally(snapshot.release) {
+      let outcome = try await LargeObjects(
+        source: options.target, target: passing, workers: options.jobs, rateLimit: nil
+      ).copy(under: snapshot, since: horizon)
+      try await store.store(wayBackHorizon: outcome.horizon)
+      return outcome.changed
+    }
+  }
+
+  // MARK: The steps
+
+  private func cutover(for stored: StoredCutover) async throws -> Cutover {
+    let monitor = session.monitor
+    let drain = MigrationDrain(direction: .back, monitor: monitor, board: board)
+    // Read before the fence: nobody waits for it there.
+    let catalog = Catalog(
+      relations: try await MigrationWayBack.relations(
+        of: ends.target, also: ends.source, excluded: tables.excluded))
+    let (exchangedOptions, exchangedEnds) = exchanged
+    let switchover = try await switching.switchover(SwitchLog(store: store, cutover: stored.id))
+    return Cutover(
+      .back, from: options.target, to: passing,
+      stages: Cutover.Stages(
+        lag: { board.catchUp.reading.lag },
+        expectMarker: { monitor.expectMarker($0) },
+        drain: { try await drain.wait(for: $0, until: $1) },
+        forgetMarker: { monitor.forgetMarker() },
+        ensureNoBreach: { try drain.ensureNoBreach() },
+        finaliseTables: {
+          let changed = try await syncLargeObjects()
+          return try await tables.finalise(catalog, ends: exchangedEnds, options: exchangedOptions)
+            + ", \(changed) large objects"
+        },
+        // Not before the seal: until then the stream may have to go on.
+        restoreTables: { try await IdentityColumns.restore(catalog, on: ends.source) },
+        poolers: exchangedOptions.switchPlan.pausesPoolers
+          ? Cutover.Poolers(
+            pause: { try await switchover.pause(until: $0) }, resume: { try await switchover.resume() })
+          : nil,
+        switchOver: { fenceLSN, events in
+          await switchover.run(
+            fenceLSN: fenceLSN, appliedLSN: monitor.reading.feedback.appliedLSN.description,
+            Switchover.Events(onStep: events.onStep, onClientsResumed: events.onClientsResumed))
+        }),
+      logger: logger,
+      onStep: { report in board.update { $0.cutover = report } })
+  }
+
+  private func conclude(_ report: Status.Cutover, _ rollback: StoredCutover) async throws -> Status.Cutover? {
+    var report = report
+    report.direction = .back
+    switch report.result {
+    case .complete:
+      try await tell(report, rollback, .complete)
+      return report
+    case .rehearsed:
+      try await tell(report, rollback, .rehearsed)
+      logger.info("the rollback was rehearsed", metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
+    case .aborted, nil:
+      try await tell(report, rollback, .aborted)
+      logger.warning("the rollback was aborted", metadata: ["because": "\(report.reason ?? "")"])
+    }
+    return nil
+  }
+
+  private func tell(_ report: Status.Cutover, _ rollback: StoredCutover, _ state: StoredCutover.State)
+    async throws
+  {
+    board.update { $0.cutover = report }
+    try await store.store(report, of: rollback.id, state: state)
+  }
+}

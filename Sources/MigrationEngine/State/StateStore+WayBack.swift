@@ -1,0 +1,86 @@
+import LibPQ
+package import LogicalReplication
+
+/// What is stored on the target of the stream that leads back to the source.
+package struct StoredWayBack: Sendable {
+  /// On the target.
+  package var slot: String
+  package var publication: String
+  /// Where the target stood when it had everything and was closed still: what commits there from here on is
+  /// its users'. Nil until it opens.
+  package var openedLSN: LSN?
+  /// From which of the target's transactions on large objects may have changed.
+  package var largeObjectsHorizon: String?
+}
+
+extension StateStore {
+  package func wayBack() async throws -> StoredWayBack? {
+    let rows = try await connection.query(
+      "SELECT * FROM replicate.way_back", doing: "reading the state of the way back", within: Self.limit)
+    return try rows.first.map { row in
+      StoredWayBack(
+        slot: try row.text("slot"), publication: try row.text("publication"),
+        openedLSN: try row.optional("opened_lsn").flatMap(LSN.init),
+        largeObjectsHorizon: try row.optional("large_objects_horizon"))
+    }
+  }
+
+  /// Before anything of it is made.
+  package func beginWayBack(slot: String, publication: String) async throws {
+    try await connection.query(
+      "INSERT INTO replicate.way_back (slot, publication) VALUES ($1, $2)", [slot, publication],
+      doing: "storing that a way back is made", within: Self.limit)
+  }
+
+  package func forgetWayBack() async throws {
+    try await connection.query(
+      "DELETE FROM replicate.way_back", doing: "storing that there is no way back", within: Self.limit)
+  }
+
+  /// The target has everything and is about to open. On the target's own connection: it tells its position.
+  package func noteOpening() async throws {
+    try await connection.query(
+      """
+      UPDATE replicate.way_back SET opened_lsn = pg_catalog.pg_current_wal_insert_lsn(),
+        large_objects_horizon = pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text
+      """, doing: "storing where the target opened", within: Self.limit)
+  }
+
+  package func store(wayBackHorizon: String) async throws {
+    try await connection.query(
+      "UPDATE replicate.way_back SET large_objects_horizon = $1", [wayBackHorizon],
+      doing: "storing from where on large objects may have changed", within: Self.limit)
+  }
+
+  /// On the source: the tables for the position of the reverse stream.
+  package func createProgress() async throws {
+    try await connection.query(
+      StateSchema.progress, doing: "making room for the position of the reverse stream", within: Self.limit)
+  }
+
+  // MARK: The end
+
+  package func requestFinish() async throws {
+    try await connection.query(
+      "UPDATE replicate.migration SET finish_requested = true", doing: "requesting the end of the way back",
+      within: Self.limit)
+  }
+
+  package func isFinishRequested() async throws -> Bool {
+    let rows = try await connection.query(
+      "SELECT finish_requested FROM replicate.migration", doing: "looking for a request to finish",
+      within: Self.limit)
+    return try rows.first?.bool("finish_requested") ?? false
+  }
+
+  /// Keeps what `replicate report` tells and nothing else.
+  package func storeFinished() async throws {
+    try await connection.query(
+      """
+      DROP TABLE IF EXISTS replicate.progress, replicate.confirmation, replicate.identity,
+        replicate.way_back;
+      UPDATE replicate.migration SET phase = 'complete', failure = NULL, finished = true
+      """, doing: "storing that the migration is finished", within: Self.limit)
+    try await note("finished")
+  }
+}

@@ -1,0 +1,48 @@
+import LibPQ
+import Logging
+import MigrationEngine
+
+/// Asks the engine for a cutover or a rollback, follows it and prints its report.
+struct CutoverDialog: Sendable {
+  let ends: EndOptions
+  let limits: CutoverLimits
+  let log: LogOptions
+
+  func run(_ direction: Direction, in surroundings: Surroundings) async throws -> ExitStatus {
+    let source = try ends.optionalSource(in: surroundings.environment)
+    let target = try ends.requiredTarget(in: surroundings.environment)
+    let writer = log.writer(in: surroundings)
+    let logger = log.logger(writer)
+    let follower = CutoverFollower(writer: writer)
+    let request = CutoverRequest(
+      maxPauseSeconds: limits.maxPause, timeoutSeconds: limits.timeout, requestedBy: surroundings.user,
+      isRehearsal: limits.isRehearsal, terminatesBlockers: limits.terminatesBlockers, direction: direction)
+    do {
+      let cutover = try await surroundings.interruption.leaving(
+        onLeave: {
+          follower.finish()
+          writer.write(
+            "no longer following; the engine goes on, see 'replicate status'", level: .notice
+          )
+        },
+        { try await surroundings.engine.cutover(source, target, logger, request) { follower.show($0) } })
+      follower.finish()
+      show(cutover, follower, surroundings)
+      return ExitStatus(cutover)
+    } catch {
+      follower.finish()
+      // How far it came tells why it was aborted; the error itself is told once, on stderr.
+      if ExitStatus(error) == .cutoverAborted, let cutover = follower.latest?.cutover,
+        cutover.result == .aborted
+      {
+        show(cutover, follower, surroundings)
+      }
+      throw error
+    }
+  }
+
+  private func show(_ cutover: Status.Cutover, _ follower: CutoverFollower, _ surroundings: Surroundings) {
+    surroundings.output.line(
+      CutoverPrinter.text(cutover, encryption: follower.latest?.target.encryption))
+  }
+}

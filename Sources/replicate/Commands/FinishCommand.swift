@@ -1,0 +1,42 @@
+import ArgumentParser
+import LibPQ
+import MigrationEngine
+
+struct FinishCommand: EngineCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "finish",
+    abstract: "End the way back after a cutover or a rollback, clean both ends, and keep the report.",
+    discussion: """
+      The running engine ends. The old database stays sealed: nothing writes to it by mistake. After it there \
+      is no rollback any more.
+      """)
+
+  @OptionGroup var ends: EndOptions
+
+  @Flag(
+    name: .customLong("open-old-end"),
+    help: "Let the old database take writes again: after a cutover the source, after a rollback the target.")
+  var opensOldEnd = false
+
+  @Flag(name: .customLong("without-source"), help: "Do not ask the source, which is no more.")
+  var isSourceGone = false
+
+  @OptionGroup var confirmation: Confirmation
+  @OptionGroup var log: LogOptions
+
+  func run(in surroundings: Surroundings) async throws -> ExitStatus {
+    let target = try ends.requiredTarget(in: surroundings.environment)
+    let source =
+      isSourceGone
+      ? try ends.optionalSource(in: surroundings.environment) ?? target
+      : try ends.requiredSource(in: surroundings.environment)
+    try confirmation.require(
+      "Ends the migration to \(Confirmation.name(of: target)): after it there is no way back.",
+      doing: "finishing the migration", in: surroundings)
+    let removed = try await surroundings.engine.finish(
+      source, target, log.logger(log.writer(in: surroundings)),
+      FinishOptions(opensOldEnd: opensOldEnd, isSourceGone: isSourceGone))
+    surroundings.output.line(AbortPrinter.text(removed: removed, left: []))
+    return .done
+  }
+}
