@@ -76,12 +76,13 @@ extension Integration {
 
     @Test("The old end is opened where that is asked for; before the cutover there is nothing to finish")
     func openOldEnd() async throws {
+      @Sendable func before(_ journey: Journey) async throws {
+        let early = try await journey.replicate.run("finish", "--yes")
+        #expect(early.exitCode == 64, "\(early.output)\(early.errors)")
+      }
       try await WayBack.run(
         "finish_open", prepare: Self.tables, options: ["--replica-identity", "full"],
-        before: { journey in
-          let early = try await journey.replicate.run("finish", "--yes")
-          #expect(early.exitCode == 64, "\(early.output)\(early.errors)")
-        }
+        before: before
       ) { back in
         try await RollbackTests.stop(back.engine)
         let finish = try await back.journey.replicate.run("finish", "--yes", "--open-old-end")

@@ -79,7 +79,7 @@ struct Cases: Sendable {
 
 extension Journey {
   func start(_ options: [String]) async throws -> BackgroundProcess {
-    try await replicate.start(["start"] + ClusterPair.shared.encryptionArguments + options)
+    try await replicate.start(["start", "--no-reverse"] + ClusterPair.shared.encryptionArguments + options)
   }
 
   /// Statements mean the same whatever the database's or role's settings are.

@@ -52,7 +52,7 @@ extension Integration {
           INSERT INTO t SELECT i, 0 FROM generate_series(1, 1000) i
           """
         )
-        let engine = try await replicate.start(["start"] + pair.encryptionArguments)
+        let engine = try await replicate.start(["start", "--no-reverse"] + pair.encryptionArguments)
         func wait(_ what: String, for condition: @escaping @Sendable (Status) -> Bool) async throws {
           try await engine.waitUntil(what, within: .seconds(120)) {
             let run = try await replicate.run("status", "--json")
