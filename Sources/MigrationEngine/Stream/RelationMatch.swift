@@ -76,8 +76,8 @@ enum RelationMatch {
     for column in target.relation.columns
     where !column.isGenerated && !sent.contains(column.name) && now[column.name]?.isGenerated == true {
       throw different(
-        name, "column \(SQL.identifier(column.name)) is generated on the source and not on the target",
-        "drop the column and add it again with the source's expression.")
+        "column \(SQL.identifier(column.name)) is generated on the \(from) and not on the \(to)",
+        "drop the column and add it again with the expression of the \(from).")
     }
     for column in target.relation.columns
     where !column.isGenerated && !sent.contains(column.name) && now[column.name] == nil {
