@@ -81,7 +81,8 @@ struct MigrationStreaming: Sendable {
     try await TargetGuard(ends.target).remove()
   }
 
-  /// Takes requests for cutovers, and looks for new tables, until there is something to do without the stream.
+  /// Takes requests for cutovers, and looks for new tables, until there is something to do without the
+  /// stream.
   private func conduct(resumesCutover: Bool) async throws -> Turn {
     if resumesCutover {
       if let report = try await resumeCutover() { return .complete(report) }
