@@ -1,9 +1,9 @@
 import LibPQ
 package import Logging
 
-/// A migration from the first look to the open target. Phases in order: preflight, schema, copy, index,
-/// catch-up, streaming, cutover, reverse; `MigrationAttempt` walks through them, and this begins it anew when a
-/// connection is lost.
+/// A migration from the first look to the open target, and the way back. Phases in order: preflight, schema,
+/// copy, index, catch-up, streaming, cutover, reverse; `MigrationAttempt` walks through them, and this begins
+/// it anew when a connection is lost.
 package struct Migration: Sendable {
   package enum Outcome: Sendable {
     /// Told to stop, at a commit; a new start goes on from there.

@@ -173,8 +173,8 @@ struct MigrationReverse: Sendable {
       .failed, doing: "carrying the target's writes back to the source",
       reason: "the source is not sealed as the cutover left it, or the state of the way back is gone",
       remedy: """
-        Somebody changed schema replicate. Find out whether the source has taken writes; replicate finish ends \
-        the way back.
+        Somebody changed schema replicate. Find out whether the source has taken writes; replicate finish \
+        ends the way back.
         """)
   }
 }

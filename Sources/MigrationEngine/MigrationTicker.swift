@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Twice a second: looks at the end that changes come from, publishes the status on the target, and hears what other commands
-/// ask.
+/// Twice a second: looks at the end that changes come from, publishes the status on the target, and hears
+/// what other commands ask.
 struct MigrationTicker: Sendable {
   /// The end that changes come from: behind the cutover the target.
   let source: ConnectionString

@@ -243,6 +243,47 @@ import UnixSignals
     #expect(stage.errors.text.contains("the engine goes on with the cutover"))
   }
 
+  @Test func aRollbackIsACutoverTheOtherWay() async {
+    var engine = Engine()
+    let asked = Mutex<CutoverRequest?>(nil)
+    engine.cutover = { _, _, _, request, progress in
+      asked.withLock { $0 = request }
+      var cutover = Status.Cutover.sample(.complete)
+      cutover.direction = .back
+      var status = Status.sample(.reverse)
+      status.cutover = cutover
+      progress(status)
+      return cutover
+    }
+    #expect(await run("rollback", in: stage.surroundings(engine: engine)) == 64)
+    #expect(asked.withLock { $0 } == nil, "nobody was asked")
+    #expect(await run("rollback", "--max-pause", "2s", "--yes", in: stage.surroundings(engine: engine)) == 0)
+    #expect(
+      asked.withLock { $0 }
+        == CutoverRequest(maxPauseSeconds: 2, requestedBy: "anna@laptop", direction: .back))
+    #expect(stage.results.lines.first == "rollback complete; writes paused for 83 ms")
+    #expect(stage.errors.text.contains("rollback: arm took 412 ms: 40 tables"))
+  }
+
+  @Test func finishAsksTellsWhatItRemovedAndNeedsNoSourceThatIsGone() async {
+    var engine = Engine()
+    let asked = Mutex<[FinishOptions]>([])
+    engine.finish = { _, _, _, options in
+      asked.withLock { $0.append(options) }
+      return ["slot a on the target"]
+    }
+    #expect(await run("finish", in: stage.surroundings(answer: "n", engine: engine)) == 1)
+    #expect(asked.withLock { $0.isEmpty })
+    #expect(await run("finish", "--open-old-end", in: stage.surroundings(answer: "y", engine: engine)) == 0)
+    let target = ["REPLICATE_TARGET": "host=new.example dbname=app"]
+    let without = stage.surroundings(environment: target, engine: engine)
+    #expect(await run("finish", "--yes", in: without) == 64)
+    #expect(await run("finish", "--yes", "--without-source", in: without) == 0)
+    #expect(asked.withLock { $0.map(\.opensOldEnd) } == [true, false])
+    #expect(asked.withLock { $0.map(\.isSourceGone) } == [false, true])
+    #expect(stage.results.text.contains("removed\n  slot a on the target"))
+  }
+
   @Test func whatAnAbortLeavesIsToldAndExit1() async {
     var engine = Engine()
     let dropped = Mutex(false)

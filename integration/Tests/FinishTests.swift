@@ -74,15 +74,28 @@ extension Integration {
       }
     }
 
+    private func nothingToFinish(_ journey: Journey) async throws {
+      let early = try await journey.replicate.run("finish", "--yes")
+      #expect(early.exitCode == 64, "\(early.output)\(early.errors)")
+      // Nor does a rehearsal leave anything of the way back.
+      let rehearsal = try await journey.replicate.run("cutover", "--dry-run", "--yes")
+      #expect(rehearsal.exitCode == 0, "\(rehearsal.output)\(rehearsal.errors)")
+      try await waitUntil("the end of what was made for the way back") {
+        try await journey.targetValue(
+          """
+          SELECT (SELECT count(*) FROM pg_replication_slots WHERE database = current_database())
+            + (SELECT count(*) FROM pg_publication) + (SELECT count(*) FROM replicate.way_back)
+            + (SELECT count(*) FROM pg_class WHERE relname = 'keyless' AND relreplident <> 'd')
+          """) == "0"
+      }
+      try await waitUntil("ready again") { try await journey.status().ready }
+    }
+
     @Test("The old end is opened where that is asked for; before the cutover there is nothing to finish")
     func openOldEnd() async throws {
-      @Sendable func before(_ journey: Journey) async throws {
-        let early = try await journey.replicate.run("finish", "--yes")
-        #expect(early.exitCode == 64, "\(early.output)\(early.errors)")
-      }
       try await WayBack.run(
         "finish_open", prepare: Self.tables, options: ["--replica-identity", "full"],
-        before: before
+        before: nothingToFinish
       ) { back in
         try await RollbackTests.stop(back.engine)
         let finish = try await back.journey.replicate.run("finish", "--yes", "--open-old-end")

@@ -4,8 +4,8 @@ import MigrationEngine
 import Testing
 
 extension Integration {
-  /// The way back: what is written on the target after the cutover goes to the source, and `replicate rollback`
-  /// loses none of it.
+  /// The way back: what is written on the target after the cutover goes to the source, and
+  /// `replicate rollback` loses none of it.
   @Suite(.timeLimit(.minutes(6)))
   struct RollbackTests {
     @Test(
@@ -238,6 +238,35 @@ extension Integration {
           #expect(try await !back.isWritable(.target, write))
           #expect(try await back.journey.status().phase == .complete)
           try await rollback.end()
+        }
+      }
+    }
+
+    @Test("An engine that dies in the cutover behind the seal is followed by one that carries writes back")
+    func engineInCutover() async throws {
+      for step in ["after drain", "after seal", "before open", "after open", "after switch"] {
+        try await Journey.run("wayback_cutover") { journey in
+          try await journey.source(
+            "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
+            "INSERT INTO t (v) SELECT generate_series(1, 1000)")
+          let engine = try await journey.startWithWayBack(meeting: "\(step)=kill")
+          try await journey.waitUntilReady(engine)
+          let cutover = try await journey.replicate.start("cutover", "--yes", "--timeout", "2s")
+          #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(step): \(engine.errors)")
+          let next = WayBack(journey: journey, engine: try await journey.startWithWayBack())
+          if step == "after drain" {
+            try await journey.waitUntilReady(next.engine)
+            #expect(try await next.tracesOnTarget().filter { $0.hasPrefix("slot ") } == [], "it is undone")
+            try await cutover.end()
+            let again = try await journey.replicate.run("cutover", "--yes")
+            #expect(again.exitCode == 0, "\(again.output)\(again.errors)")
+          }
+          try await next.waitForStream()
+          try await journey.target("UPDATE t SET v = v + 1", "INSERT INTO t (v) VALUES (7)")
+          try await next.waitForSource("SELECT count(*) || ' ' || sum(v) FROM t")
+          try await Self.stop(next.engine)
+          #expect(try await next.differences().filter { $0.hasPrefix("table") } == [])
+          try await cutover.end()
         }
       }
     }

@@ -72,7 +72,8 @@ struct WayBack: Sendable {
       UNION ALL SELECT 'publication ' || pubname FROM pg_publication
       UNION ALL SELECT 'trigger ' || tgname || ' on ' || tgrelid::regclass FROM pg_trigger
         WHERE NOT tgisinternal
-      UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE pronamespace::regnamespace::text = 'replicate'
+      UNION ALL SELECT 'function ' || proname FROM pg_proc
+        WHERE pronamespace::regnamespace::text = 'replicate'
       UNION ALL SELECT 'setting ' || array_to_string(setconfig, ',') FROM pg_db_role_setting
         WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
       """)

@@ -214,7 +214,8 @@ actor CutoverRun {
       throw MigrationError(
         .failed, doing: action,
         reason:
-          "it would take about \(Self.seconds(predicted)), the \(ends.direction.to) is \(lag.bytes) bytes behind, "
+          "it would take about \(Self.seconds(predicted)), the \(ends.direction.to) is "
+          + "\(lag.bytes) bytes behind, "
           + "and --max-pause is \(Self.seconds(request.maxPauseSeconds))",
         remedy: "Wait until the stream has caught up, or allow a longer pause.")
     }

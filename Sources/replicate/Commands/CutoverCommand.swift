@@ -20,10 +20,11 @@ struct CutoverCommand: EngineCommand {
 
   func run(in surroundings: Surroundings) async throws -> ExitStatus {
     let target = try ends.requiredTarget(in: surroundings.environment)
+    let verb = limits.isRehearsal ? "Rehearses the cutover" : "Cuts over"
+    let consequence = limits.isRehearsal ? " for a moment." : ", and once it is complete it stays closed."
     try confirmation.require(
       """
-      \(limits.isRehearsal ? "Rehearses the cutover" : "Cuts over") to \(Confirmation.name(of: target)): writes \
-      on the source pause\(limits.isRehearsal ? " for a moment." : ", and once it is complete it stays closed.")
+      \(verb) to \(Confirmation.name(of: target)): writes on the source pause\(consequence)
       """,
       doing: "requesting the cutover", in: surroundings)
     return try await CutoverDialog(ends: ends, limits: limits, log: log).run(.forward, in: surroundings)

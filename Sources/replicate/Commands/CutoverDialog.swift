@@ -11,6 +11,7 @@ struct CutoverDialog: Sendable {
   func run(_ direction: Direction, in surroundings: Surroundings) async throws -> ExitStatus {
     let source = try ends.optionalSource(in: surroundings.environment)
     let target = try ends.requiredTarget(in: surroundings.environment)
+    let name = direction == .forward ? "cutover" : "rollback"
     let writer = log.writer(in: surroundings)
     let logger = log.logger(writer)
     let follower = CutoverFollower(writer: writer)
@@ -22,7 +23,7 @@ struct CutoverDialog: Sendable {
         onLeave: {
           follower.finish()
           writer.write(
-            "no longer following; the engine goes on, see 'replicate status'", level: .notice
+            "no longer following; the engine goes on with the \(name), see 'replicate status'", level: .notice
           )
         },
         { try await surroundings.engine.cutover(source, target, logger, request) { follower.show($0) } })

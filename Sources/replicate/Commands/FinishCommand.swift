@@ -7,8 +7,8 @@ struct FinishCommand: EngineCommand {
     commandName: "finish",
     abstract: "End the way back after a cutover or a rollback, clean both ends, and keep the report.",
     discussion: """
-      The running engine ends. The old database stays sealed: nothing writes to it by mistake. After it there \
-      is no rollback any more.
+      The running engine ends. The old database stays sealed: nothing writes to it by mistake. After it \
+      there is no rollback any more.
       """)
 
   @OptionGroup var ends: EndOptions

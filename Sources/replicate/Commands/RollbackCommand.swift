@@ -20,10 +20,12 @@ struct RollbackCommand: EngineCommand {
 
   func run(in surroundings: Surroundings) async throws -> ExitStatus {
     let target = try ends.requiredTarget(in: surroundings.environment)
+    let verb = limits.isRehearsal ? "Rehearses moving" : "Moves"
+    let consequence = limits.isRehearsal ? " for a moment." : ", and once it is complete it stays closed."
     try confirmation.require(
       """
-      \(limits.isRehearsal ? "Rehearses moving" : "Moves") the writes from \(Confirmation.name(of: target)) back \
-      to the source: writes on the target pause\(limits.isRehearsal ? " for a moment." : ", and once it is complete it stays closed.")
+      \(verb) the writes from \(Confirmation.name(of: target)) back to the source: writes on the target \
+      pause\(consequence)
       """,
       doing: "requesting the rollback", in: surroundings)
     return try await CutoverDialog(ends: ends, limits: limits, log: log).run(.back, in: surroundings)

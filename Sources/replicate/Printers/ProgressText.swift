@@ -42,7 +42,9 @@ struct ProgressText: Sendable {
     case .index: ["building indexes and keys"] + slotParts
     case .catchup, .streaming, .reverse: Self.streamParts(status) + slotParts
     case .cutover: cutoverParts
-    case .complete: ["the target is open, the source is closed"]
+    case .complete:
+      status.cutover?.direction == .back
+        ? ["the source is open again, the target is closed"] : ["the target is open, the source is closed"]
     case .aborted: ["everything was taken back"]
     case .failed: [status.failure ?? "the engine stopped with an error"]
     }
@@ -69,20 +71,22 @@ struct ProgressText: Sendable {
   static func streamParts(_ status: Status) -> [String] {
     guard [.catchup, .streaming, .cutover, .reverse, .failed].contains(status.phase) else { return [] }
     let stream = status.stream
+    let direction: Direction = status.phase == .reverse ? .back : .forward
     var parts = [
       "lag \(Quantity.bytes(stream.lagBytes)) (\(Quantity.seconds(stream.lagSeconds)))",
       "applying \(Quantity.bytesPerSecond(stream.applyBytesPerSecond))",
-      "source writes \(Quantity.bytesPerSecond(stream.sourceBytesPerSecond))",
+      "\(direction.from) writes \(Quantity.bytesPerSecond(stream.sourceBytesPerSecond))",
     ]
     if let seconds = stream.catchUpSeconds {
       if seconds > 1 { parts.append("caught up in \(Quantity.seconds(seconds))") }
     } else if stream.lagBytes > 0, !status.ready {
-      parts.append("not gaining on the source")
+      parts.append("not gaining on the \(direction.from)")
     }
     if let what = stream.waitsFor {
       parts.append("waiting: \(what.replacing("\n", with: " "))")
     } else if let pause = stream.predictedPauseSeconds {
-      parts.append("a cutover would pause writes for \(Quantity.seconds(pause))")
+      let what = direction == .forward ? "cutover" : "rollback"
+      parts.append("a \(what) would pause writes for \(Quantity.seconds(pause))")
     }
     return parts
   }

@@ -28,7 +28,8 @@ enum StatusPrinter {
     var sections = [
       (
         "migration",
-        [status.migration, status.phase.rawValue] + (status.ready ? ["ready for a cutover"] : [])
+        [status.migration, status.phase.rawValue]
+          + (status.ready ? [status.phase == .reverse ? "ready for a rollback" : "ready for a cutover"] : [])
       ),
       ("engine", engine(status)),
       ("source", end(status.source.database, status.source.serverVersion, isTLS: status.source.tls)),
@@ -40,7 +41,9 @@ enum StatusPrinter {
     let rates = ProgressText.streamParts(status)
     if !rates.isEmpty { sections.append(("", rates)) }
     sections.append(("slot", [.complete, .aborted].contains(status.phase) ? ["dropped"] : slot(status.slot)))
-    if let cutover = status.cutover { sections.append(("cutover", self.cutover(cutover))) }
+    if let cutover = status.cutover {
+      sections.append((cutover.direction == .back ? "rollback" : "cutover", self.cutover(cutover)))
+    }
     if let failure = status.failure { sections.append(("failure", [failure])) }
     return sections
   }

@@ -12,7 +12,7 @@ import Testing
     }
     #expect(look(10, 90) == .fine)
     let near = look(75, 25)
-    #expect(near == .warning("the slot retains 75 MB of the source's WAL; 25 MB more and it is lost"))
+    #expect(near == .warning("the slot retains 75 MB of WAL; 25 MB more and it is lost"))
     #expect(look(76, 24) == .fine)
     #expect(look(95, 5) != .fine)
     #expect(look(96, 4) == .fine)

@@ -71,6 +71,37 @@ struct SwitchPlanReaderTests {
     #expect(command == "echo ${REPLICATE_FENCE_LSN}", "a command's variables are the shell's")
   }
 
+  @Test(
+    "A rollback goes through the steps backwards, the poolers first, to where the file says or the source is")
+  func exchanged() throws {
+    let plan = try read(
+      """
+      switch:
+        - step: pgbouncer
+          host: new.internal
+          port: 5433
+          rollback-host: old.internal
+          poolers: [{ admin: host=a, database: app, config: /ini }]
+        - { step: route53, zone: Z1, record: a, value: new.example, rollback-value: old.example }
+        - { step: route53, zone: Z1, record: b, value: new.example }
+        - { step: ssm-parameter, parameter: /host, value: new, rollback-value: old }
+        - { step: exec, command: ./announce }
+      """
+    ).exchanged
+    #expect(
+      plan.steps.map(\.action.kind) == ["pgbouncer", "exec", "ssm-parameter", "route53", "route53"])
+    guard case .pgBouncer(let pgBouncer) = plan.steps[0].action,
+      case .ssmParameter(let parameter) = plan.steps[2].action,
+      case .route53(let second) = plan.steps[3].action, case .route53(let first) = plan.steps[4].action
+    else {
+      Issue.record("the kinds are mixed up")
+      return
+    }
+    #expect(pgBouncer.host == "old.internal" && pgBouncer.port == nil)
+    #expect(parameter.value == "old" && first.value == "old.example")
+    #expect(second.value == nil, "the source's host, not the target's name")
+  }
+
   @Test("Each mistake is told with its step, its key and its line")
   func places() {
     let found = mistakes(
@@ -90,7 +121,7 @@ struct SwitchPlanReaderTests {
         "step 1 (ecs), services (line 4): give a list",
         "step 2 (route53), ttl (line 8): give a whole number from 0 to 2147483647",
         "step 2 (route53), ttll (line 9): there is no such key; there are step, name, timeout, zone, record, "
-          + "type, ttl, value, alias-zone, profile, region",
+          + "type, ttl, value, alias-zone, rollback-value, rollback-alias-zone, profile, region",
       ])
   }
 
