@@ -73,6 +73,13 @@ struct Applier {
       planner = before
       plan = try planned(piece, folding: false)
       try await run(plan)
+    } catch let error where Self.isLockConflict(error) {
+      // Somebody else's lock, as of DDL on the target, is waited for, unless it may be one of our own lanes'.
+      let isBeside = await sessions.hasStreamed
+      guard plan.lane == .main, !isBeside else { throw error }
+      try await undo(plan)
+      planner = before
+      return try await applyOnce(piece)
     }
     try await end(plan)
     if plan.changesAfterMarker > 0 { monitor.breached() }
