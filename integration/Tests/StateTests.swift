@@ -73,7 +73,7 @@ extension Integration {
         try await connection.query(
           """
           ALTER TABLE replicate.cutover DROP CONSTRAINT cutover_state_check;
-          UPDATE replicate.cutover SET state = 'rehearsed'
+          UPDATE replicate.cutover SET state = 'postponed'
           """, doing: "changing the state")
         await #expect(throws: MigrationError.self) { try await store.latestCutover() }
       }
