@@ -45,7 +45,12 @@ struct SchemaEntry: Equatable {
   /// indexes carry.
   var isIndex: Bool { Self.indexKinds.contains { description.hasPrefix($0) } }
 
-  var isSchema: Bool { description.hasPrefix("SCHEMA ") }
+  private static let schemaKinds = [
+    "SCHEMA ", "COMMENT - SCHEMA ", "ACL - SCHEMA ", "SECURITY LABEL - SCHEMA ",
+  ]
+
+  /// A schema, or what belongs to one: pg_restore brings that only together with its schema.
+  var isSchema: Bool { Self.schemaKinds.contains { description.hasPrefix($0) } }
   /// A partition, or its index, becomes one of its parent's.
   var isAttachment: Bool { description.hasPrefix("TABLE ATTACH ") || description.hasPrefix("INDEX ATTACH ") }
 
