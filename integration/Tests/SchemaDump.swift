@@ -16,10 +16,10 @@ enum SchemaDump {
     return Set(entries.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) })
   }
 
-  /// What the target's schema is to be: what pg_dump writes of the source's. Where the servers are of different
-  /// versions, which write the same objects in other words, it is what it writes of a copy that pg_dump and
-  /// psql make on the target's server; the database's own properties, which such a copy has not, stay the
-  /// source's.
+  /// What the target's schema is to be: what pg_dump writes of the source's. Where the servers are of
+  /// different versions, which write the same objects in other words, it is what it writes of a copy that
+  /// pg_dump and psql make on the target's server; the database's own properties, which such a copy has not,
+  /// stay the source's.
   static func expected(on databases: FreshDatabases) async throws -> Set<String> {
     let ofSource = try await entries(of: databases.source)
     let target = try await SQLSession(databases.target)
