@@ -30,12 +30,12 @@ extension Integration {
             return try await journey.start("--jobs", "\(Self.workers)")
           case .workersEnd: try await Self.end("application_name = 'replicate copy'", journey)
           case .holdersEnd: try await Self.end("backend_type = 'walsender'", journey)
-          case .timeouts: break
+          case .timeouts: try await Self.resetTimeouts(journey)
           }
           return engine
         } before: {
           guard loss == .timeouts else { return }
-          for setting in ["idle_in_transaction_session_timeout", "statement_timeout", "lock_timeout"] {
+          for setting in Self.timeouts {
             try await journey.source(
               "ALTER DATABASE \(quotedIdentifier(journey.databases.name)) SET \(setting) = '50ms'")
           }
@@ -52,6 +52,20 @@ extension Integration {
           return engine
         }
       }
+    }
+
+    private static let timeouts = [
+      "idle_in_transaction_session_timeout", "statement_timeout", "lock_timeout",
+    ]
+
+    /// The engine's sessions that copy have them by now; the test's own are not to meet them.
+    private static func resetTimeouts(_ journey: Journey) async throws {
+      let session = try await SQLSession(journey.databases.source, settings: ["statement_timeout": "0"])
+      for setting in timeouts {
+        try await session.execute(
+          "ALTER DATABASE \(quotedIdentifier(journey.databases.name)) RESET \(setting)")
+      }
+      await session.close()
     }
 
     private static func end(_ sessions: String, _ journey: Journey) async throws {
