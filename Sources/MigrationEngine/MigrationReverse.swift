@@ -124,11 +124,7 @@ struct MigrationReverse: Sendable {
 
   private func streamSession(_ slot: SlotName, _ openedLSN: LSN) async throws -> MigrationRollback.Session {
     guard let progress = try await StateStore(ends.source).progress() else { throw changed }
-    let monitor = StreamMonitor(
-      feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.confirmedLSN),
-      transactions: progress.transactions, changes: progress.changes,
-      // Beats of an earlier engine may still be in the WAL.
-      firstBeat: UInt64.random(in: 0...UInt64(UInt32.max)) << 24)
+    let monitor = StreamMonitor(resuming: progress)
     board.beginStream(monitor)
     let stream = StreamSession(
       .back, source: options.target, target: pass.applied(to: options.source), slot: slot,

@@ -17,6 +17,7 @@ struct MigrationRollback: Sendable {
   let session: Session
 
   private var store: StateStore { StateStore(ends.target) }
+  private var record: MigrationCutoverRecord { MigrationCutoverRecord(board: board, store: store) }
 
   /// With the ends exchanged, for what copies from the one to the other.
   private var exchanged: (options: MigrationOptions, ends: MigrationEnds) {
@@ -39,10 +40,10 @@ struct MigrationRollback: Sendable {
     logger.info("rollback requested", metadata: ["by": "\(requested.request.requestedBy)"])
     var report = Status.Cutover(step: "prepare")
     report.direction = .back
-    try await tell(report, requested, .running)
+    try await record.tell(report, requested, .running)
     do {
       try await prepare(requested)
-    } catch  where !Self.endsAttempt(error) {
+    } catch  where !MigrationCutoverRecord.endsAttempt(error) {
       report.result = .aborted
       report.reason = "\(error)"
       return try await conclude(report, requested)
@@ -72,11 +73,6 @@ struct MigrationRollback: Sendable {
     """
     created after the cutover, their rows do not go back: \(tables.map(\.description).joined(separator: ", "))
     """
-  }
-
-  /// Whether an error is none of the rollback's.
-  private static func endsAttempt(_ error: any Error) -> Bool {
-    error is CancellationError || (error as? PostgresError)?.isConnectionLoss == true
   }
 
   private func prepare(_ requested: StoredCutover) async throws {
@@ -162,22 +158,15 @@ struct MigrationRollback: Sendable {
     report.direction = .back
     switch report.result {
     case .complete:
-      try await tell(report, rollback, .complete)
+      try await record.tell(report, rollback, .complete)
       return report
     case .rehearsed:
-      try await tell(report, rollback, .rehearsed)
+      try await record.tell(report, rollback, .rehearsed)
       logger.info("the rollback was rehearsed", metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
     case .aborted, nil:
-      try await tell(report, rollback, .aborted)
+      try await record.tell(report, rollback, .aborted)
       logger.warning("the rollback was aborted", metadata: ["because": "\(report.reason ?? "")"])
     }
     return nil
-  }
-
-  private func tell(_ report: Status.Cutover, _ rollback: StoredCutover, _ state: StoredCutover.State)
-    async throws
-  {
-    board.update { $0.cutover = report }
-    try await store.store(report, of: rollback.id, state: state)
   }
 }

@@ -250,11 +250,7 @@ struct MigrationStages: Sendable {
         .failed, doing: "resuming the stream", reason: "the target has lost its position in the source's WAL",
         remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
     }
-    let monitor = StreamMonitor(
-      feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.confirmedLSN),
-      transactions: progress.transactions, changes: progress.changes,
-      // Beats of an earlier engine may still be in the WAL.
-      firstBeat: UInt64.random(in: 0...UInt64(UInt32.max)) << 24)
+    let monitor = StreamMonitor(resuming: progress)
     board.beginStream(monitor)
     let stream = StreamSession(
       source: options.source, target: options.target, slot: slot.name, publication: migration.publication,

@@ -18,6 +18,7 @@ struct MigrationStreaming: Sendable {
   private static let retryPause = Duration.seconds(30)
 
   private var store: StateStore { StateStore(ends.target) }
+  private var record: MigrationCutoverRecord { MigrationCutoverRecord(board: board, store: store) }
   private var switching: MigrationSwitch { MigrationSwitch(options: options, ends: ends, logger: logger) }
   private var copy: MigrationCopy {
     MigrationCopy(options: options, logger: logger, ends: ends, board: board)
@@ -124,7 +125,7 @@ struct MigrationStreaming: Sendable {
   private func cutOver(_ requested: StoredCutover) async throws -> Status.Cutover? {
     logger.info("cutover requested", metadata: ["by": "\(requested.request.requestedBy)"])
     var report = Status.Cutover(step: "prepare")
-    try await tell(report, requested, .running)
+    try await record.tell(report, requested, .running)
     do {
       if let obstacle = session.monitor.reading.waitsFor {
         throw MigrationError(
@@ -136,18 +137,13 @@ struct MigrationStreaming: Sendable {
       try await copy.syncLargeObjects()
       try await switching.verify()
       try await wayBack.prepare()
-    } catch  where !Self.endsAttempt(error) {
+    } catch  where !MigrationCutoverRecord.endsAttempt(error) {
       report.result = .aborted
       report.reason = "\(error)"
       return try await conclude(report, requested)
     }
     try await phase.advance(.cutoverBegun)
     return try await conclude(try await cutover(for: requested).run(requested.request), requested)
-  }
-
-  /// Whether an error is none of the cutover's.
-  private static func endsAttempt(_ error: any Error) -> Bool {
-    error is CancellationError || (error as? PostgresError)?.isConnectionLoss == true
   }
 
   /// A cutover that was begun and had not come to its fence when a connection was lost: who follows it
@@ -160,7 +156,7 @@ struct MigrationStreaming: Sendable {
     report.step = "aborted"
     report.result = .aborted
     report.reason = "the engine lost a connection, or ended, before the fence"
-    try await tell(report, latest, .aborted)
+    try await record.tell(report, latest, .aborted)
   }
 
   /// What an engine that died in a cutover left: before the seal it is undone, after it finished.
@@ -180,27 +176,20 @@ struct MigrationStreaming: Sendable {
   private func conclude(_ report: Status.Cutover, _ cutover: StoredCutover) async throws -> Status.Cutover? {
     switch report.result {
     case .complete:
-      try await tell(report, cutover, .complete)
+      try await record.tell(report, cutover, .complete)
       let isOpenWithWayBack = try await store.wayBack()?.openedLSN != nil
       try await phase.advance(isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
       return report
     case .rehearsed:
-      try await tell(report, cutover, .rehearsed)
+      try await record.tell(report, cutover, .rehearsed)
       logger.info("the cutover was rehearsed", metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
     case .aborted, nil:
-      try await tell(report, cutover, .aborted)
+      try await record.tell(report, cutover, .aborted)
       logger.warning("the cutover was aborted", metadata: ["because": "\(report.reason ?? "")"])
     }
     if await phase.current == .cutover { try await phase.advance(.cutoverAborted) }
     try await wayBack.remove()
     return nil
-  }
-
-  private func tell(_ report: Status.Cutover, _ cutover: StoredCutover, _ state: StoredCutover.State)
-    async throws
-  {
-    board.update { $0.cutover = report }
-    try await store.store(report, of: cutover.id, state: state)
   }
 
   private func cutover(for stored: StoredCutover) async throws -> Cutover {

@@ -86,6 +86,23 @@ extension Integration {
       try await journey.replicate.start("cutover", "--yes", "--timeout", "\(Self.timeout)s")
     }
 
+    /// A cutover in whose `step` a server dies and comes again.
+    private func kill(
+      _ cluster: Cluster, _ step: String, _ scene: Scene
+    ) async throws -> (engine: BackgroundProcess, cutover: BackgroundProcess) {
+      let file = try await freshDirectory() + "/met"
+      let engine = try await scene.journey.start(meeting: "\(step)=wait:\(file)")
+      try await scene.journey.waitUntilReady(engine)
+      let cutover = try await requestCutover(scene.journey)
+      try await engine.waitUntil("step \(step)", within: .seconds(20)) {
+        FileManager.default.fileExists(atPath: file)
+      }
+      try await cluster.kill9()
+      try FileManager.default.removeItem(atPath: file)
+      try await cluster.start()
+      return (engine, cutover)
+    }
+
     @Test("An engine that dies before the seal leaves a source that opens by itself, whatever the step")
     func engineBeforeSeal() async throws {
       try await run("deadbefore") { scene in
@@ -148,16 +165,7 @@ extension Integration {
           ? try await ClusterPair.shared.sourceCluster : try await ClusterPair.shared.targetCluster)
       try await run("deadserver") { scene in
         for step in Self.stepsOfServers + (which == "source" ? ["before seal"] : []) {
-          let file = try await freshDirectory() + "/met"
-          let engine = try await scene.journey.start(meeting: "\(step)=wait:\(file)")
-          try await scene.journey.waitUntilReady(engine)
-          let cutover = try await requestCutover(scene.journey)
-          try await engine.waitUntil("step \(step)", within: .seconds(20)) {
-            FileManager.default.fileExists(atPath: file)
-          }
-          try await cluster.kill9()
-          try FileManager.default.removeItem(atPath: file)
-          try await cluster.start()
+          let (engine, cutover) = try await kill(cluster, step, scene)
           try await scene.waitForWritableSource()
           try await cutover.end()
           // The engine found its way back by itself.
@@ -181,16 +189,7 @@ extension Integration {
           ? try await ClusterPair.shared.sourceCluster : try await ClusterPair.shared.targetCluster)
       for step in (Self.triesEveryStep ? ["before seal", "after open"] : []) + ["after seal"] {
         try await run("deadsealed") { scene in
-          let file = try await freshDirectory() + "/met"
-          let engine = try await scene.journey.start(meeting: "\(step)=wait:\(file)")
-          try await scene.journey.waitUntilReady(engine)
-          let cutover = try await requestCutover(scene.journey)
-          try await engine.waitUntil("step \(step)", within: .seconds(20)) {
-            FileManager.default.fileExists(atPath: file)
-          }
-          try await cluster.kill9()
-          try FileManager.default.removeItem(atPath: file)
-          try await cluster.start()
+          let (engine, cutover) = try await kill(cluster, step, scene)
           // Before the seal it depends on who hears of the loss first.
           if try await !scene.isCompleteOrWritable(engine) {
             #expect(step == "before seal", "behind the seal nothing is undone")

@@ -100,7 +100,7 @@ struct Applier {
     }
   }
 
-  /// Trying again would wait as long again.
+  /// It is the lock's holder that is in the way, not how the changes were put together.
   private static func isLockConflict(_ error: any Error) -> Bool {
     let state = (error as? PostgresError)?.sqlState
     return state == .lockNotAvailable || state == .deadlockDetected

@@ -40,6 +40,15 @@ package final class StreamMonitor: Sendable {
         lagMeter: LagMeter(first: firstBeat)))
   }
 
+  /// For a stream that goes on from where an end stands.
+  package convenience init(resuming progress: StoredProgress) {
+    self.init(
+      feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.confirmedLSN),
+      transactions: progress.transactions, changes: progress.changes,
+      // Beats of an earlier engine may still be in the WAL.
+      firstBeat: UInt64.random(in: 0...UInt64(UInt32.max)) << 24)
+  }
+
   package var reading: Reading {
     state.withLock {
       Reading(
