@@ -61,12 +61,15 @@ struct MigrationRollback: Sendable {
   }
 
   /// Tells of tables that would be missing on the source.
-  func lookForOtherTables() async throws {
+  /// - Returns: these.
+  @discardableResult
+  func lookForOtherTables() async throws -> [RelationName] {
     let others = try await tables.notCarriedBack(target: ends.target, publication: publication)
     let obstacle = others.isEmpty ? nil : Self.words(others)
     if session.monitor.isHeldUp(by: obstacle), let obstacle {
       logger.warning("a rollback would lose rows", metadata: ["why": "\(obstacle)"])
     }
+    return others
   }
 
   private static func words(_ tables: [RelationName]) -> String {
@@ -80,7 +83,8 @@ struct MigrationRollback: Sendable {
     guard requested.request.direction == .back else {
       throw MigrationError(.failed, doing: "cutting over", reason: "the target is open already")
     }
-    let others = try await tables.notCarriedBack(target: ends.target, publication: publication)
+    // Anew: what was found seconds ago may have been mended, and would refuse the rollback.
+    let others = try await lookForOtherTables()
     guard others.isEmpty else {
       throw MigrationError(
         .failed, doing: action, reason: Self.words(others),
