@@ -7,24 +7,21 @@ extension Integration {
   /// Whatever dies in whichever step of a cutover: either the source takes writes again before the guard's
   /// expiry has passed, or the source is sealed and the next engine completes the cutover. Never do both ends
   /// take writes, and never none for good.
-  ///
-  /// `REPLICATE_TEST_EVERY_STEP=1` tries every step; a few unless given.
   @Suite(.timeLimit(.minutes(10)))
   struct DeadManTests {
     /// In seconds; the guard expires five later.
     private static let timeout = 2
-    private static let triesEveryStep =
-      ProcessInfo.processInfo.environment["REPLICATE_TEST_EVERY_STEP"] == "1"
-    private static let stepsBeforeSeal =
-      triesEveryStep
-      ? [
+    private static let stepsBeforeSeal = Integration.steps(
+      ["before seal"],
+      else: [
         "before arm", "after arm", "before fence", "after fence", "after await writers", "after mark",
-        "after drain", "after finalise", "before seal",
-      ] : ["before seal"]
-    private static let stepsBehindSeal =
-      triesEveryStep ? ["after seal", "before open", "after open", "after switch"] : ["after seal"]
-    private static let stepsOfServers =
-      triesEveryStep ? ["after arm", "after fence", "after mark", "after drain"] : ["after mark"]
+        "after drain", "after finalise",
+      ])
+    private static let stepsBehindSeal = Integration.steps(
+      ["after seal"], else: ["before open", "after open", "after switch"])
+    private static let stepsOfServers = Integration.steps(
+      ["after mark"], else: ["after arm", "after fence", "after drain"])
+    private static let stepsAtSeal = Integration.steps(["after seal"], else: ["before seal", "after open"])
 
     private struct Scene {
       let journey: Journey
@@ -187,7 +184,7 @@ extension Integration {
       let cluster = try #require(
         which == "source"
           ? try await ClusterPair.shared.sourceCluster : try await ClusterPair.shared.targetCluster)
-      for step in (Self.triesEveryStep ? ["before seal", "after open"] : []) + ["after seal"] {
+      for step in Self.stepsAtSeal {
         try await run("deadsealed") { scene in
           let (engine, cutover) = try await kill(cluster, step, scene)
           // Before the seal it depends on who hears of the loss first.

@@ -1,10 +1,20 @@
 import Clusters
+import Foundation
 import Testing
 
 /// Everything that needs real servers, one suite after another: the suites share one pair of clusters, and
 /// times measured beside another suite's load would mean nothing.
 @Suite(.serialized)
-enum Integration {}
+enum Integration {
+  /// Dying in every step of a cutover and a rollback takes many minutes; `REPLICATE_TEST_EVERY_STEP=1` asks
+  /// for it, and otherwise the telling steps are tried.
+  static let triesEveryStep = ProcessInfo.processInfo.environment["REPLICATE_TEST_EVERY_STEP"] == "1"
+
+  /// All steps, or those that are tried without being asked.
+  static func steps(_ few: [String], else others: [String]) -> [String] {
+    triesEveryStep ? few + others : few
+  }
+}
 
 extension Trait where Self == ConditionTrait {
   /// For a test that kills, stops or configures a server, or looks at its files.

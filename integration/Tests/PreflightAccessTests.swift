@@ -33,7 +33,7 @@ extension Integration {
         let report = try await check()
         let quoted = "\"\(role)\""
         let database = "\"\(databases.name)\""
-        let source = [
+        var source = [
           "ALTER ROLE \(quoted) REPLICATION;", "GRANT CREATE ON DATABASE \(database) TO \(quoted);",
           "GRANT \"\(owner)\" TO \(quoted);", "GRANT pg_read_all_stats TO \(quoted);",
           "GRANT SELECT ON SEQUENCE \"public\".\"s\" TO \(quoted);",
@@ -41,12 +41,10 @@ extension Integration {
         ]
         var target = [
           "GRANT CREATE ON DATABASE \(database) TO \(quoted);", "GRANT \"\(owner)\" TO \(quoted);",
+          "ALTER ROLE \(quoted) REPLICATION;",
         ]
-        if report.findings.contains(where: { $0.remedy.contains("GRANT SET ON PARAMETER") }) {
-          target.append("GRANT SET ON PARAMETER session_replication_role TO \(quoted);")
-        } else {
-          target.append("ALTER ROLE \(quoted) SUPERUSER;")
-        }
+        source.append(try await Self.replicaRoleGrant(on: databases.source, to: quoted))
+        target.append(try await Self.replicaRoleGrant(on: databases.target, to: quoted))
         if report.findings.contains(where: { $0.object == "target schema \"public\"" }) {
           target.append("GRANT CREATE ON SCHEMA public TO \(quoted);")
           target.append("GRANT CREATE ON SCHEMA public TO \"\(owner)\";")
@@ -65,6 +63,16 @@ extension Integration {
         try await PreflightScene.execute(
           ["DROP OWNED BY \(role)", "DROP ROLE \(role)", "DROP ROLE \(owner)"], on: server)
       }
+    }
+
+    private static func replicaRoleGrant(on server: Clusters.ConnectionString, to role: String) async throws
+      -> String
+    {
+      let session = try await SQLSession(server)
+      let version = try await session.value("SHOW server_version_num").flatMap(Int.init) ?? 0
+      await session.close()
+      return version >= 150_000
+        ? "GRANT SET ON PARAMETER session_replication_role TO \(role);" : "ALTER ROLE \(role) SUPERUSER;"
     }
 
     @Test("Roles that are missing on the target are found by owner, grant and policy")

@@ -178,10 +178,13 @@ extension Integration {
       }
     }
 
-    private static let stepsBeforeSeal = [
-      "before arm", "after arm", "before fence", "after fence", "after mark", "after finalise", "before seal",
-    ]
-    private static let stepsBehindSeal = ["after seal", "before open", "after open", "after switch"]
+    private static let stepsBeforeSeal = Integration.steps(
+      ["after mark", "before seal"],
+      else: ["before arm", "after arm", "before fence", "after fence", "after finalise"])
+    private static let stepsBehindSeal = Integration.steps(
+      ["after seal"], else: ["before open", "after open", "after switch"])
+    private static let stepsOfCutover = Integration.steps(
+      ["after drain", "after seal"], else: ["before open", "after open", "after switch"])
 
     @Test("An engine that dies in a rollback before its seal leaves a target that opens by itself")
     func engineBeforeSeal() async throws {
@@ -244,7 +247,7 @@ extension Integration {
 
     @Test("An engine that dies in the cutover behind the seal is followed by one that carries writes back")
     func engineInCutover() async throws {
-      for step in ["after drain", "after seal", "before open", "after open", "after switch"] {
+      for step in Self.stepsOfCutover {
         try await Journey.run("wayback_cutover") { journey in
           try await journey.source(
             "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",

@@ -19,7 +19,7 @@ extension Integration {
         try await journey.waitUntil("the copy", engine) { $0.phase == .copy && $0.copy.bytesDone > 0 }
         try await Self.write(journey, megabytes: 60)
         try await engine.waitUntil("the warning", within: .seconds(20)) {
-          engine.errors.contains("of the source's WAL")
+          engine.errors.contains("the slot retains")
         }
         try await Self.write(journey, megabytes: 80)
         try await journey.source("CHECKPOINT")

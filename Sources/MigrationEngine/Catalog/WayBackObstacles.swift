@@ -56,12 +56,17 @@ package struct WayBackObstacle: Sendable, Equatable {
   private static func onSource(_ source: Connection) async throws -> [WayBackObstacle] {
     let action = "examining whether the source can take the target's writes"
     var found: [WayBackObstacle] = []
+    let roles = try await source.query("SELECT current_user AS role", doing: action, within: .seconds(30))
+    guard let name = try roles.first?.text("role") else { return [] }
+    let role = SQL.identifier(name)
     if let refusal = try await replicaRoleRefusal(source) {
+      let grant =
+        try await source.serverVersion() >= 150_000
+        ? "GRANT SET ON PARAMETER session_replication_role TO \(role);" : "ALTER ROLE \(role) SUPERUSER;"
       found.append(
         WayBackObstacle(
-          why: "The role may not set session_replication_role on the source: \(refusal)",
-          remedy: "GRANT SET ON PARAMETER session_replication_role TO it (PostgreSQL 15 on), or make it a "
-            + "superuser (Amazon Aurora and RDS: GRANT rds_superuser)."))
+          why: "Role \(role) may not set session_replication_role on the source: \(refusal)",
+          remedy: "\(grant) (Amazon Aurora and RDS: GRANT rds_superuser TO \(role);)"))
     }
     let rows = try await source.query(
       """
@@ -78,8 +83,9 @@ package struct WayBackObstacle: Sendable, Equatable {
     if !tables.isEmpty {
       found.append(
         WayBackObstacle(
-          why: "The role may not write to tables of the source: \(tables.joined(separator: ", ")).",
-          remedy: "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE on them, or connect as their owner."))
+          why: "Role \(role) may not write to tables of the source: \(tables.joined(separator: ", ")).",
+          remedy: "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON TABLE \(tables.joined(separator: ", ")) "
+            + "TO \(role);"))
     }
     return found
   }
