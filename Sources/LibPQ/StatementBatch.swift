@@ -27,6 +27,8 @@ package struct StatementBatch: Sendable {
   private(set) var bytes: [UInt8] = []
   private var indexes: [String: Int] = [:]
 
+  private static let large = 1 << 20
+
   package init() {}
 
   package var isEmpty: Bool { calls.isEmpty }
@@ -35,6 +37,8 @@ package struct StatementBatch: Sendable {
 
   /// Adds the value of the next parameter of the call that is being put together.
   package mutating func append(_ value: UnsafeRawBufferPointer, _ format: ValueFormat = .text) {
+    // To double the buffer for the zero byte behind a large value would cost as much memory again.
+    if value.count >= Self.large { bytes.reserveCapacity(bytes.count + value.count + 1) }
     appendParameter(format) { $0.append(contentsOf: value) }
   }
 

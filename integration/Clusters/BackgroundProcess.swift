@@ -104,9 +104,10 @@ package final class BackgroundProcess: Sendable {
 
   /// Waits until `condition` holds, and fails at once when the process ends before it does.
   package func waitUntil(
-    _ what: String, within limit: Duration, condition: @Sendable () async throws -> Bool
+    _ what: String, within limit: Duration, every interval: Duration = .milliseconds(20),
+    condition: @Sendable () async throws -> Bool
   ) async throws {
-    try await Clusters.waitUntil("\(what), by \(name)", within: limit) {
+    try await Clusters.waitUntil("\(what), by \(name)", within: limit, every: interval) {
       let running = isRunning
       if try await condition() { return true }
       guard running else {

@@ -65,7 +65,8 @@ struct Journey: Sendable {
     _ what: String, _ engine: BackgroundProcess, within limit: Duration = .seconds(90),
     _ condition: @Sendable (Status) -> Bool
   ) async throws {
-    try await engine.waitUntil(what, within: limit) {
+    // Each look is a process and two connections, which would take from the engine what it works with.
+    try await engine.waitUntil(what, within: limit, every: .milliseconds(150)) {
       let run = try await replicate.run("status", "--json")
       // Before the engine has made its state there is no migration to tell of.
       guard run.exitCode == 0 else { return false }
