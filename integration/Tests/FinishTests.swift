@@ -106,6 +106,38 @@ extension Integration {
       }
     }
 
+    @Test(
+      "Servers that die and come again do not end the way back; a source that stays away can be done without",
+      .ownServers)
+    func deadServers() async throws {
+      let pair = try await ClusterPair.shared
+      let source = try #require(pair.sourceCluster)
+      let target = try #require(pair.targetCluster)
+      try await WayBack.run("finish_dead", prepare: ["CREATE TABLE t (id int PRIMARY KEY)"]) { back in
+        let journey = back.journey
+        for (number, cluster) in [source, target].enumerated() {
+          try await journey.target(
+            "INSERT INTO t SELECT generate_series(\(number * 100), \(number * 100 + 50))")
+          try await cluster.kill9()
+          if number == 0 { try await journey.target("INSERT INTO t VALUES (99)") }
+          try await cluster.start()
+          try await journey.target("INSERT INTO t VALUES (\(number * 100 + 60))")
+          try await back.waitForSource("SELECT count(*), sum(id) FROM t")
+        }
+        try await RollbackTests.stop(back.engine)
+        try await source.kill9()
+        let refused = try await journey.replicate.run("finish", "--yes")
+        #expect(refused.exitCode == 1, "\(refused.output)\(refused.errors)")
+        #expect(refused.errors.contains("--without-source"), "\(refused.errors)")
+        let finish = try await journey.replicate.run("finish", "--yes", "--without-source")
+        #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
+        #expect(try await back.tracesOnTarget() == [])
+        #expect(try await back.isWritable(.target, "INSERT INTO t VALUES (1000)"))
+        try await source.start()
+        #expect(try await !back.isWritable(.source, "INSERT INTO t VALUES (1000)"))
+      }
+    }
+
     @Test("A target that cannot send its writes back is told of, and cut over to all the same", .ownServers)
     func noWayBack() async throws {
       let cluster = try await Cluster(named: "replica_level", .init(settings: ["wal_level": "replica"]))

@@ -2,7 +2,7 @@ import Clusters
 import Foundation
 
 /// The emulator of AWS, with the environment that leads the `aws` program to it.
-struct Moto {
+struct Moto: Sendable {
   static var isInstalled: Bool { find("moto_server") && find("aws") }
 
   private static func find(_ program: String) -> Bool {
@@ -15,7 +15,8 @@ struct Moto {
   let process: BackgroundProcess
   let environment: [String: String]
 
-  static func run(_ body: @Sendable (Moto) async throws -> Void) async throws {
+  /// Ends with the test process.
+  static func start() async throws -> Moto {
     // The kernel gives a port that is free; the server takes none by itself.
     let port = Int.random(in: 33_000..<60_000)
     let process = try await BackgroundProcess(["moto_server", "-H", "127.0.0.1", "-p", "\(port)"])
@@ -27,8 +28,7 @@ struct Moto {
         "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
       ])
     try await process.waitForOutput("Running on", within: .seconds(60))
-    try await body(moto)
-    try await process.end()
+    return moto
   }
 
   /// One call of the `aws` program.

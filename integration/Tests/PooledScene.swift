@@ -79,9 +79,10 @@ struct PooledScene: Sendable {
     await reader.stop()
   }
 
-  func start(_ options: String...) async throws -> BackgroundProcess {
+  func start(keepingWayBack: Bool = false) async throws -> BackgroundProcess {
     try await journey.replicate.start(
-      ["start", "--no-reverse", "--config", plan] + ClusterPair.shared.encryptionArguments + options)
+      ["start", "--config", plan] + (keepingWayBack ? [] : ["--no-reverse"])
+        + ClusterPair.shared.encryptionArguments)
   }
 
   func waitForWrites(_ count: Int = 100) async throws {
