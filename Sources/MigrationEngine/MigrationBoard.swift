@@ -107,6 +107,6 @@ final class MigrationBoard: Sendable {
     status.stream.waitsFor = stream.waitsFor
     status.ready =
       [.streaming, .reverse].contains(status.phase) && stream.waitsFor == nil
-      && monitor.isSteady(within: limit)
+      && monitor.isReady(within: limit)
   }
 }

@@ -71,15 +71,33 @@ package struct CatchUpMonitor: Sendable {
     return reading.lagSeconds + Self.fixedCostSeconds
   }
 
-  /// Whether a cutover would have stayed within `maxPause` seconds all the time during the last three
-  /// seconds.
-  package func isSteady(within maxPause: Double) -> Bool {
-    guard let last = samples.last, let first = samples.first(where: { last.at - $0.at <= .seconds(3.5) }),
-      last.at - first.at >= .seconds(2.5)
-    else { return false }
-    return samples.allSatisfy { sample in
-      guard last.at - sample.at <= .seconds(3.5) else { return true }
-      return sample.lag.map { $0 / .seconds(1) + Self.fixedCostSeconds <= maxPause } ?? false
+  /// What is judged by: older samples say nothing of now.
+  private var recent: ArraySlice<Sample> {
+    guard let last = samples.last else { return [] }
+    return samples[(samples.firstIndex { last.at - $0.at <= .seconds(3.5) } ?? samples.endIndex)...]
+  }
+
+  private func areWithin(_ maxPause: Double, _ samples: some Collection<Sample>) -> Bool {
+    samples.allSatisfy { sample in
+      sample.lag.map { $0 / .seconds(1) + Self.fixedCostSeconds <= maxPause } ?? false
     }
+  }
+
+  /// Whether a cutover would have stayed within `maxPause` seconds all the time during the last three
+  /// seconds: for one that begins by itself.
+  package func isSteady(within maxPause: Double) -> Bool {
+    let recent = recent
+    guard let last = recent.last, let first = recent.first, last.at - first.at >= .seconds(2.5) else {
+      return false
+    }
+    return areWithin(maxPause, recent)
+  }
+
+  /// Whether a cutover would stay within `maxPause` seconds, by what was measured in the last three seconds:
+  /// for one that somebody asks for.
+  package func isReady(within maxPause: Double) -> Bool {
+    // A stream that has just begun has not been measured yet, which is no reason to wait longer.
+    let measured = recent.drop { $0.lag == nil }
+    return measured.count >= 2 && areWithin(maxPause, measured)
   }
 }

@@ -47,6 +47,24 @@ import Testing
     #expect(!spiked.isSteady(within: 1))
   }
 
+  @Test("Ready means within the pause by all that was measured, however short that is")
+  func ready() {
+    #expect(monitor(6, source: 1000, target: 1000, behind: 10, lag: 0.2).isReady(within: 1))
+    #expect(!monitor(6, source: 1000, target: 1000, behind: 10, lag: 2).isReady(within: 1))
+    var fresh = CatchUpMonitor()
+    func add(_ lag: Duration?, at seconds: Double) {
+      fresh.add(
+        CatchUpMonitor.Sample(at: start + .seconds(seconds), sourceLSN: .zero, targetLSN: .zero, lag: lag))
+    }
+    add(nil, at: 0)
+    add(.seconds(0.1), at: 0.5)
+    #expect(!fresh.isReady(within: 1), "measured once")
+    add(.seconds(0.1), at: 1)
+    #expect(fresh.isReady(within: 1) && !fresh.isSteady(within: 1))
+    add(nil, at: 1.5)
+    #expect(!fresh.isReady(within: 1), "it does not answer any more")
+  }
+
   @Test("Without a heartbeat nothing is predicted")
   func blind() {
     var monitor = CatchUpMonitor()
@@ -55,6 +73,6 @@ import Testing
         CatchUpMonitor.Sample(at: start + .seconds(second), sourceLSN: .zero, targetLSN: .zero, lag: nil))
     }
     #expect(monitor.reading.predictedPauseSeconds == nil)
-    #expect(!monitor.isSteady(within: 60))
+    #expect(!monitor.isSteady(within: 60) && !monitor.isReady(within: 60))
   }
 }
