@@ -34,6 +34,8 @@ package final class StreamMonitor: Sendable {
   private let state: Mutex<State>
   /// Up to where changes may be applied.
   package let bound = StreamBound()
+  /// Which rows were touched since both ends were compared.
+  package let touched = TouchMemory()
 
   package init(feedback: Feedback, transactions: Int64, changes: Int64, firstBeat: UInt64) {
     state = Mutex(
