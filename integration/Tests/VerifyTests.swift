@@ -24,7 +24,7 @@ extension Integration {
         ledger.start(on: journey.databases.source)
         let engine = try await journey.startWithWayBack()
         try await journey.waitUntilReady(engine)
-        let scene = VerifyScene(journey: journey, engine: engine)
+        let scene = VerifyJourney(journey: journey, engine: engine)
 
         let equal = try await scene.verify()
         #expect(equal.exitCode == 0, "\(equal.output)\(equal.errors)\(engine.errors)")
@@ -73,7 +73,7 @@ extension Integration {
     }
 
     /// Behind the cutover: the same with the stream the other way.
-    private static func behind(_ scene: VerifyScene) async throws {
+    private static func behind(_ scene: VerifyJourney) async throws {
       let journey = scene.journey
       try await journey.waitUntil("the reverse stream", scene.engine) { $0.phase == .reverse && $0.ready }
       try await journey.target("UPDATE quiet SET v = 'behind' WHERE id = 20")
@@ -108,7 +108,7 @@ extension Integration {
         for sql in Self.tables { try await journey.source(sql) }
         var engine = try await journey.start()
         try await journey.waitUntil("the stream", engine) { $0.phase == .streaming }
-        let scene = VerifyScene(journey: journey, engine: engine)
+        let scene = VerifyJourney(journey: journey, engine: engine)
 
         let cancelled = try await scene.startSlowly()
         cancelled.interrupt()
@@ -153,7 +153,7 @@ extension Integration {
 }
 
 /// A migration whose ends are compared.
-private struct VerifyScene: Sendable {
+private struct VerifyJourney: Sendable {
   let journey: Journey
   let engine: BackgroundProcess
 
