@@ -91,6 +91,7 @@ struct MigrationCutoverVerification: Sendable {
     // What is no row is compared where there is time.
     wanted.comparesObjects = extent == .full
     wanted.comparesSchema = false
+    wanted.ownPublications = [MigrationAttempt.publicationName, MigrationWayBack.publicationName]
     return Verification(
       source: .init(options.source, end: "source"), target: .init(options.target, end: "target"),
       relations: relations, options: wanted, logger: logger)

@@ -66,7 +66,9 @@ extension MigrationObserver {
           .failed, doing: "comparing both ends", reason: verification.failure ?? "no reason was stored")
       case .requested, .running: break
       }
-      let status = try await status(store)
+      var status = try await status(store)
+      // What the engine told last may be of the one before.
+      if status.verification?.id != id { status.verification = nil }
       onProgress(status)
       if status.engine.running { lastSeen = .now }
       if ContinuousClock.now - lastSeen > Self.engineLimit {

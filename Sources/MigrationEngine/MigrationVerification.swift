@@ -40,7 +40,7 @@ struct MigrationVerification: Sendable {
     guard requested.isFollowed else { return try await store.cancelVerification(requested.id) }
     guard try await store.store(.running, of: requested.id) else { return }
     logger.info("comparing both ends", metadata: ["asked by": "\(requested.request.requestedBy)"])
-    board.update { $0.verification = Status.Verification() }
+    board.update { $0.verification = Status.Verification(id: requested.id) }
     defer { board.update { $0.verification = nil } }
     do {
       let report = try await watched(requested, store)
@@ -122,6 +122,7 @@ struct MigrationVerification: Sendable {
     wanted.maxBytesPerSecond = request.maxBytesPerSecond
     wanted.comparesObjects = request.tables.isEmpty
     wanted.comparesSchema = request.tables.isEmpty
+    wanted.ownPublications = [MigrationAttempt.publicationName, MigrationWayBack.publicationName]
     let (source, target) = direction == .forward ? (pair.from, pair.to) : (pair.to, pair.from)
     var report = try await Verification(
       source: .init(options.source, end: "source", snapshot: source.name),

@@ -41,7 +41,7 @@ import UnixSignals
     engine.verify = { _, _, request, progress in
       asked.withLock { $0 = request }
       var status = Status.sample()
-      var verification = Status.Verification()
+      var verification = Status.Verification(id: 1)
       progress(status)
       status.verification = verification
       progress(status)

@@ -49,6 +49,9 @@ extension Integration {
         let aborted = try await journey.replicate.run("cutover", "--yes")
         #expect(aborted.exitCode == 5, "\(aborted.output)\(aborted.errors)")
         #expect(aborted.errors.contains("(id)=(777)"), "\(aborted.errors)")
+        // A refusal ends a writer.
+        await ledger.stop()
+        ledger.start(on: journey.databases.source)
         try await scene.expectWrites(ledger)
         let refused = try await journey.replicate.run(
           "cutover", "--yes", "--verify", "full", "--max-pause", "150ms")
@@ -111,6 +114,7 @@ extension Integration {
         let scene = VerifyJourney(journey: journey, engine: engine)
 
         let cancelled = try await scene.startSlowly()
+        try await journey.waitUntil("a status that tells of it", engine) { $0.verification?.lsn != nil }
         cancelled.interrupt()
         #expect(try await cancelled.waitForEnd(within: .seconds(5)) == 130, "\(cancelled.errors)")
         try await scene.waitForNoTrace()
@@ -168,8 +172,11 @@ private struct VerifyJourney: Sendable {
   /// One that has begun to read and takes minutes.
   func startSlowly() async throws -> BackgroundProcess {
     let verify = try await journey.replicate.start("verify", "--max-rate", "16kB")
-    try await journey.waitUntil("a comparison that reads", verify) { $0.verification?.progress != nil }
-    #expect(try await traces().contains { $0.hasPrefix("transaction") })
+    try await verify.waitForOutput(" of 2 tables", within: .seconds(30))
+    let traces = try await traces()
+    #expect(
+      traces.contains { $0.hasPrefix("transaction") },
+      "\(traces) \(verify.output)\(verify.errors)\(engine.errors.suffix(2000))")
     return verify
   }
 

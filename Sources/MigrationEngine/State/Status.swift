@@ -184,8 +184,10 @@ package struct Status: Sendable, Codable, Equatable {
     package var lsn: String?
     /// Nil until there is some.
     package var progress: VerificationProgress?
+    /// Which request it is for.
+    package var id: Int64
 
-    package init() {}
+    package init(id: Int64) { self.id = id }
   }
 
   /// One step of a cutover, as it happened.
