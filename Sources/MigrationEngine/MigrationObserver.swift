@@ -6,8 +6,8 @@ import LogicalReplication
 /// Looks at a migration, and asks its engine for things, from any machine: all through the target.
 package struct MigrationObserver: Sendable {
   private let source: ConnectionString?
-  private let target: ConnectionString
-  private let logger: Logger
+  let target: ConnectionString
+  let logger: Logger
 
   /// - Parameter source: when given, the status has the slot's state even while no engine runs.
   package init(source: ConnectionString?, target: ConnectionString, logger: Logger) {
@@ -32,7 +32,7 @@ package struct MigrationObserver: Sendable {
     }
   }
 
-  private func status(_ store: StateStore) async throws -> Status {
+  func status(_ store: StateStore) async throws -> Status {
     let migration = try await stored(store)
     let engine = try await store.lockHolder()
     let published = try await store.publishedStatus()
@@ -41,7 +41,10 @@ package struct MigrationObserver: Sendable {
     status.target.encryption = migration.encryption
     status.engine.running = engine != nil
     // An engine that has just begun has not spoken yet; what its predecessor said no longer holds.
-    if published?.backend != engine { status.ready = false }
+    if published?.backend != engine {
+      status.ready = false
+      status.verification = nil
+    }
     // While one is under way the engine tells its steps with its status; what is stored is its beginning.
     if let latest = try await store.latestCutover(), latest.state != .running || status.cutover == nil {
       status.cutover = latest.report ?? status.cutover
@@ -58,7 +61,7 @@ package struct MigrationObserver: Sendable {
     return status
   }
 
-  private func stored(_ store: StateStore) async throws -> StoredMigration {
+  func stored(_ store: StateStore) async throws -> StoredMigration {
     guard let migration = try await store.load() else { throw Self.noMigration }
     return migration
   }

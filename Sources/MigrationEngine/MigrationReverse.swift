@@ -15,6 +15,7 @@ struct MigrationReverse: Sendable {
   let way: StoredWayBack
 
   private let pass = WriteGuard.Pass()
+  private let intermission = Intermission()
 
   init(
     options: MigrationOptions, logger: Logger, ends: MigrationEnds, board: MigrationBoard,
@@ -75,6 +76,13 @@ struct MigrationReverse: Sendable {
         return nil
       }
       group.addTask { try await conduct(rollback, interrupted) }
+      group.addTask {
+        try await MigrationVerification(
+          direction: .back, options: options, board: board, monitor: session.monitor, tables: tables,
+          logger: logger, intermission: intermission
+        ).run()
+        return nil
+      }
       defer { group.cancelAll() }
       guard let end = try await group.next() ?? nil else { throw CancellationError() }
       return end
@@ -83,7 +91,11 @@ struct MigrationReverse: Sendable {
 
   /// Takes requests until there is nothing to stream for any more.
   private func conduct(_ rollback: MigrationRollback, _ interrupted: StoredCutover?) async throws -> End {
-    if let interrupted, let report = try await rollback.resume(interrupted) { return try await end(report) }
+    if let interrupted,
+      let report = try await intermission.during({ try await rollback.resume(interrupted) })
+    {
+      return try await end(report)
+    }
     var nextLook = ContinuousClock.now
     while true {
       if try await store.isFinishRequested() { return .finished }
@@ -92,7 +104,9 @@ struct MigrationReverse: Sendable {
         nextLook = .now + Self.tablesPause
       }
       if let requested = try await store.requestedCutover() {
-        if let report = try await rollback.run(requested) { return try await end(report) }
+        if let report = try await intermission.during({ try await rollback.run(requested) }) {
+          return try await end(report)
+        }
       }
       try await Task.sleep(for: .milliseconds(250))
     }

@@ -142,6 +142,11 @@ struct MigrationRollback: Sendable {
           return try await tables.finalise(catalog, ends: exchangedEnds, options: exchangedOptions)
             + ", \(changed) large objects"
         },
+        comparison: MigrationCutoverVerification(
+          extent: stored.request.verification, direction: .back, options: options, monitor: monitor,
+          relations: try await tables.comparable(.back, source: ends.source, target: ends.target),
+          store: store, logger: logger
+        ).comparison,
         // Not before the seal: until then the stream may have to go on.
         restoreTables: { try await IdentityColumns.restore(catalog, on: ends.source) },
         poolers: exchangedOptions.switchPlan.pausesPoolers

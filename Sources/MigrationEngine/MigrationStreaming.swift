@@ -14,6 +14,24 @@ struct MigrationStreaming: Sendable {
   let tables: MigrationTables
   let session: (stream: StreamSession, monitor: StreamMonitor)
 
+  private let intermission = Intermission()
+
+  init(
+    options: MigrationOptions, logger: Logger, ends: MigrationEnds, board: MigrationBoard,
+    phase: PhaseRecord, slot: ReplicationSlot, publication: Publication, tables: MigrationTables,
+    session: (stream: StreamSession, monitor: StreamMonitor)
+  ) {
+    self.options = options
+    self.logger = logger
+    self.ends = ends
+    self.board = board
+    self.phase = phase
+    self.slot = slot
+    self.publication = publication
+    self.tables = tables
+    self.session = session
+  }
+
   /// How long an automatic cutover that was aborted waits before it tries again.
   private static let retryPause = Duration.seconds(30)
 
@@ -25,6 +43,11 @@ struct MigrationStreaming: Sendable {
   }
   private var wayBack: MigrationWayBack {
     MigrationWayBack(options: options, ends: ends, excluded: tables.excluded, logger: logger)
+  }
+  private var verification: MigrationVerification {
+    MigrationVerification(
+      direction: .forward, options: options, board: board, monitor: session.monitor, tables: tables,
+      logger: logger, intermission: intermission)
   }
   private var newcomers: MigrationNewcomers {
     MigrationNewcomers(
@@ -65,6 +88,10 @@ struct MigrationStreaming: Sendable {
           return nil
         }
         group.addTask { try await conduct(resumesCutover: resumesCutover) }
+        group.addTask {
+          try await verification.run()
+          return nil
+        }
         defer { group.cancelAll() }
         guard let turn = try await group.next() ?? nil else { throw CancellationError() }
         return turn
@@ -87,7 +114,9 @@ struct MigrationStreaming: Sendable {
   /// stream.
   private func conduct(resumesCutover: Bool) async throws -> Turn {
     if resumesCutover {
-      if let report = try await resumeCutover() { return .complete(report) }
+      if let report = try await intermission.during({ try await resumeCutover() }) {
+        return .complete(report)
+      }
     } else {
       try await dismissInterrupted()
     }
@@ -106,7 +135,9 @@ struct MigrationStreaming: Sendable {
         nextLook = .now + Self.newTablesPause
       }
       if let requested {
-        if let report = try await cutOver(requested) { return .complete(report) }
+        if let report = try await intermission.during({ try await cutOver(requested) }) {
+          return .complete(report)
+        }
         notBefore = .now + Self.retryPause
       }
       try await Task.sleep(for: .milliseconds(250))
@@ -212,6 +243,10 @@ struct MigrationStreaming: Sendable {
           return try await tables.finalise(catalog, ends: ends, options: options)
             + ", \(changed) large objects"
         },
+        comparison: MigrationCutoverVerification(
+          extent: stored.request.verification, direction: .forward, options: options, monitor: monitor,
+          relations: catalog.relations, store: store, logger: logger
+        ).comparison,
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {
           try await IdentityColumns.restore(catalog, on: ends.target)

@@ -126,6 +126,20 @@ struct MigrationTables: Sendable {
       })
   }
 
+  /// What can be compared on both ends: what is migrated, and of tables that join only those that have.
+  func comparable(_ direction: Direction, source: Connection, target: Connection) async throws -> [Relation] {
+    let relations = try await Catalog.read(from: source).relations.filter { !excluded.contains($0.name) }
+    switch direction {
+    case .forward:
+      let stored = try await StateStore(target).relations()
+      let joined = Set(stored.filter { $0.snapshotLSN != nil }.map(\.sourceOID))
+      return relations.filter { $0.kind != .table || $0.isUnlogged || joined.contains($0.oid) }
+    case .back:
+      let names = Set(try await Catalog.read(from: target, measuring: false).relations.map(\.name))
+      return relations.filter { names.contains($0.name) }
+    }
+  }
+
   /// Behind the fence: what the stream does not carry.
   /// - Returns: what was done, for the timeline.
   func finalise(_ catalog: Catalog, ends: MigrationEnds, options: MigrationOptions) async throws -> String {

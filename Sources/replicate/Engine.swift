@@ -32,6 +32,12 @@ struct Engine: Sendable {
         try await MigrationObserver(source: $0, target: $1, logger: $2).cutover($3, onProgress: $4)
       }
 
+  var verify:
+    @Sendable (ConnectionString, Logger, VerificationRequest, @escaping Progress) async throws
+      -> VerificationReport = {
+        try await MigrationObserver(source: nil, target: $0, logger: $1).verify($2, onProgress: $3)
+      }
+
   var finish: @Sendable (ConnectionString, ConnectionString, Logger, FinishOptions) async throws -> [String] =
     {
       try await MigrationFinish(source: $0, target: $1, logger: $2).run($3)

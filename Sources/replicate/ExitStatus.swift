@@ -39,6 +39,8 @@ enum ExitStatus: Int32, Sendable {
     }
   }
 
+  init(_ report: VerificationReport) { self = report.hasDifferences ? .different : .done }
+
   /// The exit code of any error: ArgumentParser knows its own, among them the clean exit of `--help`.
   static func code(of error: any Error) -> Int32 {
     switch error {

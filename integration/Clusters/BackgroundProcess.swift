@@ -94,6 +94,8 @@ package final class BackgroundProcess: Sendable {
 
   package func terminate() { signal(SIGTERM) }
 
+  package func interrupt() { signal(SIGINT) }
+
   package func kill9() { signal(SIGKILL) }
 
   /// Waits for the end and returns the exit code.

@@ -15,7 +15,7 @@ extension Integration {
       ["before seal"],
       else: [
         "before arm", "after arm", "before fence", "after fence", "after await writers", "after mark",
-        "after drain", "after finalise",
+        "after drain", "after finalise", "before verify",
       ])
     private static let stepsBehindSeal = Integration.steps(
       ["after seal"], else: ["before open", "after open", "after switch"])

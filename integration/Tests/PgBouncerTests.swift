@@ -27,7 +27,7 @@ extension Integration {
         let report = try #require(try await journey.status().cutover)
         #expect(
           report.timeline.map(\.step) == [
-            "arm", "pause", "fence", "await writers", "mark", "drain", "finalise", "seal", "open",
+            "arm", "pause", "fence", "await writers", "mark", "drain", "finalise", "verify", "seal", "open",
             "pgbouncer", "switch",
           ])
         #expect(report.reason == nil)

@@ -29,7 +29,7 @@ extension Integration {
           let status = try await journey.status()
           #expect(status.phase == .streaming)
           #expect(status.cutover?.result == .rehearsed)
-          #expect(status.cutover?.timeline.map(\.step).suffix(2) == ["finalise", "unfence"])
+          #expect(status.cutover?.timeline.map(\.step).suffix(3) == ["finalise", "verify", "unfence"])
           #expect(try #require(status.cutover?.writePauseSeconds) < 2)
           #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
           let refused = "INSERT INTO ledger_entry DEFAULT VALUES"

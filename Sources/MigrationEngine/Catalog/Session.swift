@@ -36,6 +36,21 @@ package enum Session {
     }
   }
 
+  /// Lets the server end what it does within a second when its client is gone, also in the middle of a
+  /// statement that reads for minutes or waits for a lock (manual, section 20.3.1
+  /// `client_connection_check_interval`).
+  package static func noticeLostClient(of connection: Connection) async throws {
+    do {
+      try await connection.query(
+        """
+        SELECT pg_catalog.set_config(name, '1s', false) FROM pg_catalog.pg_settings
+        WHERE name = 'client_connection_check_interval'
+        """, doing: "asking the server to notice when this client is gone", within: .seconds(15))
+    } catch let error as PostgresError where error.sqlState == .invalidParameterValue {
+      // Its operating system cannot; it notices when it sends.
+    }
+  }
+
   private static func prepared(_ string: ConnectionString, purpose: String) -> ConnectionString {
     string
       .setting("application_name", to: "replicate \(purpose)")

@@ -15,6 +15,8 @@ package struct Cutover: Sendable {
     package var ensureNoBreach: @Sendable () async throws -> Void
     /// Brings over what the stream does not carry, and says what that was.
     package var finaliseTables: @Sendable () async throws -> String
+    /// Compares both ends before the seal; nil when they are not to be.
+    package var comparison: Comparison?
     /// Makes the target's tables what they are to be when it opens, behind the seal.
     package var restoreTables: @Sendable () async throws -> Void
     /// Holds the clients that come through poolers, and lets them go on; nil when there are no poolers.
@@ -29,6 +31,7 @@ package struct Cutover: Sendable {
       forgetMarker: @escaping @Sendable () async -> Void,
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
       finaliseTables: @escaping @Sendable () async throws -> String,
+      comparison: Comparison? = nil,
       restoreTables: @escaping @Sendable () async throws -> Void,
       poolers: Poolers? = nil,
       switchOver: @escaping @Sendable (String?, SwitchEvents) async -> String?
@@ -39,9 +42,24 @@ package struct Cutover: Sendable {
       self.forgetMarker = forgetMarker
       self.ensureNoBreach = ensureNoBreach
       self.finaliseTables = finaliseTables
+      self.comparison = comparison
       self.restoreTables = restoreTables
       self.poolers = poolers
       self.switchOver = switchOver
+    }
+  }
+
+  package struct Comparison: Sendable {
+    /// What it may take inside the write pause.
+    package var predictedSeconds: @Sendable () async throws -> Double
+    package var compare: @Sendable () async throws -> Status.Comparison
+
+    package init(
+      predictedSeconds: @escaping @Sendable () async throws -> Double,
+      compare: @escaping @Sendable () async throws -> Status.Comparison
+    ) {
+      self.predictedSeconds = predictedSeconds
+      self.compare = compare
     }
   }
 

@@ -12,6 +12,8 @@ package struct CutoverMachine: Sendable, Equatable {
     case mark
     case drain
     case finalise
+    /// Both ends are compared.
+    case verify
     case seal
     case unfence
     /// Clients that wait in poolers go on, on the source.
@@ -58,11 +60,14 @@ package struct CutoverMachine: Sendable, Equatable {
   private var failure: String?
   private let pausesPoolers: Bool
   private let isRehearsal: Bool
+  private let verifies: Bool
 
   /// - Parameters:
   ///   - pausesPoolers: whether clients wait in poolers from before the fence.
   ///   - isRehearsal: whether the fence is taken down where it would be sealed.
-  package init(pausesPoolers: Bool = false, isRehearsal: Bool = false) {
+  ///   - verifies: whether both ends are compared before the seal.
+  package init(pausesPoolers: Bool = false, isRehearsal: Bool = false, verifies: Bool = false) {
+    self.verifies = verifies
     self.pausesPoolers = pausesPoolers
     self.isRehearsal = isRehearsal
   }
@@ -105,7 +110,8 @@ package struct CutoverMachine: Sendable, Equatable {
     case .awaitWriters: return perform(.mark)
     case .mark: return perform(.drain)
     case .drain: return perform(.finalise)
-    case .finalise: return perform(isSealed ? .open : isRehearsal ? .unfence : .seal)
+    case .finalise: return perform(isSealed ? .open : verifies ? .verify : isRehearsal ? .unfence : .seal)
+    case .verify: return perform(isRehearsal ? .unfence : .seal)
     case .seal: throw Impossible(step: step, event: .done)
     case .unfence: return pausesPoolers ? perform(.resume) : undone()
     case .resume: return undone()
@@ -124,7 +130,7 @@ package struct CutoverMachine: Sendable, Equatable {
     case .resume:
       failure = [failure, reason].compactMap { $0 }.joined(separator: "; ")
       return undone()
-    case .fence, .awaitWriters, .mark, .drain, .finalise, .seal, .open:
+    case .fence, .awaitWriters, .mark, .drain, .finalise, .verify, .seal, .open:
       guard !isSealed else { return end(.tryAgain(reason: reason)) }
       failure = reason
       return perform(.unfence)

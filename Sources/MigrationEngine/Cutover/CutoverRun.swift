@@ -40,7 +40,9 @@ actor CutoverRun {
     source = try await ends.open()
     self.target = target
     self.stages = stages
-    machine = CutoverMachine(pausesPoolers: stages.poolers != nil, isRehearsal: request.isRehearsal)
+    machine = CutoverMachine(
+      pausesPoolers: stages.poolers != nil, isRehearsal: request.isRehearsal,
+      verifies: stages.comparison != nil)
     self.logger = logger
     self.onStep = onStep
     if ends.direction == .back { report.direction = .back }
@@ -138,6 +140,7 @@ actor CutoverRun {
       try await limited(step) { try await self.stages.drain(self.nonce, self.deadline) }
       return (.done, "the \(ends.direction.to) has committed the marker")
     case .finalise: return (.done, try await limited(step) { try await self.finalise() })
+    case .verify: return (.done, try await limited(step) { try await self.compare() })
     case .seal: return try await sealShielded()
     case .unfence: return await unfenceShielded()
     case .resume: return (.done, try await resumePoolers())
@@ -210,6 +213,18 @@ actor CutoverRun {
         .failed, doing: action, reason: "the lag is not known yet",
         remedy: "Wait until replicate status says ready.")
     }
+    let comparing = try await stages.comparison?.predictedSeconds() ?? 0
+    guard predicted > request.maxPauseSeconds || predicted + comparing <= request.maxPauseSeconds else {
+      throw MigrationError(
+        .failed, doing: action,
+        reason:
+          "it would take about \(Self.seconds(predicted + comparing)), \(Self.seconds(comparing)) of it to "
+          + "compare both ends (--verify \(request.verification.rawValue)), and --max-pause is "
+          + Self.seconds(request.maxPauseSeconds),
+        remedy: request.verification == .changed
+          ? "Run replicate verify and then cut over at once, allow a longer pause, or give --verify none."
+          : "Run replicate verify and give --verify changed, allow a longer pause, or give --verify none.")
+    }
     guard predicted <= request.maxPauseSeconds else {
       throw MigrationError(
         .failed, doing: action,
@@ -219,7 +234,7 @@ actor CutoverRun {
           + "and --max-pause is \(Self.seconds(request.maxPauseSeconds))",
         remedy: "Wait until the stream has caught up, or allow a longer pause.")
     }
-    return predicted
+    return predicted + comparing
   }
 
   // MARK: Poolers
@@ -275,6 +290,18 @@ actor CutoverRun {
     let tables = try await stages.finaliseTables()
     try await stages.ensureNoBreach()
     return "\(sequences) sequences, \(tables)"
+  }
+
+  private func compare() async throws -> String {
+    guard let comparison = try await stages.comparison?.compare() else { return "" }
+    report.verification = comparison
+    guard comparison.result != .different else {
+      throw MigrationError(
+        .failed, doing: "comparing both ends behind the fence", reason: comparison.summary,
+        remedy: "Run replicate verify to see all of it. Something else than the stream wrote to an end.")
+    }
+    try await stages.ensureNoBreach()
+    return comparison.summary
   }
 
   // MARK: The point of no return

@@ -51,12 +51,44 @@ package struct ExportedSnapshot: Sendable {
   /// `pg_export_snapshot`).
   static func current(on source: ConnectionString) async throws -> ExportedSnapshot {
     let holder = try await Session.open(source, end: "source", purpose: "snapshot")
+    return try await current(in: holder, at: .zero)
+  }
+
+  /// The same in a session that is given, and that is closed with it or when it fails.
+  /// - Parameter lsn: where the end stands, if that is known.
+  static func current(in holder: Connection, at lsn: LSN) async throws -> ExportedSnapshot {
+    do {
+      try await holder.query(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: "opening a snapshot's transaction")
+      return try await export(from: holder, at: lsn)
+    } catch {
+      await holder.close()
+      throw error
+    }
+  }
+
+  /// The same snapshot from an ordinary session, and lets go of the one that held it: a slot's snapshot keeps
+  /// the slot, and with it WAL, for as long as it is needed.
+  /// - Parameter holder: closed with the snapshot or when it fails.
+  func moved(to holder: Connection) async throws -> ExportedSnapshot {
+    do {
+      try await enter(holder)
+      let moved = try await Self.export(from: holder, at: lsn)
+      await release()
+      return moved
+    } catch {
+      await holder.close()
+      await release()
+      throw error
+    }
+  }
+
+  private static func export(from holder: Connection, at lsn: LSN) async throws -> ExportedSnapshot {
     let action = "exporting a snapshot"
-    try await holder.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", doing: action)
     let rows = try await holder.query("SELECT pg_catalog.pg_export_snapshot() AS name", doing: action)
     guard let row = rows.first else {
       throw PostgresError(code: .unexpectedResult, action: action, message: "the server exported none")
     }
-    return ExportedSnapshot(name: try row.text("name"), lsn: .zero, holder: holder)
+    return ExportedSnapshot(name: try row.text("name"), lsn: lsn, holder: holder)
   }
 }

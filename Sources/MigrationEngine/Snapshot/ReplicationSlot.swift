@@ -36,26 +36,29 @@ package struct ReplicationSlot: Sendable {
   }
 
   /// A newer snapshot with its LSN, from a slot that goes with its session: for tables copied later than the
-  /// rest.
+  /// rest, and to compare both ends.
+  /// - Parameter limit: how long to wait for each transaction that is open.
+  /// - Throws: `MigrationError` that names the transactions that did not end.
   package static func temporarySnapshot(
-    on source: ConnectionString, observer: Connection
+    on source: ConnectionString, observer: Connection, within limit: Duration = .seconds(30)
   ) async throws -> ExportedSnapshot {
     let suffix = String(UInt32.random(in: 0 ... .max), radix: 36)
     guard let name = SlotName("replicate_snapshot_\(suffix)") else {
       throw MigrationError(.failed, doing: "naming a temporary slot", reason: "the name is not valid")
     }
-    return try await export(name, temporary: true, on: source, observer: observer)
+    return try await export(name, temporary: true, on: source, observer: observer, within: limit)
   }
 
   private static func export(
     _ name: SlotName, temporary: Bool, on source: ConnectionString, observer: Connection,
     within limit: Duration = .seconds(30)
   ) async throws -> ExportedSnapshot {
-    let connection = try await Session.openReplication(source)
+    let connection = try await Session.openReplication(source, end: observer.end)
     let action = "creating replication slot \(name)"
     do {
       // A slot's beginning waits for every transaction that is open; statement_timeout does not end that
-      // wait.
+      // wait, nor does our own death unless it is looked for.
+      try await Session.noticeLostClient(of: connection)
       try await connection.query("SET lock_timeout = \(Int(limit / .milliseconds(1)))", doing: action)
       let rows = try await connection.query(
         ReplicationCommand.createSlot(name, temporary: temporary), doing: action, within: limit * 2)
@@ -71,7 +74,7 @@ package struct ReplicationSlot: Sendable {
         reason:
           "open transactions did not end within the time limit: \(try await openTransactions(observer))",
         remedy:
-          "End these transactions (pg_terminate_backend(pid), ROLLBACK PREPARED 'gid'), then start again.")
+          "End these transactions (pg_terminate_backend(pid), ROLLBACK PREPARED 'gid'), then try again.")
     } catch {
       await connection.close()
       throw error

@@ -2,4 +2,6 @@
 package enum MessagePrefix {
   package static let heartbeat = "replicate.heartbeat"
   package static let fence = "replicate.fence"
+  /// Behind the LSN of a snapshot: where it arrives, everything before that has.
+  package static let snapshot = "replicate.snapshot"
 }

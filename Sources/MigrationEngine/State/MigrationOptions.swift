@@ -49,12 +49,16 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   package var isRehearsal: Bool
   /// Ends the sessions that hold the cutover up, and no others.
   package var terminatesBlockers: Bool
+  /// How far both ends are compared before the seal.
+  package var verification: CutoverVerification
 
   package init(
     maxPauseSeconds: Double = 10, timeoutSeconds: Double = 60, requestedBy: String, isRehearsal: Bool = false,
-    terminatesBlockers: Bool = false, direction: Direction = .forward
+    terminatesBlockers: Bool = false, direction: Direction = .forward,
+    verification: CutoverVerification = .changed
   ) {
     self.direction = direction
+    self.verification = verification
     self.maxPauseSeconds = maxPauseSeconds
     self.timeoutSeconds = timeoutSeconds
     self.requestedBy = requestedBy

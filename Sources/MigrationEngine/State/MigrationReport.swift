@@ -13,6 +13,8 @@ package struct MigrationReport: Sendable, Codable, Equatable {
   package var excludedTables: [String]
   package var tables: [Table]
   package var cutovers: [Cutover]
+  /// The last that came to their end, the oldest first.
+  package var verifications: [Verification]
   package var events: [Event]
 
   package struct Table: Sendable, Codable, Equatable {
@@ -44,6 +46,19 @@ package struct MigrationReport: Sendable, Codable, Equatable {
     }
   }
 
+  package struct Verification: Sendable, Codable, Equatable {
+    package var requestedAt: String
+    package var request: VerificationRequest
+    /// Nil when it failed.
+    package var outcome: VerificationReport?
+    package var failure: String?
+
+    enum CodingKeys: String, CodingKey {
+      case request, outcome, failure
+      case requestedAt = "requested_at"
+    }
+  }
+
   package struct SwitchStep: Sendable, Codable, Equatable {
     package var definition: String
     package var state: String
@@ -58,7 +73,7 @@ package struct MigrationReport: Sendable, Codable, Equatable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case status, tables, cutovers, events
+    case status, tables, cutovers, verifications, events
     case reportedAt = "reported_at"
     case beganAt = "began_at"
     case sourceSystem = "source_system"

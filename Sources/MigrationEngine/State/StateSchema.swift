@@ -2,7 +2,7 @@
 /// it can be killed and started on another machine.
 enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
-  static let format = 2
+  static let format = 3
 
   /// Where a stream stands: on the end that it is applied to.
   static let progress = """
@@ -78,6 +78,14 @@ enum StateSchema {
       detail text NOT NULL,
       at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
       PRIMARY KEY (cutover, position));
+    CREATE TABLE replicate.verification (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      requested_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+      request text NOT NULL,
+      state text NOT NULL DEFAULT 'requested'
+        CHECK (state IN ('requested', 'running', 'complete', 'failed')),
+      report text,
+      failure text);
     CREATE TABLE replicate.event (
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
       at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),

@@ -28,7 +28,23 @@ extension StateStore {
           snapshotLSN: relation.snapshotLSN?.description)
       },
       cutovers: try await reportedCutovers(doing: action),
+      verifications: try await reportedVerifications(doing: action),
       events: try events.map { MigrationReport.Event(at: try $0.text("at"), what: try $0.text("what")) })
+  }
+
+  private func reportedVerifications(doing action: String) async throws -> [MigrationReport.Verification] {
+    let rows = try await connection.query(
+      """
+      SELECT \(Self.time("requested_at")) AS requested_at, request, report, failure
+      FROM replicate.verification WHERE state IN ('complete', 'failed') ORDER BY id
+      """, doing: action, within: Self.limit)
+    return try rows.map { row in
+      MigrationReport.Verification(
+        requestedAt: try row.text("requested_at"),
+        request: try Self.decode(VerificationRequest.self, try row.text("request")),
+        outcome: try row.optional("report").map { try Self.decode(VerificationReport.self, $0) },
+        failure: try row.optional("failure"))
+    }
   }
 
   private func reportedCutovers(doing action: String) async throws -> [MigrationReport.Cutover] {

@@ -12,6 +12,8 @@ package struct Status: Sendable, Codable, Equatable {
   package var stream = Stream()
   package var slot = Slot()
   package var cutover: Cutover?
+  /// A comparison of both ends that is under way.
+  package var verification: Verification?
   /// Why the engine stopped, if it did so with an error.
   package var failure: String?
 
@@ -133,14 +135,59 @@ package struct Status: Sendable, Codable, Equatable {
     package var direction: Direction?
     /// Sessions that were ended because they held it up; nil when none was.
     package var terminated: [String]?
+    /// What was compared of both ends before the seal; nil when nothing was to be.
+    package var verification: Comparison?
 
     package init(step: String) { self.step = step }
 
     enum CodingKeys: String, CodingKey {
-      case step, result, reason, timeline, terminated, direction
+      case step, result, reason, timeline, terminated, direction, verification
       case fenceLSN = "fence_lsn"
       case writePauseSeconds = "write_pause_seconds"
     }
+  }
+
+  /// How both ends were compared inside a write pause.
+  package struct Comparison: Sendable, Codable, Equatable {
+    package enum Result: String, Sendable, Codable {
+      case equal
+      case different
+      /// There was nothing that it could have rested on.
+      case nothing
+    }
+
+    package var extent: CutoverVerification
+    package var result: Result
+    /// How rows were compared, in words.
+    package var digest: String
+    package var tables: Int
+    /// What was compared and found, in words.
+    package var summary: String
+    /// How long it took inside the pause.
+    package var seconds: Double
+
+    package init(
+      extent: CutoverVerification, result: Result, digest: String, tables: Int, summary: String,
+      seconds: Double
+    ) {
+      self.extent = extent
+      self.result = result
+      self.digest = digest
+      self.tables = tables
+      self.summary = summary
+      self.seconds = seconds
+    }
+  }
+
+  package struct Verification: Sendable, Codable, Equatable {
+    /// Where in the stream both ends are looked at; nil until it is known.
+    package var lsn: String?
+    /// Nil until there is some.
+    package var progress: VerificationProgress?
+    /// Which request it is for.
+    package var id: Int64
+
+    package init(id: Int64) { self.id = id }
   }
 
   /// One step of a cutover, as it happened.
@@ -177,6 +224,7 @@ extension Status.Cutover {
     try container.encode(timeline, forKey: .timeline)
     try container.encodeIfPresent(terminated, forKey: .terminated)
     try container.encodeIfPresent(direction, forKey: .direction)
+    try container.encodeIfPresent(verification, forKey: .verification)
   }
 }
 
@@ -194,6 +242,7 @@ extension Status {
     try container.encode(stream, forKey: .stream)
     try container.encode(slot, forKey: .slot)
     try container.encode(cutover, forKey: .cutover)
+    try container.encodeIfPresent(verification, forKey: .verification)
     try container.encodeIfPresent(failure, forKey: .failure)
   }
 }

@@ -23,7 +23,8 @@ struct Applier {
     self.isStreaming = isStreaming
     format = tables.form.format
     direction = tables.direction
-    planner = ChangePlanner(tables: tables, streaming: isStreaming ? .on : .off)
+    planner = ChangePlanner(
+      tables: tables, streaming: isStreaming ? .on : .off, memory: monitor.touched)
   }
 
   /// Applies one piece of the stream. Transactions that end in it are committed together: nobody else reads

@@ -8,6 +8,7 @@ extension ChangePlanner {
   ) throws {
     let id = message.relationID
     guard let (table, change) = try change(.insert, id, message.new, &plan) else { return }
+    touch(table, id, buffer, message.new)
     if let fold, try fold.add(table, id, buffer, &plan, { $0.insert(message.new, buffer) }) { return }
     try plan.append { batch in
       for value in message.new.columns(in: buffer) { try batch.append(value, buffer, of: table) }
@@ -20,6 +21,7 @@ extension ChangePlanner {
   ) throws {
     let id = message.relationID
     guard let (table, change) = try change(.update, id, message.new, &plan) else { return }
+    touch(table, id, buffer, message.old?.tuple, message.new)
     if let fold,
       try fold.add(table, id, buffer, &plan, { $0.update(old: message.old, new: message.new, buffer) })
     {
@@ -46,6 +48,7 @@ extension ChangePlanner {
     let id = message.relationID
     let old = message.old.tuple
     guard let (table, change) = try change(.delete, id, old, &plan) else { return }
+    touch(table, id, buffer, old)
     if let fold, try fold.add(table, id, buffer, &plan, { $0.delete(old, buffer) }) { return }
     try plan.append { try appendKey(old, buffer, table, &$0) }
     plan.call(table.delete, expectedRows: 1, origin: change)
@@ -57,7 +60,9 @@ extension ChangePlanner {
     var names: [String] = []
     for id in message.relationIDs {
       // A relation that no change has described yet is described before the TRUNCATE, so it is known here.
-      if let table = try table(id, columns: nil) { names.append(table.name.description) }
+      guard let table = try table(id, columns: nil) else { continue }
+      touchAll(table, id)
+      names.append(table.name.description)
     }
     guard let first = message.relationIDs.first, !names.isEmpty else { return }
     try fold?.write(message.relationIDs, buffer, &plan)

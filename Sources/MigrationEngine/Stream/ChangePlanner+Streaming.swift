@@ -11,7 +11,13 @@ extension ChangePlanner {
     guard start.isFirstSegment == (streamed[start.xid] == nil) else {
       throw unexpected("a block of a streamed transaction without those before it")
     }
-    open = streamed.removeValue(forKey: start.xid) ?? SourceTransaction(xid: start.xid)
+    open = streamed.removeValue(forKey: start.xid) ?? begun(start.xid)
+  }
+
+  private func begun(_ xid: UInt32) -> SourceTransaction {
+    var transaction = SourceTransaction(xid: xid)
+    transaction.touchEpoch = touchEpoch
+    return transaction
   }
 
   mutating func suspend() throws {
@@ -46,6 +52,7 @@ extension ChangePlanner {
       throw unexpected("COMMIT of a streamed transaction of which nothing came")
     }
     conclude(transaction, upTo: commit.endLSN, &plan)
+    touchStreamed(transaction)
     // The source describes them no more: as this transaction left them, so they are for all.
     known.merge(transaction.known) { _, new in new }
   }

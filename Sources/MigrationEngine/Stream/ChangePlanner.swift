@@ -49,6 +49,8 @@ struct SourceTransaction {
   /// Relations as it described them: it may have changed them, and may be rolled back.
   var known: [UInt32: StreamTable?] = [:]
   var subtransactions = Subtransactions()
+  /// What the memory of touched rows was at when it began.
+  var touchEpoch = 0
 }
 
 /// Turns the messages of a stream into statements. Pure: chunks in, plans out; one planner for one
@@ -71,11 +73,17 @@ struct ChangePlanner {
   /// Where changes are folded; nil while they are applied one by one.
   private(set) var fold: ChunkFold?
   private let chunkFold = ChunkFold()
+  private let memory: TouchMemory?
+  /// The memory's when the chunk began; zero while nothing is to be remembered.
+  private(set) var touchEpoch = 0
 
-  /// - Parameter streaming: whether transactions may come before they have committed. `tables` must then have
-  ///   no snapshot that the stream has not passed: it is not known whether such a transaction is in it.
-  init(tables: StreamTables, streaming: PgOutputStreaming = .off) {
+  /// - Parameters:
+  ///   - streaming: whether transactions may come before they have committed. `tables` must then have no
+  ///     snapshot that the stream has not passed: it is not known whether such a transaction is in it.
+  ///   - memory: is told which rows are touched.
+  init(tables: StreamTables, streaming: PgOutputStreaming = .off, memory: TouchMemory? = nil) {
     self.tables = tables
+    self.memory = memory
     decoder = PgOutputDecoder(version: Self.protocolVersion, streaming: streaming)
   }
 
@@ -91,6 +99,7 @@ struct ChangePlanner {
   ) throws -> ChunkPlan {
     var plan = ChunkPlan(lane: lane, beginsTransaction: !isBegun(lane))
     fold = folding ? chunkFold : nil
+    touchEpoch = memory?.epoch ?? 0
     defer { chunkFold.clear() }
     var whole = 0
     for (index, message) in messages.enumerated() {
@@ -291,6 +300,24 @@ struct ChangePlanner {
     // Those of a streamed transaction count when it commits.
     if hasSeenMarker, open?.finalLSN != nil { plan.changesAfterMarker += 1 }
     return ChunkPlan.Change(kind: kind, relationID: id, xid: open?.xid ?? 0)
+  }
+
+  /// Remembers that the rows of these keys were touched.
+  func touch(
+    _ table: StreamTable, _ id: UInt32, _ buffer: UnsafeRawBufferPointer, _ tuples: TupleData?...
+  ) {
+    guard touchEpoch > 0, let memory else { return }
+    guard let positions = table.keyPositions else { return memory.noteAll(table, id) }
+    for case let tuple? in tuples {
+      memory.note(table, id, key: TouchedKey(tuple, at: positions, in: buffer))
+    }
+  }
+
+  func touchAll(_ table: StreamTable, _ id: UInt32) { if touchEpoch > 0 { memory?.noteAll(table, id) } }
+
+  /// What a streamed transaction did before somebody wanted to know of it.
+  func touchStreamed(_ transaction: SourceTransaction) {
+    memory?.noteStreamed(since: transaction.touchEpoch, transaction.known)
   }
 
   /// How people call a relation that a change named.

@@ -5,9 +5,17 @@ import Synchronization
 /// other works: what comes in during one apply is the next, so a stream that is behind is applied in larger
 /// pieces.
 final class Inbox: Sendable {
+  private let bound: StreamBound
   private let pending = Mutex(PendingMessages())
   private let arrivals = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
   private let departures = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+
+  /// - Parameter bound: what commits at or beyond it waits.
+  init(bound: StreamBound = StreamBound()) {
+    self.bound = bound
+    let arrivals = arrivals.continuation
+    bound.begin { arrivals.yield() }
+  }
 
   /// Waits while too much is there already. For one task.
   func put(_ received: CopyMessages) async {
@@ -20,11 +28,12 @@ final class Inbox: Sendable {
     for await _ in departures.stream where !pending.withLock({ $0.isFull }) { return }
   }
 
-  /// The next piece of what has come; waits for something. For one task.
+  /// The next piece of what has come; waits for something. For one task, which has applied what it took
+  /// before.
   /// - Returns: nil when the task is cancelled.
   func take() async -> StreamPiece? {
     while true {
-      if let taken = pending.withLock({ $0.take() }) {
+      if let taken = bound.taking({ bound in pending.withLock { $0.take(below: bound) } }) {
         departures.continuation.yield()
         return taken
       }

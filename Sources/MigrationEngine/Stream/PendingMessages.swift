@@ -1,4 +1,5 @@
 import LibPQ
+import LogicalReplication
 
 /// Messages that have come in and wait to be applied. Pure: cuts them into pieces of one lane each that are,
 /// as a rule, whole transactions or whole blocks of a streamed one.
@@ -14,6 +15,18 @@ struct PendingMessages {
   /// How many messages there are up to the last that ends with no transaction open.
   private var whole = 0
   private var isInTransaction = false
+  /// Where transactions commit, by the index of the message that tells it first: the beginning of one that
+  /// comes as a whole, the end of a streamed one. In the source's order, so their LSNs rise.
+  private var commits: [(lsn: LSN, index: Int)] = []
+
+  /// What there is to take.
+  enum Taken {
+    /// - Parameter commitLSN: where the newest transaction commits that begins in it, or ends if streamed.
+    case piece(StreamPiece, commitLSN: LSN?)
+    /// The next transaction commits at or beyond the bound.
+    case held
+    case nothing
+  }
 
   var byteCount: Int { pending.bytes.count }
   /// Enough is there; more should wait in the socket.
@@ -30,7 +43,9 @@ struct PendingMessages {
   private mutating func note(_ range: Range<Int>, at index: Int) {
     let payload = Self.payload(of: range, in: pending.bytes)
     switch payload.first {
-    case UInt8(ascii: "B"): isInTransaction = true
+    case UInt8(ascii: "B"):
+      isInTransaction = true
+      commits.append((Self.lsn(payload.dropFirst()), index))
     case UInt8(ascii: "C"): isInTransaction = false
     case UInt8(ascii: "S"):
       close(at: index)
@@ -41,6 +56,8 @@ struct PendingMessages {
     case UInt8(ascii: "c"), UInt8(ascii: "A"):
       close(at: index)
       pieces.append((.streamed(Self.xid(payload)), index + 1))
+      // Behind xid and flags (manual, section 55.9, Stream Commit).
+      if payload.first == UInt8(ascii: "c") { commits.append((Self.lsn(payload.dropFirst(6)), index)) }
     default: break
     }
     if lane == .main, !isInTransaction { whole = index + 1 }
@@ -52,17 +69,25 @@ struct PendingMessages {
 
   /// The next piece: to its end where that has come, else all whole transactions, and when there is none and
   /// enough waits, everything.
-  mutating func take() -> StreamPiece? {
-    guard isReady else { return nil }
+  /// - Parameter bound: nothing that commits at or beyond it is taken, nor what comes behind.
+  mutating func take(below bound: LSN? = nil) -> Taken {
+    let held = bound.flatMap { bound in commits.first { $0.lsn >= bound }?.index }
+    if held == 0 { return .held }
+    guard isReady else { return .nothing }
+    let end = pieces.first?.end ?? (whole > 0 ? whole : pending.messages.count)
+    let count = min(end, held ?? end)
     let lane = pieces.first?.lane ?? lane
-    let count = pieces.first?.end ?? (whole > 0 ? whole : pending.messages.count)
-    if !pieces.isEmpty { pieces.removeFirst() }
+    if pieces.first?.end == count { pieces.removeFirst() }
     for index in pieces.indices { pieces[index].end -= count }
     whole = max(0, whole - count)
+    let begun = commits.prefix { $0.index < count }
+    let commitLSN = begun.last?.lsn
+    commits.removeFirst(begun.count)
+    for index in commits.indices { commits[index].index -= count }
     var taken = pending
     pending = CopyMessages()
     pending = taken.split(at: count)
-    return StreamPiece(lane: lane, messages: taken)
+    return .piece(StreamPiece(lane: lane, messages: taken), commitLSN: commitLSN)
   }
 
   /// A message of the output plugin: it follows `w` and three numbers of eight bytes (manual, section 55.4,
@@ -72,8 +97,12 @@ struct PendingMessages {
     return bytes[(range.lowerBound + 25)..<range.upperBound]
   }
 
-  /// The xid that follows the kind of a message; zero where it is cut short, which the decoder refuses.
+  /// The xid that follows the kind of a message; wrong where it is cut short, which the decoder refuses.
   private static func xid(_ payload: ArraySlice<UInt8>) -> UInt32 {
     payload.dropFirst().prefix(4).reduce(0) { $0 << 8 | UInt32($1) }
+  }
+
+  private static func lsn(_ payload: ArraySlice<UInt8>) -> LSN {
+    LSN(rawValue: payload.prefix(8).reduce(0) { $0 << 8 | UInt64($1) })
   }
 }

@@ -1,4 +1,4 @@
-import LogicalReplication
+package import LogicalReplication
 import Synchronization
 
 /// Where the stream stands: written by its tasks, read by the status, the catch-up monitor and the drain.
@@ -32,6 +32,10 @@ package final class StreamMonitor: Sendable {
   }
 
   private let state: Mutex<State>
+  /// Up to where changes may be applied.
+  package let bound = StreamBound()
+  /// Which rows were touched since both ends were compared.
+  package let touched = TouchMemory()
 
   package init(feedback: Feedback, transactions: Int64, changes: Int64, firstBeat: UInt64) {
     state = Mutex(
@@ -58,6 +62,11 @@ package final class StreamMonitor: Sendable {
   }
 
   package func nextBeat() -> UInt64 { state.withLock { $0.lagMeter.beat(at: .now) } }
+
+  // MARK: One LSN
+
+  /// Whether everything that commits before `lsn` is applied, while the bound is fixed there.
+  package func hasReachedBound(at lsn: LSN) -> Bool { bound.isReached || feedback.confirmableLSN >= lsn }
 
   // MARK: The drain
 

@@ -152,7 +152,7 @@ package struct StreamSession: Sendable {
   private func stream(
     _ replication: Connection, state: Connection, apply: @escaping @Sendable (Inbox) async throws -> Void
   ) async throws {
-    let inbox = Inbox()
+    let inbox = Inbox(bound: monitor.bound)
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await receive(from: replication, into: inbox) }
       group.addTask { try await apply(inbox) }

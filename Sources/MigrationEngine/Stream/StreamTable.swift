@@ -32,6 +32,8 @@ final class StreamTable {
   let format: ValueFormat
   /// The target's columns in the order of the tuples' values.
   let columns: [Column]
+  /// The columns that tell rows apart, as the tuples have them; nil when all of them together must.
+  let keyColumns: [TouchedKeys.Column]?
   /// How the columns' values travel by the many; nil for one that cannot.
   let arrayForms: [ArrayForm?]
   /// The type of the target's rows.
@@ -67,6 +69,14 @@ final class StreamTable {
     rowType = RowType(target.relation, columns)
     let lookup = try RelationMatch.lookup(message, target: target)
     self.lookup = lookup
+    if case .index(let keys) = lookup {
+      keyColumns = keys.map { key in
+        let column = message.columns[key.position]
+        return TouchedKeys.Column(name: column.name, typeOID: column.typeOID)
+      }
+    } else {
+      keyColumns = nil
+    }
     // Not what the source calls a key: under REPLICA IDENTITY FULL it calls every column so.
     isKey = message.columns.indices.map { position in
       guard case .index(let keys) = lookup else { return message.columns[position].isKey }

@@ -17,7 +17,8 @@ struct CutoverDialog: Sendable {
     let follower = CutoverFollower(writer: writer)
     let request = CutoverRequest(
       maxPauseSeconds: limits.maxPause, timeoutSeconds: limits.timeout, requestedBy: surroundings.user,
-      isRehearsal: limits.isRehearsal, terminatesBlockers: limits.terminatesBlockers, direction: direction)
+      isRehearsal: limits.isRehearsal, terminatesBlockers: limits.terminatesBlockers, direction: direction,
+      verification: limits.verify)
     do {
       let cutover = try await surroundings.interruption.leaving(
         onLeave: {

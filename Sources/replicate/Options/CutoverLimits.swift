@@ -1,4 +1,7 @@
 import ArgumentParser
+import MigrationEngine
+
+extension CutoverVerification: ExpressibleByArgument {}
 
 /// What a cutover and a rollback take.
 struct CutoverLimits: ParsableArguments {
@@ -13,6 +16,13 @@ struct CutoverLimits: ParsableArguments {
     help: ArgumentHelp("Abort when fence and seal lie further apart. (default: 60s)", valueName: "duration"),
     transform: DurationParser.seconds)
   var timeout: Double = 60
+
+  @Option(
+    help: ArgumentHelp(
+      "What is compared of both ends before the seal: all rows, those touched since the last 'replicate "
+        + "verify', how many there are, or nothing. A difference aborts.",
+      valueName: "full|changed|counts|none"))
+  var verify = CutoverVerification.changed
 
   @Flag(
     name: .customLong("dry-run"),

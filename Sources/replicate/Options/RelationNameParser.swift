@@ -10,6 +10,16 @@ enum RelationNameParser {
     return RelationName(schema: names[0], name: names[1])
   }
 
+  /// Several, with commas between them.
+  static func list(_ text: String) throws -> [RelationName] {
+    var isQuoted = false
+    let parts = text.split(omittingEmptySubsequences: false) { character in
+      if character == "\"" { isQuoted.toggle() }
+      return character == "," && !isQuoted
+    }
+    return try parts.map { try parse(String($0)) }
+  }
+
   private static func identifiers(_ text: String) throws -> [String] {
     var names: [String] = []
     var rest = Substring(text)

@@ -9,6 +9,11 @@ enum CutoverPrinter {
       lines.append(Fitting.padded(label, to: 12) + Fitting.plain(reason))
     }
     if let fence = cutover.fenceLSN { lines.append("fence       \(fence)") }
+    if let verification = cutover.verification {
+      let took = verification.result == .nothing ? "" : " in \(Quantity.seconds(verification.seconds))"
+      lines.append(
+        "verified    \(verification.extent.rawValue)\(took): \(Fitting.plain(verification.summary))")
+    }
     if let encryption {
       lines.append("encryption  \(Fitting.plain(StatusPrinter.encryption(encryption)))")
     }

@@ -20,7 +20,11 @@ struct ProgressText: Sendable {
 
   /// How much of the copy is done, in at most `columns`; nil while nothing is copied.
   static func bar(_ status: Status, columns: Int) -> String? {
-    guard let fraction = fraction(status) else { return nil }
+    fraction(status).map { bar($0, columns: columns) }
+  }
+
+  /// A part of a whole as a bar, in at most `columns`.
+  static func bar(_ fraction: Double, columns: Int) -> String {
     let percent = Quantity.percent(fraction)
     let width = min(30, columns - 8)
     guard width >= 8 else { return percent }

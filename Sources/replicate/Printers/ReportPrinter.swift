@@ -14,6 +14,7 @@ enum ReportPrinter {
     }
     lines += section("Tables", table(report.tables))
     for cutover in report.cutovers { lines += self.cutover(cutover, report.status.target.encryption) }
+    for verification in report.verifications { lines += self.verification(verification) }
     lines += section("Trail", report.events.map { "  \($0.at)  \(Fitting.plain($0.what))" })
     return lines.joined(separator: "\n")
   }
@@ -33,6 +34,17 @@ enum ReportPrinter {
     return cells.map { row in
       "  " + (zip(row, widths).map { Fitting.padded($0, to: $1) } + row.dropFirst(3)).joined(separator: "  ")
     }
+  }
+
+  private static func verification(_ verification: MigrationReport.Verification) -> [String] {
+    let request = verification.request
+    var lines = ["asked for by \(Fitting.plain(request.requestedBy)) at \(verification.requestedAt)"]
+    if !request.tables.isEmpty {
+      lines[0] += ", of \(Fitting.plain(request.tables.map(\.description).joined(separator: ", ")))"
+    }
+    if let outcome = verification.outcome { lines += VerificationPrinter.lines(outcome) }
+    if let failure = verification.failure { lines.append("failed: \(Fitting.plain(failure))") }
+    return section("Verification", lines)
   }
 
   private static func cutover(

@@ -44,6 +44,9 @@ enum StatusPrinter {
     if let cutover = status.cutover {
       sections.append((cutover.direction == .back ? "rollback" : "cutover", self.cutover(cutover)))
     }
+    if let verification = status.verification {
+      sections.append(("verify", VerificationText(verification: verification, pace: CopyPace()).parts))
+    }
     if let failure = status.failure { sections.append(("failure", [failure])) }
     return sections
   }
@@ -99,6 +102,11 @@ enum StatusPrinter {
     var parts = [cutover.result?.rawValue ?? "under way", "step \(cutover.step)"]
     if let fence = cutover.fenceLSN { parts.append("fence at \(fence)") }
     if let pause = cutover.writePauseSeconds { parts.append("write pause \(Quantity.seconds(pause))") }
+    if let verification = cutover.verification {
+      parts.append(
+        "both ends compared (\(verification.extent.rawValue)): \(verification.result.rawValue), in "
+          + Quantity.seconds(verification.seconds))
+    }
     if let reason = cutover.reason { parts.append(reason) }
     return parts
   }

@@ -29,6 +29,24 @@ struct CutoverMachineTests {
     #expect(seen == [.arm, .fence, .awaitWriters, .mark, .drain, .finalise, .seal, .open, .switchOver])
   }
 
+  @Test("Both ends are compared before the seal, in a rehearsal too, and what is found keeps from sealing")
+  func verifies() throws {
+    for isRehearsal in [false, true] {
+      var machine = CutoverMachine(isRehearsal: isRehearsal, verifies: true)
+      _ = machine.begin()
+      while machine.step != .finalise { _ = try machine.handle(.done) }
+      #expect(try machine.handle(.done) == .perform(.verify))
+      var other = machine
+      #expect(try machine.handle(.done) == .perform(isRehearsal ? .unfence : .seal))
+      #expect(try other.handle(.failed("they differ")) == .perform(.unfence))
+      #expect(try other.handle(.done) == .aborted(reason: "they differ"))
+    }
+    var sealed = CutoverMachine(verifies: true)
+    _ = sealed.resume(from: .sealed, targetIsOpen: false)
+    while sealed.step != .finalise { _ = try sealed.handle(.done) }
+    #expect(try sealed.handle(.done) == .perform(.open), "behind the seal nothing could be undone")
+  }
+
   @Test("A failure before the fence needs no un-fencing")
   func armFails() throws {
     var machine = try machine(at: .arm)

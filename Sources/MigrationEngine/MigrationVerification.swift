@@ -1,0 +1,204 @@
+import LibPQ
+import Logging
+import LogicalReplication
+import Synchronization
+
+/// Compares both ends when `replicate verify` asks for it, one request after the other, while the stream goes
+/// on. Whoever asks must stay: a request that nobody follows any more is given up without a trace.
+struct MigrationVerification: Sendable {
+  let direction: Direction
+  /// As they were given: `source` is the end that is moved, whichever way the stream leads.
+  let options: MigrationOptions
+  let board: MigrationBoard
+  let monitor: StreamMonitor
+  let tables: MigrationTables
+  let logger: Logger
+  let intermission: Intermission
+
+  private static let poll = Duration.milliseconds(200)
+
+  /// Who asked does not want it any more.
+  private struct Dismissal: Error {}
+
+  /// Runs until it is cancelled.
+  func run() async throws {
+    let connection = try await Session.open(options.target, end: "target", purpose: "verify")
+    try await closing(connection) {
+      let store = StateStore(connection)
+      try await store.forgetVerifications()
+      while true {
+        if let requested = try await store.requestedVerification(), intermission.begin() {
+          defer { intermission.end() }
+          try await perform(requested, store)
+        }
+        try await Task.sleep(for: Self.poll)
+      }
+    }
+  }
+
+  private func perform(_ requested: StoredVerification, _ store: StateStore) async throws {
+    guard requested.isFollowed else { return try await store.cancelVerification(requested.id) }
+    guard try await store.store(.running, of: requested.id) else { return }
+    logger.info("comparing both ends", metadata: ["asked by": "\(requested.request.requestedBy)"])
+    board.update { $0.verification = Status.Verification(id: requested.id) }
+    defer { board.update { $0.verification = nil } }
+    do {
+      let report = try await watched(requested, store)
+      if try await store.store(.complete, of: requested.id, report: report) {
+        try await store.note("verified: \(report.summary)")
+        logger.notice("compared both ends", metadata: ["result": "\(report.summary)"])
+      }
+      try await store.forgetVerifications()
+    } catch is Dismissal {
+      logger.info("whoever asked for the comparison of both ends is gone, or wants it no more")
+      try await store.cancelVerification(requested.id)
+    } catch  where Task.isCancelled {
+      let reason = "the stream was stopped in the middle of it: the engine ended, or a new table joins"
+      try await Task { _ = try await store.store(.failed, of: requested.id, failure: reason) }.value
+      throw error
+    } catch {
+      logger.warning("both ends could not be compared", metadata: ["why": "\(error)"])
+      try await store.store(.failed, of: requested.id, failure: "\(error)")
+    }
+  }
+
+  /// Ends the comparison as soon as nobody waits for it, or something more urgent does.
+  private func watched(
+    _ requested: StoredVerification, _ store: StateStore
+  ) async throws -> VerificationReport {
+    try await withThrowingTaskGroup(of: VerificationReport?.self) { group in
+      group.addTask { try await compare(requested.request) }
+      group.addTask {
+        while true {
+          try await Task.sleep(for: Self.poll)
+          guard try await store.verification(requested.id)?.isFollowed == true else { throw Dismissal() }
+          if intermission.isWanted {
+            throw MigrationError(
+              .failed, doing: "comparing both ends", reason: "a cutover began, and must not wait for it",
+              remedy: "Ask again behind it.")
+          }
+        }
+      }
+      defer { group.cancelAll() }
+      guard let report = try await group.next() ?? nil else { throw CancellationError() }
+      return report
+    }
+  }
+
+  // MARK: The comparison
+
+  private func compare(_ request: VerificationRequest) async throws -> VerificationReport {
+    if let obstacle = monitor.reading.waitsFor {
+      throw MigrationError(.failed, doing: "comparing both ends", reason: "the stream waits: \(obstacle)")
+    }
+    let relations = try await relations(request.tables)
+    let isWhole = request.tables.isEmpty
+    let memory = monitor.touched
+    let pair = try await MigrationSnapshotPairing(
+      direction: direction, from: direction == .forward ? options.source : options.target,
+      to: direction == .forward ? options.target : options.source, monitor: monitor, logger: logger,
+      onHeld: { if isWhole { memory.begin(at: $0) } }
+    ).take()
+    board.update { $0.verification?.lsn = pair.lsn.description }
+    let report: VerificationReport
+    do {
+      report = try await finally(pair.release) { try await compare(relations, request, pair) }
+    } catch {
+      if isWhole { memory.discard() }
+      throw error
+    }
+    if isWhole {
+      // What differs is looked at again before a cutover.
+      memory.keep(different: report.tables.filter { $0.verdict == .different }.map(\.name))
+    }
+    return report
+  }
+
+  private func compare(
+    _ relations: [Relation], _ request: VerificationRequest, _ pair: MigrationSnapshotPair
+  ) async throws -> VerificationReport {
+    var wanted = Verification.Options(scope: .streaming)
+    wanted.jobs = request.jobs
+    wanted.maxBytesPerSecond = request.maxBytesPerSecond
+    wanted.comparesObjects = request.tables.isEmpty
+    wanted.comparesSchema = request.tables.isEmpty
+    wanted.ownPublications = [MigrationAttempt.publicationName, MigrationWayBack.publicationName]
+    let (source, target) = direction == .forward ? (pair.from, pair.to) : (pair.to, pair.from)
+    var report = try await Verification(
+      source: .init(options.source, end: "source", snapshot: source.name),
+      target: .init(options.target, end: "target", snapshot: target.name),
+      relations: relations, options: wanted,
+      onProgress: { progress in board.update { $0.verification?.progress = progress } }, logger: logger
+    ).run()
+    report.lsn = pair.lsn
+    return report
+  }
+
+  /// What is migrated, or of that what was named.
+  private func relations(_ names: [RelationName]) async throws -> [Relation] {
+    let source = try await Session.open(options.source, end: "source", purpose: "verify")
+    let target = try await Session.open(options.target, end: "target", purpose: "verify")
+    return try await closing(source, target) {
+      let all = try await tables.comparable(direction, source: source, target: target)
+      guard !names.isEmpty else { return all }
+      let wanted = try await Set(names).union(partitions(of: names, on: source))
+      let chosen = all.filter { wanted.contains($0.name) }
+      let missing = Set(names).subtracting(chosen.map(\.name)).sorted()
+      guard missing.isEmpty else {
+        throw MigrationError(
+          .failed, doing: "comparing both ends",
+          reason: "not among the migrated tables: \(missing.map(\.description).joined(separator: ", "))",
+          remedy: "Give tables with their schemas, as replicate report lists them.")
+      }
+      return chosen
+    }
+  }
+
+  private func partitions(of names: [RelationName], on source: Connection) async throws -> [RelationName] {
+    let rows = try await source.query(
+      """
+      SELECT n.nspname, c.relname
+      FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS k (schema, name)
+        JOIN pg_catalog.pg_namespace m ON m.nspname = k.schema
+        JOIN pg_catalog.pg_class p ON p.relnamespace = m.oid AND p.relname = k.name AND p.relkind = 'p'
+        CROSS JOIN pg_catalog.pg_partition_tree(p.oid) AS t
+        JOIN pg_catalog.pg_class c ON c.oid = t.relid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      """, [SQL.array(names.map(\.schema)), SQL.array(names.map(\.name))],
+      doing: "looking for partitions on the source", within: .seconds(30))
+    return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
+  }
+}
+
+/// Lets a cutover in while comparisons are made: they end, and none begins before it is over.
+final class Intermission: Sendable {
+  private struct State {
+    var wanted = 0
+    var isBusy = false
+  }
+
+  private let state = Mutex(State())
+
+  /// Runs `body` while nothing is compared.
+  func during<Value>(
+    isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Value
+  ) async throws -> Value {
+    state.withLock { $0.wanted += 1 }
+    defer { state.withLock { $0.wanted -= 1 } }
+    while state.withLock({ $0.isBusy }) { try await Task.sleep(for: .milliseconds(10)) }
+    return try await body()
+  }
+
+  var isWanted: Bool { state.withLock { $0.wanted > 0 } }
+
+  /// A comparison begins, unless it must not.
+  func begin() -> Bool {
+    state.withLock { state in
+      guard state.wanted == 0 else { return false }
+      state.isBusy = true
+      return true
+    }
+  }
+
+  func end() { state.withLock { $0.isBusy = false } }
+}

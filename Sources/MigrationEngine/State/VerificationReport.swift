@@ -1,0 +1,202 @@
+package import LogicalReplication
+
+/// What a comparison of both ends found. `source` and `target` are the ends of the migration, whichever way
+/// its stream leads. Fields may be added, never renamed.
+package struct VerificationReport: Sendable, Codable, Equatable {
+  /// What was compared of the tables.
+  package enum Extent: String, Sendable, Codable {
+    /// All rows.
+    case full
+    /// The rows that the stream has touched since they were compared in full.
+    case changed
+    /// How many rows there are.
+    case counts
+  }
+
+  package var extent: Extent
+  /// The position in the stream at which both ends were looked at; nil where there is none.
+  package var lsn: LSN?
+  /// How rows were compared, in words.
+  package var digest: String
+  /// By the target's clock: ISO 8601 in UTC.
+  package var startedAt: String
+  package var seconds: Double
+  package var sourceVersion: String
+  package var targetVersion: String
+  package var tables: [Table] = []
+  /// Differences of everything that is not a row of a table.
+  package var objects: [ObjectDifference] = []
+  /// What whoever vouches for the result should know: what could not be compared, and why.
+  package var notes: [String] = []
+
+  package init(
+    extent: Extent, digest: String, startedAt: String, sourceVersion: String, targetVersion: String
+  ) {
+    self.extent = extent
+    self.digest = digest
+    self.startedAt = startedAt
+    seconds = 0
+    self.sourceVersion = sourceVersion
+    self.targetVersion = targetVersion
+  }
+
+  /// Whether the ends differ where they should not.
+  package var hasDifferences: Bool {
+    tables.contains { $0.verdict == .different } || objects.contains { !$0.isExpected }
+  }
+
+  /// What was read on both ends.
+  package var bytes: Int64 { tables.reduce(0) { $0 + $1.bytes } }
+
+  package struct Table: Sendable, Codable, Equatable {
+    package enum Verdict: String, Sendable, Codable {
+      case equal
+      case different
+      /// `reason` says why.
+      case notCompared = "not_compared"
+    }
+
+    package enum Method: String, Sendable, Codable {
+      /// Digests of rows in the types' binary form.
+      case binary
+      /// The same, with some or all columns as text: their types have no binary form that both ends share.
+      case text
+      /// Only counted.
+      case count
+      /// Not at all.
+      case none
+    }
+
+    package var name: RelationName
+    package var verdict: Verdict
+    package var method: Method
+    /// Why it was compared in that way, or not at all; nil where there is nothing to say.
+    package var reason: String?
+    /// Nil where it was not counted.
+    package var sourceRows: Int64?
+    package var targetRows: Int64?
+    /// Heap and TOAST of both ends.
+    package var bytes: Int64 = 0
+    /// From the first to the last that was read of it.
+    package var seconds: Double = 0
+    /// Rows of the source that the target has not.
+    package var missing: Int64 = 0
+    /// Rows of the target that the source has not.
+    package var extra: Int64 = 0
+    /// Rows of the same key with other values.
+    package var different: Int64 = 0
+    /// There are more of them than were counted.
+    package var hasMore = false
+    /// The first of the rows that differ.
+    package var rows: [Row] = []
+
+    package init(name: RelationName, verdict: Verdict, method: Method, reason: String? = nil) {
+      self.name = name
+      self.verdict = verdict
+      self.method = method
+      self.reason = reason
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case name, verdict, method, reason, bytes, seconds, missing, extra, different, rows
+      case sourceRows = "source_rows"
+      case targetRows = "target_rows"
+      case hasMore = "has_more"
+    }
+  }
+
+  /// A row that differs, by its key; no other value of it is told.
+  package struct Row: Sendable, Codable, Equatable {
+    package enum Kind: String, Sendable, Codable {
+      /// On the source, not on the target.
+      case missing
+      /// On the target, not on the source.
+      case extra
+      /// On both, with other values.
+      case different
+    }
+
+    package struct KeyColumn: Sendable, Codable, Equatable {
+      package var column: String
+      /// As text, shortened; nil for NULL.
+      package var value: String?
+
+      package init(column: String, value: String?) {
+        self.column = column
+        self.value = value
+      }
+    }
+
+    package var kind: Kind
+    /// Empty for a table without one.
+    package var key: [KeyColumn]
+    /// Where the row lies, on the end that has it (`source` if both do): its `ctid`.
+    package var ctid: String
+
+    package init(kind: Kind, key: [KeyColumn], ctid: String) {
+      self.kind = kind
+      self.key = key
+      self.ctid = ctid
+    }
+
+    /// The row as PostgreSQL's own messages name it: `(id)=(5)`; without a key, where it lies.
+    package var words: String {
+      guard !key.isEmpty else { return "ctid \(ctid) on the \(kind == .extra ? "target" : "source")" }
+      let columns = key.map(\.column).joined(separator: ", ")
+      return "(\(columns))=(\(key.map { $0.value ?? "NULL" }.joined(separator: ", ")))"
+    }
+  }
+
+  package struct ObjectDifference: Sendable, Codable, Equatable {
+    /// In PostgreSQL's words: `sequence`, `large object`, `materialized view`, `index`, `trigger`…
+    package var kind: String
+    /// Quoted for SQL where it needs to be.
+    package var object: String
+    /// The difference as a sentence without a full stop: `index public.t_v_idx is missing on the target`.
+    package var words: String
+    /// It is so because only the cutover carries it over, or because the servers are of different versions.
+    package var isExpected: Bool
+
+    package init(kind: String, object: String, words: String, isExpected: Bool = false) {
+      self.kind = kind
+      self.object = object
+      self.words = words
+      self.isExpected = isExpected
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case kind, object, words
+      case isExpected = "expected"
+    }
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case extent, lsn, digest, seconds, tables, objects, notes
+    case startedAt = "started_at"
+    case sourceVersion = "source_version"
+    case targetVersion = "target_version"
+  }
+}
+
+/// How far a comparison has come.
+package struct VerificationProgress: Sendable, Codable, Equatable {
+  package var tablesTotal = 0
+  package var tablesDone = 0
+  /// Of both ends together, as all figures here.
+  package var bytesTotal: Int64 = 0
+  package var bytesDone: Int64 = 0
+  package var rowsDone: Int64 = 0
+  /// Since it began.
+  package var seconds: Double = 0
+
+  package init() {}
+
+  enum CodingKeys: String, CodingKey {
+    case seconds
+    case tablesTotal = "tables_total"
+    case tablesDone = "tables_done"
+    case bytesTotal = "bytes_total"
+    case bytesDone = "bytes_done"
+    case rowsDone = "rows_done"
+  }
+}

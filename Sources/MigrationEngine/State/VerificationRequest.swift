@@ -1,0 +1,30 @@
+/// What the user asks of one `replicate verify`.
+package struct VerificationRequest: Sendable, Codable, Equatable {
+  /// Only these; all that are migrated when there are none.
+  package var tables: [RelationName]
+  /// Sessions on each end that read.
+  package var jobs: Int
+  /// What is read of both ends together, in bytes a second; nil: as much as it can.
+  package var maxBytesPerSecond: Int64?
+  package var requestedBy: String
+
+  package init(
+    tables: [RelationName] = [], jobs: Int = 2, maxBytesPerSecond: Int64? = nil, requestedBy: String
+  ) {
+    self.tables = tables
+    self.jobs = jobs
+    self.maxBytesPerSecond = maxBytesPerSecond
+    self.requestedBy = requestedBy
+  }
+}
+
+/// How far a cutover compares both ends between fence and seal.
+package enum CutoverVerification: String, Sendable, Codable, CaseIterable {
+  /// All rows of all tables.
+  case full
+  /// The rows that were touched since the last full comparison.
+  case changed
+  /// How many rows there are.
+  case counts
+  case none
+}

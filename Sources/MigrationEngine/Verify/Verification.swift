@@ -1,0 +1,84 @@
+package import LibPQ
+package import Logging
+import LogicalReplication
+
+/// Compares both ends, each under one snapshot: whoever made the snapshots vouches for it that they belong
+/// together. Only digests travel, and the keys of rows that differ.
+package struct Verification: Sendable {
+  /// One of the two ends.
+  package struct Side: Sendable {
+    package var connection: ConnectionString
+    /// `source` or `target`.
+    package var end: String
+    /// The name of an exported snapshot, whose holder stays as it is until all is done; nil: one of its own.
+    package var snapshot: String?
+
+    package init(_ connection: ConnectionString, end: String, snapshot: String? = nil) {
+      self.connection = connection
+      self.end = end
+      self.snapshot = snapshot
+    }
+  }
+
+  /// What may be expected of what no stream carries: sequences, large objects, unlogged tables.
+  package enum Scope: Sendable {
+    /// The cutover is to carry it over, or has done so and one end has been written to since: it is told, and
+    /// is no difference.
+    case streaming
+    /// It has been carried over, and nobody has written since.
+    case settled
+  }
+
+  package struct Options: Sendable {
+    /// Sessions on each end.
+    package var jobs = 4
+    /// What is read of both ends together, in bytes a second; nil: as much as it can.
+    package var maxBytesPerSecond: Int64?
+    package var scope: Scope
+    /// Sequences, large objects, materialized views and unlogged tables as well.
+    package var comparesObjects = true
+    /// What pg_dump says of both ends as well.
+    package var comparesSchema = true
+    /// Of each table so many rows that differ are named.
+    package var namedRows = 20
+
+    package init(scope: Scope) { self.scope = scope }
+  }
+
+  let source: Side
+  let target: Side
+  let relations: [Relation]
+  let options: Options
+  let onProgress: @Sendable (VerificationProgress) -> Void
+  let logger: Logger
+
+  /// - Parameters:
+  ///   - relations: of the source's catalog; those that hold rows are compared.
+  ///   - onProgress: called a few times a second from any thread.
+  package init(
+    source: Side, target: Side, relations: [Relation], options: Options,
+    onProgress: @escaping @Sendable (VerificationProgress) -> Void = { _ in }, logger: Logger
+  ) {
+    self.source = source
+    self.target = target
+    self.relations = relations
+    self.options = options
+    self.onProgress = onProgress
+    self.logger = logger
+  }
+
+  /// How long comparing in full may take.
+  /// - Parameters:
+  ///   - bytes: heap and TOAST of both ends.
+  ///   - last: a comparison in full of the same ends, by whose pace it is told; nil: by a slow disk's.
+  package static func predictedSeconds(
+    bytes: Int64, tables: Int, jobs: Int, last: VerificationReport?
+  ) -> Double {
+    // Sessions, catalogs and what else takes its time however small the tables are.
+    let fixed = 0.3 + Double(tables) * 0.002 / Double(max(1, min(jobs, tables)))
+    guard let last, last.extent == .full, last.bytes > 8 << 20, last.seconds > 0 else {
+      return fixed + Double(bytes) / Double(40 << 20)
+    }
+    return fixed + last.seconds * Double(bytes) / Double(last.bytes)
+  }
+}
