@@ -15,8 +15,9 @@ package struct Cutover: Sendable {
     package var ensureNoBreach: @Sendable () async throws -> Void
     /// Brings over what the stream does not carry, and says what that was.
     package var finaliseTables: @Sendable () async throws -> String
-    /// Makes the target's tables what they are to be when it opens, behind the seal.
-    package var restoreTables: @Sendable () async throws -> Void
+    /// Makes the target's tables what they are to be when it opens, behind the seal, and brings over what no
+    /// fence stops. Says what that was, beginning with a comma.
+    package var restoreTables: @Sendable () async throws -> String
     /// Holds the clients that come through poolers, and lets them go on; nil when there are no poolers.
     package var poolers: Poolers?
     /// Runs the switch steps. Returns why one of them failed; nil when none did.
@@ -29,7 +30,7 @@ package struct Cutover: Sendable {
       forgetMarker: @escaping @Sendable () async -> Void,
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
       finaliseTables: @escaping @Sendable () async throws -> String,
-      restoreTables: @escaping @Sendable () async throws -> Void,
+      restoreTables: @escaping @Sendable () async throws -> String,
       poolers: Poolers? = nil,
       switchOver: @escaping @Sendable (String?, SwitchEvents) async -> String?
     ) {
