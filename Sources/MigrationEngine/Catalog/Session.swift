@@ -47,14 +47,18 @@ package enum Session {
       .settingDefault("tcp_user_timeout", to: "30000")
   }
 
+  /// The path first and alone: until it is empty, operators may be those of a schema that stands before
+  /// `pg_catalog` in it, and would run with our rights.
+  ///
   /// `pg_settings` decides what the server knows: `idle_session_timeout` came with 14, `transaction_timeout`
   /// with 17.
   private static func fixSettings(of connection: Connection) async throws {
     try await connection.query(
       """
+      SELECT pg_catalog.set_config('search_path', '', false);
       SELECT pg_catalog.set_config(s.name, wanted.value, false)
       FROM pg_catalog.pg_settings s JOIN (VALUES
-        ('search_path', ''), ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),
+        ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),
         ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('standard_conforming_strings', 'on'),
         ('row_security', 'off'), ('default_transaction_read_only', 'off'),
         ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),
