@@ -36,6 +36,14 @@ package enum Session {
     }
   }
 
+  /// For a transaction that reads tables by their names: a view that has taken the name of one meanwhile
+  /// would run its owner's code with our rights. As pg_dump does it, where the server knows the setting (17,
+  /// and older ones since August 2024).
+  package static let readingTablesOnly = """
+    SELECT pg_catalog.set_config(name, 'view, foreign-table', true) FROM pg_catalog.pg_settings
+    WHERE name = 'restrict_nonsystem_relation_kind'
+    """
+
   private static func prepared(_ string: ConnectionString, purpose: String) -> ConnectionString {
     string
       .setting("application_name", to: "replicate \(purpose)")
