@@ -46,7 +46,8 @@ let package = Package(
 
     .testTarget(name: "LibPQTests", dependencies: ["LibPQ"], swiftSettings: settings),
     .testTarget(
-      name: "LogicalReplicationTests", dependencies: ["LogicalReplication"], swiftSettings: settings),
+      name: "LogicalReplicationTests", dependencies: ["LogicalReplication"], exclude: ["Corpus"],
+      swiftSettings: settings),
     .testTarget(
       name: "MigrationEngineTests",
       dependencies: [

@@ -17,7 +17,7 @@ package struct CopyMessages: Sendable {
   package init() {}
 
   package mutating func append(_ other: CopyMessages) {
-    guard !bytes.isEmpty else {
+    guard !messages.isEmpty else {
       self = other
       return
     }

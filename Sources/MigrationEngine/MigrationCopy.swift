@@ -86,6 +86,19 @@ struct MigrationCopy: Sendable {
     }
   }
 
+  /// Large objects that were written behind the fence, which does not stop that: they are looked at once
+  /// more behind the seal. What is left is needed on the target, not on the end that was left, so a
+  /// connection that is lost stops nothing.
+  static func again(_ logger: Logger, _ sync: () async throws -> Int) async throws -> String {
+    do {
+      let changed = try await sync()
+      return changed == 0 ? "" : ", \(changed) large objects again"
+    } catch let error as PostgresError where error.isConnectionLoss {
+      logger.warning("large objects could not be read again behind the seal", metadata: ["why": "\(error)"])
+      return ", large objects as they were behind the fence"
+    }
+  }
+
   @discardableResult
   private func copyLargeObjects(
     under snapshot: ExportedSnapshot, since horizon: String?, _ limit: RateLimit? = nil

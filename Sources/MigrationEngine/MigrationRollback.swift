@@ -148,7 +148,11 @@ struct MigrationRollback: Sendable {
           store: store, logger: logger
         ).comparison,
         // Not before the seal: until then the stream may have to go on.
-        restoreTables: { try await IdentityColumns.restore(catalog, on: ends.source) },
+        restoreTables: {
+          let changed = try await MigrationCopy.again(logger) { try await syncLargeObjects() }
+          try await IdentityColumns.restore(catalog, on: ends.source)
+          return changed
+        },
         poolers: exchangedOptions.switchPlan.pausesPoolers
           ? Cutover.Poolers(
             pause: { try await switchover.pause(until: $0) }, resume: { try await switchover.resume() })

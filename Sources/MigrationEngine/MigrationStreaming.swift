@@ -249,8 +249,10 @@ struct MigrationStreaming: Sendable {
         ).comparison,
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {
+          let changed = try await MigrationCopy.again(logger) { try await copy.syncLargeObjects() }
           try await IdentityColumns.restore(catalog, on: ends.target)
           try await store.noteOpening()
+          return changed
         },
         poolers: options.switchPlan.pausesPoolers
           ? Cutover.Poolers(

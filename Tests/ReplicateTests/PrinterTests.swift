@@ -161,6 +161,38 @@ import Testing
 }
 
 @Suite struct ErrorPrinterTests {
+  private let evil = "a\u{1B}[2J\n2026-11-25T00:00:00Z info    all is well\u{9B}\u{202E}"
+
+  @Test func whatANameHoldsNeitherReachesTheScreenNorPassesForALine() throws {
+    let error = MigrationError(.failed, doing: "copying \(evil)", reason: evil, remedy: "Rename it.")
+    let stage = Stage()
+    ErrorPrinter(output: stage.errors.output, format: .text, now: stage.surroundings().now)
+      .show(error, code: 1, arguments: [])
+    let log = LogLine.text(evil, level: .info, metadata: ["table": evil], at: .now)
+    let finding = Finding(.blocker, check: "tables", object: evil, why: evil, remedy: evil)
+    let findings = FindingsPrinter.text(PreflightReport(findings: [finding]))
+    for text in [stage.errors.text, log] {
+      let lines = text.split(separator: "\n")
+      #expect(lines.dropFirst().allSatisfy { $0.hasPrefix("  ") }, "\(text)")
+      #expect(!text.unicodeScalars.contains { $0 != "\n" && Fitting.isControl($0) }, "\(text)")
+    }
+    #expect(!findings.unicodeScalars.contains { $0 != "\n" && Fitting.isControl($0) }, "\(findings)")
+    #expect(!findings.split(separator: "\n").contains { $0.hasPrefix("2026") }, "\(findings)")
+  }
+
+  @Test func jSONEscapesWhatATerminalObeys() throws {
+    let text = JSONText.line(["name": evil + "\u{E0001}"])
+    #expect(!text.unicodeScalars.contains(where: Fitting.isControl), "\(text)")
+    let read = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
+    #expect(read == ["name": evil + "\u{E0001}"])
+  }
+
+  @Test func noLineCarriesAControlCharacter() {
+    let stage = Stage()
+    stage.results.output.line("one\u{1B}[2J\ntwo\u{9B}")
+    #expect(stage.results.text == "one?[2J\ntwo?\n")
+  }
+
   @Test func theExitCodeFollowsFromTheKind() {
     let kinds: [(MigrationError.Kind, Int32)] = [
       (.failed, 1), (.blocked, 3), (.cutoverAborted, 5), (.anotherEngine, 6), (.usage, 64),

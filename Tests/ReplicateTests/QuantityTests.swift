@@ -59,5 +59,6 @@ import Testing
   @Test func controlCharactersDoNotReachTheScreen() {
     #expect(Fitting.plain("a\u{1B}[2Jb\r\u{202E}c") == "a?[2Jb??c")
     #expect(Fitting.plain("Ärger 数据") == "Ärger 数据")
+    #expect(Fitting.plain("a\u{9B}31m\u{2028}\u{7F}\r\nb") == "a?31m????b")
   }
 }

@@ -203,7 +203,7 @@ private struct Scene: Sendable {
   func stages() -> Cutover.Stages {
     Cutover.Stages(
       lag: { (0, 0.1) }, expectMarker: { _ in }, drain: { _, _ in }, forgetMarker: {}, ensureNoBreach: {},
-      finaliseTables: { "nothing" }, restoreTables: {},
+      finaliseTables: { "nothing" }, restoreTables: { "" },
       switchOver: { _, events in
         await events.onStep("moved", .milliseconds(1), "")
         return nil

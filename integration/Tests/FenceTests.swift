@@ -24,6 +24,8 @@ extension Integration {
           #expect(state == "25006", "\(attempt): \(state ?? "accepted")")
         }
         #expect(try await Self.refusal { try await prepared.execute("EXECUTE ahead") } == "25006")
+        #expect(try await Self.refusal { try await scene.writeThroughOptions() } == "25006")
+        #expect(try await Self.refusal { try await scene.writeThroughItself() } == "25006")
         for read in Self.reads { #expect(try await scene.refusal(of: read) == nil, "\(read)") }
 
         try await guardian.unfence()
@@ -186,6 +188,13 @@ extension Integration {
       Attempt("INSERT INTO keyed VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET v = 2"),
       Attempt("MERGE INTO keyed USING (SELECT 1 AS id) s ON keyed.id = s.id WHEN MATCHED THEN DELETE"),
       Attempt("UPDATE keyed SET v = 1", role: "powerless_writer"),
+      Attempt("SELECT change_as_owner()", role: "powerless_writer"),
+      Attempt("DO $$ BEGIN UPDATE public.keyed SET v = 1;END $$"),
+      Attempt("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE; UPDATE keyed SET v = 1"),
+      Attempt("UPDATE keyed_view SET v = 1"), Attempt("EXPLAIN ANALYZE DELETE FROM keyed"),
+      Attempt(
+        "BEGIN; DECLARE c CURSOR FOR SELECT * FROM keyed FOR UPDATE; FETCH 1 FROM c; "
+          + "UPDATE keyed SET v = 9 WHERE CURRENT OF c"),
     ]
 
     private static let reads: [Attempt] = [

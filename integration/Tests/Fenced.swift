@@ -54,6 +54,11 @@ struct Fenced: Sendable {
       "CREATE SEQUENCE counter", "CREATE MATERIALIZED VIEW summary AS SELECT count(*) FROM keyed",
       "CREATE FUNCTION change() RETURNS void LANGUAGE sql AS 'UPDATE public.keyed SET v = 5'",
       """
+      CREATE FUNCTION change_as_owner() RETURNS void LANGUAGE sql SECURITY DEFINER
+        AS 'SELECT public.change()'
+      """,
+      "CREATE VIEW keyed_view AS SELECT * FROM keyed WHERE id > 0", "CREATE EXTENSION dblink",
+      """
       DO $$ BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'powerless_writer') THEN
           CREATE ROLE powerless_writer;
@@ -67,6 +72,31 @@ struct Fenced: Sendable {
     let session = try await SQLSession(source)
     for sql in statements { try await session.execute(sql) }
     await session.close()
+  }
+
+  /// As `PGOPTIONS` of a client does it.
+  func writeThroughOptions() async throws {
+    let session = try await SQLSession(
+      source.with(["options": "-c default_transaction_read_only=off -c session_replication_role=replica"]))
+    defer { Task { await session.close() } }
+    try await session.execute("UPDATE keyed SET v = 1")
+  }
+
+  /// By a session that the server opens with itself.
+  func writeThroughItself() async throws {
+    try await execute(
+      "SELECT dblink_exec(\(quotedLiteral(source.text)), 'UPDATE public.keyed SET v = 1')")
+  }
+
+  /// Runs `body` with other settings of the server.
+  func withSettings(_ settings: [String: String], _ body: () async throws -> Void) async throws {
+    for (name, value) in settings { try await execute("ALTER SYSTEM SET \(name) = \(quotedLiteral(value))") }
+    try await execute("SELECT pg_reload_conf()")
+    let result: Result<Void, any Error>
+    do { result = .success(try await body()) } catch { result = .failure(error) }
+    for name in settings.keys { try await execute("ALTER SYSTEM RESET \(name)") }
+    try await execute("SELECT pg_reload_conf()")
+    try result.get()
   }
 
   /// A session that has run these statements and is left as they left it.

@@ -7,6 +7,7 @@ final class Load: Sendable {
   private struct State {
     var commits = 0
     var refused = 0
+    var longest = Duration.zero
     var failures: [String] = []
   }
 
@@ -18,6 +19,8 @@ final class Load: Sendable {
   init(sessions: Int) { self.sessions = sessions }
 
   var refused: Int { state.withLock { $0.refused } }
+  /// What the slowest transaction took until now.
+  var longest: Duration { state.withLock { $0.longest } }
   /// What neither a commit nor a fence explains.
   var failures: [String] { state.withLock { $0.failures } }
 
@@ -68,6 +71,8 @@ final class Load: Sendable {
     let second = (n * 7 + 13) % Self.tables + 1
     let upward = [first, second].sorted()
     let order = number.isMultiple(of: 2) ? upward : upward.reversed()
+    let began = ContinuousClock.now
+    defer { state.withLock { $0.longest = max($0.longest, ContinuousClock.now - began) } }
     do {
       try await session.execute("BEGIN")
       for table in order {

@@ -8,18 +8,18 @@ extension Integration {
   /// its end, and back.
   @Suite(.timeLimit(.minutes(3)), .grantableParameters)
   struct PlainRoleTests {
-    @Test("Roles that are no superusers migrate, fence and cut over")
-    func cutover() async throws {
+    @Test("Roles that are no superusers migrate, fence, cut over, carry writes back and roll back")
+    func wholeJourney() async throws {
       try await withPlainRoles("plaincut") { journey, _, owner in
-        let engine = try await journey.start("--allow-unencrypted-target")
+        try await journey.source("SET ROLE \(owner)", "SELECT lo_from_bytea(4711, 'before')")
+        let engine = try await journey.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
         try await journey.waitUntilReady(engine)
-        try await journey.source("INSERT INTO app.item (body) VALUES ('streamed')")
+        try await journey.source(
+          "INSERT INTO app.item (body) VALUES ('streamed')", "SELECT lo_put(4711, 0, 'after!')")
         let cutover = try await journey.replicate.run("cutover", "--yes")
-        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
-        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
-        let differences = try await DatabaseComparison().differences(
-          source: journey.databases.source, target: journey.databases.target)
-        #expect(differences == [])
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+        try await journey.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+        try await expectEqualEnds(journey)
         // The superuser and the owner are kept out of the source as well, and the target is open to both.
         for settings in [[:], ["role": owner]] {
           let write = "INSERT INTO app.item (body) VALUES ('late')"
@@ -31,8 +31,77 @@ extension Integration {
           #expect(target == nil)
         }
         #expect(try await journey.targetValue(Self.ownerOfItem) == owner)
+        try await journey.target("DELETE FROM app.part WHERE id < 50", "SELECT lo_put(4711, 0, 'later!')")
+        let rollback = try await journey.replicate.run("rollback", "--yes")
+        #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+        try await expectEqualEnds(journey)
+        let write = "INSERT INTO app.item (body) VALUES ('home')"
+        #expect(try await journey.refusal(of: write, on: journey.databases.source) == nil)
+        #expect(try await journey.refusal(of: write, on: journey.databases.target) == "25006")
       }
     }
+
+    private func expectEqualEnds(_ journey: Journey) async throws {
+      let differences = try await DatabaseComparison().differences(
+        source: journey.databases.source, target: journey.databases.target)
+      #expect(differences == [])
+      #expect(try await journey.largeObjects(.source) == journey.largeObjects(.target))
+    }
+
+    @Test("Of each privilege that is taken away, check names the statement that gives it back")
+    func missingGrants() async throws {
+      try await withPlainRoles("plaingrants") { journey, role, owner in
+        let (source, target) = (journey.databases.source, journey.databases.target)
+        let database = "DATABASE \"\(journey.databases.name)\""
+        let login = ["user": role, "password": Self.password]
+        let grants: [(end: Clusters.ConnectionString, revoke: String, grant: String, check: String)] = [
+          (source, "ALTER ROLE \(role) NOREPLICATION", "ALTER ROLE \"\(role)\" REPLICATION;", "source_priv"),
+          (
+            source, "REVOKE pg_read_all_stats FROM \(role)", "GRANT pg_read_all_stats TO \"\(role)\";",
+            "source_priv"
+          ),
+          (
+            source, "REVOKE CREATE ON \(database) FROM \(role)",
+            "GRANT CREATE ON \(database) TO \"\(role)\";", "source_priv"
+          ),
+          (
+            source, "REVOKE \(owner) FROM \(role)", "GRANT \"\(owner)\" TO \"\(role)\";", "source_owner"
+          ),
+          (
+            source, "REVOKE SET ON PARAMETER session_replication_role FROM \(role)",
+            "GRANT SET ON PARAMETER session_replication_role TO \"\(role)\";", "way_back"
+          ),
+          (
+            target, "REVOKE CREATE ON \(database) FROM \(role)",
+            "GRANT CREATE ON \(database) TO \"\(role)\";", "target_priv"
+          ),
+          (target, "REVOKE \(owner) FROM \(role)", "GRANT \"\(owner)\" TO \"\(role)\";", ""),
+          (
+            target, "REVOKE SET ON PARAMETER session_replication_role FROM \(role)",
+            "GRANT SET ON PARAMETER session_replication_role TO \"\(role)\";", "target_priv"
+          ),
+          (target, "ALTER ROLE \(role) NOREPLICATION", "ALTER ROLE \"\(role)\" REPLICATION;", "way_back"),
+        ]
+        for (end, revoke, grant, check) in grants {
+          try await PreflightScene.execute([revoke], on: end)
+          let findings = try await PreflightScene.check(
+            source: source.with(login), target: target.with(login)
+          ).findings.filter { $0.severity > .note }
+          #expect(
+            findings.contains { $0.check.hasPrefix(check) && $0.remedy.contains(grant) },
+            "\(revoke): \(findings)")
+          try await PreflightScene.execute([grant], on: end)
+        }
+        let rest = try await PreflightScene.check(source: source.with(login), target: target.with(login))
+        #expect(rest.findings.filter { $0.severity > .note }.map(\.check) == Self.unavoidable)
+        #expect(rest.findings("second_belt").count == 1, "the database has another owner")
+      }
+    }
+
+    /// The source's database has privileges of its own, and the target's another owner.
+    private static let unavoidable = ["database_properties"]
+    private static let password = "pl4in"
 
     @Test("Roles that are no superusers take a migration back without a trace")
     func abort() async throws {
@@ -48,7 +117,9 @@ extension Integration {
       }
     }
 
-    @Test("An owner that may not create in a schema of the target is found before anything is changed")
+    @Test(
+      "An owner that may not create on the target is found before anything is changed, and then all goes well"
+    )
     func strangers() async throws {
       try await withPlainRoles("plainowner") { journey, role, owner in
         try await journey.source(
@@ -64,11 +135,16 @@ extension Integration {
         #expect(
           blocked.output.contains("1 blocker"), "members of the schema's owner are none: \(blocked.output)")
         try await journey.target(grant)
-        let engine = try await journey.start("--allow-unencrypted-target")
+        let engine = try await journey.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
         try await journey.waitUntilReady(engine)
-        let abort = try await journey.replicate.run("abort", "--yes")
-        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
-        _ = try await engine.waitForEnd(within: .seconds(20))
+        let cutover = try await journey.replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+        let finish = try await journey.replicate.run("finish", "--yes")
+        #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(20)) == 0, "\(engine.errors)")
+        let differences = try await DatabaseComparison().differences(
+          source: journey.databases.source, target: journey.databases.target)
+        #expect(differences == [])
       }
     }
 
@@ -93,16 +169,21 @@ extension Integration {
       let pair = try await ClusterPair.shared
       let role = "\(name)_\(getpid())"
       let owner = "\(role)_owner"
-      let password = "pl4in"
+      let password = Self.password
       for server in [pair.source, pair.target] {
         try await PreflightScene.execute(
           ["CREATE ROLE \(owner)", "CREATE ROLE \(role) LOGIN PASSWORD '\(password)' IN ROLE \(owner)"],
           on: server)
       }
       try await PreflightScene.execute(
-        ["ALTER ROLE \(role) REPLICATION", "GRANT pg_read_all_stats TO \(role)"], on: pair.source)
-      try await PreflightScene.execute(
-        ["GRANT SET ON PARAMETER session_replication_role TO \(role)"], on: pair.target)
+        ["GRANT pg_read_all_stats TO \(role)"], on: pair.source)
+      for server in [pair.source, pair.target] {
+        try await PreflightScene.execute(
+          [
+            "ALTER ROLE \(role) REPLICATION",
+            "GRANT SET ON PARAMETER session_replication_role TO \(role)",
+          ], on: server)
+      }
       try await pair.withFreshDatabases(named: name) { databases in
         let login = ["user": role, "password": password]
         let journey = Journey(

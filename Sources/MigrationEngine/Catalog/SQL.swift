@@ -8,9 +8,16 @@ package enum SQL {
 
   /// The text form of an array of texts, for a parameter (manual, section 8.15.6).
   package static func array(_ texts: [String]) -> String {
-    let elements = texts.map { text in
-      "\"\(text.replacing("\\", with: "\\\\").replacing("\"", with: "\\\""))\""
+    "{\(texts.map { "\"\(escaped($0))\"" }.joined(separator: ","))}"
+  }
+
+  /// By scalars: a quote with a combining mark behind it is one `Character`, and still a quote to the server.
+  private static func escaped(_ text: String) -> String {
+    var result = String.UnicodeScalarView()
+    for scalar in text.unicodeScalars {
+      if scalar == "\\" || scalar == "\"" { result.append("\\") }
+      result.append(scalar)
     }
-    return "{\(elements.joined(separator: ","))}"
+    return String(result)
   }
 }

@@ -51,6 +51,14 @@ package enum Session {
     }
   }
 
+  /// For a transaction that reads tables by their names: a view that has taken the name of one meanwhile
+  /// would run its owner's code with our rights. As pg_dump does it, where the server knows the setting (17,
+  /// and older ones since August 2024).
+  package static let readingTablesOnly = """
+    SELECT pg_catalog.set_config(name, 'view, foreign-table', true) FROM pg_catalog.pg_settings
+    WHERE name = 'restrict_nonsystem_relation_kind'
+    """
+
   private static func prepared(_ string: ConnectionString, purpose: String) -> ConnectionString {
     string
       .setting("application_name", to: "replicate \(purpose)")
@@ -62,14 +70,18 @@ package enum Session {
       .settingDefault("tcp_user_timeout", to: "30000")
   }
 
+  /// The path first and alone: until it is empty, operators may be those of a schema that stands before
+  /// `pg_catalog` in it, and would run with our rights.
+  ///
   /// `pg_settings` decides what the server knows: `idle_session_timeout` came with 14, `transaction_timeout`
   /// with 17.
   private static func fixSettings(of connection: Connection) async throws {
     try await connection.query(
       """
+      SELECT pg_catalog.set_config('search_path', '', false);
       SELECT pg_catalog.set_config(s.name, wanted.value, false)
       FROM pg_catalog.pg_settings s JOIN (VALUES
-        ('search_path', ''), ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),
+        ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),
         ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('standard_conforming_strings', 'on'),
         ('row_security', 'off'), ('default_transaction_read_only', 'off'),
         ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),

@@ -17,8 +17,9 @@ package struct Cutover: Sendable {
     package var finaliseTables: @Sendable () async throws -> String
     /// Compares both ends before the seal; nil when they are not to be.
     package var comparison: Comparison?
-    /// Makes the target's tables what they are to be when it opens, behind the seal.
-    package var restoreTables: @Sendable () async throws -> Void
+    /// Makes the target's tables what they are to be when it opens, behind the seal, and brings over what no
+    /// fence stops. Says what that was, beginning with a comma.
+    package var restoreTables: @Sendable () async throws -> String
     /// Holds the clients that come through poolers, and lets them go on; nil when there are no poolers.
     package var poolers: Poolers?
     /// Runs the switch steps. Returns why one of them failed; nil when none did.
@@ -32,7 +33,7 @@ package struct Cutover: Sendable {
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
       finaliseTables: @escaping @Sendable () async throws -> String,
       comparison: Comparison? = nil,
-      restoreTables: @escaping @Sendable () async throws -> Void,
+      restoreTables: @escaping @Sendable () async throws -> String,
       poolers: Poolers? = nil,
       switchOver: @escaping @Sendable (String?, SwitchEvents) async -> String?
     ) {

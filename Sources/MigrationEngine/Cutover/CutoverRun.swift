@@ -177,6 +177,7 @@ actor CutoverRun {
   private func arm() async throws -> String {
     try await checkBudget()
     let writers = Writers(source)
+    try await writers.ensureNoSubscriptions(doing: "looking for writers that no fence stops")
     var culprits = try await writers.holding().filter {
       $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds
     }
@@ -362,9 +363,10 @@ actor CutoverRun {
 
   private func openTarget() async throws -> String {
     let sequences = await copySequencesAgain()
-    try await stages.restoreTables()
+    let restored = try await stages.restoreTables()
+    await warnOfLargeObjects()
     try await door.open(target)
-    return "\(sequences)\(stages.poolers == nil ? pause() : "")"
+    return "\(sequences)\(restored)\(stages.poolers == nil ? pause() : "")"
   }
 
   /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed
@@ -375,6 +377,21 @@ actor CutoverRun {
     } catch {
       logger.warning("sequences could not be read again behind the seal", metadata: ["why": "\(error)"])
       return "sequences stand as they were read behind the fence"
+    }
+  }
+
+  /// What was committed before the seal has been read again; whoever goes on writes into the old database.
+  private func warnOfLargeObjects() async {
+    do {
+      let writers = try await Writers(source).ofLargeObjects()
+      guard !writers.isEmpty else { return }
+      logger.warning(
+        "large objects are written on the \(ends.direction.from) behind its seal, which moves nowhere",
+        metadata: ["who": "\(Writers.list(writers))"])
+    } catch {
+      logger.warning(
+        "it is not known whether large objects are written on the \(ends.direction.from) behind its seal",
+        metadata: ["why": "\(error)"])
     }
   }
 

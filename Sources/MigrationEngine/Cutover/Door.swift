@@ -29,14 +29,18 @@ package struct Door: Sendable {
       }
     })
 
-  /// What the end of a cutover has set on the end that was left.
+  /// What the end of a cutover has set on the end that was left, where our role owned the database.
   package static func takeOffSecondBelt(_ source: Connection) async throws {
     let rows = try await source.query(
-      "SELECT pg_catalog.current_database() AS name", doing: "asking for the \(source.end)'s name",
-      within: .seconds(15))
+      """
+      SELECT d.datname FROM pg_catalog.pg_database d
+        JOIN pg_catalog.pg_db_role_setting s ON s.setdatabase = d.oid AND s.setrole = 0
+      WHERE d.datname = pg_catalog.current_database() AND EXISTS (SELECT
+        FROM pg_catalog.unnest(s.setconfig) AS e (entry) WHERE e.entry ~ '^default_transaction_read_only=')
+      """, doing: "looking for the \(source.end)'s default_transaction_read_only", within: .seconds(15))
+    guard let name = try rows.first?.text("datname") else { return }
     try await source.query(
-      "ALTER DATABASE \(SQL.identifier(try rows.first?.text("name") ?? "")) "
-        + "RESET default_transaction_read_only",
+      "ALTER DATABASE \(SQL.identifier(name)) RESET default_transaction_read_only",
       doing: "resetting default_transaction_read_only on the \(source.end)", within: .seconds(15))
   }
 }

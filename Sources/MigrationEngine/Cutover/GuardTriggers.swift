@@ -37,6 +37,36 @@ struct GuardTriggers: Sendable {
     }
   }
 
+  /// Which transaction last wrote the catalog's rows of each table and its trigger. VACUUM, ANALYZE and new
+  /// indexes leave them alone; whatever rewrites rows, or disables a trigger, does not.
+  struct Definitions: Sendable {
+    fileprivate var writers: [UInt32: String] = [:]
+    fileprivate var names: [UInt32: RelationName] = [:]
+
+    /// Tables that are there still or newly, and are not what they were.
+    func changed(since earlier: Definitions) -> [RelationName] {
+      names.filter { writers[$0.key] != earlier.writers[$0.key] }.values
+        .sorted()
+    }
+  }
+
+  func definitions() async throws -> Definitions {
+    let rows = try await connection.query(
+      """
+      SELECT c.oid, n.nspname, c.relname, pg_catalog.concat_ws(' ', c.xmin, t.xmin) AS writers
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_trigger t ON \(isOurs)
+      WHERE \(Catalog.isUserTable)
+      """, doing: "reading the definitions of the \(connection.end)'s tables", within: .seconds(60))
+    var definitions = Definitions()
+    for row in rows {
+      let oid = try row.integer("oid", as: UInt32.self)
+      definitions.writers[oid] = try row.text("writers")
+      definitions.names[oid] = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
+    }
+    return definitions
+  }
+
   /// Creates the triggers of several tables at once, where nobody else needs them, or of one.
   /// - Throws: the last try's error, with SQLSTATE 55P03, when a table's lock could not be had in time.
   func create(on tables: [Missing], until deadline: ContinuousClock.Instant) async throws {
@@ -93,11 +123,11 @@ struct GuardTriggers: Sendable {
       within: .seconds(15))
   }
 
-  /// `t` is the trigger and `c` its table.
+  /// `t` is the trigger and `c` its table. The function is looked up once a query, and not once a table.
   private var isOurs: String {
     """
     t.tgrelid = c.oid AND t.tgname = \(SQL.literal(name)) AND t.tgtype = \(Self.type)
-      AND t.tgfoid = pg_catalog.to_regprocedure('\(function)()')
+      AND t.tgfoid = (SELECT pg_catalog.to_regprocedure('\(function)()'))
     """
   }
 }

@@ -44,7 +44,8 @@ package enum Sequences {
       "SELECT \(SQL.literal(name.description)) AS name, last_value, is_called FROM \(name)"
     }
     let rows = try await source.query(
-      queries.joined(separator: " UNION ALL "), doing: "reading the \(source.end)'s sequences",
+      "\(Session.readingTablesOnly);\n\(queries.joined(separator: " UNION ALL "))",
+      doing: "reading the \(source.end)'s sequences",
       within: .seconds(30))
     return try rows.map { row in
       Value(

@@ -12,6 +12,8 @@ package struct WriteGuard: Sendable {
     package let expiry: String
     /// Before this instant of our own clock the guard has not expired.
     package let localDeadline: ContinuousClock.Instant
+    /// What the definitions of tables and triggers were when it was put up.
+    let definitions: GuardTriggers.Definitions
   }
 
   let connection: Connection
@@ -84,6 +86,7 @@ package struct WriteGuard: Sendable {
     let localDeadline = ContinuousClock.now + lifetime
     let action = "putting up the fence on the \(connection.end)"
     let words = words
+    let definitions = try await triggers.definitions()
     let expiry = try await connection.transaction(doing: action) { connection in
       let rows = try await connection.query(
         """
@@ -96,7 +99,7 @@ package struct WriteGuard: Sendable {
       try await Self.replace(words.fenced(until: expiry), state: .fenced, on: connection, doing: action)
       return expiry
     }
-    return Fence(expiry: expiry, localDeadline: localDeadline)
+    return Fence(expiry: expiry, localDeadline: localDeadline, definitions: definitions)
   }
 
   /// Lets writes pass again.
@@ -132,11 +135,34 @@ package struct WriteGuard: Sendable {
           remedy:
             "They were created, or their trigger was disabled, behind the fence. Stop that, then try again.")
       }
+      try await ensureNothingPassed(fence, doing: action)
     }
     let rows = try await connection.query(
       "SELECT pg_catalog.clock_timestamp() < $1::pg_catalog.timestamptz AS in_time", [fence.expiry],
       doing: action, within: .seconds(10))
     return try rows.first?.bool("in_time") == true && .now < fence.localDeadline
+  }
+
+  /// What writes without meeting a trigger, and what a trigger that stands again would hide.
+  private func ensureNothingPassed(_ fence: Fence, doing action: String) async throws {
+    let writers = Writers(connection)
+    try await writers.ensureNoSubscriptions(doing: action)
+    let changed = try await triggers.definitions().changed(since: fence.definitions)
+    guard changed.isEmpty else {
+      throw MigrationError(
+        .failed, doing: action,
+        reason: "changed behind the fence: \(changed.map(\.description).joined(separator: ", "))",
+        remedy:
+          "While a table's definition changes, or its trigger is disabled, rows can change unseen. "
+          + "Stop that, then try again.")
+    }
+    let ofLargeObjects = try await writers.ofLargeObjects()
+    guard ofLargeObjects.isEmpty else {
+      throw MigrationError(
+        .failed, doing: action,
+        reason: "large objects are written, which no fence stops: \(Writers.list(ofLargeObjects))",
+        remedy: Writers.remedy(ofLargeObjects))
+    }
   }
 
   // MARK: Behind the seal

@@ -31,16 +31,43 @@ package struct Writers: Sendable {
 
   package init(_ connection: Connection) { self.connection = connection }
 
-  /// Transactions that hold a lock on one of the user's tables under which rows can be written.
+  /// Transactions that hold a lock on one of the user's tables under which rows can be written, or that have
+  /// written a large object.
   package func holding() async throws -> [Writer] {
-    try await holders(of: Self.writeModes, on: Catalog.isUserTable)
+    try await holders("\(Self.holds(Self.writeModes, on: Catalog.isUserTable)) OR \(Self.holdsLargeObject)")
   }
+
+  /// Transactions that have written a large object, or removed one, and not ended. No trigger keeps anybody
+  /// from that.
+  package func ofLargeObjects() async throws -> [Writer] { try await holders(Self.holdsLargeObject) }
 
   /// Transactions that hold a lock on `table` which a trigger's creation waits for.
   package func blocking(_ table: RelationName) async throws -> [Writer] {
     try await holders(
-      of: Self.writeModes + ["ShareLock", "ShareUpdateExclusiveLock"],
-      on: "n.nspname = \(SQL.literal(table.schema)) AND c.relname = \(SQL.literal(table.name))")
+      Self.holds(
+        Self.writeModes + ["ShareLock", "ShareUpdateExclusiveLock"],
+        on: "n.nspname = \(SQL.literal(table.schema)) AND c.relname = \(SQL.literal(table.name))"))
+  }
+
+  /// Names of the subscriptions that write into this database: an apply worker fires no statement trigger
+  /// (manual, section 31.9), so that no fence stops it.
+  package func subscriptions() async throws -> [String] {
+    let rows = try await connection.query(
+      """
+      SELECT subname FROM pg_catalog.pg_subscription WHERE subenabled AND subdbid =
+        (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) ORDER BY 1
+      """, doing: "looking for subscriptions of the \(connection.end)", within: .seconds(15))
+    return try rows.map { try $0.text("subname") }
+  }
+
+  package func ensureNoSubscriptions(doing action: String) async throws {
+    let names = try await subscriptions().map(SQL.identifier)
+    guard !names.isEmpty else { return }
+    throw MigrationError(
+      .failed, doing: action,
+      reason: "subscriptions write into the \(connection.end), which no fence stops: "
+        + names.joined(separator: ", "),
+      remedy: names.map { "ALTER SUBSCRIPTION \($0) DISABLE;" }.joined(separator: " "))
   }
 
   /// Waits for exactly those that hold a write lock now.
@@ -92,9 +119,24 @@ package struct Writers: Sendable {
     "RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock",
   ]
 
+  /// The lock `l` is one of `modes` on a table that is chosen by its `c` and `n`.
+  private static func holds(_ modes: [String], on condition: String) -> String {
+    "(l.locktype = 'relation' AND l.mode = ANY ('{\(modes.joined(separator: ","))}') AND \(condition))"
+  }
+
+  /// Who reads a large object takes the same lock as who writes it, but writes nothing and so has no
+  /// transaction ID. Who removes one has locked the object itself.
+  private static let holdsLargeObject = """
+    ((l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
+          AND l.relation = 'pg_catalog.pg_largeobject'::pg_catalog.regclass
+        OR l.locktype = 'object' AND l.classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass)
+      AND EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE w.locktype = 'transactionid' AND w.granted
+        AND w.mode = 'ExclusiveLock' AND w.virtualtransaction = l.virtualtransaction))
+    """
+
   /// A view of the locks is not one instant, but whoever held its lock before we asked and has not ended is
   /// in it (manual, section 54.12 `pg_locks`).
-  private func holders(of modes: [String], on condition: String) async throws -> [Writer] {
+  private func holders(_ condition: String) async throws -> [Writer] {
     let rows = try await connection.query(
       """
       SELECT DISTINCT ON (l.virtualtransaction) l.virtualtransaction, l.pid, p.gid,
@@ -105,18 +147,16 @@ package struct Writers: Sendable {
         coalesce(pg_catalog.date_part('epoch',
           pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) AS age
       FROM pg_catalog.pg_locks l
-        JOIN pg_catalog.pg_class c ON c.oid = l.relation
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
+        LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         LEFT JOIN pg_catalog.pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid'
           AND x.virtualtransaction = l.virtualtransaction
         LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
-      WHERE l.locktype = 'relation' AND l.granted
-        AND l.database = (SELECT oid FROM pg_catalog.pg_database
+      WHERE l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database
           WHERE datname = pg_catalog.current_database())
-        AND l.mode = ANY ('{\(modes.joined(separator: ","))}')
         AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-        AND \(condition)
+        AND (\(condition))
       ORDER BY l.virtualtransaction
       """, doing: "reading who holds locks on the \(connection.end)'s tables", within: .seconds(15))
     return try rows.map { row in

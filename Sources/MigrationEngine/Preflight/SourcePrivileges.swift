@@ -14,6 +14,8 @@ extension Preflight {
       var mayCreate = true
       /// Sees what other roles' sessions do.
       var readsAllStats = true
+      /// Owns the database, or is a member of the role that does.
+      var ownsDatabase = true
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
@@ -24,14 +26,17 @@ extension Preflight {
             WHERE a.rolname = 'rds_replication' AND pg_catalog.pg_has_role(a.oid, 'USAGE')) AS replicates,
           EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'rds_superuser') AS is_rds,
           pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE') AS creates,
-          pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS reads_stats
+          pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE') AS reads_stats,
+          (SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE') FROM pg_catalog.pg_database d
+            WHERE d.datname = pg_catalog.current_database()) AS owns
         FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
         """, about: "the source role's privileges")
       return judge(
         Facts(
           role: try row.text("rolname"), database: try row.text("database"),
           mayReplicate: try row.bool("replicates"), isRDS: try row.bool("is_rds"),
-          mayCreate: try row.bool("creates"), readsAllStats: try row.bool("reads_stats")))
+          mayCreate: try row.bool("creates"), readsAllStats: try row.bool("reads_stats"),
+          ownsDatabase: try row.bool("owns")))
     }
 
     static func judge(_ facts: Facts) -> [Finding] {
@@ -63,6 +68,16 @@ extension Preflight {
               + "holds "
               + "up the fence cannot be named.",
             remedy: "GRANT pg_read_all_stats TO \(role);"))
+      }
+      if !facts.ownsDatabase {
+        let database = quotedIdentifier(facts.database)
+        findings.append(
+          Finding(
+            .note, check: "second_belt", object: "source database \(database)",
+            why:
+              "Only the database's owner may set default_transaction_read_only on it. Without that new "
+              + "sessions on the old database are refused at their first write, and not before.",
+            remedy: "Nothing to do; or ALTER DATABASE \(database) OWNER TO \(role);"))
       }
       return findings
     }

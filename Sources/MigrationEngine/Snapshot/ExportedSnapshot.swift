@@ -27,6 +27,7 @@ package struct ExportedSnapshot: Sendable {
     } catch let error as PostgresError where !error.isConnectionLoss {
       throw SnapshotLoss(error: error)
     }
+    try await connection.query(Session.readingTablesOnly, doing: "opening the snapshot's transaction")
   }
 
   /// Runs `body`, which uses the snapshot in ways that cannot tell its loss from other failures. The holder

@@ -12,11 +12,19 @@ package struct Publication: Sendable {
   ///
   /// Before the slot: a slot that decodes changes from before its publication fails on them.
   package func ensure(_ relations: [Relation], on source: Connection) async throws {
-    let exists = try await source.query(
+    let found = try await source.query(
       "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1", [name],
       doing: "looking for publication \(quotedIdentifier(name))")
-    guard exists.isEmpty else { return }
     let members = relations.filter { !$0.isUnlogged }.map { "ONLY \($0.name)" }
+    if found.isEmpty { try await create(members.prefix(Self.batchSize), on: source) }
+    // The rest, also of an engine that died among them.
+    if !found.isEmpty || members.count > Self.batchSize { try await add(relations, on: source) }
+  }
+
+  /// How many tables one transaction locks: tens of thousands would fill the server's lock table.
+  private static let batchSize = 500
+
+  private func create(_ members: ArraySlice<String>, on source: Connection) async throws {
     let list = members.isEmpty ? "" : " FOR TABLE \(members.joined(separator: ", "))"
     try await source.query(
       """
@@ -36,12 +44,17 @@ package struct Publication: Sendable {
       """, [name], doing: "reading the tables of publication \(quotedIdentifier(name))", within: .seconds(15))
     let present = Set(try rows.map { try $0.integer("prrelid", as: UInt32.self) })
     let missing = relations.filter { !$0.isUnlogged && !present.contains($0.oid) }
-    for batch in missing.batches(of: 100) {
+    for batch in missing.batches(of: Self.batchSize) {
       let list = batch.map { "ONLY \($0.name)" }.joined(separator: ", ")
       try await LockRetry.run(
         "ALTER PUBLICATION \(quotedIdentifier(name)) ADD TABLE \(list)", on: source,
-        doing: "adding \(list) to publication \(quotedIdentifier(name))", within: .seconds(60))
+        doing: "adding \(Self.words(batch)) to publication \(quotedIdentifier(name))", within: .seconds(60))
     }
+  }
+
+  private static func words(_ relations: some Collection<Relation>) -> String {
+    let first = relations.prefix(3).map(\.name.description).joined(separator: ", ")
+    return relations.count > 3 ? "\(first) and \(relations.count - 3) more" : first
   }
 
   package func drop(on source: Connection) async throws {

@@ -51,6 +51,7 @@ extension ChangePlanner {
     guard open == nil, let transaction = streamed.removeValue(forKey: commit.xid) else {
       throw unexpected("COMMIT of a streamed transaction of which nothing came")
     }
+    try advance(to: commit.commitLSN, commit.endLSN)
     conclude(transaction, upTo: commit.endLSN, &plan)
     touchStreamed(transaction)
     // The source describes them no more: as this transaction left them, so they are for all.

@@ -68,6 +68,8 @@ struct ChangePlanner {
   /// Those that wait for their next block, by their xids.
   var streamed: [UInt32: SourceTransaction] = [:]
   private(set) var hasSeenMarker = false
+  /// The end of the last transaction that came whole; those behind it committed later.
+  private var lastEndLSN = LSN.zero
   /// The main lane's transaction has been begun by an earlier plan.
   private var isBegun = false
   /// Where changes are folded; nil while they are applied one by one.
@@ -181,7 +183,17 @@ struct ChangePlanner {
       throw unexpected("COMMIT of another transaction")
     }
     open = nil
+    try advance(to: commit.commitLSN, commit.endLSN)
     conclude(transaction, upTo: commit.endLSN, &plan)
+  }
+
+  /// The source sends transactions in the order of their commits. One that it sent again would be applied
+  /// twice.
+  mutating func advance(to commitLSN: LSN, _ endLSN: LSN) throws {
+    guard commitLSN >= lastEndLSN, endLSN > commitLSN else {
+      throw unexpected("a transaction that committed at \(commitLSN), behind one that ended at \(lastEndLSN)")
+    }
+    lastEndLSN = endLSN
   }
 
   mutating func conclude(_ transaction: SourceTransaction, upTo endLSN: LSN, _ plan: inout ChunkPlan) {

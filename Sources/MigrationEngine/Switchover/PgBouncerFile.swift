@@ -143,6 +143,9 @@ struct PgBouncerFile {
     let wanted: [(key: String, value: String, usual: String?)] = [
       ("host", address.host, nil), ("port", address.port, "5432"), ("dbname", address.database, name),
     ]
+    for (key, value, _) in wanted where value.utf8.contains(where: { $0 < 0x20 }) {
+      throw Unusable(description: "the \(key) holds a control character, which the file has no way to write")
+    }
     var edits: [(range: Range<Int>, text: String)] = []
     var added = ""
     for (key, value, usual) in wanted {
@@ -163,6 +166,9 @@ struct PgBouncerFile {
 
   private static func encoded(_ value: String) -> String {
     let isPlain = value.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-/:".contains($0)) }
-    return isPlain && !value.isEmpty ? value : "'\(value.replacing("'", with: "''"))'"
+    guard !isPlain || value.isEmpty else { return value }
+    // By scalars: a quote with a combining mark behind it is one `Character`.
+    let doubled = value.unicodeScalars.map { $0 == "'" ? "''" : String($0) }.joined()
+    return "'\(doubled)'"
   }
 }

@@ -12,7 +12,7 @@ struct ErrorPrinter: Sendable {
   func show(_ error: any Error, code: Int32, arguments: [String]) {
     let words = Self.words(for: error, arguments: arguments)
     switch format {
-    case .text: output.line("replicate: " + words.text)
+    case .text: output.line("replicate: " + (words.usage ?? Fitting.plainLines(words.text)))
     case .json:
       output.line(
         JSONText.line(

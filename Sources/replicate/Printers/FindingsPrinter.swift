@@ -24,15 +24,16 @@ enum FindingsPrinter {
   }
 
   private static func text(_ finding: Finding) -> String {
-    var lines = ["\(Fitting.padded(finding.severity.rawValue, to: 7))  \(finding.check): \(finding.object)"]
+    let title = "\(Fitting.padded(finding.severity.rawValue, to: 7))  \(finding.check): \(finding.object)"
+    var lines = [Fitting.plain(title)]
     lines += indented(finding.why, by: "         ")
     if !finding.remedy.isEmpty { lines += indented(finding.remedy, by: "         ", first: "    mend ") }
     return lines.joined(separator: "\n")
   }
 
   private static func indented(_ text: String, by indent: String, first: String? = nil) -> [String] {
-    text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().map { index, line in
-      (index == 0 ? first ?? indent : indent) + Fitting.plain(String(line))
+    Fitting.split(text).enumerated().map { index, line in
+      (index == 0 ? first ?? indent : indent) + Fitting.plain(line)
     }
   }
 

@@ -9,10 +9,23 @@ enum JSONText {
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
       positiveInfinity: "Infinity", negativeInfinity: "-Infinity", nan: "NaN")
     do {
-      return String(decoding: try encoder.encode(value), as: UTF8.self)
+      return plain(String(decoding: try encoder.encode(value), as: UTF8.self))
     } catch {
       // No value of ours refuses to be encoded; should one do, its reader has to see it.
       return #"{"level":"error","message":"a value could not be written as JSON"}"#
     }
+  }
+
+  /// The encoder leaves control characters beyond ASCII and those that turn text around as they are, and a
+  /// terminal obeys some of them. They can only stand in strings, where an escape means the same.
+  private static func plain(_ json: String) -> String {
+    guard json.unicodeScalars.contains(where: Fitting.isControl) else { return json }
+    return json.unicodeScalars.map { scalar in
+      guard Fitting.isControl(scalar) else { return String(scalar) }
+      return String(scalar).utf16.map { unit in
+        let digits = String(unit, radix: 16)
+        return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+      }.joined()
+    }.joined()
   }
 }

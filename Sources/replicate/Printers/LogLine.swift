@@ -7,7 +7,7 @@ enum LogLine {
     -> String
   {
     let words = metadata.sorted { $0.key < $1.key }.map { " \($0.key)=\(quoted($0.value))" }.joined()
-    return "\(stamp(time)) \(Fitting.padded(level.rawValue, to: 7)) \(plainLines(message))\(words)"
+    return "\(stamp(time)) \(Fitting.padded(level.rawValue, to: 7)) \(Fitting.plainLines(message))\(words)"
   }
 
   static func json(_ message: String, level: Logger.Level, metadata: [String: String], at time: Date)
@@ -26,12 +26,6 @@ enum LogLine {
   private static func quoted(_ value: String) -> String {
     let isPlain = !value.isEmpty && !value.contains { $0.isWhitespace || $0 == "\"" || $0 == "=" }
     return Fitting.plain(isPlain ? value : "\"\(value.replacing("\"", with: "\\\""))\"")
-  }
-
-  /// Line breaks stay: errors have more than one line.
-  private static func plainLines(_ text: String) -> String {
-    text.split(separator: "\n", omittingEmptySubsequences: false).map { Fitting.plain(String($0)) }
-      .joined(separator: "\n")
   }
 
   private struct Entry: Encodable {

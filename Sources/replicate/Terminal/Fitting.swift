@@ -62,7 +62,25 @@ enum Fitting {
     return String(scalars)
   }
 
-  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-    scalar.properties.generalCategory == .control || scalar.properties.generalCategory == .format
+  /// The same for text of more than one line. Lines behind the first are set in, so that a line break in a
+  /// name cannot pass for a line of ours.
+  static func plainLines(_ text: String) -> String {
+    var lines = split(text).map(plain)
+    for index in lines.indices.dropFirst() where lines[index].first != " " {
+      lines[index] = "  " + lines[index]
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  static func split(_ text: String) -> [String] {
+    text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map { String($0) }
+  }
+
+  /// What moves the cursor, colours, hides or turns around what follows it.
+  static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator: true
+    default: false
+    }
   }
 }

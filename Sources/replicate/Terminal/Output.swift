@@ -24,7 +24,10 @@ final class Output: Sendable {
     }
   }
 
-  func line(_ text: String) { write(text + "\n") }
+  /// Control characters other than line breaks do not pass, wherever they come from.
+  func line(_ text: String) {
+    write(Fitting.split(text).map(Fitting.plain).joined(separator: "\n") + "\n")
+  }
 
   /// A reader that left (`| head`) asked for no more; any other failure lost a result.
   /// - Throws: `MigrationError` saying why.

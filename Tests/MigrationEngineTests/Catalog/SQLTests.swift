@@ -27,6 +27,7 @@ struct SQLTests {
     #expect(name.unicodeScalars.count { $0 == "\"" } == 4)
     let text = SQL.literal("a'\u{301}; DROP TABLE b")
     #expect(text.unicodeScalars.count { $0 == "'" } == 4)
+    #expect(SQL.array(["a\"\u{301},b"]).unicodeScalars.elementsEqual("{\"a\\\"\u{301},b\"}".unicodeScalars))
     let escaped = SQL.literal("\\\u{301}'")
     #expect(escaped.unicodeScalars.count { $0 == "\\" } == 2)
   }

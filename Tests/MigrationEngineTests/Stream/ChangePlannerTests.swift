@@ -294,10 +294,10 @@ import Testing
   func heartbeats() throws {
     var planner = planner()
     let plan = try plan(&planner) { stream in
-      for beat in ["7", "8"] {
-        stream.begin(200)
+      for (beat, lsn) in [("7", 200), ("8", 210)] as [(String, UInt64)] {
+        stream.begin(lsn)
         stream.message("replicate.heartbeat", beat)
-        stream.commit(200, end: 210)
+        stream.commit(lsn, end: lsn + 10)
       }
     }
     #expect(plan.heartbeats == [7, 8])
@@ -359,12 +359,12 @@ import Testing
       tables: StreamTables(
         target: [:], snapshots: [1: (RelationName(schema: "public", name: "notes"), LSN(rawValue: 1))],
         ignored: [], present: [2], sourceLSN: LSN(rawValue: 300)))
-    for id in [UInt32(1), 9] {
+    for (id, lsn) in [(1, 200), (9, 210)] as [(UInt32, UInt64)] {
       let plan = try plan(&planner) { stream in
-        stream.begin(200)
+        stream.begin(lsn)
         stream.relation(id, "notes", Self.columns)
         stream.insert(id, [.text("1"), .null])
-        stream.commit(200, end: 210)
+        stream.commit(lsn, end: lsn + 10)
       }
       #expect(!plan.hasChanges)
     }
@@ -438,13 +438,39 @@ import Testing
         $0.insert(1, [.text("1")])
       }
     }
-    var other = planner()
-    #expect(throws: MigrationError.self) {
-      try plan(&other) {
-        $0.begin(200)
-        $0.commit(201, end: 202)
+    for (commit, end) in [(201, 202), (200, 200), (200, 100)] as [(UInt64, UInt64)] {
+      var other = planner()
+      #expect(throws: MigrationError.self, "\(commit) \(end)") {
+        try plan(&other) {
+          $0.begin(200)
+          $0.commit(commit, end: end)
+        }
       }
     }
+  }
+
+  @Test("A source whose positions go back sends a transaction again, and is refused")
+  func backwards() throws {
+    var planner = planner()
+    let first = try plan(&planner) {
+      $0.begin(200)
+      $0.commit(200, end: 210)
+    }
+    #expect(first.idleLSN == LSN(rawValue: 210))
+    for lsn in [150, 200, 209] as [UInt64] {
+      var copy = planner
+      #expect(throws: MigrationError.self, "\(lsn)") {
+        try plan(&copy) {
+          $0.begin(lsn)
+          $0.commit(lsn, end: lsn + 100)
+        }
+      }
+    }
+    #expect(
+      try plan(&planner) {
+        $0.begin(210)
+        $0.commit(210, end: 220)
+      }.idleLSN == LSN(rawValue: 220))
   }
 }
 

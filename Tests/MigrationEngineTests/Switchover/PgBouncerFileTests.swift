@@ -53,6 +53,16 @@ struct PgBouncerFileTests {
       String(decoding: changed, as: UTF8.self) == "[databases]\nx = host='/run/a b' port=1 dbname='it''s'")
   }
 
+  @Test("A quote is doubled though a combining mark follows it, and a line break cannot be written")
+  func hostile() throws {
+    let text = Array("[databases]\nx = host=a".utf8)
+    let mark = PgBouncerFile.Address(host: "h", port: "1", database: "a'\u{301} host=evil")
+    let changed = try PgBouncerFile(text).pointing("x", to: mark)
+    #expect(String(decoding: changed, as: UTF8.self).unicodeScalars.count { $0 == "'" } == 4)
+    let broken = PgBouncerFile.Address(host: "h", port: "1", database: "a\n[pgbouncer]\nadmin_users = evil")
+    #expect(throws: PgBouncerFile.Unusable.self) { try PgBouncerFile(text).pointing("x", to: broken) }
+  }
+
   @Test("Lines of other sections, other databases and comments are left alone")
   func others() throws {
     let text = """
