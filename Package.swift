@@ -72,7 +72,11 @@ let package = Package(
       name: "demo", dependencies: ["Clusters", "MigrationEngine"], path: "integration/Demo",
       swiftSettings: settings),
     .executableTarget(
-      name: "bench", dependencies: ["Clusters", "LibPQ"], path: "integration/Bench", swiftSettings: settings),
+      name: "bench",
+      dependencies: [
+        "Clusters", "LibPQ", "MigrationEngine", .product(name: "Logging", package: "swift-log"),
+      ],
+      path: "integration/Bench", swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [

@@ -46,6 +46,29 @@ extension Connection {
     }
   }
 
+  /// Runs the first call of the batch and gives back its rows.
+  /// - Throws: `PostgresError`.
+  package func query(_ batch: StatementBatch, doing action: String) async throws -> Rows {
+    try await cancellable {
+      let connection = try live()
+      guard let call = batch.calls.first else {
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)", message: "there is no statement to run")
+      }
+      let isSent = batch.withUnsafeParameters { base, lengths, formats in
+        let values = call.parameters.map { batch.parameters[$0] < 0 ? nil : base + batch.parameters[$0] }
+        return PQsendQueryParams(
+          connection, batch.statements[call.statement], Int32(values.count), nil, values, lengths, formats, 0)
+      }
+      guard isSent == 1 else { throw lost(action) }
+      guard let result = try finish(action: action) else {
+        throw PostgresError(
+          code: .unexpectedResult, action: "\(end): \(action)", message: "there was no result")
+      }
+      return Rows(result.pointer)
+    }
+  }
+
   private func prepareStatements(
     of batch: StatementBatch, _ calls: Range<Int>, action: String
   ) throws {
@@ -115,16 +138,16 @@ extension Connection {
 
 extension StatementBatch {
   /// Where the values lie, and the lengths and formats of all parameters.
-  fileprivate func withUnsafeParameters(
-    _ body: (UnsafePointer<CChar>, UnsafePointer<Int32>, UnsafePointer<Int32>) throws -> Void
-  ) rethrows {
+  fileprivate func withUnsafeParameters<Result>(
+    _ body: (UnsafePointer<CChar>, UnsafePointer<Int32>, UnsafePointer<Int32>) throws -> Result
+  ) rethrows -> Result {
     // A pointer to the first element is there for an empty array, too, when it is passed as an argument.
-    func call(_ bytes: UnsafePointer<UInt8>) throws {
+    func call(_ bytes: UnsafePointer<UInt8>) throws -> Result {
       try bytes.withMemoryRebound(to: CChar.self, capacity: self.bytes.count) {
         try body($0, lengths, formats)
       }
     }
-    try call(bytes)
+    return try call(bytes)
   }
 }
 

@@ -11,6 +11,7 @@ struct Bench {
       case "apply": try await ApplyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       case "lag": try await LagBench().run()
       case "pause": try await PauseBench().run()
+      case "verify": try await VerifyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       default:
         throw HarnessError(
           """
@@ -18,6 +19,7 @@ struct Bench {
                  integration/bench apply [\(ApplyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
                  integration/bench lag
                  integration/bench pause
+                 integration/bench verify [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
           """)
       }
     } catch {

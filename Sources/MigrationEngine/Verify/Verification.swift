@@ -39,6 +39,12 @@ package struct Verification: Sendable {
     package var comparesObjects = true
     /// What pg_dump says of both ends as well.
     package var comparesSchema = true
+    /// Tables that were left behind: of extensions' tables only those need to be named here.
+    package var excluded: Set<RelationName> = []
+    /// Of the migration itself, on either end: no difference.
+    package var ownPublications: Set<String> = []
+    /// Tried in this order; the first that both ends have, and compute alike, is used.
+    package var digests = DigestFunction.allCases
     /// Of each table so many rows that differ are named.
     package var namedRows = 20
 

@@ -1,5 +1,5 @@
-/// Holds a copy to so many bytes a second, all workers together. A pause is spent before the next bytes are
-/// asked for, so that it is the source that rests.
+/// Holds what reads tables to so many bytes a second, all workers together. A pause is spent before the next
+/// bytes are asked for, so that it is the server that rests.
 actor RateLimit {
   private let bytesPerSecond: Double
   private var free = ContinuousClock.now

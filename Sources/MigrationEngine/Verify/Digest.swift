@@ -1,0 +1,165 @@
+/// What makes a number of a row, the fastest first.
+package enum DigestFunction: String, Sendable, CaseIterable {
+  /// `hash_record_extended`, from 14 on.
+  case record
+  /// `hash_array_extended` of binary forms, from 11 on.
+  case array
+  /// MD5 of binary forms.
+  case md5
+}
+
+/// How a row becomes a number on the server. Every value goes in by its type's binary form, which tells apart
+/// whatever its output does and is the same on every machine; only a few types whose hash is as exact go in
+/// as themselves. What the hash functions of rows and arrays add up is linear in their members' hashes, so
+/// that rows could exchange values unseen: therefore a row's key is the seed of all its hashes, and without a
+/// key the sum is hashed once more.
+struct Digest: Sendable, Equatable {
+  var function: DigestFunction
+  /// Drawn anew for each run, so that a collision does not outlive it. Both ends have the same.
+  var seed: Int64
+
+  var words: String {
+    switch function {
+    case .record: "64-bit hash of each row's binary form (hash_record_extended), summed"
+    case .array: "64-bit hash of each row's binary form (hash_array_extended), summed"
+    case .md5: "64 bits of the MD5 of each row's binary form, summed"
+    }
+  }
+
+  /// - Parameters:
+  ///   - columns: all that are compared, in an order that both ends share.
+  ///   - key: what `key(_:)` gave; nil for a table without one.
+  func row(_ columns: [DigestedColumn], key: String?) -> String {
+    if let key, function != .md5 { return hash(columns, seed: key) }
+    guard function != .md5 else { return md5(columns) }
+    let sum = "pg_catalog.int8send(\(hash(columns, seed: "\(seed)")))"
+    return function == .record
+      ? "pg_catalog.hash_record_extended(ROW(\(sum)), \(seed))"
+      : "pg_catalog.hash_array_extended(ARRAY[\(sum)], \(seed))"
+  }
+
+  /// The hash that tells rows apart by their keys, never NULL.
+  func key(_ columns: [DigestedColumn]) -> String {
+    if function == .md5 { return "coalesce(\(md5(columns)), 0)" }
+    var chained = "\(seed)"
+    for column in columns {
+      guard let function = column.keyHash else { return "coalesce(\(hash(columns, seed: "\(seed)")), 0)" }
+      chained = function(chained)
+    }
+    // Where the constraint is missing, a key may have a NULL.
+    return "coalesce(\(chained), 0)"
+  }
+
+  private func hash(_ columns: [DigestedColumn], seed: String) -> String {
+    switch function {
+    case .record:
+      "pg_catalog.hash_record_extended(ROW(\(columns.map(\.direct).joined(separator: ", "))), \(seed))"
+    case .array, .md5: "pg_catalog.hash_array_extended(\(array(columns)), \(seed))"
+    }
+  }
+
+  private func md5(_ columns: [DigestedColumn]) -> String {
+    """
+    ('x' OPERATOR(pg_catalog.||) pg_catalog.substr(pg_catalog.md5(pg_catalog.array_send(\
+    \(array(columns)))), 1, 16))::pg_catalog.bit(64)::pg_catalog.int8
+    """
+  }
+
+  private func array(_ columns: [DigestedColumn]) -> String {
+    "ARRAY[\(columns.map(\.binary).joined(separator: ", "))]::pg_catalog.bytea[]"
+  }
+
+  // MARK: Probe
+
+  /// Values whose hashes must be the same on both ends for a function to be of use.
+  func probe(sharesEncoding: Bool) -> String {
+    let values: [(UInt32, String)] = [
+      (16, "true"), (17, "'\\x00ff'::pg_catalog.bytea"), (20, "(-5000000000)::pg_catalog.int8"),
+      (21, "(-7)::pg_catalog.int2"), (23, "(-70000)::pg_catalog.int4"), (26, "4000000000::pg_catalog.oid"),
+      (25, "'x y'::pg_catalog.text"), (701, "'-0'::pg_catalog.float8"), (23, "NULL::pg_catalog.int4"),
+      (1082, "'1999-12-31'::pg_catalog.date"), (1700, "'1.10'::pg_catalog.numeric"),
+      (2950, "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::pg_catalog.uuid"),
+      (1184, "'2020-01-01 00:00:00.5+00'::pg_catalog.timestamptz"),
+      (3802, "'{\"a\": [1, null]}'::pg_catalog.jsonb"), (1186, "'1 mon -1 day'::pg_catalog.interval"),
+      (1007, "'[2:4]={1,NULL,3}'::pg_catalog.int4[]"), (1043, "'x '::pg_catalog.varchar"),
+    ]
+    let sends: [UInt32: String] = [
+      16: "boolsend", 17: "byteasend", 21: "int2send", 23: "int4send", 26: "oidsend", 25: "textsend",
+      1082: "date_send", 2950: "uuid_send", 1043: "varcharsend",
+      20: "int8send", 701: "float8send", 1700: "numeric_send", 1184: "timestamptz_send", 3802: "jsonb_send",
+      1186: "interval_send", 1007: "array_send",
+    ]
+    let columns = values.map { oid, value in
+      DigestedColumn(
+        form: .binary(send: sends[oid] ?? "", typeOID: oid, sharesEncoding: sharesEncoding),
+        value: value)
+    }
+    return "SELECT \(row(columns, key: key(Array(columns[3...5]) + [columns[2], columns[11]]))) AS digest"
+  }
+}
+
+/// One column, or the text of several, as it goes into the digest of one end's rows.
+struct DigestedColumn: Sendable, Equatable {
+  var form: ColumnForm
+  /// The value in SQL, already of its base type.
+  var value: String
+
+  /// Types whose own hash tells apart what their output does. Not among them: what is equal in several forms
+  /// (numbers with zeros at the end, -0, blanks at the end, intervals), and 64-bit integers and times, whose
+  /// hash folds them into 32 bits.
+  private static let exactHashes: Set<UInt32> = [16, 17, 21, 23, 26, 1082, 2950]
+  private static let texts: Set<UInt32> = [25, 1043]
+
+  /// The value itself where that is exact, else its binary form.
+  var direct: String {
+    guard case .binary(_, let typeOID, let sharesEncoding) = form else { return binary }
+    if Self.exactHashes.contains(typeOID) { return value }
+    // Not under a collation that takes different texts for equal.
+    if sharesEncoding, Self.texts.contains(typeOID) { return "\(value) COLLATE pg_catalog.\"C\"" }
+    return binary
+  }
+
+  /// As `bytea`.
+  var binary: String {
+    switch form {
+    case .binary(let send, _, _): "pg_catalog.\(send)(\(value))"
+    case .text: "pg_catalog.textsend(ROW(\(value))::pg_catalog.text)"
+    case .presence: "pg_catalog.boolsend(\(value) IS DISTINCT FROM NULL)"
+    }
+  }
+
+  /// For a column of a key: its 64-bit hash under a seed; nil when it has none of its own.
+  var keyHash: ((String) -> String)? {
+    guard case .binary(_, let typeOID, let sharesEncoding) = form else { return nil }
+    let value = value
+    switch typeOID {
+    case 21: return { "pg_catalog.hashint2extended(\(value), \($0))" }
+    case 23: return { "pg_catalog.hashint4extended(\(value), \($0))" }
+    case 26: return { "pg_catalog.hashoidextended(\(value), \($0))" }
+    case 2950: return { "pg_catalog.uuid_hash_extended(\(value), \($0))" }
+    case 20:
+      // Its hash folds the upper half into the lower, so the upper goes first by itself.
+      return { seed in
+        """
+        pg_catalog.hashint8extended(\(value), \
+        pg_catalog.hashint8extended(\(value) OPERATOR(pg_catalog.>>) 32, \(seed)))
+        """
+      }
+    case 25 where sharesEncoding, 1043 where sharesEncoding:
+      return { "pg_catalog.hashtextextended(\(value) COLLATE pg_catalog.\"C\", \($0))" }
+    default: return nil
+    }
+  }
+}
+
+/// In which form a column's values are compared.
+enum ColumnForm: Sendable, Equatable {
+  /// By a `send` function of pg_catalog.
+  /// - typeOID: of a built-in type, or 0.
+  /// - sharesEncoding: both servers keep texts in the same bytes.
+  case binary(send: String, typeOID: UInt32, sharesEncoding: Bool)
+  /// By the type's output function.
+  case text
+  /// Only whether it is NULL: the servers' versions write the type differently.
+  case presence
+}

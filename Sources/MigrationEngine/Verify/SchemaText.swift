@@ -1,0 +1,93 @@
+/// What `pg_dump --schema-only` writes, taken apart into objects. Pure.
+struct SchemaText: Sendable, Equatable {
+  struct Name: Sendable, Hashable, Comparable {
+    /// As pg_dump calls it: `TABLE`, `FK CONSTRAINT`.
+    var kind: String
+    var schema: String
+    var tag: String
+
+    static func < (left: Self, right: Self) -> Bool {
+      (left.kind, left.schema, left.tag) < (right.kind, right.schema, right.tag)
+    }
+
+    /// `index public.t_v_idx`, `trigger x on public.t`.
+    var words: String {
+      let kind = self.kind.lowercased()
+      let prefix = schema == "-" || schema.isEmpty ? "" : "\(schema)."
+      // Such an object's tag begins with its table's name; where a name has a blank in it, nobody can tell.
+      let parts = tag.split(separator: " ", omittingEmptySubsequences: false)
+      if Self.ofTables.contains(self.kind), parts.count == 2 {
+        return "\(kind) \(parts[1]) on \(prefix)\(parts[0])"
+      }
+      // Some tags say the kind themselves.
+      let name = tag.hasPrefix("\(self.kind) ") ? tag.dropFirst(self.kind.count + 1) : tag[...]
+      return "\(kind) \(prefix)\(name)"
+    }
+
+    /// The object alone.
+    var object: String { String(words.dropFirst(kind.count + 1)) }
+
+    private static let ofTables: Set = [
+      "TRIGGER", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "RULE", "POLICY", "DEFAULT",
+    ]
+  }
+
+  struct Entry: Sendable, Equatable {
+    var owner: String
+    var lines: [Substring]
+  }
+
+  /// Several may have one name: overloaded functions have their arguments in it, but a body may look like a
+  /// comment of pg_dump's.
+  private(set) var entries: [Name: [Entry]] = [:]
+
+  init(_ text: String) {
+    var current: (name: Name, entry: Entry)?
+    func close(_ entries: inout [Name: [Entry]]) {
+      guard let name = current?.name, var entry = current?.entry else { return }
+      entry.lines = entry.lines.filter { !$0.isEmpty && $0 != "--" && !Self.isGuard($0) }
+      entries[name, default: []].append(entry)
+    }
+    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+      if let header = Self.header(line) {
+        close(&entries)
+        current = (header.name, Entry(owner: header.owner, lines: []))
+      } else if !Self.isState(line) {
+        current?.entry.lines.append(line)
+      }
+    }
+    close(&entries)
+  }
+
+  /// `-- Name: t_v_idx; Type: INDEX; Schema: public; Owner: postgres`
+  private static func header(_ line: Substring) -> (name: Name, owner: String)? {
+    guard line.hasPrefix("-- Name: "), let type = line.lastRange(of: "; Type: "),
+      let schema = line[type.upperBound...].firstRange(of: "; Schema: "),
+      let owner = line[schema.upperBound...].firstRange(of: "; Owner: ")
+    else { return nil }
+    let tag = line[line.index(line.startIndex, offsetBy: 9)..<type.lowerBound]
+    // A tablespace follows the owner where there is one.
+    let name = line[owner.upperBound...].split(separator: "; Tablespace: ", maxSplits: 1).first ?? ""
+    return (
+      Name(
+        kind: String(line[type.upperBound..<schema.lowerBound]),
+        schema: String(line[schema.upperBound..<owner.lowerBound]), tag: String(tag)),
+      String(name)
+    )
+  }
+
+  /// pg_dump guards its output with a word that is another each time.
+  private static func isGuard(_ line: Substring) -> Bool {
+    line.hasPrefix("\\restrict ") || line.hasPrefix("\\unrestrict ")
+      || line == "-- PostgreSQL database dump complete"
+  }
+
+  /// What belongs to the place in the dump and not to the object.
+  private static func isState(_ line: Substring) -> Bool {
+    line.hasPrefix("SET default_tablespace = ") || line.hasPrefix("SET default_table_access_method = ")
+  }
+}
+
+extension Substring {
+  fileprivate func lastRange(of text: String) -> Range<Index>? { ranges(of: text).last }
+}

@@ -1,0 +1,50 @@
+import Synchronization
+
+/// Counts what has been read, and tells of it a few times a second.
+final class VerificationMeter: Sendable {
+  private struct State {
+    var progress = VerificationProgress()
+    var toldAt: ContinuousClock.Instant?
+  }
+
+  private static let interval = Duration.milliseconds(200)
+
+  private let state = Mutex(State())
+  private let began = ContinuousClock.now
+  private let tell: @Sendable (VerificationProgress) -> Void
+
+  init(_ tell: @escaping @Sendable (VerificationProgress) -> Void) { self.tell = tell }
+
+  var seconds: Double { (ContinuousClock.now - began) / .seconds(1) }
+
+  func begin(tables: Int, bytes: Int64) {
+    change(isTold: true) {
+      $0.tablesTotal = tables
+      $0.bytesTotal = bytes
+    }
+  }
+
+  func add(bytes: Int64, rows: Int64) {
+    change {
+      $0.bytesDone += bytes
+      $0.rowsDone += rows
+    }
+  }
+
+  func finishTable() { change { $0.tablesDone += 1 } }
+
+  func finish() { change(isTold: true) { _ in } }
+
+  private func change(isTold: Bool = false, _ body: (inout VerificationProgress) -> Void) {
+    let seconds = seconds
+    let due: VerificationProgress? = state.withLock { state in
+      body(&state.progress)
+      state.progress.seconds = seconds
+      let now = ContinuousClock.now
+      if !isTold, let toldAt = state.toldAt, now - toldAt < Self.interval { return nil }
+      state.toldAt = now
+      return state.progress
+    }
+    if let due { tell(due) }
+  }
+}

@@ -1,0 +1,129 @@
+import LibPQ
+
+/// One end under its snapshot: as many sessions as there are jobs, all in one read-only transaction each.
+struct VerifiedEnd: Sendable {
+  let end: ComparedTable.End
+  let side: Verification.Side
+  /// The snapshot's name.
+  let snapshot: String
+  let sessions: [Connection]
+  /// Holds the snapshot when it is one of our own.
+  private let holder: Connection?
+  /// 150004 is 15.4.
+  let versionNumber: Int
+  let version: String
+  let encoding: String
+
+  static func open(_ side: Verification.Side, _ end: ComparedTable.End, jobs: Int) async throws -> VerifiedEnd
+  {
+    var opened: [Connection] = []
+    do {
+      let name: String
+      var holder: Connection?
+      if let given = side.snapshot {
+        name = given
+      } else {
+        let connection = try await Session.open(side.connection, end: side.end, purpose: "verify")
+        opened.append(connection)
+        holder = connection
+        name = try await export(connection)
+      }
+      let sessions = try await withThrowingTaskGroup(of: Connection.self) { group in
+        for _ in 0..<max(1, jobs) { group.addTask { try await enter(side, snapshot: name) } }
+        // Each that is open is closed again when another could not be opened.
+        var sessions: [Connection] = []
+        var failure: (any Error)?
+        while let result = await group.nextResult() {
+          switch result {
+          case .success(let connection): sessions.append(connection)
+          case .failure(let error):
+            failure = failure ?? error
+            group.cancelAll()
+          }
+        }
+        guard let failure else { return sessions }
+        for session in sessions { await session.close() }
+        throw failure
+      }
+      opened += sessions
+      return try await VerifiedEnd(side, end, snapshot: name, sessions, holder)
+    } catch {
+      for connection in opened { await connection.close() }
+      throw error
+    }
+  }
+
+  private init(
+    _ side: Verification.Side, _ end: ComparedTable.End, snapshot: String, _ sessions: [Connection],
+    _ holder: Connection?
+  ) async throws {
+    (self.side, self.end, self.snapshot, self.sessions, self.holder) = (side, end, snapshot, sessions, holder)
+    let rows = try await sessions[0].query(
+      """
+      SELECT pg_catalog.current_setting('server_version') AS version,
+        pg_catalog.current_setting('server_encoding') AS encoding
+      """, doing: "asking for the \(side.end)'s version", within: .seconds(30))
+    versionNumber = try await sessions[0].serverVersion()
+    version = try rows.first?.text("version") ?? ""
+    encoding = try rows.first?.text("encoding") ?? ""
+  }
+
+  /// For catalogs, and what needs no more than one.
+  var first: Connection { sessions[0] }
+
+  func close() async {
+    for session in sessions { await session.close() }
+    await holder?.close()
+  }
+
+  private static let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+  private static func export(_ connection: Connection) async throws -> String {
+    let action = "exporting a snapshot of the \(connection.end)"
+    try await connection.query(begin, doing: action, within: .seconds(30))
+    let rows = try await connection.query(
+      "SELECT pg_catalog.pg_export_snapshot() AS name", doing: action, within: .seconds(30))
+    return try rows.first?.text("name") ?? ""
+  }
+
+  private static func enter(_ side: Verification.Side, snapshot: String) async throws -> Connection {
+    let connection = try await Session.open(side.connection, end: side.end, purpose: "verify")
+    let action = "taking over the exported snapshot of the \(side.end)"
+    do {
+      try await connection.query(begin, doing: action, within: .seconds(30))
+      try await connection.query(
+        "SET TRANSACTION SNAPSHOT \(SQL.literal(snapshot))", doing: action, within: .seconds(30))
+      // The jobs are all the server is to spend, and no statement is worth being compiled. Names in texts
+      // are quoted where they need to be.
+      try await connection.query(
+        """
+        SELECT pg_catalog.set_config(s.name, wanted.value, true)
+        FROM pg_catalog.pg_settings s JOIN (VALUES ('max_parallel_workers_per_gather', '0'), ('jit', 'off'),
+          ('quote_all_identifiers', 'off'), ('xmlbinary', 'base64')
+        ) AS wanted (name, value) ON s.name = wanted.name
+        """, doing: action, within: .seconds(30))
+      return connection
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  /// Does all of the work, in order, with all sessions at once.
+  func perform<Work: Sendable>(
+    _ work: [Work], _ body: @escaping @Sendable (Work, Connection) async throws -> Void
+  ) async throws {
+    let queue = WorkQueue(work)
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for session in sessions.prefix(work.count) {
+        group.addTask {
+          while let piece = await queue.next() {
+            try Task.checkCancellation()
+            try await body(piece, session)
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+  }
+}

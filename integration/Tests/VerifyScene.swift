@@ -1,0 +1,110 @@
+import Clusters
+import Foundation
+import LibPQ
+import Logging
+import MigrationEngine
+import Synchronization
+
+/// Two databases and no engine: what `Verification` says of them.
+struct VerifyScene: Sendable {
+  let databases: FreshDatabases
+
+  /// Both ends with what `script` makes.
+  static func run(_ name: String, _ script: String, _ body: (VerifyScene) async throws -> Void) async throws {
+    try await ClusterPair.shared.withFreshDatabases(named: "verify_\(name)") { databases in
+      let scene = VerifyScene(databases: databases)
+      try await scene.both(script)
+      try await body(scene)
+    }
+  }
+
+  func both(_ script: String) async throws {
+    try await source(script)
+    try await target(script)
+  }
+
+  func source(_ script: String) async throws { try await run(script, on: databases.source, end: "source") }
+  func target(_ script: String) async throws { try await run(script, on: databases.target, end: "target") }
+
+  private func run(_ script: String, on server: Clusters.ConnectionString, end: String) async throws {
+    let connection = try await Session.open(
+      LibPQ.ConnectionString(server.text, for: end), end: end, purpose: "test")
+    _ = try await closing(connection) {
+      try await connection.query("SET search_path = public; \(script)", doing: "making a scene")
+    }
+  }
+
+  /// - Parameter configure: changes the options; schema and other objects are not compared unless it says so.
+  func verification(
+    _ scope: Verification.Scope = .settled, targetSnapshot: String? = nil,
+    telling told: Told? = nil,
+    _ configure: (inout Verification.Options) -> Void = { _ in }
+  ) async throws -> Verification {
+    let source = try LibPQ.ConnectionString(databases.source.text, for: "source")
+    let target = try LibPQ.ConnectionString(databases.target.text, for: "target")
+    let connection = try await Session.open(source, end: "source", purpose: "test")
+    let catalog = try await closing(connection) { try await Catalog.read(from: connection) }
+    var options = Verification.Options(scope: scope)
+    options.jobs = 2
+    options.comparesObjects = false
+    options.comparesSchema = false
+    configure(&options)
+    return Verification(
+      source: Verification.Side(source, end: "source"),
+      target: Verification.Side(target, end: "target", snapshot: targetSnapshot),
+      relations: catalog.relations, options: options, onProgress: { told?.note($0) },
+      logger: Logger(label: "verify"))
+  }
+
+  func report(
+    _ scope: Verification.Scope = .settled, _ configure: (inout Verification.Options) -> Void = { _ in }
+  ) async throws -> VerificationReport {
+    try await verification(scope, configure).run()
+  }
+
+  /// As `report`, with the schema and all objects.
+  func wholeReport(_ scope: Verification.Scope = .settled) async throws -> VerificationReport {
+    try await report(scope) {
+      $0.comparesObjects = true
+      $0.comparesSchema = true
+    }
+  }
+
+  /// Sessions of comparisons that either server still has.
+  func sessions() async throws -> Int {
+    var count = 0
+    for server in [databases.source, databases.target] {
+      let session = try await SQLSession(server)
+      count +=
+        Int(
+          try await session.value(
+            """
+            SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'replicate verify'
+            """) ?? "") ?? 0
+      await session.close()
+    }
+    return count
+  }
+}
+
+extension VerificationReport {
+  /// One line a difference: tables with their counts and rows, then objects; expected ones in brackets.
+  var lines: [String] {
+    tables.filter { $0.verdict == .different }.map { table in
+      let rows = table.rows.map { "\($0.kind.rawValue) \($0.words)" }.joined(separator: ", ")
+      return "\(table.name.name): -\(table.missing) +\(table.extra) ~\(table.different) \(rows)"
+    } + objects.map { $0.isExpected ? "(\($0.words))" : $0.words }
+  }
+
+  func table(_ name: String) -> Table? { tables.first { $0.name.name == name } }
+}
+
+/// The last progress that was told.
+final class Told: Sendable {
+  private let progress = Mutex<VerificationProgress?>(nil)
+
+  var last: VerificationProgress? { progress.withLock { $0 } }
+
+  func note(_ progress: VerificationProgress) { self.progress.withLock { $0 = progress } }
+}
