@@ -7,9 +7,8 @@ enum VerificationPrinter {
   static func lines(_ report: VerificationReport) -> [String] {
     var lines = [headline(report)]
     lines.append("digest      \(Fitting.plain(report.digest))")
-    lines.append(
-      "servers     source \(Fitting.plain(report.sourceVersion)), target \(Fitting.plain(report.targetVersion))"
-    )
+    let (source, target) = (Fitting.plain(report.sourceVersion), Fitting.plain(report.targetVersion))
+    lines.append("servers     source \(source), target \(target)")
     lines.append("read        \(Quantity.bytes(report.bytes)) in \(Quantity.seconds(report.seconds))")
     lines += [""] + tables(report.tables)
     for table in report.tables where table.verdict == .different { lines += differences(table) }

@@ -54,7 +54,7 @@ import Testing
         }
         rest = rest.dropFirst(received.messages.count)
         pending.append(received)
-        while let piece = pending.take() {
+        while case .piece(let piece, _) = pending.take() {
           // As one that is applied change by change after its set was refused.
           var again = planner
           try piece.messages.bytes.withUnsafeBytes { buffer in

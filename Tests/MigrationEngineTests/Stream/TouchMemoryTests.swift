@@ -32,14 +32,14 @@ import Testing
   }
 
   private func transact(
-    _ planner: inout ChangePlanner, identity: ReplicaIdentity = .primaryKey,
+    _ planner: inout ChangePlanner, at lsn: UInt64 = 20, identity: ReplicaIdentity = .primaryKey,
     _ write: (inout StreamMessages) -> Void
   ) throws {
     try plan(&planner) { stream in
-      stream.begin(20)
+      stream.begin(lsn)
       stream.relation(1, "notes", identity: identity, Self.columns)
       write(&stream)
-      stream.commit(20, end: 21)
+      stream.commit(lsn, end: lsn + 1)
     }
   }
 
@@ -62,7 +62,7 @@ import Testing
     try transact(&planner) { $0.insert(1, [.text("1")]) }
     memory.begin(at: LSN(rawValue: 5))
     #expect(memory.touched == nil, "the comparison is under way")
-    try transact(&planner) { stream in
+    try transact(&planner, at: 30) { stream in
       stream.insert(1, [.text("2")])
       stream.update(1, [.text("2")])
       stream.update(1, key: [.text("3")], [.text("4")])
@@ -72,7 +72,7 @@ import Testing
     #expect(memory.touched?.since == LSN(rawValue: 5))
     #expect(try touched(memory) == ["2", "3", "4", "5"])
     memory.begin(at: LSN(rawValue: 6))
-    try transact(&planner) { $0.insert(1, [.text("6")]) }
+    try transact(&planner, at: 40) { $0.insert(1, [.text("6")]) }
     memory.discard()
     #expect(try touched(memory) == ["2", "3", "4", "5", "6"], "without an end the one before holds")
     memory.begin(at: LSN(rawValue: 7))
@@ -119,7 +119,7 @@ import Testing
     memory.keep(different: [])
     try transact(&planner) { $0.insert(1, [.text("1")]) }
     #expect(try touched(memory) == ["1"])
-    try transact(&planner) { $0.insert(1, [.text(String(repeating: "7", count: 600))]) }
+    try transact(&planner, at: 30) { $0.insert(1, [.text(String(repeating: "7", count: 600))]) }
     #expect(try touched(memory) == nil)
   }
 
