@@ -14,6 +14,28 @@ extension Integration {
     private static let kills =
       ProcessInfo.processInfo.environment["REPLICATE_TEST_KILLS"].flatMap(Int.init) ?? 3
 
+    @Test("What a session that its engine had given up commits late is not done twice")
+    func lateCommit() async throws {
+      try await Cases.run("late", tables: ["CREATE TABLE log (v text)"]) { cases in
+        let journey = cases.journey
+        try await cases.settle()
+        try await cases.engine.whileFrozen {
+          try await journey.source("INSERT INTO log VALUES ('once')")
+          let position = try await journey.sourceValue("SELECT pg_current_wal_insert_lsn()") ?? ""
+          // As the session of an engine before this one would.
+          try await journey.target(
+            """
+            BEGIN \\; SET LOCAL session_replication_role = replica \\; INSERT INTO log VALUES ('once') \\;
+            UPDATE replicate.progress SET applied_lsn = '\(position)' \\; COMMIT
+            """)
+        }
+        try await journey.source("INSERT INTO log VALUES ('later')")
+        try await cases.settle()
+        #expect(try await journey.targetValue("SELECT string_agg(v, ' ' ORDER BY v) FROM log") == "later once")
+        try await cases.expectEqualEnds()
+      }
+    }
+
     @Test(
       "Case 34: engine, source and target killed at random moments under load: both ends are equal",
       .ownServers)

@@ -124,9 +124,16 @@ extension StateStore {
       within: Self.limit)
   }
 
-  package func progress() async throws -> StoredProgress? {
+  package func progress() async throws -> StoredProgress? { try await progress(locking: "") }
+
+  /// Where the stream stands once no session is about to move it.
+  package func settledProgress() async throws -> StoredProgress? {
+    try await progress(locking: " FOR UPDATE OF p")
+  }
+
+  private func progress(locking: String) async throws -> StoredProgress? {
     let rows = try await connection.query(
-      "SELECT p.*, c.confirmed_lsn FROM replicate.progress p CROSS JOIN replicate.confirmation c",
+      "SELECT p.*, c.confirmed_lsn FROM replicate.progress p CROSS JOIN replicate.confirmation c\(locking)",
       doing: "reading the stream's progress", within: Self.limit)
     guard let row = rows.first else { return nil }
     guard let applied = LSN(try row.text("applied_lsn")), let confirmed = LSN(try row.text("confirmed_lsn"))

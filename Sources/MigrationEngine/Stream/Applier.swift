@@ -2,6 +2,10 @@ import LibPQ
 import Logging
 import LogicalReplication
 
+/// The target's position is not where this stream left it: a session that was given up, of this engine or of
+/// one before, has committed after all. Nothing of the chunk was applied.
+struct PositionMoved: Error {}
+
 /// Applies chunks to the target: data and position in one commit (manual, chapter 50, on why that gives
 /// exactly once).
 struct Applier {
@@ -168,10 +172,12 @@ struct Applier {
     }
   }
 
+  /// Only from where this stream left it: what a session that was given up commits late is not done twice.
   private static let progress = """
     WITH moved AS (
       UPDATE replicate.progress SET applied_lsn = $1, transactions = transactions + $2,
         changes = changes + $3, marker = coalesce($4, marker)
+      WHERE applied_lsn OPERATOR(pg_catalog.=) $5
       RETURNING 1)
     SELECT 1 / pg_catalog.count(*) FROM moved
     """
@@ -184,6 +190,7 @@ struct Applier {
     batch.append(String(point.transactions))
     batch.append(String(point.changes))
     if let marker = point.marker { batch.append(marker) } else { batch.appendNull() }
+    batch.append(monitor.feedback.appliedLSN.description)
     batch.call(Self.progress, expectedRows: 1)
     batch.call("COMMIT", expectedRows: nil)
     do {
@@ -191,9 +198,7 @@ struct Applier {
     } catch let failure as BatchFailure {
       guard case .refused(let error) = failure.reason else { throw failure }
       guard error.sqlState == .divisionByZero else { throw error }
-      throw MigrationError(
-        .failed, doing: "storing the applied LSN", reason: "replicate.progress has lost its row",
-        remedy: "Somebody changed schema replicate of the \(direction.to). \(startOver)")
+      throw PositionMoved()
     }
   }
 
@@ -220,12 +225,15 @@ struct Applier {
       reason: "it touched \(affected) rows of the \(direction.to) instead of \(expected)",
       remedy: """
         The \(direction.to) is not what the \(direction.from) was: somebody else wrote to it. Nothing of \
-        this transaction was applied. \(startOver)
+        this transaction was applied. \(direction.startOver)
         """)
   }
+}
 
-  private var startOver: String {
-    direction == .forward
+extension Direction {
+  /// What is left to do when the stream cannot go on.
+  var startOver: String {
+    self == .forward
       ? "Abort this migration (replicate abort --drop-target-data) and begin a new one."
       : "There is no way back any more: run replicate finish."
   }

@@ -90,6 +90,15 @@ package final class StreamMonitor: Sendable {
     }
   }
 
+  /// A stream begins anew from where its end stands, which a session that was given up may have moved.
+  func resume(_ progress: StoredProgress) {
+    state.withLock { state in
+      state.feedback.committed(upTo: progress.appliedLSN)
+      state.transactions = progress.transactions
+      state.changes = progress.changes
+    }
+  }
+
   func received(upTo lsn: LSN) { state.withLock { $0.feedback.received(upTo: lsn) } }
 
   /// The target has committed a part of a chunk.

@@ -63,6 +63,13 @@ package struct StreamSession: Sendable {
       } catch let refusal as BinaryRefusal {
         logger.info("streaming again in text", metadata: ["because": "\(refusal.reason)"])
         mayBeBinary = false
+      } catch is PositionMoved {
+        logger.info("streaming again from where the \(direction.to) stands now")
+      } catch let error where Applier.isRefusal(error) {
+        // What refuses a change may be that it is there already.
+        guard try await hasMoved() else { throw error }
+        logger.info(
+          "streaming again from where the \(direction.to) stands now", metadata: ["because": "\(error)"])
       }
     }
   }
@@ -98,19 +105,42 @@ package struct StreamSession: Sendable {
     }
   }
 
+  /// Whether a session that was given up has committed after all.
+  private func hasMoved() async throws -> Bool {
+    let state = try await Session.open(target, end: direction.to, purpose: "confirm")
+    return try await closing(state) { try await progress(in: state).appliedLSN != monitor.feedback.appliedLSN }
+  }
+
+  private func progress(in state: Connection) async throws -> StoredProgress {
+    guard let progress = try await StateStore(state).settledProgress() else {
+      throw MigrationError(
+        .failed, doing: "reading where the stream stands on the \(direction.to)",
+        reason: "replicate.progress has lost its row",
+        remedy: "Somebody changed schema replicate of the \(direction.to). \(direction.startOver)")
+    }
+    return progress
+  }
+
   private func runOnce(until end: LSN?, mayStream: Bool, mayBeBinary: Bool) async throws {
     let observer = try await Session.open(source, end: direction.from, purpose: "slot")
     try await SlotClaim(slot: slot, feedback: monitor.feedback, direction: direction).verify(on: observer)
     await observer.close()
+    let state = try await Session.open(target, end: direction.to, purpose: "confirm")
+    try await closing(state) {
+      monitor.resume(try await progress(in: state))
+      try await runOnce(until: end, state: state, mayStream: mayStream, mayBeBinary: mayBeBinary)
+    }
+  }
+
+  private func runOnce(until end: LSN?, state: Connection, mayStream: Bool, mayBeBinary: Bool) async throws {
     var tables = try await tables()
     tables.direction = direction
     tables.form = form(for: tables, mayBeBinary: mayBeBinary)
     let isStreaming = mayStream && tables.areAllPassed(at: monitor.feedback.confirmableLSN)
     let replication = try await startReplication(tables.form, isStreaming)
     let sessions = try await LaneSessions(target: target, end: direction.to, isStreaming: isStreaming)
-    let state = try await Session.open(target, end: direction.to, purpose: "confirm")
     try await finally(sessions.close) {
-      try await closing(replication, state) { [tables] in
+      try await closing(replication) { [tables] in
         try await stream(replication, state: state) { inbox in
           var applier = Applier(
             sessions: sessions, tables: tables, isStreaming: isStreaming, monitor: monitor, logger: logger)
