@@ -108,7 +108,9 @@ package struct StreamSession: Sendable {
   /// Whether a session that was given up has committed after all.
   private func hasMoved() async throws -> Bool {
     let state = try await Session.open(target, end: direction.to, purpose: "confirm")
-    return try await closing(state) { try await progress(in: state).appliedLSN != monitor.feedback.appliedLSN }
+    return try await closing(state) {
+      try await progress(in: state).appliedLSN != monitor.feedback.appliedLSN
+    }
   }
 
   private func progress(in state: Connection) async throws -> StoredProgress {
