@@ -108,7 +108,7 @@ struct MigrationRollback: Sendable {
     var exist = try await LargeObjects.exist(on: ends.target)
     if !exist { exist = try await LargeObjects.exist(on: ends.source) }
     guard exist else { return 0 }
-    let snapshot = try await ExportedSnapshot.current(on: options.target)
+    let snapshot = try await ExportedSnapshot.current(on: options.target, .back)
     return try await finally(snapshot.release) {
       let outcome = try await LargeObjects(
         source: options.target, target: passing, workers: options.jobs, rateLimit: nil
@@ -139,7 +139,8 @@ struct MigrationRollback: Sendable {
         ensureNoBreach: { try drain.ensureNoBreach() },
         finaliseTables: {
           let changed = try await syncLargeObjects()
-          return try await tables.finalise(catalog, ends: exchangedEnds, options: exchangedOptions)
+          return try await tables.finalise(
+            catalog, ends: exchangedEnds, options: exchangedOptions, direction: .back)
             + ", \(changed) large objects"
         },
         comparison: MigrationCutoverVerification(

@@ -142,12 +142,14 @@ struct MigrationTables: Sendable {
 
   /// Behind the fence: what the stream does not carry.
   /// - Returns: what was done, for the timeline.
-  func finalise(_ catalog: Catalog, ends: MigrationEnds, options: MigrationOptions) async throws -> String {
+  func finalise(
+    _ catalog: Catalog, ends: MigrationEnds, options: MigrationOptions, direction: Direction = .forward
+  ) async throws -> String {
     let unlogged = try await UnloggedTables(
-      source: options.source, target: options.target, workers: options.jobs
+      source: options.source, target: options.target, workers: options.jobs, direction: direction
     ).copy(catalog.relations)
     let ofExtensions = try await ExtensionTables(
-      source: options.source, target: options.target, excluded: excluded
+      source: options.source, target: options.target, excluded: excluded, direction: direction
     ).copy(observer: ends.source, target: ends.target)
     return "\(unlogged) unlogged tables, \(ofExtensions) of extensions"
   }

@@ -200,7 +200,7 @@ extension Integration {
     func everyRow() async throws {
       let script = """
         CREATE TABLE big (id bigint PRIMARY KEY, v int);
-        INSERT INTO big SELECT n, 0 FROM generate_series(1, 300000) n
+        INSERT INTO big SELECT n, 0 FROM generate_series(1, 100000) n
         """
       try await VerifyScene.run("every", script) { scene in
         try await scene.target("UPDATE big SET v = 1")

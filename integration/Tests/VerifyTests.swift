@@ -62,6 +62,12 @@ extension Integration {
         try await scene.plant(
           on: .target, "UPDATE quiet SET v = repeat(md5('777'), 5) WHERE id = 777")
         #expect(try await scene.verify().exitCode == 0)
+        let rehearsed = try await journey.replicate.run("cutover", "--yes", "--dry-run", "--verify", "full")
+        #expect(rehearsed.exitCode == 0, "\(rehearsed.output)\(rehearsed.errors)")
+        let whole = try #require(try await journey.status().cutover?.verification)
+        #expect(whole.extent == .full && whole.result == .equal && whole.tables >= 3, "\(whole)")
+        await ledger.stop()
+        ledger.start(on: journey.databases.source)
         try await journey.source(
           "UPDATE quiet SET v = 'changed' WHERE id < 10", "DELETE FROM quiet WHERE id = 10")
         let cutover = try await journey.replicate.run("cutover", "--yes")

@@ -20,9 +20,9 @@ package enum IdentityColumns {
     }
     // Many in one round trip and one commit: users wait for this.
     for batch in statements.batches(of: 500) {
-      try await target.query(
-        batch.joined(separator: ";\n"),
-        doing: "setting the target's identity columns to GENERATED \(generated)", within: .seconds(60))
+      try await LockRetry.run(
+        batch.joined(separator: ";\n"), on: target,
+        doing: "setting the \(target.end)'s identity columns to GENERATED \(generated)", within: .seconds(60))
     }
   }
 }

@@ -17,6 +17,9 @@ package struct ExportedSnapshot: Sendable {
 
   package func release() async { await holder.close() }
 
+  /// Which way leads what is read under it.
+  var direction: Direction { holder.end == Direction.back.from ? .back : .forward }
+
   /// Opens a transaction of `connection` that sees what the snapshot sees.
   func enter(_ connection: Connection) async throws {
     try await connection.query(
@@ -50,8 +53,10 @@ package struct ExportedSnapshot: Sendable {
 
   /// A snapshot of this moment, for what no slot sends; it has no LSN (manual, section 9.27.5
   /// `pg_export_snapshot`).
-  static func current(on source: ConnectionString) async throws -> ExportedSnapshot {
-    let holder = try await Session.open(source, end: "source", purpose: "snapshot")
+  static func current(on source: ConnectionString, _ direction: Direction = .forward) async throws
+    -> ExportedSnapshot
+  {
+    let holder = try await Session.open(source, end: direction.from, purpose: "snapshot")
     return try await current(in: holder, at: .zero)
   }
 

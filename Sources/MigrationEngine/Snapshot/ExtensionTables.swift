@@ -8,8 +8,13 @@ package struct ExtensionTables: Sendable {
   let source: ConnectionString
   let target: ConnectionString
   let excluded: Set<RelationName>
+  let direction: Direction
 
-  package init(source: ConnectionString, target: ConnectionString, excluded: Set<RelationName>) {
+  package init(
+    source: ConnectionString, target: ConnectionString, excluded: Set<RelationName>,
+    direction: Direction = .forward
+  ) {
+    self.direction = direction
     self.source = source
     self.target = target
     self.excluded = excluded
@@ -34,7 +39,7 @@ package struct ExtensionTables: Sendable {
     if let snapshot {
       try await copy(tables, under: snapshot)
     } else {
-      let snapshot = try await ExportedSnapshot.current(on: source)
+      let snapshot = try await ExportedSnapshot.current(on: source, direction)
       try await finally(snapshot.release) { try await copy(tables, under: snapshot) }
     }
     return tables.count

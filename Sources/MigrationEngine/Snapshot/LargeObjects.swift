@@ -27,7 +27,7 @@ package struct LargeObjects: Sendable {
   /// - Parameter horizon: what an earlier call gave; nil: all are copied, whatever the target has.
   package func copy(under snapshot: ExportedSnapshot, since horizon: String?) async throws -> Outcome {
     let from = try await open(source, at: snapshot)
-    let to = try await Session.open(target, end: "target", purpose: "copy")
+    let to = try await Session.open(target, end: snapshot.direction.to, purpose: "copy")
     return try await closing(from, to) {
       let wanted = try await LargeObjectCatalog.read(from: from)
       let present = try await LargeObjectCatalog.read(from: to)
@@ -53,7 +53,7 @@ package struct LargeObjects: Sendable {
   }
 
   private func open(_ string: ConnectionString, at snapshot: ExportedSnapshot) async throws -> Connection {
-    let connection = try await Session.open(string, end: "source", purpose: "copy")
+    let connection = try await Session.open(string, end: snapshot.direction.from, purpose: "copy")
     try await snapshot.enter(connection)
     return connection
   }
@@ -62,7 +62,7 @@ package struct LargeObjects: Sendable {
     async throws
   {
     let from = try await open(source, at: snapshot)
-    let to = try await Session.open(target, end: "target", purpose: "copy")
+    let to = try await Session.open(target, end: snapshot.direction.to, purpose: "copy")
     try await closing(from, to) {
       try await to.query(
         """

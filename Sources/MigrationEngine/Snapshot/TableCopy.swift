@@ -27,7 +27,7 @@ struct TableCopy: Sendable {
   /// target, so that a crash costs what was under way and no more. A table that travels in parts is marked
   /// after the last of them.
   func run(_ plan: CopyPlan, under snapshot: ExportedSnapshot) async throws {
-    try await clear(plan.split)
+    try await clear(plan.split, snapshot.direction)
     let queue = WorkQueue(plan.batches)
     let parts = PartCounter()
     try await withThrowingTaskGroup(of: Void.self) { group in
@@ -38,9 +38,9 @@ struct TableCopy: Sendable {
     }
   }
 
-  private func clear(_ tables: [RelationName]) async throws {
+  private func clear(_ tables: [RelationName], _ direction: Direction) async throws {
     guard !tables.isEmpty else { return }
-    let target = try await open()
+    let target = try await open(direction)
     try await closing(target) {
       for table in tables {
         try await target.query("TRUNCATE ONLY \(table)", doing: "emptying \(table)")
@@ -48,8 +48,8 @@ struct TableCopy: Sendable {
     }
   }
 
-  private func open() async throws -> Connection {
-    let target = try await Session.open(target, end: "target", purpose: "copy")
+  private func open(_ direction: Direction) async throws -> Connection {
+    let target = try await Session.open(target, end: direction.to, purpose: "copy")
     // What is copied is durable before anything is confirmed to the source: the stream's own flushes come
     // later in the same WAL.
     try await target.query(
@@ -60,8 +60,8 @@ struct TableCopy: Sendable {
   private func work(
     through queue: WorkQueue<CopyBatch>, _ parts: PartCounter, under snapshot: ExportedSnapshot
   ) async throws {
-    let source = try await Session.open(source, end: "source", purpose: "copy")
-    let target = try await open()
+    let source = try await Session.open(source, end: snapshot.direction.from, purpose: "copy")
+    let target = try await open(snapshot.direction)
     try await closing(source, target) {
       try await snapshot.enter(source)
       while let batch = await queue.next() {

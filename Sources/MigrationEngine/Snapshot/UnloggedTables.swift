@@ -6,8 +6,12 @@ package struct UnloggedTables: Sendable {
   let source: ConnectionString
   let target: ConnectionString
   let workers: Int
+  let direction: Direction
 
-  package init(source: ConnectionString, target: ConnectionString, workers: Int) {
+  package init(
+    source: ConnectionString, target: ConnectionString, workers: Int, direction: Direction = .forward
+  ) {
+    self.direction = direction
     self.source = source
     self.target = target
     self.workers = workers
@@ -17,7 +21,7 @@ package struct UnloggedTables: Sendable {
   package func copy(_ relations: [Relation]) async throws -> Int {
     let tables = relations.filter { $0.kind == .table && $0.isUnlogged }
     guard !tables.isEmpty else { return 0 }
-    let snapshot = try await ExportedSnapshot.current(on: source)
+    let snapshot = try await ExportedSnapshot.current(on: source, direction)
     try await finally(snapshot.release) {
       let copy = TableCopy(
         source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)

@@ -9,7 +9,7 @@ struct Narrowing: Sendable {
   let namedRows: Int
 
   /// Rows of both ends whose hashes are looked at one by one.
-  private static let maxRows: Int64 = 200_000
+  private static let maxRows: Int64 = 50_000
 
   /// Notes in `result` what differs.
   func narrow(_ table: ComparedTable, _ sums: TableScan.Sums, _ result: inout VerificationReport.Table)
