@@ -215,7 +215,7 @@ package struct StreamSession: Sendable {
   /// source's kernel join them. A stream that is behind can wait longer than one that is not.
   private static func pause(after bytes: Int) -> Duration? {
     switch bytes {
-    case ..<(16 << 10): .milliseconds(5)
+    case ..<(16 << 10): .milliseconds(8)
     case ..<receivedBytes: .milliseconds(10)
     default: nil
     }
