@@ -18,7 +18,6 @@ struct VerifyBench {
   private let datasets: [CopyDataset]
   private let scale: Double
   private let rounds: Int
-  private let methods: [Method]
 
   init(names: [String]) throws {
     datasets = try names.map { name in
@@ -28,28 +27,35 @@ struct VerifyBench {
     let environment = ProcessInfo.processInfo.environment
     scale = environment["REPLICATE_BENCH_SCALE"].flatMap(Double.init) ?? 1
     rounds = environment["REPLICATE_BENCH_ROUNDS"].flatMap(Int.init) ?? 3
-    let hasPgcopydb = (environment["PATH"] ?? "").split(separator: ":").contains {
-      FileManager.default.isExecutableFile(atPath: "\($0)/pgcopydb")
-    }
-    methods = Method.allCases.filter { $0 != .pgcopydb || hasPgcopydb }
-    if !hasPgcopydb { say("pgcopydb is not installed, and left out") }
   }
 
   func run() async throws {
+    var methods = Method.allCases
+    if try await !peerCompares() {
+      say("pgcopydb is not installed, or too old to compare, and left out")
+      methods.removeAll { $0 == .pgcopydb }
+    }
     let settings = ["shared_buffers": "512MB", "max_wal_size": "8GB", "autovacuum": "off"]
     let source = try await Cluster(named: "source", .init(settings: settings))
     let target = try await Cluster(named: "target", .init(settings: settings))
     try await source.start()
     try await target.start()
     for dataset in datasets.isEmpty ? CopyDataset.allCases : datasets {
-      try await measure(dataset, source.superuser, target.superuser)
+      try await measure(dataset, methods, source.superuser, target.superuser)
     }
     try await source.destroy()
     try await target.destroy()
   }
 
+  private func peerCompares() async throws -> Bool {
+    let help = try await Command.run(
+      ["bash", "-c", "pgcopydb compare data --help"], environment: ProcessInfo.processInfo.environment)
+    return help.exitCode == 0
+  }
+
   private func measure(
-    _ dataset: CopyDataset, _ source: Clusters.ConnectionString, _ target: Clusters.ConnectionString
+    _ dataset: CopyDataset, _ methods: [Method],
+    _ source: Clusters.ConnectionString, _ target: Clusters.ConnectionString
   ) async throws {
     let name = "bench_\(dataset.rawValue)"
     for server in [source, target] {
@@ -84,7 +90,7 @@ struct VerifyBench {
     func median(_ method: Method) -> Double? {
       results[method].map { $0.sorted()[$0.count / 2] }
     }
-    for method in methods {
+    for method in Method.allCases {
       guard let seconds = median(method), let floor = median(.floor) else { continue }
       let ratio = String(format: "%.2f", seconds / floor)
       say(
@@ -118,7 +124,7 @@ struct VerifyBench {
       try await shell(
         source, target,
         """
-        pgcopydb compare data --source "$SRC" --target "$DST" --dir "$DIR/pgcopydb" --jobs 2 --quiet
+        pgcopydb compare data --source "$SRC" --target "$DST" --dir "$DIR/pgcopydb" --jobs 2
         """)
     case .replicate:
       let verification = try await verification(source, target)
