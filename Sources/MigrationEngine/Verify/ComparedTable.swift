@@ -65,7 +65,9 @@ struct ComparedTable: Sendable {
       let send = source.send,
       send == target.send
     {
-      return .binary(send: send, typeOID: source.baseOID, sharesEncoding: agreement.sharesEncoding)
+      let isHashed = !source.isBlankPadded || source.hasFixedLength && target.hasFixedLength
+      return .binary(
+        send: send, typeOID: isHashed ? source.baseOID : 0, sharesEncoding: agreement.sharesEncoding)
     }
     // A label; the type's OID is not in it.
     if source.isEnum, target.isEnum { return .binary(send: "enum_send", typeOID: 0, sharesEncoding: false) }
@@ -126,16 +128,18 @@ struct ComparedTable: Sendable {
     return digested
   }
 
-  private func keyHash(_ end: End) -> String? {
-    guard !key.isEmpty else { return nil }
-    let columns = key.compactMap { name in self.columns.first { $0.name == name } }
-    return digest.key(columns.map { DigestedColumn(form: $0.form, value: value($0, end)) })
+  private func keyColumns(_ end: End) -> [DigestedColumn] {
+    key.compactMap { name in columns.first { $0.name == name } }
+      .map { DigestedColumn(form: $0.form, value: value($0, end)) }
   }
 
-  private func rowHash(_ end: End) -> String { digest.row(digested(end), key: keyHash(end)) }
+  private func rowHash(_ end: End) -> String { digest.row(digested(end), key: keyColumns(end)) }
 
   /// What rows are told apart by.
-  private func identity(_ end: End) -> String { keyHash(end) ?? rowHash(end) }
+  private func identity(_ end: End) -> String {
+    let key = keyColumns(end)
+    return key.isEmpty ? rowHash(end) : digest.key(key)
+  }
 
   private func from(_ end: End, _ piece: ScanPiece) -> String {
     var conditions = piece.condition.map { [$0] } ?? []

@@ -56,8 +56,10 @@ struct Comparison: Sendable {
       let sql = digest.probe(sharesEncoding: sharesEncoding)
       async let here = source.first.query(sql, doing: "trying out a digest", within: .seconds(30))
       async let there = target.first.query(sql, doing: "trying out a digest", within: .seconds(30))
-      let (left, right) = try await (here.first?.text("digest"), there.first?.text("digest"))
-      if left == right { return digest }
+      let (left, right) = try await (here.first, there.first)
+      if try left?.text("key") == right?.text("key"), try left?.text("row") == right?.text("row") {
+        return digest
+      }
     }
     throw MigrationError(
       .failed, doing: "looking for a digest that both ends compute alike",

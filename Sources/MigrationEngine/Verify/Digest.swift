@@ -20,30 +20,48 @@ struct Digest: Sendable, Equatable {
 
   var words: String {
     switch function {
-    case .record: "64-bit hash of each row's binary form (hash_record_extended), summed"
-    case .array: "64-bit hash of each row's binary form (hash_array_extended), summed"
+    case .record: "64-bit hash of each row's values (hash_record_extended and its like), summed"
+    case .array: "64-bit hash of each row's values (hash_array_extended and its like), summed"
     case .md5: "64 bits of the MD5 of each row's binary form, summed"
     }
   }
 
   /// - Parameters:
   ///   - columns: all that are compared, in an order that both ends share.
-  ///   - key: what `key(_:)` gave; nil for a table without one.
-  func row(_ columns: [DigestedColumn], key: String?) -> String {
-    if let key, function != .md5 { return hash(columns, seed: key) }
+  ///   - key: those of them that tell rows apart; empty for a table without a key.
+  func row(_ columns: [DigestedColumn], key: [DigestedColumn]) -> String {
     guard function != .md5 else { return md5(columns) }
+    guard key.isEmpty else {
+      return valueByValue(columns, key: key) ?? hash(columns, seed: self.key(key))
+    }
     let sum = "pg_catalog.int8send(\(hash(columns, seed: "\(seed)")))"
     return function == .record
       ? "pg_catalog.hash_record_extended(ROW(\(sum)), \(seed))"
       : "pg_catalog.hash_array_extended(ARRAY[\(sum)], \(seed))"
   }
 
+  /// Where every value has an exact hash of its own, and a row's key is quickly hashed, no row needs to be
+  /// put together for it, which is most of what hashing a narrow row costs. Every value's seed is its row's
+  /// key and its column's place.
+  private func valueByValue(_ columns: [DigestedColumn], key: [DigestedColumn]) -> String? {
+    guard key.count == 1, key[0].isQuicklyHashed else { return nil }
+    var hashes = [self.key(key)]
+    for (place, column) in columns.filter({ !key.contains($0) }).enumerated() {
+      let seed = seed &+ Int64(place) &+ 1
+      guard let hash = column.ownHash?(self.key(key, seed: seed)) else { return nil }
+      hashes.append("coalesce(\(hash), \(seed))")
+    }
+    return hashes.joined(separator: " OPERATOR(pg_catalog.#) ")
+  }
+
   /// The hash that tells rows apart by their keys, never NULL.
-  func key(_ columns: [DigestedColumn]) -> String {
+  func key(_ columns: [DigestedColumn]) -> String { key(columns, seed: seed) }
+
+  private func key(_ columns: [DigestedColumn], seed: Int64) -> String {
     if function == .md5 { return "coalesce(\(md5(columns)), 0)" }
     var chained = "\(seed)"
     for column in columns {
-      guard let function = column.keyHash else { return "coalesce(\(hash(columns, seed: "\(seed)")), 0)" }
+      guard let function = column.ownHash else { return "coalesce(\(hash(columns, seed: "\(seed)")), 0)" }
       chained = function(chained)
     }
     // Where the constraint is missing, a key may have a NULL.
@@ -82,10 +100,11 @@ struct Digest: Sendable, Equatable {
       (1184, "'2020-01-01 00:00:00.5+00'::pg_catalog.timestamptz"),
       (3802, "'{\"a\": [1, null]}'::pg_catalog.jsonb"), (1186, "'1 mon -1 day'::pg_catalog.interval"),
       (1007, "'[2:4]={1,NULL,3}'::pg_catalog.int4[]"), (1043, "'x '::pg_catalog.varchar"),
+      (1042, "'x'::pg_catalog.bpchar(3)"),
     ]
     let sends: [UInt32: String] = [
       16: "boolsend", 17: "byteasend", 21: "int2send", 23: "int4send", 26: "oidsend", 25: "textsend",
-      1082: "date_send", 2950: "uuid_send", 1043: "varcharsend",
+      1082: "date_send", 2950: "uuid_send", 1043: "varcharsend", 1042: "bpcharsend",
       20: "int8send", 701: "float8send", 1700: "numeric_send", 1184: "timestamptz_send", 3802: "jsonb_send",
       1186: "interval_send", 1007: "array_send",
     ]
@@ -94,7 +113,11 @@ struct Digest: Sendable, Equatable {
         form: .binary(send: sends[oid] ?? "", typeOID: oid, sharesEncoding: sharesEncoding),
         value: value)
     }
-    return "SELECT \(row(columns, key: key(Array(columns[3...5]) + [columns[2], columns[11]]))) AS digest"
+    // All that are hashed by their own functions, then all together.
+    return """
+      SELECT \(key(Array(columns[3...6]) + [columns[0], columns[2], columns[11], columns[17]])) AS key,
+        \(row(columns, key: Array(columns[3...5]))) AS row
+      """
   }
 }
 
@@ -108,7 +131,8 @@ struct DigestedColumn: Sendable, Equatable {
   /// (numbers with zeros at the end, -0, blanks at the end, intervals), and 64-bit integers and times, whose
   /// hash folds them into 32 bits.
   private static let exactHashes: Set<UInt32> = [16, 17, 21, 23, 26, 1082, 2950]
-  private static let texts: Set<UInt32> = [25, 1043]
+  /// Blank-padded ones only with a length, which all values then have.
+  private static let texts: Set<UInt32> = [25, 1042, 1043]
 
   /// The value itself where that is exact, else its binary form.
   var direct: String {
@@ -128,11 +152,12 @@ struct DigestedColumn: Sendable, Equatable {
     }
   }
 
-  /// For a column of a key: its 64-bit hash under a seed; nil when it has none of its own.
-  var keyHash: ((String) -> String)? {
+  /// Its 64-bit hash under a seed, NULL for NULL; nil when none is exact.
+  var ownHash: ((String) -> String)? {
     guard case .binary(_, let typeOID, let sharesEncoding) = form else { return nil }
     let value = value
     switch typeOID {
+    case 16: return { "pg_catalog.hashint4extended(pg_catalog.int4(\(value)), \($0))" }
     case 21: return { "pg_catalog.hashint2extended(\(value), \($0))" }
     case 23: return { "pg_catalog.hashint4extended(\(value), \($0))" }
     case 26: return { "pg_catalog.hashoidextended(\(value), \($0))" }
@@ -147,15 +172,23 @@ struct DigestedColumn: Sendable, Equatable {
       }
     case 25 where sharesEncoding, 1043 where sharesEncoding:
       return { "pg_catalog.hashtextextended(\(value) COLLATE pg_catalog.\"C\", \($0))" }
+    case 1042 where sharesEncoding:
+      return { "pg_catalog.hashbpcharextended(\(value) COLLATE pg_catalog.\"C\", \($0))" }
     default: return nil
     }
+  }
+
+  /// Cheap enough to be hashed once for every other value of its row.
+  var isQuicklyHashed: Bool {
+    guard case .binary(_, let typeOID, _) = form else { return false }
+    return [20, 21, 23, 26, 2950].contains(typeOID)
   }
 }
 
 /// In which form a column's values are compared.
 enum ColumnForm: Sendable, Equatable {
   /// By a `send` function of pg_catalog.
-  /// - typeOID: of a built-in type, or 0.
+  /// - typeOID: of a built-in type whose own hash may be looked at, or 0.
   /// - sharesEncoding: both servers keep texts in the same bytes.
   case binary(send: String, typeOID: UInt32, sharesEncoding: Bool)
   /// By the type's output function.

@@ -20,6 +20,11 @@ struct TableShape: Sendable, Equatable {
     var delimiter = UInt8(ascii: ",")
     /// Its text has floating-point numbers in it.
     var printsFloats = false
+
+    /// Blanks at the end do not count when it is hashed.
+    var isBlankPadded: Bool { baseOID == 1042 }
+    /// All values of this `character(n)` have as many characters.
+    var hasFixedLength: Bool { type.hasPrefix("character(") }
   }
 
   var oid: UInt32
