@@ -88,6 +88,8 @@ struct MigrationCutoverVerification: Sendable {
   private var verification: Verification {
     var wanted = Verification.Options(scope: .settled)
     wanted.jobs = options.jobs
+    // Nobody can write meanwhile, and the cutover ends in any case.
+    wanted.longestNarrowed = 0.5
     // What is no row is compared where there is time.
     wanted.comparesObjects = extent == .full
     wanted.comparesSchema = false
@@ -99,12 +101,17 @@ struct MigrationCutoverVerification: Sendable {
 
   /// What was touched since the last comparison in full, and what has joined since; nil when there was none.
   private func touched() async throws -> [RelationName: TouchedRows]? {
-    guard let (since, tables) = monitor.touched.touched else { return nil }
+    guard let (since, versions, tables) = monitor.touched.touched else { return nil }
     var touched: [RelationName: TouchedRows] = [:]
     let names = Dictionary(relations.map { ($0.oid, $0.name) }) { first, _ in first }
     for table in tables {
       let name = direction == .forward ? names[table.relationID] ?? table.name : table.name
       touched[name] = touched[name] == nil ? table.rows : .all
+    }
+    for name in try await TableVersions.read(source: options.source, target: options.target).changed(
+      since: versions)
+    {
+      touched[name] = .all
     }
     if direction == .forward {
       for relation in try await store.relations() where relation.snapshotLSN.map({ $0 > since }) ?? false {

@@ -92,24 +92,30 @@ struct MigrationVerification: Sendable {
       throw MigrationError(.failed, doing: "comparing both ends", reason: "the stream waits: \(obstacle)")
     }
     let relations = try await relations(request.tables)
+    let before = try await TableVersions.read(source: options.source, target: options.target)
     let isWhole = request.tables.isEmpty
     let memory = monitor.touched
     let pair = try await MigrationSnapshotPairing(
       direction: direction, from: direction == .forward ? options.source : options.target,
       to: direction == .forward ? options.target : options.source, monitor: monitor, logger: logger,
-      onHeld: { if isWhole { memory.begin(at: $0) } }
+      onHeld: { if isWhole { memory.begin(at: $0, before) } }
     ).take()
     board.update { $0.verification?.lsn = pair.lsn.description }
-    let report: VerificationReport
+    var report: VerificationReport
+    let anew: Set<RelationName>
     do {
       report = try await finally(pair.release) { try await compare(relations, request, pair) }
+      anew = try await TableVersions.read(source: options.source, target: options.target).changed(
+        since: before)
+      report.setAside(anew)
     } catch {
       if isWhole { memory.discard() }
       throw error
     }
     if isWhole {
-      // What differs is looked at again before a cutover.
-      memory.keep(different: report.tables.filter { $0.verdict == .different }.map(\.name))
+      // What differs, or could not be compared, is looked at again before a cutover.
+      let different = report.tables.filter { $0.verdict == .different || anew.contains($0.name) }
+      memory.keep(different: different.map(\.name))
     }
     return report
   }

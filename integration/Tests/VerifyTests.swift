@@ -111,6 +111,43 @@ extension Integration {
       #expect(report.verifications.contains { $0.outcome?.hasDifferences == true })
     }
 
+    @Test("Nobody waits for a comparison; what was written anew meanwhile, or since, is known to be unknown")
+    func writtenAnew() async throws {
+      try await Journey.run("verifyanew") { journey in
+        for sql in Self.tables { try await journey.source(sql) }
+        try await journey.source(
+          "CREATE TABLE emptied AS SELECT * FROM quiet", "ALTER TABLE emptied ADD PRIMARY KEY (id)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+
+        let slow = try await journey.replicate.start("verify", "--json", "--max-rate", "3MB")
+        try await slow.waitUntil("rows that were read", within: .seconds(20)) {
+          try await journey.status().verification?.progress?.bytesDone ?? 0 > 0
+        }
+        try await journey.source("TRUNCATE emptied", "INSERT INTO emptied VALUES (1, 'behind')")
+        try await engine.waitUntil("the same on the target", within: .seconds(20)) {
+          try await journey.targetValue("SELECT count(*) FROM emptied") == "1"
+        }
+        #expect(slow.isRunning, "the comparison goes on")
+        #expect(try await slow.waitForEnd(within: .seconds(30)) == 0, "\(slow.output)\(slow.errors)")
+        let report = try JSONDecoder().decode(VerificationReport.self, from: Data(slow.output.utf8))
+        #expect(report.table("emptied")?.verdict == .notCompared)
+        #expect(report.table("quiet")?.verdict == .equal)
+
+        // Both ends give old rows a value, each its own.
+        let addition = "ALTER TABLE quiet ADD COLUMN seen timestamptz DEFAULT now()"
+        try await journey.source(addition)
+        try await journey.target(addition)
+        let refused = try await journey.replicate.run("cutover", "--yes", "--dry-run")
+        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+        #expect(refused.errors.contains("\"public\".\"quiet\": "), "\(refused.errors)")
+        #expect(!refused.errors.contains("emptied"), "\(refused.errors)")
+        let proof = try #require(try await journey.status().cutover?.verification)
+        #expect(proof.tables == 2, "\(proof)")
+        engine.terminate()
+      }
+    }
+
     @Test("Cancelled, or with command or engine killed, a comparison leaves no slot and no open transaction")
     func withoutATrace() async throws {
       try await Journey.run("verifycancel") { journey in

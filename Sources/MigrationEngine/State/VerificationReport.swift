@@ -45,8 +45,18 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     tables.contains { $0.verdict == .different } || objects.contains { !$0.isExpected }
   }
 
+  /// Takes back what is said of tables that were written anew meanwhile: snapshots do not see their rows.
+  mutating func setAside(_ names: Set<RelationName>) {
+    for (index, table) in tables.enumerated() where names.contains(table.name) {
+      tables[index] = Table(
+        name: table.name, verdict: .notCompared, method: .none,
+        reason: "it was emptied, written anew or altered meanwhile (TRUNCATE, ALTER TABLE, CLUSTER, VACUUM "
+          + "FULL): compare it again")
+    }
+  }
+
   /// What was read on both ends.
-  package var bytes: Int64 { tables.reduce(0) { $0 + $1.bytes } }
+  package var bytes: Int64 { tables.reduce(0) { $0 &+ $1.bytes } }
 
   package struct Table: Sendable, Codable, Equatable {
     package enum Verdict: String, Sendable, Codable {

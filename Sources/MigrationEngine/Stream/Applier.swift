@@ -28,7 +28,8 @@ struct Applier {
     format = tables.form.format
     direction = tables.direction
     planner = ChangePlanner(
-      tables: tables, streaming: isStreaming ? .on : .off, memory: monitor.touched)
+      tables: tables, from: monitor.feedback.appliedLSN, streaming: isStreaming ? .on : .off,
+      memory: monitor.touched)
   }
 
   /// Applies one piece of the stream. Transactions that end in it are committed together: nobody else reads

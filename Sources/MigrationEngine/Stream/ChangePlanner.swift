@@ -69,7 +69,7 @@ struct ChangePlanner {
   var streamed: [UInt32: SourceTransaction] = [:]
   private(set) var hasSeenMarker = false
   /// The end of the last transaction that came whole; those behind it committed later.
-  private var lastEndLSN = LSN.zero
+  private var lastEndLSN: LSN
   /// The main lane's transaction has been begun by an earlier plan.
   private var isBegun = false
   /// Where changes are folded; nil while they are applied one by one.
@@ -80,11 +80,16 @@ struct ChangePlanner {
   private(set) var touchEpoch = 0
 
   /// - Parameters:
+  ///   - position: where the stream was asked to begin: what committed before it is on the target.
   ///   - streaming: whether transactions may come before they have committed. `tables` must then have no
   ///     snapshot that the stream has not passed: it is not known whether such a transaction is in it.
   ///   - memory: is told which rows are touched.
-  init(tables: StreamTables, streaming: PgOutputStreaming = .off, memory: TouchMemory? = nil) {
+  init(
+    tables: StreamTables, from position: LSN = .zero, streaming: PgOutputStreaming = .off,
+    memory: TouchMemory? = nil
+  ) {
     self.tables = tables
+    lastEndLSN = position
     self.memory = memory
     decoder = PgOutputDecoder(version: Self.protocolVersion, streaming: streaming)
   }

@@ -18,6 +18,7 @@ package final class TouchMemory: Sendable {
     /// Later ones are larger.
     var epoch: Int
     var lsn: LSN
+    var versions: TableVersions
     var tables: [UInt32: Table] = [:]
     var byteCount = 0
   }
@@ -59,10 +60,11 @@ package final class TouchMemory: Sendable {
   package init(limits: Limits = Limits()) { self.limits = limits }
 
   /// Both ends are looked at: at this moment nothing that commits at or beyond `lsn` is applied.
-  package func begin(at lsn: LSN) {
+  /// - Parameter versions: of the tables, read before.
+  package func begin(at lsn: LSN, _ versions: TableVersions) {
     state.withLock { state in
       state.epoch += 1
-      state.pending = Recording(epoch: state.epoch, lsn: lsn)
+      state.pending = Recording(epoch: state.epoch, lsn: lsn, versions: versions)
     }
   }
 
@@ -91,14 +93,14 @@ package final class TouchMemory: Sendable {
     package var rows: TouchedRows
   }
 
-  /// What was touched since the last comparison, and where that was; nil when there was none.
-  package var touched: (since: LSN, tables: [Touched])? {
+  /// What was touched since the last comparison, and what was there then; nil when there was none.
+  package var touched: (since: LSN, versions: TableVersions, tables: [Touched])? {
     state.withLock { state in
       guard let kept = state.kept else { return nil }
       let tables = kept.tables.map { id, table in
         Touched(relationID: id, name: table.name, rows: table.isAll ? .all : .keys(table.batches))
       }
-      return (kept.lsn, tables)
+      return (kept.lsn, kept.versions, tables)
     }
   }
 

@@ -27,7 +27,7 @@ struct ComparedTable: Sendable {
   private let digest: Digest
 
   var name: RelationName { source.name }
-  var bytes: Int64 { source.bytes + target.bytes }
+  var bytes: Int64 { source.bytes &+ target.bytes }
 
   init(source: TableShape, target: TableShape, _ agreement: Agreement) {
     self.source = source

@@ -96,7 +96,7 @@ struct Comparison: Sendable {
     let digested = tables.filter { !isCounted($0) }
     let counted = options.comparesObjects ? tables.filter(isCounted) : []
     scan.meter.begin(
-      tables: digested.count + counted.count, bytes: (digested + counted).reduce(0) { $0 + $1.bytes })
+      tables: digested.count + counted.count, bytes: (digested + counted).reduce(0) { $0 &+ $1.bytes })
     try await compare(digested, &report)
     let sums = try await scan.sums(of: counted, onlyCounts: true)
     for (table, sums) in zip(counted, sums) {
@@ -115,13 +115,15 @@ struct Comparison: Sendable {
         name: table.name, verdict: sums.areEqual && table.problems.isEmpty ? .equal : .different,
         method: table.method, reason: table.reason)
       result.take(sums, table)
-      if !sums.areEqual { try await narrowing.narrow(table, sums, &result) }
+      if !sums.areEqual, sums.seconds <= options.longestNarrowed {
+        try await narrowing.narrow(table, sums, &result)
+      }
       report.tables.append(result)
     }
   }
 
   func count(_ tables: [ComparedTable], _ report: inout VerificationReport) async throws {
-    scan.meter.begin(tables: tables.count, bytes: tables.reduce(0) { $0 + $1.bytes })
+    scan.meter.begin(tables: tables.count, bytes: tables.reduce(0) { $0 &+ $1.bytes })
     for (table, sums) in zip(tables, try await scan.sums(of: tables, onlyCounts: true)) {
       let isExpected = table.source.isUnlogged && options.scope == .streaming
       var result = VerificationReport.Table(
@@ -129,8 +131,8 @@ struct Comparison: Sendable {
         method: .count,
         reason: isExpected ? "it is unlogged: only the cutover carries its rows over" : nil)
       result.take(sums, table, hasProblems: false)
-      result.missing = max(0, sums.source.rows - sums.target.rows)
-      result.extra = max(0, sums.target.rows - sums.source.rows)
+      result.missing = max(0, sums.source.rows &- sums.target.rows)
+      result.extra = max(0, sums.target.rows &- sums.source.rows)
       report.tables.append(result)
     }
   }
@@ -153,7 +155,7 @@ struct Comparison: Sendable {
       try await report.tables.append(lookup.compare(table, statements))
       scan.meter.finishTable()
     }
-    scan.meter.begin(tables: tables.count, bytes: whole.reduce(0) { $0 + $1.bytes })
+    scan.meter.begin(tables: tables.count, bytes: whole.reduce(0) { $0 &+ $1.bytes })
     let first = report.tables.count
     try await compare(whole, &report)
     for index in first..<report.tables.count {

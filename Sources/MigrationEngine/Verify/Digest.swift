@@ -146,6 +146,15 @@ struct DigestedColumn: Sendable, Equatable {
   /// As `bytea`.
   var binary: String {
     switch form {
+    // Whether an array may have NULLs is kept when none is left, and lost when it travels as text.
+    case .binary("array_send", _, _):
+      "pg_catalog.overlay(pg_catalog.array_send(\(value)), '\\x00000000'::pg_catalog.bytea, 5)"
+    // What the hardware calls not a number has a sign, which is lost as text.
+    case .binary(let send, 700, _), .binary(let send, 701, _):
+      """
+      CASE WHEN \(value) OPERATOR(pg_catalog.=) 'NaN' THEN pg_catalog.\(send)('NaN') \
+      ELSE pg_catalog.\(send)(\(value)) END
+      """
     case .binary(let send, _, _): "pg_catalog.\(send)(\(value))"
     case .text: "pg_catalog.textsend(ROW(\(value))::pg_catalog.text)"
     case .presence: "pg_catalog.boolsend(\(value) IS DISTINCT FROM NULL)"

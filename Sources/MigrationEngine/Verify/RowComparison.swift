@@ -36,7 +36,7 @@ struct RowComparison: Sendable, Equatable {
     }
     var theirs: [Pair: Int64] = [:]
     for mark in target {
-      theirs[Pair(identity: mark.identity, digest: mark.digest), default: 0] += mark.count
+      theirs[Pair(identity: mark.identity, digest: mark.digest), default: 0] &+= mark.count
     }
     // What is equal goes; what is left of each identity on the source meets what is left on the target.
     var left: [(mark: RowMark, count: Int64)] = []
@@ -47,7 +47,7 @@ struct RowComparison: Sendable, Equatable {
       if mark.count > equal { left.append((mark, mark.count - equal)) }
     }
     var right: [Int64: Int64] = [:]
-    for (pair, count) in theirs where count > 0 { right[pair.identity, default: 0] += count }
+    for (pair, count) in theirs where count > 0 { right[pair.identity, default: 0] &+= count }
     left.sort { $0.mark.position < $1.mark.position }
     for (mark, count) in left {
       let pairs = min(right[mark.identity] ?? 0, count)
@@ -70,9 +70,9 @@ struct RowComparison: Sendable, Equatable {
   ) {
     guard count > 0 else { return }
     switch kind {
-    case .missing: missing += count
-    case .extra: extra += count
-    case .different: different += count
+    case .missing: missing &+= count
+    case .extra: extra &+= count
+    case .different: different &+= count
     }
     if named.count < limit { named.append(Difference(kind: kind, place: place)) }
   }
@@ -89,7 +89,7 @@ struct BucketSums: Sendable, Equatable {
   private(set) var sums: [Int64: Sum] = [:]
 
   mutating func add(bucket: Int64, rows: Int64, digest: UInt64) {
-    sums[bucket, default: Sum()].rows += rows
+    sums[bucket, default: Sum()].rows &+= rows
     sums[bucket, default: Sum()].digest &+= digest
   }
 
@@ -102,7 +102,7 @@ struct BucketSums: Sendable, Equatable {
     var chosen: [Int64] = []
     var rows: Int64 = 0
     for bucket in differing {
-      rows += (source.sums[bucket]?.rows ?? 0) + (target.sums[bucket]?.rows ?? 0)
+      rows &+= (source.sums[bucket]?.rows ?? 0) &+ (target.sums[bucket]?.rows ?? 0)
       if !chosen.isEmpty, rows > maxRows { break }
       chosen.append(bucket)
     }

@@ -45,12 +45,15 @@ struct TableScan: Sendable {
           sql(table, end.end, piece), doing: "comparing table \(table.name)")
         try take(piece, end.end, rows)
         if isCounted { meter.add(bytes: piece.bytes, rows: 0) }
-        try await rateLimit?.spend(Int(clamping: piece.bytes))
+        guard let rateLimit else { return }
+        try await end.unlock(session)
+        try await rateLimit.spend(Int(clamping: piece.bytes))
       }
     }
-    async let here: Void = scan(source)
-    async let there: Void = scan(target)
-    _ = try await (here, there)
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for end in [source, target] { group.addTask { try await scan(end) } }
+      while try await group.next() != nil {}
+    }
   }
 
   /// Counts of the tables' rows, and their digests unless only counts are wanted.
@@ -100,7 +103,8 @@ private final class SumLedger: Sendable {
   func finish(_ piece: ScanPiece, _ end: ComparedTable.End, _ part: TableScan.Sum) {
     let isLast = entries.withLock { entries in
       func add(_ sum: inout TableScan.Sum) {
-        sum.rows += part.rows
+        // Not what a server says may trap.
+        sum.rows &+= part.rows
         sum.digest &+= part.digest
       }
       switch end {

@@ -108,8 +108,8 @@ struct TouchedLookup: Sendable {
     let isEqual = found.missing + found.extra + found.different == 0
     var result = VerificationReport.Table(
       name: table.name, verdict: isEqual ? .equal : .different, method: table.method, reason: table.reason)
-    result.sourceRows = source.reduce(0) { $0 + $1.count }
-    result.targetRows = target.reduce(0) { $0 + $1.count }
+    result.sourceRows = source.reduce(0) { $0 &+ $1.count }
+    result.targetRows = target.reduce(0) { $0 &+ $1.count }
     try await comparison.narrowing.note(found, of: table, in: &result)
     if !table.problems.isEmpty {
       result.verdict = .different

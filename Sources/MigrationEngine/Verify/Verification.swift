@@ -47,6 +47,8 @@ package struct Verification: Sendable {
     package var digests = DigestFunction.allCases
     /// Of each table so many rows that differ are named.
     package var namedRows = 20
+    /// Of tables that took longer to read, in seconds, it is only told that they differ.
+    package var longestNarrowed = Double.infinity
 
     package init(scope: Scope) { self.scope = scope }
   }

@@ -88,20 +88,18 @@ struct VerifiedEnd: Sendable {
 
   private static func enter(_ side: Verification.Side, snapshot: String) async throws -> Connection {
     let connection = try await Session.open(side.connection, end: side.end, purpose: "verify")
-    let action = "taking over the exported snapshot of the \(side.end)"
     do {
-      try await connection.query(begin, doing: action, within: .seconds(30))
-      try await connection.query(
-        "SET TRANSACTION SNAPSHOT \(SQL.literal(snapshot))", doing: action, within: .seconds(30))
+      try await Session.noticeLostClient(of: connection)
       // The jobs are all the server is to spend, and no statement is worth being compiled. Names in texts
-      // are quoted where they need to be.
+      // are quoted where they need to be. Whoever locks a table for long is no reason to wait for ever.
       try await connection.query(
         """
-        SELECT pg_catalog.set_config(s.name, wanted.value, true)
+        SELECT pg_catalog.set_config(s.name, wanted.value, false)
         FROM pg_catalog.pg_settings s JOIN (VALUES ('max_parallel_workers_per_gather', '0'), ('jit', 'off'),
-          ('quote_all_identifiers', 'off'), ('xmlbinary', 'base64')
+          ('quote_all_identifiers', 'off'), ('xmlbinary', 'base64'), ('lock_timeout', '60s')
         ) AS wanted (name, value) ON s.name = wanted.name
-        """, doing: action, within: .seconds(30))
+        """, doing: "preparing a session to compare in", within: .seconds(30))
+      try await takeOver(snapshot, on: connection, with: begin)
       return connection
     } catch {
       await connection.close()
@@ -109,7 +107,24 @@ struct VerifiedEnd: Sendable {
     }
   }
 
-  /// Does all of the work, in order, with all sessions at once.
+  private static func takeOver(_ snapshot: String, on connection: Connection, with begin: String) async throws
+  {
+    try await connection.query(
+      """
+      \(begin); SET TRANSACTION SNAPSHOT \(SQL.literal(snapshot));
+      \(Session.readingTablesOnly)
+      """, doing: "taking over the exported snapshot of the \(connection.end)", within: .seconds(30))
+  }
+
+  /// A table that was read stays locked against TRUNCATE and ALTER TABLE, of users as of the stream, until
+  /// its reader's transaction ends.
+  private static let longestTransaction = Duration.seconds(1)
+
+  func unlock(_ session: Connection) async throws {
+    try await Self.takeOver(snapshot, on: session, with: "COMMIT; \(Self.begin)")
+  }
+
+  /// Does all of the work, in order, with all sessions at once; locks are kept for about a second.
   func perform<Work: Sendable>(
     _ work: [Work], _ body: @escaping @Sendable (Work, Connection) async throws -> Void
   ) async throws {
@@ -117,13 +132,19 @@ struct VerifiedEnd: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       for session in sessions.prefix(work.count) {
         group.addTask {
+          var began = ContinuousClock.now
           while let piece = await queue.next() {
             try Task.checkCancellation()
             try await body(piece, session)
+            guard began.duration(to: .now) > Self.longestTransaction else { continue }
+            try await unlock(session)
+            began = .now
           }
+          try await unlock(session)
         }
       }
-      try await group.waitForAll()
+      // One that fails ends the others, instead of being told when all has been read.
+      while try await group.next() != nil {}
     }
   }
 }

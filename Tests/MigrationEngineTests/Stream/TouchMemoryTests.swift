@@ -60,7 +60,7 @@ import Testing
     var planner = planner(memory)
     #expect(memory.touched == nil)
     try transact(&planner) { $0.insert(1, [.text("1")]) }
-    memory.begin(at: LSN(rawValue: 5))
+    memory.begin(at: LSN(rawValue: 5), TableVersions())
     #expect(memory.touched == nil, "the comparison is under way")
     try transact(&planner, at: 30) { stream in
       stream.insert(1, [.text("2")])
@@ -71,11 +71,11 @@ import Testing
     memory.keep(different: [])
     #expect(memory.touched?.since == LSN(rawValue: 5))
     #expect(try touched(memory) == ["2", "3", "4", "5"])
-    memory.begin(at: LSN(rawValue: 6))
+    memory.begin(at: LSN(rawValue: 6), TableVersions())
     try transact(&planner, at: 40) { $0.insert(1, [.text("6")]) }
     memory.discard()
     #expect(try touched(memory) == ["2", "3", "4", "5", "6"], "without an end the one before holds")
-    memory.begin(at: LSN(rawValue: 7))
+    memory.begin(at: LSN(rawValue: 7), TableVersions())
     memory.keep(different: [])
     #expect(try touched(memory) == [])
   }
@@ -93,18 +93,18 @@ import Testing
     ] as [(inout StreamMessages) -> Void] {
       let memory = TouchMemory(limits: limits)
       var planner = planner(memory)
-      memory.begin(at: LSN(rawValue: 5))
+      memory.begin(at: LSN(rawValue: 5), TableVersions())
       try transact(&planner, write)
       memory.keep(different: [])
       #expect(try touched(memory) == nil)
     }
     let memory = TouchMemory()
     var keyless = planner(memory, keyless: true)
-    memory.begin(at: LSN(rawValue: 5))
+    memory.begin(at: LSN(rawValue: 5), TableVersions())
     try transact(&keyless, identity: .full) { $0.insert(1, [.text("1")]) }
     memory.keep(different: [])
     #expect(try touched(memory) == nil)
-    memory.begin(at: LSN(rawValue: 6))
+    memory.begin(at: LSN(rawValue: 6), TableVersions())
     memory.keep(different: [RelationName(schema: "public", name: "notes")])
     #expect(try touched(memory) == nil)
   }
@@ -115,7 +115,7 @@ import Testing
     limits.bytes = 1000
     let memory = TouchMemory(limits: limits)
     var planner = planner(memory)
-    memory.begin(at: LSN(rawValue: 5))
+    memory.begin(at: LSN(rawValue: 5), TableVersions())
     memory.keep(different: [])
     try transact(&planner) { $0.insert(1, [.text("1")]) }
     #expect(try touched(memory) == ["1"])
@@ -133,7 +133,7 @@ import Testing
         stream.insert(1, [.text("1")])
       }
     }
-    memory.begin(at: LSN(rawValue: 5))
+    memory.begin(at: LSN(rawValue: 5), TableVersions())
     try plan(&planner, .streamed(8)) { stream in
       stream.block(8, isFirst: true) { stream in
         stream.relation(1, "notes", Self.columns)
