@@ -9,7 +9,7 @@ struct Bench {
       switch CommandLine.arguments.dropFirst().first {
       case "copy": try await CopyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       case "apply": try await ApplyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
-      case "lag": try await LagBench().run()
+      case "lag": try await LagBench(isVerified: CommandLine.arguments.dropFirst(2).contains("verify")).run()
       case "pause": try await PauseBench().run()
       case "verify": try await VerifyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       default:
@@ -17,7 +17,7 @@ struct Bench {
           """
           usage: integration/bench copy [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
                  integration/bench apply [\(ApplyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
-                 integration/bench lag
+                 integration/bench lag [verify]
                  integration/bench pause
                  integration/bench verify [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
           """)

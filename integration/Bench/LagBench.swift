@@ -5,13 +5,19 @@ import Foundation
 /// below what the machine could do. Both servers stamp their commits, on one machine by one clock. (A native
 /// subscription cannot be measured so: it stamps with the source's time.)
 ///
+/// With `verify`, both ends are compared again and again meanwhile, with a table of two million rows.
+///
 ///   REPLICATE_BENCH_SECONDS  how long the load lasts; 30 unless given
 ///   REPLICATE_BENCH_RATE     transactions a second, of 8 sessions together; 500 unless given
 struct LagBench {
   private let seconds: Int
   private let rate: Int
 
-  init() {
+  /// Whether both ends are compared meanwhile.
+  private let isVerified: Bool
+
+  init(isVerified: Bool) {
+    self.isVerified = isVerified
     let environment = ProcessInfo.processInfo.environment
     seconds = environment["REPLICATE_BENCH_SECONDS"].flatMap(Int.init) ?? 30
     rate = environment["REPLICATE_BENCH_RATE"].flatMap(Int.init) ?? 500
@@ -23,6 +29,11 @@ struct LagBench {
     CREATE TABLE account (id int PRIMARY KEY, balance int NOT NULL) \\;
     INSERT INTO account SELECT n, 0 FROM generate_series(1, 10000) n \\;
     CREATE TABLE journal (id bigserial PRIMARY KEY, account int, at timestamptz DEFAULT now(), note text)
+    """
+
+  private static let quiet = """
+    CREATE TABLE quiet (id int PRIMARY KEY, a int, b text) \\;
+    INSERT INTO quiet SELECT n, n % 10, md5(n::text) FROM generate_series(1, 2000000) n
     """
 
   private static let transaction = """
@@ -49,18 +60,42 @@ struct LagBench {
 
   private func measure(_ source: ConnectionString, _ target: ConnectionString) async throws {
     try await sql([Self.tables], on: source)
-    let engine = try await ReplicateProcess(source: source, target: target)
-      .start("start", "--allow-unencrypted-target")
-    try await engine.waitUntil("streaming", within: .seconds(60)) {
+    if isVerified { try await sql([Self.quiet], on: source) }
+    let replicate = ReplicateProcess(source: source, target: target)
+    let engine = try await replicate.start("start", "--allow-unencrypted-target")
+    try await engine.waitUntil("streaming", within: .seconds(120)) {
       engine.errors.contains("phase streaming")
     }
     let before = engine.processorSeconds ?? 0
-    try await load(source)
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await load(source) }
+      if isVerified { group.addTask { try await verify(replicate) } }
+      try await group.next()
+      group.cancelAll()
+    }
     let used = (engine.processorSeconds ?? 0) - before
     try await report(source, target)
     say(String(format: "  of one processor: %.1f %%", used / Double(seconds) * 100))
     engine.terminate()
     _ = try await engine.waitForEnd(within: .seconds(30))
+  }
+
+  /// Again and again, until it is cancelled.
+  private func verify(_ replicate: ReplicateProcess) async throws {
+    var seconds: [Double] = []
+    while !Task.isCancelled {
+      let began = ContinuousClock.now
+      let process = try await replicate.start("verify")
+      do {
+        guard try await process.waitForEnd(within: .seconds(120)) == 0 else {
+          throw HarnessError("the ends are said to differ: \(process.output)\(process.errors)")
+        }
+      } catch is CancellationError {
+        process.interrupt()
+      }
+      seconds.append((ContinuousClock.now - began) / .seconds(1))
+    }
+    say(String(format: "%d comparisons meanwhile, of up to %.1f s", seconds.count, seconds.max() ?? 0))
   }
 
   private func load(_ source: ConnectionString) async throws {

@@ -101,7 +101,8 @@ extension Integration {
         try await scene.waitForWrites()
         let cutover = try await journey.replicate.run("cutover", "--yes", "--max-pause", "1s")
         #expect(cutover.exitCode == 5, "\(cutover.output)\(cutover.errors)")
-        #expect(cutover.errors.contains("transactions of its clients did not end"), "\(cutover.errors)")
+        #expect(
+          cutover.errors.contains("transactions of its clients did not end: pid "), "\(cutover.errors)")
         let report = try #require(try await journey.status().cutover)
         #expect(report.timeline.map(\.step) == ["arm", "pause", "resume"])
         let pause = try #require(report.writePauseSeconds)

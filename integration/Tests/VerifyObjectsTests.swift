@@ -247,6 +247,29 @@ extension Integration {
       }
     }
 
+    @Test("A view that has taken a table's name since the snapshot runs nothing")
+    func tablesOnly() async throws {
+      try await VerifyScene.run("tablesonly", "\(Self.schema); CREATE SEQUENCE runs") { scene in
+        let holder = try await SQLSession(scene.databases.target)
+        let knows = "SELECT count(*) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'"
+        let isKnown = try await holder.value(knows) == "1"
+        try await holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        let name = try await holder.value("SELECT pg_export_snapshot()")
+        try await scene.target(
+          """
+          ALTER TABLE u RENAME TO was_u;
+          CREATE FUNCTION count_run() RETURNS text LANGUAGE sql AS $$ SELECT nextval('public.runs')::text $$;
+          CREATE VIEW u AS SELECT 1 AS id, count_run() AS t
+          """)
+        let verification = try await scene.verification(targetSnapshot: name)
+        if isKnown {
+          let error = try await #require(throws: PostgresError.self) { try await verification.run() }
+          #expect(error.sqlState?.rawValue == "55000", "\(error)")
+        }
+        await holder.close()
+      }
+    }
+
     @Test("A cancelled comparison leaves no session behind, and a limited one takes its time")
     func cancelling() async throws {
       let script = """

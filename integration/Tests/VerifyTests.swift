@@ -194,6 +194,25 @@ extension Integration {
         engine.kill9()
         try await scene.waitForNoTrace()
         reading.kill9()
+
+        // And while somebody's lock keeps it from a table.
+        engine = try await journey.start()
+        try await journey.waitUntil("the last engine", engine) { $0.phase == .streaming && $0.engine.running }
+        let locking = try await SQLSession(journey.databases.target)
+        try await locking.execute("BEGIN")
+        try await locking.execute("LOCK TABLE quiet")
+        let locked = try await journey.replicate.start("verify")
+        try await locked.waitUntil("a comparison that waits", within: .seconds(20)) {
+          try await journey.targetValue(
+            """
+            SELECT count(*) FROM pg_stat_activity
+            WHERE application_name = 'replicate verify' AND wait_event_type = 'Lock'
+            """) != "0"
+        }
+        engine.kill9()
+        try await scene.waitForNoTrace()
+        locked.kill9()
+        await locking.close()
       }
     }
   }

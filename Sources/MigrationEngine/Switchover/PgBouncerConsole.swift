@@ -11,6 +11,18 @@ struct PgBouncerConsole: Sendable {
     var isPaused: Bool
   }
 
+  /// A session of the pooler's on the server that a client's transaction has, of what `SHOW SERVERS` tells.
+  struct BusyServer: Sendable, Equatable {
+    /// On the server; 0 when the pooler does not know.
+    var pid: Int32
+    var user: String
+    var application: String
+    /// When its client asked last.
+    var since: String
+
+    var words: String { "pid \(pid) of \(user), application \(application), asked last at \(since)" }
+  }
+
   private let connection: Connection
 
   /// - Throws: `PostgresError`.
@@ -35,6 +47,16 @@ struct PgBouncerConsole: Sendable {
         host: try row.optional("host") ?? "", port: try row.text("port"), database: try row.text("database")),
       poolMode: try row.optional("pool_mode").flatMap { $0.isEmpty ? nil : $0 },
       isPaused: try row.text("paused") == "1")
+  }
+
+  func busyServers(of database: String, within limit: Duration) async throws -> [BusyServer] {
+    try await command("SHOW SERVERS", within: limit)
+      .filter { try $0.text("database") == database && $0.text("state").hasPrefix("active") }
+      .map { row in
+        BusyServer(
+          pid: try row.integer("remote_pid", as: Int32.self), user: try row.text("user"),
+          application: try row.optional("application_name") ?? "", since: try row.text("request_time"))
+      }
   }
 
   func setting(_ name: String, within limit: Duration) async throws -> String? {

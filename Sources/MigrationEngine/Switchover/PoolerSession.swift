@@ -28,10 +28,19 @@ actor PoolerSession {
       await close()
       throw SwitchFailure(
         "\(pooler.label): PAUSE \(SQL.identifier(pooler.database)) was not done in time, "
-          + "since transactions of its clients did not end")
+          + "since transactions of its clients did not end\(await busyServers())")
     } catch let error as PostgresError {
       throw failure(error)
     }
+  }
+
+  /// The sessions on the server that keep a PAUSE waiting, for people; empty when the pooler does not tell.
+  private func busyServers() async -> String {
+    guard let servers = try? await opened().busyServers(of: pooler.database, within: Self.answerLimit),
+      !servers.isEmpty
+    else { return "" }
+    let more = servers.count > 10 ? " and \(servers.count - 10) more" : ""
+    return ": " + servers.prefix(10).map(\.words).joined(separator: "; ") + more
   }
 
   /// Lets the clients go on, if they wait.
