@@ -258,7 +258,7 @@ extension Integration {
         try await scene.target(
           """
           ALTER TABLE u RENAME TO was_u;
-          CREATE FUNCTION count_run() RETURNS text LANGUAGE sql AS $$ SELECT nextval('public.runs')::text $$;
+          CREATE FUNCTION count_run() RETURNS int LANGUAGE sql AS $$ SELECT nextval('public.runs')::int $$;
           CREATE VIEW u AS SELECT 1 AS id, count_run() AS t
           """)
         let verification = try await scene.verification(targetSnapshot: name)

@@ -55,7 +55,8 @@ struct PgBouncerConsole: Sendable {
       .map { row in
         BusyServer(
           pid: try row.integer("remote_pid", as: Int32.self), user: try row.text("user"),
-          application: try row.optional("application_name") ?? "", since: try row.text("request_time"))
+          // Not told before 1.18.
+          application: (try? row.optional("application_name")) ?? "", since: try row.text("request_time"))
       }
   }
 

@@ -1,0 +1,51 @@
+package import LibPQ
+import LogicalReplication
+
+/// What becomes another when rows change without being changed one by one: by TRUNCATE, which older snapshots
+/// do not see (manual, section 13.6), and by an ALTER TABLE that writes rows anew or gives old rows a column.
+/// Without unlogged tables, which no stream carries.
+package struct TableVersions: Sendable, Equatable {
+  private var source: [RelationName: String] = [:]
+  private var target: [RelationName: String] = [:]
+
+  package init() {}
+
+  package static func read(source: ConnectionString, target: ConnectionString) async throws -> TableVersions {
+    let source = try await Session.open(source, end: "source", purpose: "verify")
+    let target = try await Session.open(target, end: "target", purpose: "verify")
+    return try await closing(source, target) { try await read(source: source, target: target) }
+  }
+
+  package static func read(source: Connection, target: Connection) async throws -> TableVersions {
+    async let here = read(source)
+    async let there = read(target)
+    var versions = TableVersions()
+    (versions.source, versions.target) = try await (here, there)
+    return versions
+  }
+
+  /// Tables that are not on either end what they were.
+  package func changed(since earlier: TableVersions) -> Set<RelationName> {
+    Set(source.keys).union(target.keys).union(earlier.source.keys).union(earlier.target.keys).filter {
+      source[$0] != earlier.source[$0] || target[$0] != earlier.target[$0]
+    }
+  }
+
+  private static func read(_ connection: Connection) async throws -> [RelationName: String] {
+    let rows = try await connection.query(
+      """
+      SELECT n.nspname, c.relname, pg_catalog.concat_ws(' ', c.oid, c.relfilenode, a.columns) AS version
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN (
+          SELECT attrelid, pg_catalog.string_agg(
+            pg_catalog.concat_ws(':', attnum, atttypid, attname), ' ' ORDER BY attnum) AS columns
+          FROM pg_catalog.pg_attribute WHERE attnum > 0 GROUP BY attrelid) AS a ON a.attrelid = c.oid
+      WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_'
+        AND n.nspname <> 'information_schema'
+      """, doing: "reading which tables of the \(connection.end) were written anew", within: .seconds(60))
+    return Dictionary(
+      try rows.map {
+        (RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")), try $0.text("version"))
+      }, uniquingKeysWith: { first, _ in first })
+  }
+}
