@@ -31,8 +31,10 @@ struct Digest: Sendable, Equatable {
   ///   - key: those of them that tell rows apart; empty for a table without a key.
   func row(_ columns: [DigestedColumn], key: [DigestedColumn]) -> String {
     guard function != .md5 else { return md5(columns) }
+    let others = columns.filter { !key.contains($0) }
     guard key.isEmpty else {
-      return valueByValue(columns, key: key) ?? hash(columns, seed: self.key(key))
+      // A NULL has no hash and no use for a seed: the constant's hash takes the key's part.
+      return valueByValue(others, key: key) ?? hash([.constant] + others, seed: self.key(key))
     }
     let sum = "pg_catalog.int8send(\(hash(columns, seed: "\(seed)")))"
     return function == .record
@@ -43,10 +45,11 @@ struct Digest: Sendable, Equatable {
   /// Where every value has an exact hash of its own, and a row's key is quickly hashed, no row needs to be
   /// put together for it, which is most of what hashing a narrow row costs. Every value's seed is its row's
   /// key and its column's place.
+  /// - Parameter columns: those that are not of the key.
   private func valueByValue(_ columns: [DigestedColumn], key: [DigestedColumn]) -> String? {
     guard key.count == 1, key[0].isQuicklyHashed else { return nil }
     var hashes = [self.key(key)]
-    for (place, column) in columns.filter({ !key.contains($0) }).enumerated() {
+    for (place, column) in columns.enumerated() {
       let seed = seed &+ Int64(place) &+ 1
       guard let hash = column.ownHash?(self.key(key, seed: seed)) else { return nil }
       hashes.append("coalesce(\(hash), \(seed))")
@@ -134,13 +137,32 @@ struct DigestedColumn: Sendable, Equatable {
   /// Blank-padded ones only with a length, which all values then have.
   private static let texts: Set<UInt32> = [25, 1042, 1043]
 
+  /// Arrays of both.
+  private static let exactArrays: Set<UInt32> = [1000, 1005, 1007, 1028, 1182, 2951]
+  private static let textArrays: Set<UInt32> = [1009, 1015]
+
+  static let constant = DigestedColumn(
+    form: .binary(send: "int4send", typeOID: 23, sharesEncoding: true), value: "1")
+
   /// The value itself where that is exact, else its binary form.
   var direct: String {
     guard case .binary(_, let typeOID, let sharesEncoding) = form else { return binary }
     if Self.exactHashes.contains(typeOID) { return value }
     // Not under a collation that takes different texts for equal.
-    if sharesEncoding, Self.texts.contains(typeOID) { return "\(value) COLLATE pg_catalog.\"C\"" }
+    let text = "\(value) COLLATE pg_catalog.\"C\""
+    if sharesEncoding, Self.texts.contains(typeOID) { return text }
+    if Self.exactArrays.contains(typeOID) { return "\(value), \(dimensions)" }
+    if sharesEncoding, Self.textArrays.contains(typeOID) { return "\(text), \(dimensions)" }
     return binary
+  }
+
+  /// What an array's own hash does not count; NULL for almost all.
+  private var dimensions: String {
+    """
+    CASE WHEN pg_catalog.array_ndims(\(value)) OPERATOR(pg_catalog.=) 1 \
+    AND pg_catalog.array_lower(\(value), 1) OPERATOR(pg_catalog.=) 1 THEN NULL \
+    ELSE pg_catalog.array_dims(\(value)) END COLLATE pg_catalog."C"
+    """
   }
 
   /// As `bytea`.

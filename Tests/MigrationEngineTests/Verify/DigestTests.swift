@@ -20,9 +20,10 @@ struct DigestTests {
       ], key: [column("i", 23, "int4send")])
     #expect(
       row == """
-        pg_catalog.hash_record_extended(ROW(t."i", pg_catalog.numeric_send(t."n"), \
+        pg_catalog.hash_record_extended(ROW(1, pg_catalog.numeric_send(t."n"), \
         pg_catalog.int8send(t."b"), t."t" COLLATE pg_catalog."C", \
-        t."c" COLLATE pg_catalog."C", pg_catalog.float8send(t."f")), \
+        t."c" COLLATE pg_catalog."C", CASE WHEN t."f" OPERATOR(pg_catalog.=) 'NaN' \
+        THEN pg_catalog.float8send('NaN') ELSE pg_catalog.float8send(t."f") END), \
         coalesce(pg_catalog.hashint4extended(t."i", 7), 0))
         """)
   }
@@ -30,7 +31,7 @@ struct DigestTests {
   @Test func `texts of servers with different encodings go in as they are sent`() {
     let row = record.row(
       [column("t", 25, "textsend", sharesEncoding: false)], key: [column("n", 1700, "numeric_send")])
-    #expect(row.hasPrefix("pg_catalog.hash_record_extended(ROW(pg_catalog.textsend(t.\"t\")), coalesce("))
+    #expect(row.hasPrefix("pg_catalog.hash_record_extended(ROW(1, pg_catalog.textsend(t.\"t\")), coalesce("))
   }
 
   @Test func `without a key the row's hash is hashed once more, so that rows cannot exchange values`() {
