@@ -295,4 +295,23 @@ actor PhaseRecord {
     board.update { $0.phase = phase }
     return action
   }
+
+  /// Stores how a cutover ended, and in the same commit the phase that an event leads to.
+  func end(_ cutover: CutoverEnd, _ event: MigrationPhases.Event?) async throws {
+    var next = phases
+    var end = cutover
+    if let event {
+      _ = try next.handle(event)
+      end.phase = next.phase
+    }
+    board.unstored.keep(end)
+    guard try await board.unstored.store(in: store) else {
+      throw MigrationError(
+        .failed, doing: "storing how the cutover ended", reason: "the target's state has it as ended already",
+        remedy: "Another engine may have done so: look at replicate status, then run replicate start.")
+    }
+    phases = next
+    let phase = next.phase
+    board.update { $0.phase = phase }
+  }
 }

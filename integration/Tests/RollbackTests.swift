@@ -182,9 +182,9 @@ extension Integration {
       ["after mark", "before seal"],
       else: ["before arm", "after arm", "before fence", "after fence", "after finalise"])
     private static let stepsBehindSeal = Integration.steps(
-      ["after seal"], else: ["before open", "after open", "after switch"])
+      ["after seal", "after complete"], else: ["before open", "after open", "after switch"])
     private static let stepsOfCutover = Integration.steps(
-      ["after drain", "after seal"], else: ["before open", "after open", "after switch"])
+      ["after drain", "after seal"], else: ["before open", "after open", "after switch", "after complete"])
 
     @Test("An engine that dies in a rollback before its seal leaves a target that opens by itself")
     func engineBeforeSeal() async throws {
