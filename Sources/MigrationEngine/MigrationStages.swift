@@ -94,7 +94,9 @@ struct MigrationStages: Sendable {
         reason: "the target has lost the state of the way back",
         remedy: "Schema replicate of the target was changed: run replicate finish.")
     }
-    if try await store.isFinishRequested() { return .complete(report) }
+    // A rollback that was under way comes first: neither end may take writes until it is over.
+    let isRollingBack = try await store.latestCutover()?.state == .running
+    if !isRollingBack, try await store.isFinishRequested() { return .complete(report) }
     try await forwardCleanUp()
     let reverse = MigrationReverse(
       options: options, logger: logger, ends: ends, board: board, phase: phase,
