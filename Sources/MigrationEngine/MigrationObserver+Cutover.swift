@@ -42,7 +42,8 @@ extension MigrationObserver {
   private func ask(_ request: CutoverRequest, _ store: StateStore) async throws -> Answer {
     let phases: [Phase] = request.direction == .forward ? [.streaming, .cutover] : [.reverse]
     let migration = try await stored(store)
-    if phases.contains(migration.phase), try await store.cutoverUnderWay() == nil,
+    // One that is under way already goes on as soon as an engine does.
+    if phases.contains(migration.phase), try await store.cutoverUnderWay()?.state != .running,
       try await store.lockHolder() == nil
     {
       throw refusal("no engine is running", "Run replicate start, then ask again.")

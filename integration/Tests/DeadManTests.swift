@@ -222,6 +222,33 @@ extension Integration {
     }
 
     @Test(
+      "A target that stays away: the command says so, and the engine stores the end once it is back",
+      .ownServers, .enabled(if: Integration.triesEveryStep, "takes more than a minute"))
+    func targetStaysAway() async throws {
+      let cluster = try #require(try await ClusterPair.shared.targetCluster)
+      try await run("deadaway") { scene in
+        let file = try await freshDirectory() + "/met"
+        let engine = try await scene.journey.start(meeting: "after mark=wait:\(file)")
+        try await scene.journey.waitUntilReady(engine)
+        let cutover = try await requestCutover(scene.journey)
+        try await engine.waitUntil("the step", within: .seconds(20)) {
+          FileManager.default.fileExists(atPath: file)
+        }
+        try await cluster.kill9()
+        try FileManager.default.removeItem(atPath: file)
+        #expect(try await cutover.waitForEnd(within: .seconds(90)) == 1, "\(cutover.errors)")
+        #expect(cutover.errors.contains("it is not known how it ended"), "\(cutover.errors)")
+        #expect(try await scene.isWritable(scene.journey.databases.source))
+        try await cluster.start()
+        try await scene.journey.waitUntilReady(engine)
+        let outcome = try #require(try await scene.journey.report().cutovers.last?.outcome)
+        #expect(outcome.result == .aborted && outcome.timeline.last?.step == "unfence", "\(outcome)")
+        engine.terminate()
+        _ = try await engine.waitForEnd(within: .seconds(20))
+      }
+    }
+
+    @Test(
       "A server that dies at the seal or behind it: the cutover is completed, or the next one is",
       .ownServers,
       arguments: ["source", "target"])

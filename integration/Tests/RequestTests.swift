@@ -44,6 +44,26 @@ extension Integration {
       }
     }
 
+    @Test("An engine that is told to stop in a cutover takes the fence down and tells who follows it")
+    func stopped() async throws {
+      try await Journey.run("stopped") { journey in
+        for sql in Self.tables { try await journey.source(sql) }
+        let file = try await freshDirectory() + "/met"
+        let engine = try await journey.start(meeting: "after mark=wait:\(file)")
+        try await journey.waitUntilReady(engine)
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        try await engine.waitUntil("the step", within: .seconds(30)) {
+          FileManager.default.fileExists(atPath: file)
+        }
+        try await RollbackTests.stop(engine)
+        #expect(try await cutover.waitForEnd(within: .seconds(10)) == 5, "\(cutover.errors)")
+        #expect(cutover.errors.contains("the engine was told to stop"), "\(cutover.errors)")
+        #expect(try await journey.refusal(of: Self.write, on: journey.databases.source) == nil)
+        let status = try await journey.status()
+        #expect(status.phase == .streaming && status.cutover?.result == .aborted)
+      }
+    }
+
     @Test(
       "A rollback whose engine dies behind the seal is completed by the next one, also when asked for again",
       arguments: ["after seal", "after open"])
