@@ -41,9 +41,11 @@ package struct Migration: Sendable {
     onFindings: @escaping @Sendable (PreflightReport) -> Void
   ) async throws -> Outcome {
     var retry = Retry()
+    let unstored = UnstoredEnd()
     while true {
       let attempt = MigrationAttempt(
-        options: options, logger: logger, onProgress: onProgress, onFindings: onFindings)
+        options: options, logger: logger, unstored: unstored, onProgress: onProgress,
+        onFindings: onFindings)
       do {
         if let outcome = try await attempt.run() { return outcome }
       } catch  where Task.isCancelled {

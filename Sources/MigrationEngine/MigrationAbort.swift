@@ -34,15 +34,12 @@ package struct MigrationAbort: Sendable {
     removed: [String], left: [String]
   ) {
     let store = StateStore(ends.target)
-    let migration = try await store.load()
-    if let migration { try verify(migration, ends.sourceIdentity) }
-    guard try await SourceState(ends.source).fence() != .sealed else {
-      throw MigrationError(
-        .usage, doing: "aborting the migration",
-        reason: "the source is sealed: its successor may have taken writes",
-        remedy: "There is no way back through abort. Run replicate start to finish the cutover.")
-    }
-    try await stopEngine(store, hasState: migration != nil)
+    let hasState = try await verify(ends, store) != nil
+    await Failpoint.reached("before stopping the engine")
+    try await stopEngine(store, hasState: hasState)
+    // Until it stopped it went on, maybe with a cutover.
+    let migration = try await verify(ends, store, meanwhile: true)
+    try await takeDownFence(ends, store)
     var cleanup = Cleanup(logger: logger)
     if migration != nil { cleanup.left += try await pausedPoolers(store) }
     try await cleanSource(ends, migration, &cleanup)
@@ -50,17 +47,53 @@ package struct MigrationAbort: Sendable {
     return (cleanup.removed, cleanup.left)
   }
 
-  private func verify(_ migration: StoredMigration, _ source: DatabaseIdentity) throws {
-    guard migration.slot == source.slotName, migration.sourceSystem == source.system else {
-      throw MigrationError(
-        .usage, doing: "aborting the migration",
-        reason: "the target's migration is of another source database (\(migration.sourceDatabase))",
-        remedy: "Give the source that it began with.")
+  /// - Parameter meanwhile: whether it could be aborted when it was asked for.
+  /// - Returns: the stored migration.
+  /// - Throws: `MigrationError` when it cannot be aborted, or cannot any more.
+  private func verify(
+    _ ends: MigrationEnds, _ store: StateStore, meanwhile: Bool = false
+  ) async throws -> StoredMigration? {
+    let migration = try await store.load()
+    if let migration {
+      let source = ends.sourceIdentity
+      guard migration.slot == source.slotName, migration.sourceSystem == source.system else {
+        throw refusal(
+          "the target's migration is of another source database (\(migration.sourceDatabase))",
+          "Give the source that it began with.")
+      }
+      if [.complete, .reverse].contains(migration.phase) {
+        try await store.withdrawAbort()
+        throw meanwhile ? Self.overtaken : refusal("it is complete", "There is nothing to abort.")
+      }
     }
-    if [.complete, .reverse].contains(migration.phase) {
-      throw MigrationError(
-        .usage, doing: "aborting the migration", reason: "it is complete",
-        remedy: "There is nothing to abort.")
+    if try await SourceState(ends.source).fence() == .sealed {
+      if migration != nil { try await store.withdrawAbort() }
+      guard !meanwhile else { throw Self.overtaken }
+      throw refusal(
+        "the source is sealed: its successor may have taken writes",
+        "There is no way back through abort. Run replicate start to finish the cutover.")
+    }
+    return migration
+  }
+
+  private func refusal(_ reason: String, _ remedy: String) -> MigrationError {
+    MigrationError(.usage, doing: "aborting the migration", reason: reason, remedy: remedy)
+  }
+
+  private static let overtaken = MigrationError(
+    .usage, doing: "aborting the migration",
+    reason: "the cutover was sealed meanwhile: the target may have taken writes, and the source takes none",
+    remedy: "Nothing was removed. The engine was stopped: run replicate start, which finishes the cutover.")
+
+  /// First of all: what is removed later keeps writes from a source that is sealed.
+  private func takeDownFence(_ ends: MigrationEnds, _ store: StateStore) async throws {
+    guard try await SourceState(ends.source).fence() != nil else { return }
+    do {
+      try await WriteGuard(ends.source).unfence()
+    } catch is WriteGuard.Sealed {
+      // By a commit that was on its way when its engine died.
+      if try await store.load() != nil { try await store.withdrawAbort() }
+      throw Self.overtaken
     }
   }
 
@@ -96,10 +129,7 @@ package struct MigrationAbort: Sendable {
     let publication = migration?.publication ?? MigrationAttempt.publicationName
     if hasSchema {
       await cleanup.attempt("guard and its triggers on the source", "DROP FUNCTION replicate.guard() CASCADE")
-      {
-        try await WriteGuard(source).unfence()
-        try await WriteGuard(source).remove()
-      }
+      { try await WriteGuard(source).remove() }
     }
     await cleanup.attempt(
       "publication \(SQL.identifier(publication)) on the source",

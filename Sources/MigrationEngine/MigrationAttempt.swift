@@ -10,6 +10,7 @@ struct MigrationAttempt: Sendable {
 
   let options: MigrationOptions
   let logger: Logger
+  let unstored: UnstoredEnd
   let onProgress: @Sendable (Status) -> Void
   let onFindings: @Sendable (PreflightReport) -> Void
 
@@ -39,13 +40,17 @@ struct MigrationAttempt: Sendable {
     let store = StateStore(control)
     do {
       guard try await store.tryLock() else { throw await anotherEngine(store) }
+      // Before anything is made of the state: with it the phase changes.
+      if try await unstored.store(in: store) { logger.info("stored how the last cutover ended") }
       let migration = try await begin(ends, StateStore(ends.target))
       let result = try await conduct(migration, ends, store)
       await control.close()
       return result
     } catch {
-      if !Task.isCancelled, (error as? MigrationError)?.kind != .anotherEngine {
-        await noteFailure(error, store)
+      if (error as? MigrationError)?.kind != .anotherEngine {
+        if !Task.isCancelled { unstored.explain(by: error) }
+        await storeEnd(store)
+        if !Task.isCancelled { await noteFailure(error, store) }
       }
       await control.close()
       throw error
@@ -66,7 +71,7 @@ struct MigrationAttempt: Sendable {
       status.slot.name = way.slot
     }
     try await ends.describe(&status)
-    let board = MigrationBoard(status)
+    let board = MigrationBoard(status, unstored: unstored)
     let stages = try MigrationStages(
       options: options, logger: logger, ends: ends, board: board, migration: migration)
     let ticker = MigrationTicker(
@@ -145,6 +150,8 @@ struct MigrationAttempt: Sendable {
     if options.setsReplicaIdentityFull { overrides.append("--replica-identity full") }
     if options.leavesLargeObjectsBehind { overrides.append("--without-large-objects") }
     if options.createsRoles { overrides.append("--create-roles") }
+    if !options.keepsWayBack { overrides.append("--no-reverse") }
+    if options.cutover == .auto { overrides.append("--cutover auto") }
     overrides += options.excluded.map { "--exclude-table \($0)" }
     let how = overrides.isEmpty ? "" : ", with \(overrides.joined(separator: ", "))"
     return "by \(process.userName) on \(process.hostName), process \(process.processIdentifier)\(how)"
@@ -221,6 +228,15 @@ struct MigrationAttempt: Sendable {
       }
     }
     return error
+  }
+
+  /// Who follows a cutover is to hear how it ended, also from an engine that is told to stop.
+  private func storeEnd(_ store: StateStore) async {
+    do {
+      _ = try await Task { [unstored] in try await unstored.store(in: store) }.value
+    } catch {
+      logger.warning("could not store yet how the cutover ended", metadata: ["why": "\(error)"])
+    }
   }
 
   /// For `replicate status`, from wherever it is asked.

@@ -14,8 +14,13 @@ final class MigrationBoard: Sendable {
   }
 
   private let state: Mutex<State>
+  /// Outlives the board.
+  let unstored: UnstoredEnd
 
-  init(_ status: Status) { state = Mutex(State(status: status)) }
+  init(_ status: Status, unstored: UnstoredEnd) {
+    state = Mutex(State(status: status))
+    self.unstored = unstored
+  }
 
   /// Changes what no stage measures: phase, ends, encryption, slot, cutover.
   func update(_ change: @Sendable (inout Status) -> Void) { state.withLock { change(&$0.status) } }

@@ -75,7 +75,9 @@ package struct MigrationFinish: Sendable {
         "the migration is in phase \(migration.phase.rawValue)",
         "There is nothing to finish before the cutover is complete; replicate abort gives a migration up.")
     }
-    if let latest = try await store.latestCutover(), latest.state == .running {
+    if let latest = try await store.latestCutover(), latest.state == .running,
+      latest.request.direction == .back
+    {
       throw refusal("a rollback is under way", "Wait for its end, then ask again.")
     }
     return completed.request.direction

@@ -69,7 +69,7 @@ struct MigrationReverse: Sendable {
   private func turn(_ session: MigrationRollback.Session, _ interrupted: StoredCutover?) async throws -> End {
     let rollback = MigrationRollback(
       options: options, passing: pass.applied(to: options.source), logger: logger, ends: ends, board: board,
-      tables: tables, publication: way.publication, session: session)
+      phase: phase, tables: tables, publication: way.publication, session: session)
     return try await withThrowingTaskGroup(of: End?.self) { group in
       group.addTask {
         try await session.stream.run()
@@ -94,7 +94,7 @@ struct MigrationReverse: Sendable {
     if let interrupted,
       let report = try await intermission.during({ try await rollback.resume(interrupted) })
     {
-      return try await end(report)
+      return .rolledBack(report)
     }
     var nextLook = ContinuousClock.now
     while true {
@@ -105,7 +105,7 @@ struct MigrationReverse: Sendable {
       }
       if let requested = try await store.requestedCutover() {
         if let report = try await intermission.during({ try await rollback.run(requested) }) {
-          return try await end(report)
+          return .rolledBack(report)
         }
       }
       try await Task.sleep(for: .milliseconds(250))
@@ -114,11 +114,6 @@ struct MigrationReverse: Sendable {
 
   /// How often it is looked for tables whose changes do not go back.
   private static let tablesPause = Duration.seconds(5)
-
-  private func end(_ report: Status.Cutover) async throws -> End {
-    try await phase.advance(.wayBackEnded)
-    return .rolledBack(report)
-  }
 
   // MARK: Parts
 

@@ -12,6 +12,7 @@ struct MigrationRollback: Sendable {
   let logger: Logger
   let ends: MigrationEnds
   let board: MigrationBoard
+  let phase: PhaseRecord
   let tables: MigrationTables
   let publication: String
   let session: Session
@@ -40,7 +41,7 @@ struct MigrationRollback: Sendable {
     logger.info("rollback requested", metadata: ["by": "\(requested.request.requestedBy)"])
     var report = Status.Cutover(step: "prepare")
     report.direction = .back
-    try await record.tell(report, requested, .running)
+    try await record.tell(report, requested)
     do {
       try await prepare(requested)
     } catch  where !MigrationCutoverRecord.endsAttempt(error) {
@@ -96,7 +97,7 @@ struct MigrationRollback: Sendable {
     try await MaterializedViews.refresh(source: ends.target, target: ends.source)
     // What is done now need not be done while writers wait.
     try await syncLargeObjects()
-    try await switching.verify()
+    try await switching.verify(store)
   }
 
   @discardableResult
@@ -172,13 +173,13 @@ struct MigrationRollback: Sendable {
     report.direction = .back
     switch report.result {
     case .complete:
-      try await record.tell(report, rollback, .complete)
+      try await record.end(report, rollback, .complete, phase, .wayBackEnded)
       return report
     case .rehearsed:
-      try await record.tell(report, rollback, .rehearsed)
+      try await record.end(report, rollback, .rehearsed, phase)
       logger.info("the rollback was rehearsed", metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
     case .aborted, nil:
-      try await record.tell(report, rollback, .aborted)
+      try await record.end(report, rollback, .aborted, phase)
       logger.warning("the rollback was aborted", metadata: ["because": "\(report.reason ?? "")"])
     }
     return nil

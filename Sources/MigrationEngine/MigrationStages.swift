@@ -94,7 +94,9 @@ struct MigrationStages: Sendable {
         reason: "the target has lost the state of the way back",
         remedy: "Schema replicate of the target was changed: run replicate finish.")
     }
-    if try await store.isFinishRequested() { return .complete(report) }
+    // A rollback that was under way comes first: neither end may take writes until it is over.
+    let isRollingBack = try await store.latestCutover()?.state == .running
+    if !isRollingBack, try await store.isFinishRequested() { return .complete(report) }
     try await forwardCleanUp()
     let reverse = MigrationReverse(
       options: options, logger: logger, ends: ends, board: board, phase: phase,
@@ -294,5 +296,24 @@ actor PhaseRecord {
     let phase = next.phase
     board.update { $0.phase = phase }
     return action
+  }
+
+  /// Stores how a cutover ended, and in the same commit the phase that an event leads to.
+  func end(_ cutover: CutoverEnd, _ event: MigrationPhases.Event?) async throws {
+    var next = phases
+    var end = cutover
+    if let event {
+      _ = try next.handle(event)
+      end.phase = next.phase
+    }
+    board.unstored.keep(end)
+    guard try await board.unstored.store(in: store) else {
+      throw MigrationError(
+        .failed, doing: "storing how the cutover ended", reason: "the target's state has it as ended already",
+        remedy: "Another engine may have done so: look at replicate status, then run replicate start.")
+    }
+    phases = next
+    let phase = next.phase
+    board.update { $0.phase = phase }
   }
 }

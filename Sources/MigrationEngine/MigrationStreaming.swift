@@ -126,7 +126,7 @@ struct MigrationStreaming: Sendable {
       if options.cutover == .auto, .now >= notBefore,
         board.catchUp.isSteady(within: Self.automaticPauseSeconds)
       {
-        try await store.request(CutoverRequest(requestedBy: "the catch-up monitor"))
+        try await store.request(CutoverRequest(requestedBy: "the catch-up monitor"), in: [.streaming])
       }
       let requested = try await store.requestedCutover()
       if requested != nil || .now >= nextLook {
@@ -156,7 +156,7 @@ struct MigrationStreaming: Sendable {
   private func cutOver(_ requested: StoredCutover) async throws -> Status.Cutover? {
     logger.info("cutover requested", metadata: ["by": "\(requested.request.requestedBy)"])
     var report = Status.Cutover(step: "prepare")
-    try await record.tell(report, requested, .running)
+    try await record.tell(report, requested)
     do {
       if let obstacle = session.monitor.reading.waitsFor {
         throw MigrationError(
@@ -166,7 +166,7 @@ struct MigrationStreaming: Sendable {
       try await MaterializedViews.refresh(source: ends.source, target: ends.target)
       // What is done now need not be done while writers wait.
       try await copy.syncLargeObjects()
-      try await switching.verify()
+      try await switching.verify(store)
       try await wayBack.prepare()
     } catch  where !MigrationCutoverRecord.endsAttempt(error) {
       report.result = .aborted
@@ -187,7 +187,7 @@ struct MigrationStreaming: Sendable {
     report.step = "aborted"
     report.result = .aborted
     report.reason = "the engine lost a connection, or ended, before the fence"
-    try await record.tell(report, latest, .aborted)
+    try await record.end(report, latest, .aborted, phase)
   }
 
   /// What an engine that died in a cutover left: before the seal it is undone, after it finished.
@@ -199,26 +199,29 @@ struct MigrationStreaming: Sendable {
         remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
     }
     logger.warning("an engine ended in the middle of a cutover", metadata: ["fence": "\(fence.rawValue)"])
+    if interrupted.state != .running {
+      try await record.tell(interrupted.report ?? Status.Cutover(step: "resume"), interrupted)
+    }
     try await switching.warnOfPausedPoolers(SwitchLog(store: store, cutover: interrupted.id))
     let report = try await cutover(for: interrupted).resume(from: fence, request: interrupted.request)
     return try await conclude(report, interrupted)
   }
 
   private func conclude(_ report: Status.Cutover, _ cutover: StoredCutover) async throws -> Status.Cutover? {
+    let undone: MigrationPhases.Event? = await phase.current == .cutover ? .cutoverAborted : nil
     switch report.result {
     case .complete:
-      try await record.tell(report, cutover, .complete)
       let isOpenWithWayBack = try await store.wayBack()?.openedLSN != nil
-      try await phase.advance(isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
+      try await record.end(
+        report, cutover, .complete, phase, isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
       return report
     case .rehearsed:
-      try await record.tell(report, cutover, .rehearsed)
+      try await record.end(report, cutover, .rehearsed, phase, undone)
       logger.info("the cutover was rehearsed", metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
     case .aborted, nil:
-      try await record.tell(report, cutover, .aborted)
+      try await record.end(report, cutover, .aborted, phase, undone)
       logger.warning("the cutover was aborted", metadata: ["because": "\(report.reason ?? "")"])
     }
-    if await phase.current == .cutover { try await phase.advance(.cutoverAborted) }
     try await wayBack.remove()
     return nil
   }

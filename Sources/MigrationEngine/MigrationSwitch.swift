@@ -32,11 +32,13 @@ struct MigrationSwitch: Sendable {
     }
   }
 
+  /// - Parameter store: where warnings are noted for the report.
   /// - Throws: `MigrationError` when a step could not do its work.
-  func verify() async throws {
+  func verify(_ store: StateStore) async throws {
     let findings = try await findings()
     for finding in findings where finding.severity == .warning {
       logger.warning("\(finding.object): \(finding.why)", metadata: ["remedy": "\(finding.remedy)"])
+      try await store.note("warning of the switch: \(finding.object): \(finding.why)")
     }
     let blockers = findings.filter { $0.severity == .blocker }
     guard blockers.isEmpty else {

@@ -1,4 +1,5 @@
 import Clusters
+import Foundation
 import MigrationEngine
 import Testing
 
@@ -138,6 +139,52 @@ extension Integration {
         #expect(
           try await journey.refusal(of: "INSERT INTO t VALUES (1)", on: journey.databases.source) == "25006")
       }
+    }
+
+    @Test(
+      "An abort that the seal overtakes changes nothing: the source stays closed, the target keeps all",
+      arguments: ["after seal", "after open"])
+    func overtaken(_ step: String) async throws {
+      try await Journey.run("abortlost") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+        let folder = try await freshDirectory()
+        let engine = try await journey.start(meeting: "\(step)=wait:\(folder)/engine")
+        try await journey.waitUntilReady(engine)
+        let abort = try await journey.replicate.with(
+          ["REPLICATE_FAILPOINT": "before stopping the engine=wait:\(folder)/abort"]
+        ).start("abort", "--yes", "--drop-target-data")
+        try await abort.waitUntil("its look at the fence", within: .seconds(20)) {
+          FileManager.default.fileExists(atPath: "\(folder)/abort")
+        }
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        try await engine.waitUntil(step, within: .seconds(20)) {
+          FileManager.default.fileExists(atPath: "\(folder)/engine")
+        }
+        if step == "after open" { try await journey.target("INSERT INTO t VALUES (2)") }
+        try FileManager.default.removeItem(atPath: "\(folder)/abort")
+        #expect(try await abort.waitForEnd(within: .seconds(70)) == 64, "\(abort.output)\(abort.errors)")
+        #expect(abort.errors.contains("the cutover was sealed meanwhile"), "\(abort.errors)")
+        #expect(abort.errors.contains("replicate start"), "\(abort.errors)")
+        _ = try await engine.waitForEnd(within: .seconds(20))
+        try await expectClosed(journey)
+
+        let next = try await journey.start()
+        #expect(try await next.waitForEnd(within: .seconds(30)) == 0, "\(next.errors)")
+        #expect(try await journey.status().phase == .complete)
+        try await journey.target("INSERT INTO t VALUES (3)")
+        let rows = step == "after open" ? "1 2 3" : "1 3"
+        let kept = try await journey.targetValue("SELECT string_agg(id::text, ' ' ORDER BY id) FROM t")
+        #expect(kept == rows)
+        try await expectClosed(journey)
+        try await cutover.end()
+      }
+    }
+
+    private func expectClosed(_ journey: Journey) async throws {
+      let settings = ["default_transaction_read_only": "off"]
+      let write = "INSERT INTO t VALUES (100)"
+      #expect(
+        try await journey.refusal(of: write, on: journey.databases.source, settings: settings) == "25006")
     }
 
     /// Things of the user's that must stay: a trigger, and a table whose replica identity is put back.

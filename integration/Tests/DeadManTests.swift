@@ -18,9 +18,13 @@ extension Integration {
         "after drain", "after finalise", "before verify",
       ])
     private static let stepsBehindSeal = Integration.steps(
-      ["after seal"], else: ["before open", "after open", "after switch"])
+      ["after seal"], else: ["before open", "after open", "after switch", "after complete"])
+    private static let stepsOfUnfence = Integration.steps(["before unfence"], else: ["after unfence"])
     private static let stepsOfServers = Integration.steps(
-      ["after mark"], else: ["after arm", "after fence", "after drain"])
+      ["after mark"],
+      else: [
+        "after arm", "after fence", "after await writers", "after drain", "before finalise", "before verify",
+      ])
     private static let stepsAtSeal = Integration.steps(["after seal"], else: ["before seal", "after open"])
 
     private struct Scene {
@@ -83,6 +87,23 @@ extension Integration {
       try await journey.replicate.start("cutover", "--yes", "--timeout", "\(Self.timeout)s")
     }
 
+    /// The command tells that the cutover was undone, and the report what had happened until then.
+    /// - Parameter lost: the server that died.
+    private func expectAborted(
+      _ cutover: BackgroundProcess, _ journey: Journey, _ step: String, lost: String
+    ) async throws {
+      #expect(try await cutover.waitForEnd(within: .seconds(60)) == 5, "\(step): \(cutover.errors)")
+      let last = try #require(try await journey.report().cutovers.last)
+      #expect(last.state == "aborted")
+      let outcome = try #require(last.outcome, "\(step)")
+      let reason = outcome.reason ?? ""
+      #expect(reason.contains("\(lost):") && !reason.contains("told to stop"), "\(step): \(reason)")
+      #expect(outcome.timeline.map(\.step).starts(with: ["arm", "fence"]), "\(step): \(outcome.timeline)")
+      #expect(outcome.timeline.last?.step == "unfence", "\(step)")
+      #expect((outcome.writePauseSeconds ?? 0) > 0, "\(step)")
+      #expect(cutover.errors.contains("\(lost):"), "\(step): \(cutover.errors)")
+    }
+
     /// A cutover in whose `step` a server dies and comes again.
     private func kill(
       _ cluster: Cluster, _ step: String, _ scene: Scene
@@ -118,6 +139,26 @@ extension Integration {
       }
     }
 
+    @Test("An engine that dies while it takes the fence down leaves a source that opens by itself")
+    func engineInUnfence() async throws {
+      try await run("deadunfence") { scene in
+        for step in Self.stepsOfUnfence {
+          let engine = try await scene.journey.start(meeting: "\(step)=kill")
+          try await scene.journey.waitUntilReady(engine)
+          let rehearsal = try await scene.journey.replicate.start(
+            "cutover", "--yes", "--dry-run", "--timeout", "\(Self.timeout)s")
+          #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(step): \(engine.errors)")
+          try await scene.waitForWritableSource()
+          try await rehearsal.end()
+          let next = try await scene.journey.start()
+          try await scene.journey.waitUntilReady(next)
+          #expect(try await scene.journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+          next.terminate()
+          _ = try await next.waitForEnd(within: .seconds(20))
+        }
+      }
+    }
+
     @Test(
       "An engine that dies behind the seal is followed by one that completes the cutover, whatever the step")
     func engineBehindSeal() async throws {
@@ -131,6 +172,10 @@ extension Integration {
           #expect(try await !scene.isWritable(scene.journey.databases.source), "\(step): it is sealed")
           try await scene.waitForComplete(try await scene.journey.start())
           try await cutover.end()
+          if step == "after complete" {
+            let kept = try await scene.journey.report().cutovers.last?.outcome?.timeline
+            #expect(kept?.first?.step == "arm", "what was reported is not reported anew")
+          }
         }
       }
     }
@@ -164,7 +209,7 @@ extension Integration {
         for step in Self.stepsOfServers + (which == "source" ? ["before seal"] : []) {
           let (engine, cutover) = try await kill(cluster, step, scene)
           try await scene.waitForWritableSource()
-          try await cutover.end()
+          try await expectAborted(cutover, scene.journey, step, lost: which)
           // The engine found its way back by itself.
           try await scene.journey.waitUntilReady(engine)
           engine.terminate()
@@ -173,6 +218,33 @@ extension Integration {
         let last = try await scene.journey.start()
         try await scene.journey.waitUntilReady(last)
         try await scene.journey.expectEqualEnds(last)
+      }
+    }
+
+    @Test(
+      "A target that stays away: the command says so, and the engine stores the end once it is back",
+      .ownServers, .enabled(if: Integration.triesEveryStep, "takes more than a minute"))
+    func targetStaysAway() async throws {
+      let cluster = try #require(try await ClusterPair.shared.targetCluster)
+      try await run("deadaway") { scene in
+        let file = try await freshDirectory() + "/met"
+        let engine = try await scene.journey.start(meeting: "after mark=wait:\(file)")
+        try await scene.journey.waitUntilReady(engine)
+        let cutover = try await requestCutover(scene.journey)
+        try await engine.waitUntil("the step", within: .seconds(20)) {
+          FileManager.default.fileExists(atPath: file)
+        }
+        try await cluster.kill9()
+        try FileManager.default.removeItem(atPath: file)
+        #expect(try await cutover.waitForEnd(within: .seconds(90)) == 1, "\(cutover.errors)")
+        #expect(cutover.errors.contains("it is not known how it ended"), "\(cutover.errors)")
+        #expect(try await scene.isWritable(scene.journey.databases.source))
+        try await cluster.start()
+        try await scene.journey.waitUntilReady(engine)
+        let outcome = try #require(try await scene.journey.report().cutovers.last?.outcome)
+        #expect(outcome.result == .aborted && outcome.timeline.last?.step == "unfence", "\(outcome)")
+        engine.terminate()
+        _ = try await engine.waitForEnd(within: .seconds(20))
       }
     }
 

@@ -60,6 +60,12 @@ struct Journey: Sendable {
     return try JSONDecoder().decode(Status.self, from: Data(run.output.utf8))
   }
 
+  func report() async throws -> MigrationReport {
+    let run = try await replicate.run("report", "--json")
+    guard run.exitCode == 0 else { throw HarnessError("report: \(run.exitCode) \(run.errors)") }
+    return try JSONDecoder().decode(MigrationReport.self, from: Data(run.output.utf8))
+  }
+
   /// Waits until the status satisfies `condition` while `engine` runs.
   func waitUntil(
     _ what: String, _ engine: BackgroundProcess, within limit: Duration = .seconds(90),

@@ -167,6 +167,30 @@ extension Integration {
       }
     }
 
+    @Test("An engine that is killed in the middle of the pause leaves somebody who lets clients go")
+    func killedInPause() async throws {
+      try await PooledScene.run("pooledmid") { scene in
+        let journey = scene.journey
+        let engine = try await scene.start()
+        try await journey.waitUntilReady(engine)
+        // A reader that keeps the pause from being had.
+        let idle = try await SQLSession(scene.pooler.connection)
+        try await idle.execute("BEGIN \\; SELECT 1")
+        scene.reader.start(on: scene.pooler.connection)
+        try await waitUntil("reads") { scene.reader.report.reads > 5 }
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        try await cutover.waitUntil("the pause", within: .seconds(20)) { try await scene.pooler.isPaused() }
+        engine.kill9()
+        #expect(try await engine.waitForEnd(within: .seconds(10)) == 128 + 9)
+        #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+        try await waitUntil("the clients", within: .seconds(10)) { try await !scene.pooler.isPaused() }
+        try await idle.execute("COMMIT")
+        await idle.close()
+        try await cutover.end()
+        try await succeed(scene)
+      }
+    }
+
     @Test("Where that somebody is lost as well, the next engine lets clients go")
     func killedWithWatch() async throws {
       try await PooledScene.run("pooledlost") { scene in
@@ -200,6 +224,9 @@ extension Integration {
         let before = scene.reader.report.reads
         try await waitUntil("reads") { scene.reader.report.reads > before + 5 }
         try Data().write(to: URL(filePath: "\(folder)/go"))
+        let trail = try await journey.report().events.map(\.what)
+        let warning = trail.first { $0.hasPrefix("warning of the switch: step 2, pgbouncer: ") }
+        #expect(warning?.contains("wait until the steps before it are done") == true, "\(trail)")
         let next = try await scene.start()
         #expect(try await next.waitForEnd(within: .seconds(60)) == 0, "\(next.errors)")
         try await cutover.end()

@@ -148,6 +148,41 @@ extension Integration {
       }
     }
 
+    @Test("Sessions that our role may not end are named with the grant, and keep no other from being ended")
+    func blockers() async throws {
+      try await withPlainRoles("plainblock") { journey, role, _ in
+        let engine = try await journey.start("--allow-unencrypted-target")
+        try await journey.waitUntilReady(engine)
+        // Leaves the guard on every table, so that writers hold up the fence and not the arming.
+        let rehearsal = try await journey.replicate.run("cutover", "--dry-run", "--yes")
+        #expect(rehearsal.exitCode == 0, "\(rehearsal.output)\(rehearsal.errors)")
+        try await journey.waitUntilReady(engine)
+        let ours = ["user": role, "password": Self.password]
+        var sessions: [SQLSession] = []
+        // Whichever is met first: the one of the superuser must not be in the way.
+        for settings in [[:], ours, [:]] {
+          let session = try await SQLSession(journey.databases.source.with(settings))
+          try await session.execute("BEGIN")
+          try await session.execute("INSERT INTO app.item (body) VALUES ('held')")
+          sessions.append(session)
+        }
+        let cutover = try await journey.replicate.run(
+          "cutover", "--yes", "--max-pause", "3s", "--timeout", "4s", "--terminate-blockers")
+        #expect(cutover.exitCode == 5, "\(cutover.output)\(cutover.errors)")
+        for part in ["may not end pid", "GRANT pg_signal_backend TO \(role);", "still open"] {
+          #expect(cutover.errors.contains(part), "\(part) in: \(cutover.errors)")
+        }
+        await #expect(throws: SQLFailure.self) { try await sessions[1].execute("SELECT 1") }
+        try await sessions[0].execute("COMMIT")
+        let terminated = try await journey.report().cutovers.last?.outcome?.terminated
+        #expect(terminated?.count == 1, "told although the cutover ran out of time: \(terminated ?? [])")
+        #expect(terminated?.first?.contains("user \(role)") == true)
+        for session in sessions { await session.close() }
+        engine.terminate()
+        _ = try await engine.waitForEnd(within: .seconds(20))
+      }
+    }
+
     /// One whose role `--create-roles` would make, but without the grant.
     private func absentStranger(_ journey: Journey, named absent: String) async throws {
       try await journey.source(

@@ -1,5 +1,4 @@
 import Clusters
-import Foundation
 import MigrationEngine
 import Testing
 
@@ -7,12 +6,6 @@ extension Integration {
   /// Cutovers that are only rehearsed, those that end what holds them up, and what the report tells of both.
   @Suite(.timeLimit(.minutes(3)))
   struct RehearsalTests {
-    private func report(_ journey: Journey) async throws -> MigrationReport {
-      let run = try await journey.replicate.run("report", "--json")
-      #expect(run.exitCode == 0, "\(run.errors)")
-      return try JSONDecoder().decode(MigrationReport.self, from: Data(run.output.utf8))
-    }
-
     @Test("A rehearsal pauses writes for a moment, leaves both ends as they were, and can be repeated")
     func rehearsal() async throws {
       try await Journey.run("rehearsal") { journey in
@@ -39,7 +32,7 @@ extension Integration {
         await ledger.stop()
         try await journey.expectEqualEnds(engine)
         #expect(try await ledger.verify(on: journey.databases.target) == [])
-        let report = try await report(journey)
+        let report = try await journey.report()
         #expect(report.cutovers.map(\.state) == ["rehearsed", "rehearsed", "rehearsed", "complete"])
         #expect(report.status.phase == .complete)
         #expect(report.tables.count == Int(report.status.copy.tablesTotal))
@@ -47,6 +40,7 @@ extension Integration {
         let people = try await journey.replicate.run("report")
         for part in [
           "Rehearsal", "Cutover", "complete; writes paused for", "nonce", "encryption", "snapshot at",
+          "--verify changed", "--no-reverse",
         ] {
           #expect(people.output.contains(part), "\(part) in: \(people.output)")
         }
@@ -82,7 +76,7 @@ extension Integration {
         await #expect(throws: SQLFailure.self) { try await writer.execute("SELECT 1") }
         await reader.close()
         await writer.close()
-        let terminated = try await report(journey).cutovers.last?.outcome?.terminated
+        let terminated = try await journey.report().cutovers.last?.outcome?.terminated
         #expect(terminated?.count == 1)
         #expect(terminated?.first?.contains("'billing'") == true)
         #expect(try await journey.targetValue("SELECT count(*) FROM t") == "0")

@@ -182,9 +182,9 @@ extension Integration {
       ["after mark", "before seal"],
       else: ["before arm", "after arm", "before fence", "after fence", "after finalise"])
     private static let stepsBehindSeal = Integration.steps(
-      ["after seal"], else: ["before open", "after open", "after switch"])
+      ["after seal", "after complete"], else: ["before open", "after open", "after switch"])
     private static let stepsOfCutover = Integration.steps(
-      ["after drain", "after seal"], else: ["before open", "after open", "after switch"])
+      ["after drain", "after seal"], else: ["before open", "after open", "after switch", "after complete"])
 
     @Test("An engine that dies in a rollback before its seal leaves a target that opens by itself")
     func engineBeforeSeal() async throws {
@@ -242,6 +242,39 @@ extension Integration {
           #expect(try await back.journey.status().phase == .complete)
           try await rollback.end()
         }
+      }
+    }
+
+    @Test(
+      "A server that dies in a rollback before its seal: the target takes writes again, the next succeeds",
+      .ownServers, arguments: ["source", "target"])
+    func serverBeforeSeal(_ which: String) async throws {
+      let pair = try await ClusterPair.shared
+      let cluster = try #require(which == "source" ? pair.sourceCluster : pair.targetCluster)
+      let tables = ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
+      try await WayBack.run("wayback_server", prepare: tables) { back in
+        try await Self.stop(back.engine)
+        let file = try await freshDirectory() + "/met"
+        let next = back.with(try await back.journey.startWithWayBack(meeting: "after mark=wait:\(file)"))
+        try await next.waitForStream()
+        let rollback = try await back.journey.replicate.start("rollback", "--yes", "--timeout", "5s")
+        try await next.engine.waitUntil("the step", within: .seconds(20)) {
+          FileManager.default.fileExists(atPath: file)
+        }
+        try await cluster.kill9()
+        try FileManager.default.removeItem(atPath: file)
+        try await cluster.start()
+        #expect(try await rollback.waitForEnd(within: .seconds(60)) == 5, "\(rollback.errors)")
+        let outcome = try #require(try await back.report().cutovers.last?.outcome)
+        #expect(outcome.reason?.contains("\(which):") == true, "\(outcome.reason ?? "")")
+        #expect(outcome.timeline.map(\.step).starts(with: ["arm", "fence"]), "\(outcome.timeline)")
+        #expect(try await back.isWritable(.target, "INSERT INTO t (v) VALUES (1)"))
+        #expect(try await !back.isWritable(.source, "INSERT INTO t (v) VALUES (1)"))
+        try await next.waitForStream()
+        let again = try await back.journey.replicate.run("rollback", "--yes")
+        #expect(again.exitCode == 0, "\(again.output)\(again.errors)\(next.engine.errors)")
+        _ = try await next.engine.waitForEnd(within: .seconds(20))
+        #expect(try await back.differences() == [])
       }
     }
 

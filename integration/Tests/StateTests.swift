@@ -69,7 +69,7 @@ extension Integration {
       try await withTarget("unknown") { connection in
         let store = StateStore(connection)
         try await store.create(migration())
-        try await store.request(CutoverRequest(requestedBy: "a test"))
+        try await store.request(CutoverRequest(requestedBy: "a test"), in: [.schema])
         try await connection.query(
           """
           ALTER TABLE replicate.cutover DROP CONSTRAINT cutover_state_check;

@@ -81,9 +81,5 @@ struct WayBack: Sendable {
     return rows.compactMap { $0.first ?? nil }
   }
 
-  func report() async throws -> MigrationReport {
-    let run = try await journey.replicate.run("report", "--json")
-    #expect(run.exitCode == 0, "\(run.errors)")
-    return try JSONDecoder().decode(MigrationReport.self, from: Data(run.output.utf8))
-  }
+  func report() async throws -> MigrationReport { try await journey.report() }
 }

@@ -22,6 +22,8 @@ actor CutoverRun {
   private var pauseBegan: ContinuousClock.Instant?
   /// How long clients waited in poolers, in words.
   private var pooledPause = ""
+  /// Whose sessions our role may not end, and what would let it.
+  private var refusal = ""
   private var nonce = ""
   private var wasSealTried = false
 
@@ -80,7 +82,7 @@ actor CutoverRun {
       case .aborted(let reason):
         report.step = "aborted"
         report.result = .aborted
-        report.reason = reason
+        report.reason = reason + refusal
         return report
       case .tryAgain(let reason):
         try Task.checkCancellation()
@@ -182,8 +184,12 @@ actor CutoverRun {
       $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds
     }
     if request.terminatesBlockers {
-      warnOfEnded(try await writers.terminate(culprits))
-      culprits.removeAll { $0.pid != nil }
+      if let remedy = try await writers.missingPermission() {
+        logger.warning("not every session could be ended by force", metadata: ["remedy": "\(remedy)"])
+      }
+      let termination = try await writers.terminate(culprits)
+      note(termination)
+      culprits.removeAll { $0.pid != nil && !termination.refused.contains($0) }
     }
     guard culprits.isEmpty else {
       throw MigrationError(
@@ -193,7 +199,7 @@ actor CutoverRun {
     }
     let count = try await guardian().arm(within: .seconds(request.timeoutSeconds)) { blockers in
       guard self.request.terminatesBlockers else { return }
-      self.warnOfEnded(try await writers.terminate(blockers))
+      self.note(try await writers.terminate(blockers))
     }
     let predicted = try await checkBudget()
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
@@ -256,16 +262,22 @@ actor CutoverRun {
   private func awaitWriters() async throws -> String {
     let writers = Writers(source)
     let patience = request.terminatesBlockers ? Duration.seconds(request.maxPauseSeconds / 2) : nil
-    let (count, ended) = try await writers.awaitHolding(until: deadline, terminatingAfter: patience)
-    warnOfEnded(ended)
+    let (count, ended) = try await writers.awaitHolding(
+      until: deadline, terminatingAfter: patience, onTermination: { self.note($0) })
     let words = count == 1 ? "1 transaction was under way" : "\(count) transactions were under way"
     return ended.isEmpty ? words : "\(words), \(ended.count) ended by force"
   }
 
-  private func warnOfEnded(_ writers: [Writer]) {
-    guard !writers.isEmpty else { return }
-    logger.warning("ended sessions that held up the cutover", metadata: ["who": "\(Writers.list(writers))"])
-    report.terminated = (report.terminated ?? []) + writers.map(\.description)
+  private func note(_ termination: Writers.Termination) {
+    if let remedy = termination.remedy {
+      let who = Writers.list(termination.refused)
+      logger.warning("may not end sessions that hold up the cutover", metadata: ["who": "\(who)"])
+      refusal = "\n  --terminate-blockers: our role may not end \(who); \(remedy)"
+    }
+    guard !termination.ended.isEmpty else { return }
+    let who = Writers.list(termination.ended)
+    logger.warning("ended sessions that held up the cutover", metadata: ["who": "\(who)"])
+    report.terminated = (report.terminated ?? []) + termination.ended.map(\.description)
   }
 
   private func putUpFence() async throws -> String {

@@ -71,14 +71,17 @@ package struct Writers: Sendable {
   }
 
   /// Waits for exactly those that hold a write lock now.
-  /// - Parameter patience: after which those that are still open are ended; nil: never.
+  /// - Parameters:
+  ///   - patience: after which those that are still open are ended; nil: never.
+  ///   - onTermination: hears of it at once, whatever comes behind it.
   /// - Returns: how many there were, and those that were ended.
   /// - Throws: `MigrationError` that names who has not ended at the deadline.
   package func awaitHolding(
-    until deadline: ContinuousClock.Instant, terminatingAfter patience: Duration? = nil
+    until deadline: ContinuousClock.Instant, terminatingAfter patience: Duration? = nil,
+    isolation: isolated (any Actor)? = #isolation, onTermination: (Termination) -> Void = { _ in }
   ) async throws -> (count: Int, terminated: [Writer]) {
     let writers = try await holding()
-    let forceAt = patience.map { ContinuousClock.now + $0 }
+    var forceAt = patience.map { ContinuousClock.now + $0 }
     var terminated: [Writer] = []
     var left = writers
     var pause = Duration.milliseconds(2)
@@ -89,7 +92,12 @@ package struct Writers: Sendable {
           reason: "still open: \(Self.list(left))",
           remedy: Self.remedy(left))
       }
-      if let forceAt, .now >= forceAt, terminated.isEmpty { terminated = try await terminate(left) }
+      if let instant = forceAt, .now >= instant {
+        forceAt = nil
+        let termination = try await terminate(left)
+        onTermination(termination)
+        terminated = termination.ended
+      }
       try await Task.sleep(for: pause)
       pause = min(pause * 2, .milliseconds(50))
       let open = try await stillOpen(left)
@@ -98,21 +106,54 @@ package struct Writers: Sendable {
     return (writers.count, terminated)
   }
 
+  /// What came of ending sessions.
+  package struct Termination: Sendable {
+    package var ended: [Writer] = []
+    /// Those that our role may not end.
+    package var refused: [Writer] = []
+    /// What lets it; nil when none was refused.
+    package var remedy: String?
+  }
+
   /// Ends the sessions of these transactions, if they are still in them. A prepared transaction has none:
-  /// what becomes of it is for people to say.
-  /// - Returns: those that were ended.
-  package func terminate(_ writers: [Writer]) async throws -> [Writer] {
-    var ended: [Writer] = []
+  /// what becomes of it is for people to say. That one may not be ended does not keep the others.
+  package func terminate(_ writers: [Writer]) async throws -> Termination {
+    var termination = Termination()
     for writer in writers {
-      guard let pid = writer.pid else { continue }
-      let rows = try await connection.query(
-        """
-        SELECT pg_catalog.pg_terminate_backend($1::integer) AS is_ended WHERE EXISTS (
-          SELECT FROM pg_catalog.pg_locks WHERE pid = $1::integer AND virtualtransaction = $2)
-        """, [String(pid), writer.transaction], doing: "ending \(writer)", within: .seconds(15))
-      if try rows.first?.bool("is_ended") == true { ended.append(writer) }
+      do {
+        if try await terminate(writer) { termination.ended.append(writer) }
+      } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
+        termination.refused.append(writer)
+      }
     }
-    return ended
+    if !termination.refused.isEmpty { termination.remedy = try await permission() }
+    return termination
+  }
+
+  private func terminate(_ writer: Writer) async throws -> Bool {
+    guard let pid = writer.pid else { return false }
+    let rows = try await connection.query(
+      """
+      SELECT pg_catalog.pg_terminate_backend($1::integer) AS is_ended WHERE EXISTS (
+        SELECT FROM pg_catalog.pg_locks WHERE pid = $1::integer AND virtualtransaction = $2)
+      """, [String(pid), writer.transaction], doing: "ending \(writer)", within: .seconds(15))
+    return try rows.first?.bool("is_ended") == true
+  }
+
+  /// What lets our role end sessions of roles that it is no member of; nil when it may.
+  package func missingPermission() async throws -> String? {
+    let rows = try await connection.query(
+      "SELECT pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') AS it_may",
+      doing: "asking whether sessions may be ended", within: .seconds(15))
+    return try rows.first?.bool("it_may") == true ? nil : try await permission()
+  }
+
+  private func permission() async throws -> String {
+    let rows = try await connection.query(
+      "SELECT pg_catalog.quote_ident(CURRENT_USER) AS role", doing: "asking for our role's name",
+      within: .seconds(15))
+    let role = try rows.first?.text("role") ?? ""
+    return "GRANT pg_signal_backend TO \(role); lets it end sessions, but those of superusers"
   }
 
   private static let writeModes = [

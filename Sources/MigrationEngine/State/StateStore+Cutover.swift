@@ -10,38 +10,88 @@ package struct StoredCutover: Sendable {
   package var report: Status.Cutover?
 }
 
+/// How a cutover ended, and what follows.
+struct CutoverEnd: Sendable {
+  var id: Int64
+  var report: Status.Cutover
+  var state: StoredCutover.State
+  /// Nil when the migration's phase stays as it is.
+  var phase: Phase?
+}
+
 extension StateStore {
-  @discardableResult
-  package func request(_ request: CutoverRequest) async throws -> Int64 {
-    let rows = try await connection.query(
-      "INSERT INTO replicate.cutover (request) VALUES ($1) RETURNING id", [try Self.encode(request)],
-      doing: "requesting a cutover", within: Self.limit)
-    return try rows.first?.integer("id", as: Int64.self) ?? 0
+  /// What becomes of a request.
+  package enum Admission: Sendable {
+    case new(StoredCutover)
+    /// Nothing was stored: this one is asked for, or is under way.
+    case underWay(StoredCutover)
+    /// Nothing was stored: the migration is in this phase.
+    case refused(Phase)
   }
+
+  /// Asks for a cutover, unless one is asked for or under way.
+  /// - Parameter phases: those in which it may be asked for.
+  @discardableResult
+  package func request(_ request: CutoverRequest, in phases: [Phase]) async throws -> Admission {
+    let action = "requesting a cutover"
+    let text = try Self.encode(request)
+    return try await connection.transaction(doing: action) { connection in
+      // Commands that ask at the same time go one after the other; so does the end of what is under way.
+      try await connection.query(
+        "LOCK TABLE replicate.cutover IN SHARE ROW EXCLUSIVE MODE", doing: action, within: Self.limit)
+      let rows = try await connection.query(
+        "SELECT phase FROM replicate.migration", doing: action, within: Self.limit)
+      let phase = try rows.first.flatMap { Phase(rawValue: try $0.text("phase")) } ?? .failed
+      // Where nothing more comes, what was asked for at the last moment is asked for no more.
+      if ![.complete, .aborted].contains(phase),
+        let cutover = try await Self.cutover(where: Self.isUnderWay, [], on: connection)
+      {
+        return .underWay(cutover)
+      }
+      guard phases.contains(phase) else { return .refused(phase) }
+      let new = try await connection.query(
+        "INSERT INTO replicate.cutover (request) VALUES ($1) RETURNING id", [text], doing: action,
+        within: Self.limit)
+      let id = try new.first?.integer("id", as: Int64.self) ?? 0
+      return .new(StoredCutover(id: id, request: request, state: .requested, report: nil))
+    }
+  }
+
+  private static let isUnderWay =
+    "state IN ('requested', 'running') ORDER BY state = 'running' DESC, id DESC LIMIT 1"
+
+  /// The cutover that the engine is at, else the newest request that waits for it.
+  package func cutoverUnderWay() async throws -> StoredCutover? { try await cutover(where: Self.isUnderWay) }
 
   /// The newest request that waits for the engine.
   package func requestedCutover() async throws -> StoredCutover? {
-    try await cutover(where: "state = 'requested' ORDER BY id DESC LIMIT 1", [])
+    try await cutover(where: "state = 'requested' ORDER BY id DESC LIMIT 1")
   }
 
-  /// The newest cutover that is or was under way.
+  /// The cutover that is under way, else the newest that was; what is only asked for hides neither.
   package func latestCutover() async throws -> StoredCutover? {
-    try await cutover(where: "true ORDER BY id DESC LIMIT 1", [])
+    try await cutover(where: "state <> 'requested' ORDER BY state = 'running' DESC, id DESC LIMIT 1")
   }
 
   /// The newest that was completed, there or back.
   package func completedCutover() async throws -> StoredCutover? {
-    try await cutover(where: "state = 'complete' ORDER BY id DESC LIMIT 1", [])
+    try await cutover(where: "state = 'complete' ORDER BY id DESC LIMIT 1")
   }
 
   package func cutover(_ id: Int64) async throws -> StoredCutover? {
     try await cutover(where: "id = $1", [String(id)])
   }
 
-  private func cutover(where condition: String, _ parameters: [String]) async throws -> StoredCutover? {
+  private func cutover(where condition: String, _ parameters: [String] = []) async throws -> StoredCutover? {
+    try await Self.cutover(where: condition, parameters, on: connection)
+  }
+
+  private static func cutover(
+    where condition: String, _ parameters: [String], on connection: isolated Connection
+  ) async throws -> StoredCutover? {
     let rows = try await connection.query(
       "SELECT * FROM replicate.cutover WHERE \(condition)", parameters, doing: "reading the cutover's state",
-      within: Self.limit)
+      within: limit)
     return try rows.first.map { row in
       guard let state = StoredCutover.State(rawValue: try row.text("state")) else {
         throw MigrationError(
@@ -51,8 +101,8 @@ extension StateStore {
       }
       return StoredCutover(
         id: try row.integer("id", as: Int64.self),
-        request: try Self.decode(CutoverRequest.self, try row.text("request")), state: state,
-        report: try row.optional("report").map { try Self.decode(Status.Cutover.self, $0) })
+        request: try decode(CutoverRequest.self, try row.text("request")), state: state,
+        report: try row.optional("report").map { try decode(Status.Cutover.self, $0) })
     }
   }
 
@@ -63,6 +113,22 @@ extension StateStore {
       "UPDATE replicate.cutover SET state = 'aborted' WHERE id = $1 AND state = 'requested'", [String(id)],
       doing: "withdrawing the request for a cutover", within: Self.limit)
     return rows.affected == 1
+  }
+
+  /// In one commit, so that no engine finds the end without the phase, or the phase without the end.
+  /// - Returns: false when the cutover is under way no more: nothing was stored.
+  func store(_ end: CutoverEnd) async throws -> Bool {
+    let rows = try await connection.query(
+      """
+      WITH ended AS (UPDATE replicate.cutover SET state = $2, report = $3
+          WHERE id = $1 AND state = 'running' RETURNING id),
+        moved AS (UPDATE replicate.migration SET phase = $4::text, failure = NULL
+          WHERE $4::text IS NOT NULL AND EXISTS (SELECT FROM ended) RETURNING phase),
+        noted AS (INSERT INTO replicate.event (what) SELECT 'phase ' || phase FROM moved)
+      SELECT id FROM ended
+      """, [String(end.id), end.state.rawValue, try Self.encode(end.report), end.phase?.rawValue],
+      doing: "storing how the cutover ended", within: Self.limit)
+    return rows.first != nil
   }
 
   package func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {

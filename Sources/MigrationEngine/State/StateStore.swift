@@ -166,6 +166,13 @@ package struct StateStore: Sendable {
       within: Self.limit)
   }
 
+  /// The migration cannot be aborted any more.
+  package func withdrawAbort() async throws {
+    try await connection.query(
+      "UPDATE replicate.migration SET abort_requested = false WHERE phase <> 'aborted'",
+      doing: "withdrawing the request to abort", within: Self.limit)
+  }
+
   package func isAbortRequested() async throws -> Bool {
     let rows = try await connection.query(
       "SELECT abort_requested FROM replicate.migration", doing: "looking for a request to abort",

@@ -24,7 +24,8 @@ struct CutoverDialog: Sendable {
         onLeave: {
           follower.finish()
           writer.write(
-            "no longer following; the engine goes on with the \(name), see 'replicate status'", level: .notice
+            "no longer following; the engine goes on with the \(name): repeat the command to follow it again",
+            level: .notice
           )
         },
         { try await surroundings.engine.cutover(source, target, logger, request) { follower.show($0) } })

@@ -56,7 +56,8 @@ enum ReportPrinter {
     var lines = [
       "asked for by \(Fitting.plain(request.requestedBy)) at \(cutover.requestedAt), with "
         + "--max-pause \(Quantity.seconds(request.maxPauseSeconds)), "
-        + "--timeout \(Quantity.seconds(request.timeoutSeconds))"
+        + "--timeout \(Quantity.seconds(request.timeoutSeconds)), "
+        + "--verify \(request.verification.rawValue)"
         + (request.terminatesBlockers ? ", --terminate-blockers" : "")
     ]
     if let outcome = cutover.outcome {
