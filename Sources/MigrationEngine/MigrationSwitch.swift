@@ -11,9 +11,17 @@ struct MigrationSwitch: Sendable {
 
   /// - Parameter log: nil only to examine.
   func switchover(_ log: SwitchLog?) async throws -> Switchover {
+    Self.switchover(
+      options, direction, source: try await Self.end(ends.source), target: try await Self.end(ends.target),
+      log, logger)
+  }
+
+  static func switchover(
+    _ options: MigrationOptions, _ direction: Direction = .forward, source: Switchover.End,
+    target: Switchover.End, _ log: SwitchLog?, _ logger: Logger
+  ) -> Switchover {
     Switchover(
-      options.switchPlan, direction: direction, source: try await end(ends.source),
-      target: try await end(ends.target), log: log,
+      options.switchPlan, direction: direction, source: source, target: target, log: log,
       watch: options.poolerWatch.map { PoolerWatch.Command(path: $0.path, arguments: $0.arguments) },
       logger: logger)
   }
@@ -62,7 +70,7 @@ struct MigrationSwitch: Sendable {
     }
   }
 
-  private func end(_ connection: Connection) async throws -> Switchover.End {
+  static func end(_ connection: Connection) async throws -> Switchover.End {
     let rows = try await connection.query(
       "SELECT pg_catalog.current_database() AS name", doing: "asking the \(connection.end) for its name",
       within: .seconds(15))
