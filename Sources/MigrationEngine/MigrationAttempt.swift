@@ -228,15 +228,21 @@ struct MigrationAttempt: Sendable {
     return ConnectionLoss(error: error, wasConnected: true, isBehindSeal: true)
   }
 
-  /// The source is sealed and the target not open, or not all is done that leads the application there: an
-  /// engine that gave up would leave users with nothing to write to.
+  /// The end that writes leave is sealed and the other not open, or not all is done that leads the
+  /// application there: an engine that gave up would leave users with nothing to write to.
   private func isBehindSeal(_ ends: MigrationEnds) async -> Bool {
     do {
       let store = StateStore(ends.target)
-      guard let migration = try await store.load(), migration.phase == .cutover, !migration.isAbortRequested
+      guard let migration = try await store.load(), !migration.isAbortRequested,
+        let latest = try await store.latestCutover(), latest.state == .running
       else { return false }
-      if try await store.latestCutover()?.report?.isSealed == true { return true }
-      return try await SourceState(ends.source).fence() == .sealed
+      switch (migration.phase, latest.request.direction) {
+      case (.cutover, .forward):
+        if latest.report?.isSealed == true { return true }
+        return try await SourceState(ends.source).fence() == .sealed
+      case (.reverse, .back): return try await SourceState(ends.target).fence() == .sealed
+      default: return false
+      }
     } catch {
       logger.debug("it is not known whether the source is sealed", metadata: ["why": "\(error)"])
       return false

@@ -99,13 +99,14 @@ struct MigrationStreaming: Sendable {
     }
   }
 
-  /// The loss of a source that is not needed any more ends nothing: what goes on opens the target, and
+  /// What fails for a source that is not needed any more ends nothing: what goes on opens the target, and
   /// leads the application there.
   private func whileNeeded(_ body: () async throws -> Void) async throws {
     do {
       try await body()
     } catch  where !board.needsSource && !Task.isCancelled {
-      logger.warning("the source is lost, and not needed any more", metadata: ["why": "\(error)"])
+      logger.warning(
+        "what comes from the source has ended, and is not needed any more", metadata: ["why": "\(error)"])
       while true { try await Task.sleep(for: .seconds(3600)) }
     }
   }

@@ -52,7 +52,9 @@ extension Integration {
         try await Self.createTables(on: scene.source)
         // In one transaction the server could not do it.
         let all = """
-          DO $$ DECLARE t regclass; BEGIN
+          DO $$
+          DECLARE t regclass;
+          BEGIN
             FOR t IN SELECT oid FROM pg_class WHERE relname ~ '^(plain|leaf)_[0-9]+$' LOOP
               EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', t);
             END LOOP;
