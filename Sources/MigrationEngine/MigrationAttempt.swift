@@ -25,8 +25,9 @@ struct MigrationAttempt: Sendable {
     let ends: MigrationEnds
     do {
       ends = try await MigrationEnds.open(options, purpose: "engine")
-    } catch let error as PostgresError where error.isConnectionLoss {
+    } catch let error as PostgresError {
       if let report = try await finishWithoutSource(error) { return .complete(report) }
+      guard error.isConnectionLoss else { throw error }
       throw ConnectionLoss(error: error, wasConnected: false)
     }
     let result: Result<Migration.Outcome?, any Error>
@@ -46,6 +47,7 @@ struct MigrationAttempt: Sendable {
       return try await MigrationWithoutSource(options: options, logger: logger, onProgress: onProgress).run(
         after: loss)
     } catch let error as PostgresError where error.isConnectionLoss {
+      guard loss.isConnectionLoss else { throw loss }
       throw ConnectionLoss(error: error, wasConnected: false)
     }
   }
@@ -82,6 +84,11 @@ struct MigrationAttempt: Sendable {
     }
     try await ends.describe(&status)
     let board = MigrationBoard(status)
+    if migration.phase == .cutover,
+      try await StateStore(ends.target).latestCutover()?.report?.isSealed == true
+    {
+      board.endNeedOfSource()
+    }
     let stages = try MigrationStages(
       options: options, logger: logger, ends: ends, board: board, migration: migration)
     let ticker = MigrationTicker(

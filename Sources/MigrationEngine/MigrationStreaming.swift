@@ -252,7 +252,6 @@ struct MigrationStreaming: Sendable {
         remedy: "What it takes now is lost. Stop it: without the source the engine finishes the cutover.")
     }
     try await switching.warnOfPausedPoolers(SwitchLog(store: store, cutover: interrupted.id))
-    if fence == .sealed, interrupted.report?.isSealed == true { board.endNeedOfSource() }
     let report = try await cutover(for: interrupted).resume(
       from: fence, request: interrupted.request, earlier: interrupted.report)
     return try await conclude(report, interrupted)

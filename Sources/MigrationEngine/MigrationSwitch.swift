@@ -57,6 +57,12 @@ struct MigrationSwitch: Sendable {
 
   /// An engine that is not told of the poolers cannot let their clients go.
   func warnOfPausedPoolers(_ log: SwitchLog) async throws {
+    try await Self.warnOfPausedPoolers(log, options, logger)
+  }
+
+  static func warnOfPausedPoolers(
+    _ log: SwitchLog, _ options: MigrationOptions, _ logger: Logger
+  ) async throws {
     let labels = options.switchPlan.steps.flatMap { step in
       if case .pgBouncer(let step) = step.action { step.poolers.map(\.label) } else { [] as [String] }
     }

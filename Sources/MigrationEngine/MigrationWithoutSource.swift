@@ -134,9 +134,10 @@ struct MigrationWithoutSource: Sendable {
   ) async throws -> Status.Cutover {
     let store = StateStore(target)
     let record = MigrationCutoverRecord(board: board, store: store)
+    let log = SwitchLog(store: store, cutover: cutover.id)
+    try await MigrationSwitch.warnOfPausedPoolers(log, options, logger)
     let switchover = MigrationSwitch.switchover(
-      options, source: needs.source, target: try await MigrationSwitch.end(target),
-      SwitchLog(store: store, cutover: cutover.id), logger)
+      options, source: needs.source, target: try await MigrationSwitch.end(target), log, logger)
     var earlier = cutover.report
     if earlier?.isSealed != true {
       earlier?.isSealed = true

@@ -46,7 +46,9 @@ extension Integration {
       }
     }
 
-    @Test("Case 49: very many tables and leaves are guarded, fenced and freed with the smallest lock table")
+    @Test(
+      "Case 49: very many tables and leaves are guarded, fenced and freed with the smallest lock table",
+      .ownServers)
     func manyTables() async throws {
       try await Self.withFewLocks { scene in
         try await Self.createTables(on: scene.source)
