@@ -31,16 +31,18 @@ extension Connection {
 
   /// Runs `body` in one transaction: commits when it returns, rolls back when it throws or the task was
   /// cancelled.
+  /// - Parameter limit: for the commit alone, which may wait for a standby. When it passes the transaction
+  ///   may have been committed: who needs to know must look.
   /// - Throws: what `body` throws; `PostgresError` when the server did not commit, also because of a
-  ///   statement whose failure `body` kept to itself.
+  ///   statement whose failure `body` kept to itself, or when it gave no answer in time.
   package func transaction<Result: Sendable>(
-    _ begin: String = "BEGIN", doing action: String,
+    _ begin: String = "BEGIN", doing action: String, within limit: Duration = .seconds(60),
     _ body: @Sendable (isolated Connection) async throws -> Result
   ) async throws -> Result {
     do {
-      try await query(begin, doing: "\(action): beginning the transaction")
+      try await query(begin, doing: "\(action): beginning the transaction", within: .seconds(15))
       let result = try await body(self)
-      try await commit(doing: "\(action): committing")
+      try await commit(doing: "\(action): committing", until: .now + limit)
       return result
     } catch {
       rollback()
@@ -49,10 +51,10 @@ extension Connection {
   }
 
   /// The server answers the COMMIT of a failed transaction with ROLLBACK and no error (manual, COMMIT).
-  private func commit(doing action: String) async throws {
+  private func commit(doing action: String, until deadline: ContinuousClock.Instant) async throws {
     try await cancellable {
       try send("COMMIT", [], action: action)
-      let result = try finish(action: action)
+      let result = try finish(action: action, until: deadline)
       guard let result, String(cString: PQcmdStatus(result.pointer)) == "COMMIT" else {
         throw PostgresError(
           code: .unexpectedResult, action: "\(end): \(action)",

@@ -56,7 +56,9 @@ package struct Migration: Sendable {
           throw loss.error
         }
         logger.warning(
-          "a connection was lost; trying again", metadata: ["why": "\(loss.error)", "in": "\(pause)"])
+          loss.isBehindSeal
+            ? "behind the seal nothing is undone; trying again" : "a connection was lost; trying again",
+          metadata: ["why": "\(loss.error)", "in": "\(pause)"])
         do { try await Task.sleep(for: pause) } catch { return .stopped }
       }
     }
@@ -69,6 +71,8 @@ struct ConnectionLoss: Error {
   let error: any Error
   /// Both ends had been reached, so the options are right.
   let wasConnected: Bool
+  /// Writes are refused everywhere until an attempt succeeds: there is no end to trying.
+  var isBehindSeal = false
 
   var isTimeout: Bool { (error as? PostgresError)?.code == .timedOut }
 }
@@ -85,14 +89,14 @@ private struct Retry {
     if loss.wasConnected {
       hasSucceeded = true
       // What times out again and again does so on good connections as well: that must have an end.
-      if !loss.isTimeout {
+      if !loss.isTimeout, !loss.isBehindSeal {
         failingSince = nil
         pause = .milliseconds(250)
       }
     }
     let since = failingSince ?? .now
     failingSince = since
-    guard ContinuousClock.now - since < Self.limit else { return nil }
+    guard loss.isBehindSeal || ContinuousClock.now - since < Self.limit else { return nil }
     pause = min(pause * 2, .seconds(15))
     return pause
   }

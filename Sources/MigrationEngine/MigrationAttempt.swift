@@ -18,10 +18,17 @@ struct MigrationAttempt: Sendable {
   /// - Throws: `ConnectionLoss` when another attempt may help; `MigrationError` or `PostgresError` when it
   ///   cannot.
   func run() async throws -> Migration.Outcome? {
+    if options.isSourceLost {
+      return .complete(
+        try await MigrationWithoutSource(options: options, logger: logger, onProgress: onProgress)
+          .runForced())
+    }
     let ends: MigrationEnds
     do {
       ends = try await MigrationEnds.open(options, purpose: "engine")
-    } catch let error as PostgresError where error.isConnectionLoss {
+    } catch let error as PostgresError {
+      if let report = try await finishWithoutSource(error) { return .complete(report) }
+      guard error.isConnectionLoss else { throw error }
       throw ConnectionLoss(error: error, wasConnected: false)
     }
     let result: Result<Migration.Outcome?, any Error>
@@ -32,6 +39,18 @@ struct MigrationAttempt: Sendable {
     }
     await ends.close()
     return try result.get()
+  }
+
+  /// What the target can finish of a cutover by itself.
+  /// - Returns: nil when there is nothing of the kind.
+  private func finishWithoutSource(_ loss: PostgresError) async throws -> Status.Cutover? {
+    do {
+      return try await MigrationWithoutSource(options: options, logger: logger, onProgress: onProgress).run(
+        after: loss)
+    } catch let error as PostgresError where error.isConnectionLoss {
+      guard loss.isConnectionLoss else { throw loss }
+      throw ConnectionLoss(error: error, wasConnected: false)
+    }
   }
 
   private func work(_ ends: MigrationEnds) async throws -> Migration.Outcome? {
@@ -62,9 +81,7 @@ struct MigrationAttempt: Sendable {
   ) async throws -> Migration.Outcome? {
     let direction: Direction = migration.phase == .reverse ? .back : .forward
     var status = Status(phase: migration.phase)
-    status.engine = Status.Engine(
-      running: true, host: ProcessInfo.processInfo.hostName,
-      pid: Int(ProcessInfo.processInfo.processIdentifier))
+    status.engine = .thisProcess
     status.target.encryption = migration.encryption
     status.slot.name = migration.slot
     if direction == .back, let way = try await StateStore(ends.target).wayBack() {
@@ -72,6 +89,11 @@ struct MigrationAttempt: Sendable {
     }
     try await ends.describe(&status)
     let board = MigrationBoard(status, unstored: unstored)
+    if migration.phase == .cutover,
+      try await StateStore(ends.target).latestCutover()?.report?.isSealed == true
+    {
+      board.endNeedOfSource()
+    }
     let stages = try MigrationStages(
       options: options, logger: logger, ends: ends, board: board, migration: migration)
     let ticker = MigrationTicker(
@@ -113,8 +135,8 @@ struct MigrationAttempt: Sendable {
       migration.encryption = evidence
       try await store.store(encryption: evidence)
     }
-    try await endLeftovers(on: ends.target)
-    if migration.phase == .reverse { try await endLeftovers(on: ends.source) }
+    try await Self.endLeftovers(on: ends.target)
+    try await Self.endLeftovers(on: ends.source)
     try await store.note("an engine goes on, \(Self.whoAndHow(options))")
     try await store.store(failure: nil)
     logger.info("resuming the migration", metadata: ["phase": "\(migration.phase.rawValue)"])
@@ -179,16 +201,16 @@ struct MigrationAttempt: Sendable {
       remedy: blockers.map(\.remedy).joined(separator: "\n  "))
   }
 
-  /// Sessions of an engine that was killed may still hold locks on tables that this one needs. We have its
-  /// lock, so it is dead.
-  private func endLeftovers(on end: Connection) async throws {
+  /// Sessions of an engine that was killed may still hold locks on tables that this one needs, or be about to
+  /// commit a step of a cutover. We have its lock, so it is dead.
+  static func endLeftovers(on end: Connection) async throws {
     try await end.query(
       """
       SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
       WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
         AND application_name IN
           ('replicate copy', 'replicate restore', 'replicate analyze', 'replicate apply', 'replicate confirm',
-            'replicate verify')
+            'replicate verify', 'replicate cutover')
       """, doing: "ending the sessions of an earlier engine", within: .seconds(15))
   }
 
@@ -212,6 +234,36 @@ struct MigrationAttempt: Sendable {
 
   /// Whether the error came from a lost connection, maybe one that a client program of PostgreSQL had.
   private func classify(_ error: any Error, _ ends: MigrationEnds) async -> any Error {
+    var error = await classifyLoss(error, ends)
+    guard !Task.isCancelled, (error as? MigrationError).map({ $0.kind == .failed }) ?? true,
+      await isBehindSeal(ends)
+    else { return error }
+    if let loss = error as? ConnectionLoss { error = loss.error }
+    return ConnectionLoss(error: error, wasConnected: true, isBehindSeal: true)
+  }
+
+  /// The end that writes leave is sealed and the other not open, or not all is done that leads the
+  /// application there: an engine that gave up would leave users with nothing to write to.
+  private func isBehindSeal(_ ends: MigrationEnds) async -> Bool {
+    do {
+      let store = StateStore(ends.target)
+      guard let migration = try await store.load(), !migration.isAbortRequested,
+        let latest = try await store.latestCutover(), latest.state == .running
+      else { return false }
+      switch (migration.phase, latest.request.direction) {
+      case (.cutover, .forward):
+        if latest.report?.isSealed == true { return true }
+        return try await SourceState(ends.source).fence() == .sealed
+      case (.reverse, .back): return try await SourceState(ends.target).fence() == .sealed
+      default: return false
+      }
+    } catch {
+      logger.debug("it is not known whether the source is sealed", metadata: ["why": "\(error)"])
+      return false
+    }
+  }
+
+  private func classifyLoss(_ error: any Error, _ ends: MigrationEnds) async -> any Error {
     if Task.isCancelled { return error }
     if let error = error as? PostgresError, error.isConnectionLoss {
       return ConnectionLoss(error: error, wasConnected: true)

@@ -1,3 +1,4 @@
+import Foundation
 import LibPQ
 import LogicalReplication
 import Synchronization
@@ -11,6 +12,7 @@ final class MigrationBoard: Sendable {
     var copyStarted: ContinuousClock.Instant?
     var stream: StreamMonitor?
     var monitor = CatchUpMonitor()
+    var needsSource = true
   }
 
   private let state: Mutex<State>
@@ -24,6 +26,11 @@ final class MigrationBoard: Sendable {
 
   /// Changes what no stage measures: phase, ends, encryption, slot, cutover.
   func update(_ change: @Sendable (inout Status) -> Void) { state.withLock { change(&$0.status) } }
+
+  /// False once the target has everything and knows that the source is sealed: what is left is done without
+  /// it.
+  var needsSource: Bool { state.withLock { $0.needsSource } }
+  func endNeedOfSource() { state.withLock { $0.needsSource = false } }
 
   /// A copy begins; `relations` tell what is in the target already.
   func beginCopy(_ relations: [StoredRelation], secondsSoFar: Double, _ progress: CopyProgress) {
@@ -113,5 +120,13 @@ final class MigrationBoard: Sendable {
     status.ready =
       [.streaming, .reverse].contains(status.phase) && stream.waitsFor == nil
       && monitor.isReady(within: limit)
+  }
+}
+
+extension Status.Engine {
+  static var thisProcess: Status.Engine {
+    Status.Engine(
+      running: true, host: ProcessInfo.processInfo.hostName,
+      pid: Int(ProcessInfo.processInfo.processIdentifier))
   }
 }

@@ -22,6 +22,13 @@ struct MigrationCutoverRecord: Sendable {
     board.update { $0.cutover = report }
     try await phase.end(CutoverEnd(id: cutover.id, report: report, state: state), event)
     await Failpoint.reached("after \(state.rawValue)")
+    for warning in report.warnings ?? [] { try await store.note("warning of the cutover: \(warning)") }
+  }
+
+  /// In the middle of it.
+  func keep(_ report: Status.Cutover, _ cutover: StoredCutover) async throws {
+    try await store.store(report, of: cutover.id, state: .running)
+    if report.isSealed == true { board.endNeedOfSource() }
   }
 
   /// Whether an error is none of the cutover's: the engine's attempt ends with it.

@@ -68,9 +68,7 @@ struct MigrationStreaming: Sendable {
     while true {
       switch try await turn(resumesCutover: resumesCutover) {
       case .complete(let report):
-        if await phase.current == .complete {
-          try await Self.cleanUp(ends, slot: slot, publication: publication)
-        }
+        if await phase.current == .complete { try await cleanUpOrTell() }
         return report
       case .newTables(let relations):
         try await newcomers.join(relations, session.monitor) { try await session.stream.run(until: $0) }
@@ -84,12 +82,12 @@ struct MigrationStreaming: Sendable {
     do {
       return try await withThrowingTaskGroup(of: Turn?.self) { group in
         group.addTask {
-          try await session.stream.run()
+          try await whileNeeded { try await session.stream.run() }
           return nil
         }
         group.addTask { try await conduct(resumesCutover: resumesCutover) }
         group.addTask {
-          try await verification.run()
+          try await whileNeeded { try await verification.run() }
           return nil
         }
         defer { group.cancelAll() }
@@ -101,6 +99,18 @@ struct MigrationStreaming: Sendable {
     }
   }
 
+  /// What fails for a source that is not needed any more ends nothing: what goes on opens the target, and
+  /// leads the application there.
+  private func whileNeeded(_ body: () async throws -> Void) async throws {
+    do {
+      try await body()
+    } catch  where !board.needsSource && !Task.isCancelled {
+      logger.warning(
+        "what comes from the source has ended, and is not needed any more", metadata: ["why": "\(error)"])
+      while true { try await Task.sleep(for: .seconds(3600)) }
+    }
+  }
+
   /// Removes what the stream needed on the source, and the closed door of the target. The guard stays: it is
   /// what keeps the old database from being written to.
   static func cleanUp(_ ends: MigrationEnds, slot: ReplicationSlot, publication: Publication) async throws {
@@ -108,6 +118,42 @@ struct MigrationStreaming: Sendable {
     try await slot.drop(on: ends.source)
     try await publication.drop(on: ends.source)
     try await TargetGuard(ends.target).remove()
+  }
+
+  /// How long it is tried to reach a source that was lost behind the seal, to clean it.
+  private static let cleanUpPatience = Duration.seconds(20)
+
+  private func cleanUpOrTell() async throws {
+    let deadline = ContinuousClock.now + Self.cleanUpPatience
+    var ends = ends
+    while true {
+      do {
+        return try await Self.cleanUp(ends, slot: slot, publication: publication)
+      } catch let error as PostgresError where error.isConnectionLoss {
+        logger.warning("the source could not be cleaned", metadata: ["why": "\(error)"])
+      }
+      guard ContinuousClock.now < deadline else { break }
+      try await Task.sleep(for: .milliseconds(500))
+      do {
+        let source = try await Session.open(options.source, end: "source", purpose: "engine")
+        ends = MigrationEnds(source: source, target: ends.target, sourceIdentity: ends.sourceIdentity)
+      } catch let error as PostgresError where error.isConnectionLoss {
+        logger.debug("the source cannot be reached", metadata: ["why": "\(error)"])
+      }
+    }
+    try await Self.leaveSource(slot: slot.name.description, store, logger)
+  }
+
+  /// The cutover is complete without it.
+  static func leaveSource(slot: String, _ store: StateStore, _ logger: Logger) async throws {
+    try await store.note("the source could not be cleaned: slot \(slot) and the publication are there still")
+    logger.warning(
+      "the source could not be cleaned: its slot and publication are there still",
+      metadata: [
+        "slot": "\(slot)",
+        "remedy": "run replicate start when it is back; if it is lost, replicate finish --without-source",
+      ])
+    try await TargetGuard(store.connection).remove()
   }
 
   /// Takes requests for cutovers, and looks for new tables, until there is something to do without the
@@ -199,11 +245,18 @@ struct MigrationStreaming: Sendable {
         remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
     }
     logger.warning("an engine ended in the middle of a cutover", metadata: ["fence": "\(fence.rawValue)"])
+    guard fence == .sealed || interrupted.report?.isSealed != true else {
+      throw MigrationError(
+        .failed, doing: "resuming a cutover",
+        reason: "the source was sealed and is not any more: a failover or a restore may have lost the seal",
+        remedy: "What it takes now is lost. Stop it: without the source the engine finishes the cutover.")
+    }
     if interrupted.state != .running {
       try await record.tell(interrupted.report ?? Status.Cutover(step: "resume"), interrupted)
     }
     try await switching.warnOfPausedPoolers(SwitchLog(store: store, cutover: interrupted.id))
-    let report = try await cutover(for: interrupted).resume(from: fence, request: interrupted.request)
+    let report = try await cutover(for: interrupted).resume(
+      from: fence, request: interrupted.request, earlier: interrupted.report)
     return try await conclude(report, interrupted)
   }
 
@@ -232,7 +285,11 @@ struct MigrationStreaming: Sendable {
     // Read before the fence: nobody waits for it there.
     let catalog = try await tables.migrated(from: ends.source)
     let switchover = try await switching.switchover(SwitchLog(store: store, cutover: stored.id))
-    let store = store
+    let (store, record) = (store, record)
+    try await store.store(
+      needs: MigrationWithoutSource.Needs(
+        identityColumns: IdentityColumns.always(in: catalog),
+        source: try await MigrationSwitch.end(ends.source)), of: stored.id)
     return Cutover(
       from: options.source, to: options.target,
       stages: Cutover.Stages(
@@ -261,9 +318,10 @@ struct MigrationStreaming: Sendable {
           ? Cutover.Poolers(
             pause: { try await switchover.pause(until: $0) }, resume: { try await switchover.resume() })
           : nil,
+        record: { try await record.keep($0, stored) },
         switchOver: { fenceLSN, events in
           await switchover.run(
-            fenceLSN: fenceLSN, appliedLSN: await appliedLSN(store),
+            fenceLSN: fenceLSN, appliedLSN: await Self.appliedLSN(store, logger),
             Switchover.Events(onStep: events.onStep, onClientsResumed: events.onClientsResumed))
         }),
       logger: logger,
@@ -271,7 +329,7 @@ struct MigrationStreaming: Sendable {
   }
 
   /// The end of what the target has; for the steps' information, so nothing fails for want of it.
-  private func appliedLSN(_ store: StateStore) async -> String? {
+  static func appliedLSN(_ store: StateStore, _ logger: Logger) async -> String? {
     do {
       return try await store.progress()?.appliedLSN.description
     } catch {

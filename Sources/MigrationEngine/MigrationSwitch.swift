@@ -11,9 +11,17 @@ struct MigrationSwitch: Sendable {
 
   /// - Parameter log: nil only to examine.
   func switchover(_ log: SwitchLog?) async throws -> Switchover {
+    Self.switchover(
+      options, direction, source: try await Self.end(ends.source), target: try await Self.end(ends.target),
+      log, logger)
+  }
+
+  static func switchover(
+    _ options: MigrationOptions, _ direction: Direction = .forward, source: Switchover.End,
+    target: Switchover.End, _ log: SwitchLog?, _ logger: Logger
+  ) -> Switchover {
     Switchover(
-      options.switchPlan, direction: direction, source: try await end(ends.source),
-      target: try await end(ends.target), log: log,
+      options.switchPlan, direction: direction, source: source, target: target, log: log,
       watch: options.poolerWatch.map { PoolerWatch.Command(path: $0.path, arguments: $0.arguments) },
       logger: logger)
   }
@@ -51,6 +59,12 @@ struct MigrationSwitch: Sendable {
 
   /// An engine that is not told of the poolers cannot let their clients go.
   func warnOfPausedPoolers(_ log: SwitchLog) async throws {
+    try await Self.warnOfPausedPoolers(log, options, logger)
+  }
+
+  static func warnOfPausedPoolers(
+    _ log: SwitchLog, _ options: MigrationOptions, _ logger: Logger
+  ) async throws {
     let labels = options.switchPlan.steps.flatMap { step in
       if case .pgBouncer(let step) = step.action { step.poolers.map(\.label) } else { [] as [String] }
     }
@@ -64,7 +78,7 @@ struct MigrationSwitch: Sendable {
     }
   }
 
-  private func end(_ connection: Connection) async throws -> Switchover.End {
+  static func end(_ connection: Connection) async throws -> Switchover.End {
     let rows = try await connection.query(
       "SELECT pg_catalog.current_database() AS name", doing: "asking the \(connection.end) for its name",
       within: .seconds(15))

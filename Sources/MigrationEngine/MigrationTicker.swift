@@ -19,6 +19,7 @@ struct MigrationTicker: Sendable {
   /// Runs until it is cancelled.
   /// - Throws: also when `replicate abort` asks the engine to go.
   func run() async throws {
+    guard board.needsSource else { return try await tick(nil) }
     let source = try await Session.open(source, end: direction.from, purpose: "monitor")
     try await closing(source) {
       // A standby that the source waits for is no concern of a heartbeat.
@@ -27,19 +28,19 @@ struct MigrationTicker: Sendable {
     }
   }
 
-  private func tick(_ source: Connection) async throws {
+  private func tick(_ source: Connection?) async throws {
     var count = 0
     var watch = SlotWatch()
+    var source = source
     while true {
-      if let stream = board.stream, count.isMultiple(of: 2) {
-        try await source.query(
-          "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)",
-          [MessagePrefix.heartbeat, String(stream.nextBeat())],
-          doing: "writing a heartbeat on the \(direction.from)", within: .seconds(30))
+      do {
+        if let source { try await ask(source, beats: count.isMultiple(of: 2), &watch) }
+      } catch  where !board.needsSource && !Task.isCancelled {
+        logger.warning(
+          "the \(direction.from) is lost, and not needed any more", metadata: ["why": "\(error)"])
+        source = nil
       }
-      try await look(at: source)
       let status = board.status
-      try warn(of: status.slot, &watch)
       try await control.publish(status)
       onProgress(status)
       if try await control.isAbortRequested() {
@@ -50,6 +51,17 @@ struct MigrationTicker: Sendable {
       count += 1
       try await Task.sleep(for: Self.interval)
     }
+  }
+
+  private func ask(_ source: Connection, beats: Bool, _ watch: inout SlotWatch) async throws {
+    if beats, let stream = board.stream {
+      try await source.query(
+        "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)",
+        [MessagePrefix.heartbeat, String(stream.nextBeat())],
+        doing: "writing a heartbeat on the \(direction.from)", within: .seconds(30))
+    }
+    try await look(at: source)
+    try warn(of: board.status.slot, &watch)
   }
 
   private func warn(of slot: Status.Slot, _ watch: inout SlotWatch) throws {

@@ -96,6 +96,24 @@ import UnixSignals
     #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
   }
 
+  @Test func aTargetIsOpenedWithoutItsSourceOnlyWhenThatIsConfirmed() async {
+    var engine = Engine()
+    let lost = Mutex<[Bool]>([])
+    engine.start = { options, _, _, _ in
+      lost.withLock { $0.append(options.isSourceLost) }
+      var report = Status.Cutover.sample(.complete)
+      report.warnings = ["the source was lost"]
+      return .complete(report)
+    }
+    #expect(await run("start", "--without-source", in: stage.surroundings(engine: engine)) == 64)
+    #expect(await run("start", "--without-source", in: stage.surroundings(answer: "n", engine: engine)) == 1)
+    #expect(lost.withLock { $0.isEmpty })
+    #expect(await run("start", "--without-source", "--yes", in: stage.surroundings(engine: engine)) == 0)
+    #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
+    #expect(lost.withLock { $0 } == [true, false])
+    #expect(stage.results.text.contains("warning     the source was lost"))
+  }
+
   @Test func aCompleteMigrationEndsWithItsReport() async {
     var engine = Engine()
     engine.start = { _, _, progress, findings in

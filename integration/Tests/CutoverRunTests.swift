@@ -97,6 +97,53 @@ extension Integration {
       }
     }
 
+    @Test("A breach that shows behind the seal is told loudly, and so are large objects written too late")
+    func lateBreach() async throws {
+      try await Scene.run("latebreach") { scene in
+        try await scene.ends.source(["SELECT lo_from_bytea(11, 'before')"])
+        let isOver = Mutex(false)
+        var stages = scene.stages()
+        stages.ensureNoBreach = {
+          guard isOver.withLock({ $0 }) else { return }
+          throw MigrationError(.failed, doing: "draining", reason: "a change came behind the marker")
+        }
+        stages.switchOver = { _, _ in
+          isOver.withLock { $0 = true }
+          do {
+            try await scene.ends.source([
+              "SET default_transaction_read_only = off", "SELECT lo_put(11, 0, 'late!!')",
+            ])
+          } catch { return "\(error)" }
+          return nil
+        }
+        let report = try await scene.cutover(stages).run(scene.request)
+        #expect(report.result == .complete)
+        let warnings = try #require(report.warnings)
+        #expect(warnings.count == 2, "\(warnings)")
+        #expect(warnings.contains { $0.contains("large objects were written") && $0.hasSuffix(": 11") })
+        #expect(warnings.contains { $0.contains("behind the marker") })
+      }
+    }
+
+    @Test("A rehearsal finds what would keep the source from being sealed, and un-fences")
+    func rehearsalFinds() async throws {
+      try await Scene.run("rehearses") { scene in
+        var stages = scene.stages()
+        stages.finaliseTables = {
+          try await scene.ends.source(["ALTER TABLE t ADD v int"])
+          return ""
+        }
+        var request = scene.request
+        request.isRehearsal = true
+        let report = try await scene.cutover(stages).run(request)
+        #expect(report.result == .aborted && report.reason?.contains("\"public\".\"t\"") == true, "\(report)")
+        #expect(try await scene.sourceRefusal() == nil)
+        let again = try await scene.cutover().run(request)
+        #expect(again.result == .rehearsed, "\(again)")
+        #expect(again.timeline.map(\.step).suffix(2) == ["examine", "unfence"])
+      }
+    }
+
     @Test("A lag over the budget is refused before anything is fenced", arguments: [nil, 11.0])
     func budget(predicted: Double?) async throws {
       try await Scene.run("budget") { scene in
@@ -151,12 +198,46 @@ extension Integration {
       }
     }
 
-    @Test("What fails behind the seal stays sealed and closed, and resuming completes it")
+    @Test("What fails behind the seal is tried again until it succeeds, and told meanwhile")
     func failsBehindSeal() async throws {
       try await Scene.run("sealed") { scene in
+        let tries = Mutex(0)
+        let reasons = Mutex<[String]>([])
         var stages = scene.stages()
-        stages.restoreTables = { throw MigrationError(.failed, doing: "restoring", reason: "no disk") }
-        await #expect(throws: MigrationError.self) { try await scene.cutover(stages).run(scene.request) }
+        stages.restoreTables = {
+          let count = tries.withLock { count in
+            count += 1
+            return count
+          }
+          guard count > 2 else { throw MigrationError(.failed, doing: "restoring", reason: "no disk") }
+          return ""
+        }
+        let report = try await scene.cutover(stages) { report in
+          if let reason = report.reason { reasons.withLock { $0.append(reason) } }
+        }.run(scene.request)
+        #expect(report.result == .complete && report.reason == nil)
+        #expect(reasons.withLock { $0 }.count { $0.contains("no disk") } == 2)
+        #expect(report.timeline.map(\.step).suffix(5) == ["open", "open", "open", "moved", "switch"])
+        #expect(try await scene.targetRefusal() == nil)
+      }
+    }
+
+    @Test("An engine that is told to stop behind the seal ends at once, and resuming completes the cutover")
+    func stopsBehindSeal() async throws {
+      try await Scene.run("sealedstop") { scene in
+        let tries = Mutex(0)
+        var stages = scene.stages()
+        stages.restoreTables = {
+          tries.withLock { $0 += 1 }
+          throw MigrationError(.failed, doing: "restoring", reason: "no disk")
+        }
+        let cutover = try scene.cutover(stages)
+        let running = Task { try await cutover.run(scene.request) }
+        try await waitUntil("a failure") { tries.withLock { $0 } > 1 }
+        running.cancel()
+        let told = ContinuousClock.now
+        await #expect(throws: CancellationError.self) { try await running.value }
+        #expect(ContinuousClock.now - told < .seconds(1))
         #expect(try await scene.sourceRefusal() == "25006")
         #expect(try await scene.targetRefusal() == "25006")
         let report = try await scene.cutover().resume(from: .sealed, request: scene.request)
@@ -210,12 +291,14 @@ private struct Scene: Sendable {
       })
   }
 
-  func cutover(_ stages: Cutover.Stages? = nil) throws -> Cutover {
+  func cutover(
+    _ stages: Cutover.Stages? = nil, onStep: @escaping @Sendable (Status.Cutover) -> Void = { _ in }
+  ) throws -> Cutover {
     Cutover(
       from: try LibPQ.ConnectionString(ends.databases.source.text, for: "source"),
       to: try LibPQ.ConnectionString(ends.databases.target.text, for: "target"),
       stages: stages ?? self.stages(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-      onStep: { _ in })
+      onStep: onStep)
   }
 
   func sourceRefusal() async throws -> String? { try await refusal(ends.databases.source) }

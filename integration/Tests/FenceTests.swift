@@ -148,6 +148,27 @@ extension Integration {
       }
     }
 
+    @Test(
+      "A fence that was taken down or put up anew since cannot be sealed by the engine that had put it up")
+    func foreignFence() async throws {
+      try await Fenced.run("foreign") { scene in
+        try await scene.prepare()
+        let first = WriteGuard(scene.connection)
+        let second = WriteGuard(scene.observer)
+        let write = Attempt("UPDATE keyed SET v = 0")
+        try await first.arm(within: .seconds(20))
+        let lost = try await first.fence(expiringAfter: .seconds(60))
+        try await second.arm(within: .seconds(20))
+        await #expect(throws: MigrationError.self) { try await first.seal(lost) }
+        #expect(try await scene.refusal(of: write) == nil)
+
+        let fence = try await second.fence(expiringAfter: .seconds(60))
+        await #expect(throws: MigrationError.self) { try await first.seal(lost) }
+        #expect(try await SourceState(scene.connection).fence() == .fenced)
+        #expect(try await second.seal(fence))
+      }
+    }
+
     @Test("Removing it leaves neither triggers nor function")
     func remove() async throws {
       try await Fenced.run("remove") { scene in

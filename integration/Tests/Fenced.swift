@@ -28,18 +28,26 @@ struct Fenced: Sendable {
 
   static func run(_ name: String, _ body: @Sendable (Fenced) async throws -> Void) async throws {
     try await ClusterPair.shared.withFreshDatabases(named: name) { databases in
-      let string = try LibPQ.ConnectionString(databases.source.text, for: "source")
-      let connection = try await Session.open(string, end: "source", purpose: "test")
-      let observer = try await Session.open(string, end: "source", purpose: "test")
-      try await SourceState(connection).create()
-      try await body(Fenced(source: databases.source, connection: connection, observer: observer))
-      await connection.close()
-      await observer.close()
+      try await run(on: databases.source, body)
     }
     // Roles belong to the server, and it may be one that was given.
     let server = try await SQLSession(ClusterPair.shared.source)
     try await server.execute("DROP ROLE IF EXISTS powerless_writer")
     await server.close()
+  }
+
+  /// On a database that the caller has made.
+  static func run(
+    on source: Clusters.ConnectionString, isolation: isolated (any Actor)? = #isolation,
+    _ body: (Fenced) async throws -> Void
+  ) async throws {
+    let string = try LibPQ.ConnectionString(source.text, for: "source")
+    let connection = try await Session.open(string, end: "source", purpose: "test")
+    let observer = try await Session.open(string, end: "source", purpose: "test")
+    try await SourceState(connection).create()
+    try await body(Fenced(source: source, connection: connection, observer: observer))
+    await connection.close()
+    await observer.close()
   }
 
   /// Tables of every kind that can be written to, and a role that may write to one and owns nothing.

@@ -22,7 +22,7 @@ extension Integration {
           let status = try await journey.status()
           #expect(status.phase == .streaming)
           #expect(status.cutover?.result == .rehearsed)
-          #expect(status.cutover?.timeline.map(\.step).suffix(3) == ["finalise", "verify", "unfence"])
+          #expect(status.cutover?.timeline.map(\.step).suffix(3) == ["verify", "examine", "unfence"])
           #expect(try #require(status.cutover?.writePauseSeconds) < 2)
           #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
           let refused = "INSERT INTO ledger_entry DEFAULT VALUES"
@@ -44,6 +44,32 @@ extension Integration {
         ] {
           #expect(people.output.contains(part), "\(part) in: \(people.output)")
         }
+      }
+    }
+
+    @Test(
+      "A prepared transaction keeps rehearsal and cutover from beginning, and is named by its gid",
+      .ownServers)
+    func prepared() async throws {
+      try await Journey.run("pending") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        try await journey.source("BEGIN \\; INSERT INTO t VALUES (1) \\; PREPARE TRANSACTION 'left''over'")
+        for options in [["--dry-run"], []] {
+          let refused = try await journey.replicate.run(["cutover", "--yes", "--timeout", "3s"] + options)
+          #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+          for part in ["prepared transaction 'left''over'", "COMMIT PREPARED 'left''over';"] {
+            #expect(refused.errors.contains(part), "\(part) in: \(refused.errors)")
+          }
+          #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+        }
+        try await journey.source("COMMIT PREPARED 'left''over'")
+        try await journey.waitUntilReady(engine)
+        let cutover = try await journey.replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+        _ = try await engine.waitForEnd(within: .seconds(30))
+        #expect(try await journey.targetValue("SELECT id FROM t") == "1")
       }
     }
 

@@ -47,6 +47,35 @@ extension Integration {
       }
     }
 
+    @Test("After a crash behind the opening the steps learn the fence's LSN, and the report keeps its proof")
+    func keepsReport() async throws {
+      try await Journey.run("keepsreport") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
+        let folder = try await freshDirectory()
+        let step = ["start", "--no-reverse", "--exec", "echo $REPLICATE_FENCE_LSN >>\(folder)/log"]
+        let arguments = try await step + ClusterPair.shared.encryptionArguments
+        let engine = try await journey.replicate.with(["REPLICATE_FAILPOINT": "after open=kill"])
+          .start(arguments)
+        try await journey.waitUntilReady(engine)
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(engine.errors)")
+        let next = try await journey.replicate.start(arguments)
+        #expect(try await next.waitForEnd(within: .seconds(30)) == 0, "\(next.errors)")
+        #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)")
+        let report = try #require(try await journey.status().cutover)
+        let fence = try #require(report.fenceLSN)
+        #expect(try Data(contentsOf: URL(filePath: "\(folder)/log")) == Data("\(fence)\n".utf8))
+        let pause = try #require(report.writePauseSeconds)
+        #expect(pause > 0 && pause < 5, "\(pause)")
+        let mark = try #require(report.timeline.first { $0.step == "mark" })
+        #expect(mark.detail.contains("nonce") && mark.detail.hasSuffix(fence), "\(mark)")
+        let steps = report.timeline.map(\.step)
+        #expect(steps.count { $0 == "open" } == 1 && steps.last == "switch", "\(steps)")
+        let starts = report.timeline.dropLast(2).map(\.startSeconds)
+        #expect(starts == starts.sorted(), "\(starts)")
+      }
+    }
+
     @Test("A plan with mistakes is refused before anything is touched")
     func mistakes() async throws {
       try await Journey.run("badplan") { journey in

@@ -22,6 +22,10 @@ package struct Cutover: Sendable {
     package var restoreTables: @Sendable () async throws -> String
     /// Holds the clients that come through poolers, and lets them go on; nil when there are no poolers.
     package var poolers: Poolers?
+    /// Stores on the target what is told so far: just before the seal, once the seal is known to stand and
+    /// the target to have everything, and once it is open. From the second on the source is not needed any
+    /// more.
+    package var record: @Sendable (Status.Cutover) async throws -> Void
     /// Runs the switch steps. Returns why one of them failed; nil when none did.
     package var switchOver: @Sendable (_ fenceLSN: String?, SwitchEvents) async -> String?
 
@@ -35,6 +39,7 @@ package struct Cutover: Sendable {
       comparison: Comparison? = nil,
       restoreTables: @escaping @Sendable () async throws -> String,
       poolers: Poolers? = nil,
+      record: @escaping @Sendable (Status.Cutover) async throws -> Void = { _ in },
       switchOver: @escaping @Sendable (String?, SwitchEvents) async -> String?
     ) {
       self.lag = lag
@@ -46,6 +51,7 @@ package struct Cutover: Sendable {
       self.comparison = comparison
       self.restoreTables = restoreTables
       self.poolers = poolers
+      self.record = record
       self.switchOver = switchOver
     }
   }
@@ -101,7 +107,16 @@ package struct Cutover: Sendable {
     func open() async throws -> Connection {
       let connection = try await Session.open(from, end: direction.from, purpose: "cutover")
       try await Session.actAsReplica(connection)
+      // What a failover may lose of this the fence's expiry makes good; the seal asks for more. A standby
+      // that is lost would hold up everything else, the un-fencing too.
+      try await connection.query(
+        "SET synchronous_commit = local", doing: "preparing the cutover on the \(direction.from)",
+        within: .seconds(15))
       return connection
+    }
+
+    func openTarget() async throws -> Connection {
+      try await Session.open(to, end: direction.to, purpose: "cutover")
     }
   }
 
@@ -122,24 +137,32 @@ package struct Cutover: Sendable {
 
   /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes
   ///   writes.
-  /// - Throws: when the source may be sealed while the target is not open: `resume` leads on.
+  /// - Throws: `CancellationError` when the engine was told to stop while the source may be sealed and the
+  ///   target is not open: `resume` leads on.
   package func run(_ request: CutoverRequest) async throws -> Status.Cutover {
     try await withRun(request) { try await $0.begin() }
   }
 
   /// Finishes or undoes the cutover of an engine that ended in its middle.
-  package func resume(from fence: SourceState.Fence, request: CutoverRequest) async throws -> Status.Cutover {
-    try await withRun(request) { try await $0.resume(from: fence) }
+  /// - Parameter earlier: what that engine had stored. Once it says that the source is sealed and the
+  ///   target has everything, the source is not needed any more.
+  package func resume(
+    from fence: SourceState.Fence, request: CutoverRequest, earlier: Status.Cutover? = nil
+  ) async throws -> Status.Cutover {
+    try await withRun(request, needsSource: earlier?.isSealed != true) {
+      try await $0.resume(from: fence, earlier)
+    }
   }
 
   private func withRun(
-    _ request: CutoverRequest, _ body: (CutoverRun) async throws -> Status.Cutover
+    _ request: CutoverRequest, needsSource: Bool = true, _ body: (CutoverRun) async throws -> Status.Cutover
   ) async throws -> Status.Cutover {
-    let target = try await Session.open(ends.to, end: ends.direction.to, purpose: "cutover")
+    let target = try await ends.openTarget()
     let run: CutoverRun
     do {
       run = try await CutoverRun(
-        request: request, ends: ends, target: target, stages: stages, logger: logger, onStep: onStep)
+        request: request, ends: ends, target: target, needsSource: needsSource, stages: stages,
+        logger: logger, onStep: onStep)
     } catch {
       await target.close()
       throw error

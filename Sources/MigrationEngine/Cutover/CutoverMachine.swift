@@ -1,7 +1,7 @@
 /// The order of one cutover, as a pure state machine: what happened goes in, the next thing to do comes out.
 ///
 /// Before the seal every failure leads to `unfence` and the source takes writes again. Behind it nothing is
-/// undone: what fails is tried again by the engine that comes next.
+/// undone: what fails is tried again, by this engine or by one that comes next.
 package struct CutoverMachine: Sendable, Equatable {
   package enum Step: String, Sendable, CaseIterable {
     case arm
@@ -15,6 +15,8 @@ package struct CutoverMachine: Sendable, Equatable {
     /// Both ends are compared.
     case verify
     case seal
+    /// In a rehearsal: what would keep the source from being sealed.
+    case examine
     case unfence
     /// Clients that wait in poolers go on, on the source.
     case resume
@@ -40,7 +42,7 @@ package struct CutoverMachine: Sendable, Equatable {
     case aborted(reason: String)
     /// The source takes writes, and nothing had failed.
     case rehearsed
-    /// The source is sealed, or may be, and the target is not open yet: an engine that resumes leads on.
+    /// The source is sealed, or may be, and the target is not open yet: `resume` leads on.
     case tryAgain(reason: String)
   }
 
@@ -57,6 +59,8 @@ package struct CutoverMachine: Sendable, Equatable {
   package private(set) var step: Step?
   /// The point of no return is behind us.
   package private(set) var isSealed = false
+  /// And the target has everything that was ever committed before it.
+  private(set) var isDrained = false
   private var failure: String?
   private let pausesPoolers: Bool
   private let isRehearsal: Bool
@@ -74,17 +78,23 @@ package struct CutoverMachine: Sendable, Equatable {
 
   package mutating func begin() -> Action { perform(.arm) }
 
-  /// Goes on after an engine that ended in the middle of a cutover.
-  package mutating func resume(from fence: SourceState.Fence, targetIsOpen: Bool) -> Action {
-    switch fence {
+  /// Goes on in the middle of a cutover: after an engine that ended there, or after a step that failed.
+  /// - Parameters:
+  ///   - fence: how it stands; `sealed` where that is known already, so that nobody need be asked.
+  ///   - isDrained: the target is known to have everything.
+  package mutating func resume(
+    from fence: SourceState.Fence, targetIsOpen: Bool, isDrained known: Bool = false
+  ) -> Action {
+    switch isSealed ? .sealed : fence {
     case .open, .fenced:
       failure = "the engine ended, or lost a connection, in the middle of the cutover"
       return perform(.unfence)
     case .sealed:
       isSealed = true
-      // What that engine had drained is not known any more; the marker of another drain is proof again. An
-      // open target may have taken writes: nothing of the source may be written over them.
-      return perform(targetIsOpen ? .switchOver : .awaitWriters)
+      isDrained = isDrained || known
+      // Where it is not known what was drained, the marker of another drain is proof again. An open target
+      // may have taken writes: nothing of the source may be written over them.
+      return perform(targetIsOpen ? .switchOver : isDrained ? .open : .awaitWriters)
     }
   }
 
@@ -97,6 +107,7 @@ package struct CutoverMachine: Sendable, Equatable {
       // A seal whose outcome was unknown shows itself when the fence is to be taken down.
       guard step == .seal || step == .unfence else { throw Impossible(step: step, event: event) }
       isSealed = true
+      isDrained = inTime
       // Writes that slipped through between expiry and seal are in no drain yet.
       return perform(inTime ? .open : .awaitWriters)
     }
@@ -110,8 +121,11 @@ package struct CutoverMachine: Sendable, Equatable {
     case .awaitWriters: return perform(.mark)
     case .mark: return perform(.drain)
     case .drain: return perform(.finalise)
-    case .finalise: return perform(isSealed ? .open : verifies ? .verify : isRehearsal ? .unfence : .seal)
-    case .verify: return perform(isRehearsal ? .unfence : .seal)
+    case .finalise:
+      isDrained = isSealed
+      return perform(isSealed ? .open : verifies ? .verify : isRehearsal ? .examine : .seal)
+    case .verify: return perform(isRehearsal ? .examine : .seal)
+    case .examine: return perform(.unfence)
     case .seal: throw Impossible(step: step, event: .done)
     case .unfence: return pausesPoolers ? perform(.resume) : undone()
     case .resume: return undone()
@@ -130,7 +144,7 @@ package struct CutoverMachine: Sendable, Equatable {
     case .resume:
       failure = [failure, reason].compactMap { $0 }.joined(separator: "; ")
       return undone()
-    case .fence, .awaitWriters, .mark, .drain, .finalise, .verify, .seal, .open:
+    case .fence, .awaitWriters, .mark, .drain, .finalise, .verify, .examine, .seal, .open:
       guard !isSealed else { return end(.tryAgain(reason: reason)) }
       failure = reason
       return perform(.unfence)

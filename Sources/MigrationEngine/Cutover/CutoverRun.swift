@@ -1,3 +1,4 @@
+import Foundation
 import LibPQ
 import Logging
 import LogicalReplication
@@ -6,26 +7,35 @@ import LogicalReplication
 /// writes leave and `target` the one that they go to: in a rollback the two are exchanged.
 actor CutoverRun {
   private let request: CutoverRequest
-  private let ends: Cutover.Ends
-  private let stages: Cutover.Stages
-  private let logger: Logger
-  private let onStep: @Sendable (Status.Cutover) -> Void
+  let ends: Cutover.Ends
+  let stages: Cutover.Stages
+  let logger: Logger
+  let onStep: @Sendable (Status.Cutover) -> Void
 
-  private var source: Connection
-  private let target: Connection
-  private var machine: CutoverMachine
-  private var report = Status.Cutover(step: "begin")
-  private let began = ContinuousClock.now
+  /// Nil when it cannot be reached and is not needed any more.
+  var reachedSource: Connection?
+  var target: Connection
+  var machine: CutoverMachine
+  var report = Status.Cutover(step: "begin")
+  private var began = ContinuousClock.now
   private var fence: WriteGuard.Fence?
+  /// Of our fence, known before it is put up: it may stand although that failed. Nil when another engine's is
+  /// taken over.
+  private var token: String? = WriteGuard.newToken()
   /// When the fence was sent to the source, or clients began to wait in poolers: from here on users may have
   /// been refused or held.
   private var pauseBegan: ContinuousClock.Instant?
   /// How long clients waited in poolers, in words.
-  private var pooledPause = ""
+  var pooledPause = ""
   /// Whose sessions our role may not end, and what would let it.
   private var refusal = ""
   private var nonce = ""
+  /// What tells the source's large objects that were written since; nil when nobody can tell.
+  var largeObjectsHorizon: String?
   private var wasSealTried = false
+  /// Another engine has gone on with this cutover: this one must not touch it any more.
+  var isForeign = false
+  var retryPause = Duration.milliseconds(250)
 
   /// How much longer the guard lasts than the cutover may take, for the seal's own round trip.
   private static let margin = Duration.seconds(5)
@@ -34,12 +44,18 @@ actor CutoverRun {
 
   /// - Parameter target: handed over; `close()` closes it.
   init(
-    request: CutoverRequest, ends: Cutover.Ends, target: Connection, stages: Cutover.Stages,
-    logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
+    request: CutoverRequest, ends: Cutover.Ends, target: Connection, needsSource: Bool,
+    stages: Cutover.Stages, logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
   ) async throws {
     self.request = request
     self.ends = ends
-    source = try await ends.open()
+    do {
+      reachedSource = try await ends.open()
+    } catch  where !needsSource && !Task.isCancelled {
+      logger.warning(
+        "the \(ends.direction.from) cannot be reached, and is not needed any more",
+        metadata: ["why": "\(error)"])
+    }
     self.target = target
     self.stages = stages
     machine = CutoverMachine(
@@ -51,19 +67,51 @@ actor CutoverRun {
   }
 
   /// What keeps the target closed until the source is sealed.
-  private var door: Door { ends.direction == .forward ? .ofTarget : .ofSealedSource }
-  private func guardian() -> WriteGuard { WriteGuard(source, moving: ends.direction) }
+  var door: Door { ends.direction == .forward ? .ofTarget : .ofSealedSource }
+  private func guardian() throws -> WriteGuard { WriteGuard(try source, moving: ends.direction) }
+
+  var source: Connection {
+    get throws {
+      guard let reachedSource else {
+        throw MigrationError(
+          .failed, doing: "asking the \(ends.direction.from)", reason: "it cannot be reached")
+      }
+      return reachedSource
+    }
+  }
+
+  /// What waits for a source that is lost would only keep the target closed.
+  func forgetSource(because error: any Error) async {
+    guard (error as? PostgresError)?.isConnectionLoss == true else { return }
+    await reachedSource?.close()
+    reachedSource = nil
+  }
 
   func close() async {
-    await source.close()
+    await reachedSource?.close()
     await target.close()
   }
 
   func begin() async throws -> Status.Cutover { try await run(machine.begin()) }
 
-  func resume(from fence: SourceState.Fence) async throws -> Status.Cutover {
+  /// - Parameter earlier: what the engine before has stored.
+  func resume(from fence: SourceState.Fence, _ earlier: Status.Cutover?) async throws -> Status.Cutover {
+    token = nil
+    if let earlier { goOn(from: earlier) }
     let isOpen = fence == .sealed ? try await door.isOpen(target) : false
-    return try await run(machine.resume(from: fence, targetIsOpen: isOpen))
+    return try await run(
+      machine.resume(from: fence, targetIsOpen: isOpen, isDrained: earlier?.isSealed == true))
+  }
+
+  /// What was told of the cutover is told still; the time between two engines is in no clock.
+  private func goOn(from earlier: Status.Cutover) {
+    report = earlier
+    report.result = nil
+    report.reason = nil
+    let past = earlier.timeline.map { $0.startSeconds + $0.seconds }.max() ?? 0
+    began = .now - .seconds(past)
+    guard earlier.writePauseSeconds == nil, let stoppedAt = earlier.stoppedAt else { return }
+    pauseBegan = .now - .seconds(max(0, Date().timeIntervalSince1970 - stoppedAt))
   }
 
   private func run(_ first: CutoverMachine.Action) async throws -> Status.Cutover {
@@ -77,19 +125,16 @@ actor CutoverRun {
         return report
       case .rehearsed:
         report.step = "rehearsed"
+        report.isSealed = nil
         report.result = .rehearsed
         return report
       case .aborted(let reason):
         report.step = "aborted"
+        report.isSealed = nil
         report.result = .aborted
         report.reason = reason + refusal
         return report
-      case .tryAgain(let reason):
-        try Task.checkCancellation()
-        throw MigrationError(
-          .failed, doing: "cutting over behind the seal", reason: reason,
-          remedy: "Start the engine again: it goes on where this stopped, and opens the \(ends.direction.to)."
-        )
+      case .tryAgain(let reason): action = try await again(after: reason)
       }
     }
   }
@@ -101,7 +146,10 @@ actor CutoverRun {
     onStep(report)
     await Failpoint.reached("before \(step.rawValue)")
     let start = ContinuousClock.now
-    if step == .pause || step == .fence { pauseBegan = pauseBegan ?? start }
+    if step == .pause || step == .fence, pauseBegan == nil {
+      pauseBegan = start
+      report.stoppedAt = Date().timeIntervalSince1970
+    }
     var detail = ""
     var event: CutoverMachine.Event
     do {
@@ -113,12 +161,12 @@ actor CutoverRun {
     }
     if case .failed = event { detail = "failed" }
     note(step.rawValue, start, .now - start, detail)
+    if step == .open, event == .done { await recordOpening() }
     await Failpoint.reached("after \(step.rawValue)")
     return event
   }
 
-  private func note(_ step: String, _ start: ContinuousClock.Instant, _ duration: Duration, _ detail: String)
-  {
+  func note(_ step: String, _ start: ContinuousClock.Instant, _ duration: Duration, _ detail: String) {
     report.timeline.append(
       Status.TimelineEntry(
         step: step, startSeconds: (start - began) / .seconds(1), seconds: duration / .seconds(1),
@@ -143,6 +191,9 @@ actor CutoverRun {
       return (.done, "the \(ends.direction.to) has committed the marker")
     case .finalise: return (.done, try await limited(step) { try await self.finalise() })
     case .verify: return (.done, try await limited(step) { try await self.compare() })
+    case .examine:
+      try await limited(step) { try await self.examine() }
+      return (.done, "nothing would keep the \(ends.direction.from) from being sealed")
     case .seal: return try await sealShielded()
     case .unfence: return await unfenceShielded()
     case .resume: return (.done, try await resumePoolers())
@@ -157,28 +208,25 @@ actor CutoverRun {
     return pauseBegan + .seconds(request.timeoutSeconds)
   }
 
-  /// Ends `body` a little after the deadline: what waits by itself tells better what it waited for.
+  /// Ends `body` a little after the deadline: what waits by itself tells better what it waited for. Before
+  /// the seal a body that waits for a server which does not answer is left behind, since users wait. Not
+  /// where what is done must have ended before it is undone: a pause of poolers, and the fence.
   private func limited<Value: Sendable>(
     _ step: CutoverMachine.Step, _ body: @escaping @Sendable () async throws -> Value
   ) async throws -> Value {
     let end = deadline + .milliseconds(100)
-    return try await withThrowingTaskGroup(of: Value.self) { group in
-      group.addTask { try await body() }
-      group.addTask {
-        try await Task.sleep(until: end, clock: .continuous)
-        throw MigrationError(
-          .failed, doing: "cutover step \(step.rawValue)", reason: "the time for the cutover ran out",
-          remedy: "Try again at a quieter moment, or with a longer --timeout.")
-      }
-      defer { group.cancelAll() }
-      guard let value = try await group.next() else { throw CancellationError() }
-      return value
+    let error = MigrationError(
+      .failed, doing: "cutover step \(step.rawValue)", reason: "the time for the cutover ran out",
+      remedy: "Try again at a quieter moment, or with a longer --timeout.")
+    guard !machine.isSealed, ![.pause, .fence].contains(step) else {
+      return try await TimeLimit.run(until: end, or: error, body)
     }
+    return try await TimeLimit.runLeavingBehind(until: end, or: error, body)
   }
 
   private func arm() async throws -> String {
     try await checkBudget()
-    let writers = Writers(source)
+    let writers = Writers(try source)
     try await writers.ensureNoSubscriptions(doing: "looking for writers that no fence stops")
     var culprits = try await writers.holding().filter {
       $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds
@@ -260,7 +308,7 @@ actor CutoverRun {
 
   /// A transaction that goes on for half of the pause that is allowed is ended, where that was asked for.
   private func awaitWriters() async throws -> String {
-    let writers = Writers(source)
+    let writers = Writers(try source)
     let patience = request.terminatesBlockers ? Duration.seconds(request.maxPauseSeconds / 2) : nil
     let (count, ended) = try await writers.awaitHolding(
       until: deadline, terminatingAfter: patience, onTermination: { self.note($0) })
@@ -282,7 +330,8 @@ actor CutoverRun {
 
   private func putUpFence() async throws -> String {
     let lifetime = Duration.seconds(request.timeoutSeconds) + Self.margin
-    let fence = try await guardian().fence(expiringAfter: lifetime)
+    let fence = try await guardian().fence(
+      expiringAfter: lifetime, token: token ?? WriteGuard.newToken())
     self.fence = fence
     return "expires at \(fence.expiry)"
   }
@@ -324,9 +373,13 @@ actor CutoverRun {
     try Task.checkCancellation()
     guard let fence else { return (.failed("there is no fence"), "") }
     try await stages.ensureNoBreach()
+    // Should this engine die at the seal, the next one knows that the target has everything.
+    report.isSealed = false
+    let told = report
+    try await limited(.seal) { try await self.stages.record(told) }
     guard ContinuousClock.now < deadline else { return (.failed("the time for the cutover ran out"), "") }
     wasSealTried = true
-    let guardian = guardian()
+    let guardian = try guardian()
     let inTime = try await Task { try await guardian.seal(fence) }.value
     return (
       .sealed(inTime: inTime),
@@ -343,10 +396,14 @@ actor CutoverRun {
     let end = fence?.localDeadline ?? .now + .seconds(request.timeoutSeconds) + Self.margin
     while true {
       do {
-        try await guardian().unfence()
+        try await guardian().unfence(token)
         // Clients that wait in poolers do so still.
         return (.done, "the \(ends.direction.from) takes writes again\(stages.poolers == nil ? pause() : "")")
-      } catch is WriteGuard.Sealed {
+      } catch let sealed as WriteGuard.Sealed {
+        guard sealed.isOurs || token == nil else {
+          isForeign = true
+          return (.failed("another engine has sealed the \(ends.direction.from)"), "")
+        }
         return (.sealed(inTime: false), "the seal had been committed")
       } catch {
         logger.error("could not take down the fence", metadata: ["why": "\(error)"])
@@ -364,84 +421,22 @@ actor CutoverRun {
     do {
       try await Task.sleep(for: .milliseconds(200))
       let connection = try await ends.open()
-      await source.close()
-      source = connection
+      await reachedSource?.close()
+      reachedSource = connection
     } catch {
       logger.error("could not reconnect to the \(ends.direction.from)", metadata: ["why": "\(error)"])
     }
   }
 
-  // MARK: Behind the seal
-
-  private func openTarget() async throws -> String {
-    let sequences = await copySequencesAgain()
-    let restored = try await stages.restoreTables()
-    await warnOfLargeObjects()
-    try await door.open(target)
-    return "\(sequences)\(restored)\(stages.poolers == nil ? pause() : "")"
-  }
-
-  /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed
-  /// any more for a complete target, so its loss stops nothing.
-  private func copySequencesAgain() async -> String {
-    do {
-      return "\(try await Sequences.copy(from: source, to: target)) sequences read again"
-    } catch {
-      logger.warning("sequences could not be read again behind the seal", metadata: ["why": "\(error)"])
-      return "sequences stand as they were read behind the fence"
-    }
-  }
-
-  /// What was committed before the seal has been read again; whoever goes on writes into the old database.
-  private func warnOfLargeObjects() async {
-    do {
-      let writers = try await Writers(source).ofLargeObjects()
-      guard !writers.isEmpty else { return }
-      logger.warning(
-        "large objects are written on the \(ends.direction.from) behind its seal, which moves nowhere",
-        metadata: ["who": "\(Writers.list(writers))"])
-    } catch {
-      logger.warning(
-        "it is not known whether large objects are written on the \(ends.direction.from) behind its seal",
-        metadata: ["why": "\(error)"])
-    }
-  }
-
-  private func switchOver() async -> String {
-    // Nobody waits for the belt where clients wait in poolers.
-    var belt = stages.poolers == nil ? await putOnSecondBelt() : ""
-    let events = Cutover.SwitchEvents(
-      onStep: { step, duration, detail in await self.note(step, .now - duration, duration, detail) },
-      onClientsResumed: { await self.noteClientsResumed() })
-    let failure = await stages.switchOver(report.fenceLSN, events)
-    report.reason = failure
-    if stages.poolers != nil { belt = await putOnSecondBelt() }
-    return "\(belt)\(pooledPause)\(pause())\(failure.map { "; \($0)" } ?? "")"
-  }
-
-  private func noteClientsResumed() { pooledPause = pause() }
-
-  /// New sessions on the source are told at once what the guard would tell them at their first write.
-  private func putOnSecondBelt() async -> String {
-    let end = ends.direction.from
-    do {
-      let rows = try await source.query(
-        "SELECT pg_catalog.current_database() AS name", doing: "asking for the \(end)'s name",
-        within: .seconds(15))
-      let name = SQL.identifier(try rows.first?.text("name") ?? "")
-      try await source.query(
-        "ALTER DATABASE \(name) SET default_transaction_read_only = on",
-        doing: "setting default_transaction_read_only on the \(end)", within: .seconds(15))
-      return "default_transaction_read_only is on for new sessions on the \(end)"
-    } catch {
-      logger.warning(
-        "default_transaction_read_only could not be set on the \(end)", metadata: ["why": "\(error)"])
-      return "default_transaction_read_only could not be set on the \(end); the guard stands"
-    }
+  /// What the seal would refuse.
+  private func examine() async throws {
+    guard let fence else { return }
+    try await stages.ensureNoBreach()
+    try await guardian().examine(fence)
   }
 
   /// Ends the pause that users see, once.
-  private func pause() -> String {
+  func pause() -> String {
     guard let pauseBegan, report.writePauseSeconds == nil else { return "" }
     let seconds = (ContinuousClock.now - pauseBegan) / .seconds(1)
     report.writePauseSeconds = seconds

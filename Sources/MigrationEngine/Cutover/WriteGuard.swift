@@ -12,6 +12,8 @@ package struct WriteGuard: Sendable {
     package let expiry: String
     /// Before this instant of our own clock the guard has not expired.
     package let localDeadline: ContinuousClock.Instant
+    /// Tells it from every other fence: who has it may seal it and take it down.
+    let token: String
     /// What the definitions of tables and triggers were when it was put up.
     let definitions: GuardTriggers.Definitions
   }
@@ -43,6 +45,8 @@ package struct WriteGuard: Sendable {
     onBlocked: ([Writer]) async throws -> Void = { _ in }
   ) async throws -> Int {
     let deadline = ContinuousClock.now + limit
+    // Where an engine before the tokens made it.
+    try await SourceState(connection).createTables()
     try await unfence()
     var count = 0
     while true {
@@ -80,8 +84,12 @@ package struct WriteGuard: Sendable {
   }
 
   /// Refuses writes from its commit on, until it expires.
-  /// - Parameter lifetime: after which writes pass again, should nobody be there to take the fence down.
-  package func fence(expiringAfter lifetime: Duration) async throws -> Fence {
+  /// - Parameters:
+  ///   - lifetime: after which writes pass again, should nobody be there to take the fence down.
+  ///   - token: by which whoever puts it up knows it, also when it is not known whether it stands.
+  package func fence(
+    expiringAfter lifetime: Duration, token: String = Self.newToken()
+  ) async throws -> Fence {
     // Taken before the server takes its own time, so that ours runs out first.
     let localDeadline = ContinuousClock.now + lifetime
     let action = "putting up the fence on the \(connection.end)"
@@ -96,24 +104,47 @@ package struct WriteGuard: Sendable {
       guard let expiry = try rows.first?.text("expiry") else {
         throw MigrationError(.failed, doing: action, reason: "the \(connection.end) did not tell its time")
       }
-      try await Self.replace(words.fenced(until: expiry), state: .fenced, on: connection, doing: action)
+      // First, for its row lock: two that change the fence go one after the other.
+      guard
+        try await Self.change(
+          to: .fenced, token, where: "state <> 'sealed'", on: connection, doing: action)
+      else { throw Sealed(end: connection.end, isOurs: false) }
+      try await Self.create(words.fenced(until: expiry), on: connection, doing: action)
       return expiry
     }
-    return Fence(expiry: expiry, localDeadline: localDeadline, definitions: definitions)
+    return Fence(expiry: expiry, localDeadline: localDeadline, token: token, definitions: definitions)
   }
 
-  /// Lets writes pass again.
+  package static func newToken() -> String { String(UInt64.random(in: 0 ... .max), radix: 16) }
+
+  /// Lets writes pass again. Should a failover lose that, the fence expires by itself: no standby is waited
+  /// for.
+  /// - Parameter token: of the fence that is taken down, where it stands; nil: whichever does.
   /// - Throws: `Sealed` when the point of no return is behind us.
-  package func unfence() async throws {
+  package func unfence(_ token: String? = nil) async throws {
     let action = "taking down the fence on the \(connection.end)"
     try await connection.transaction(doing: action) { connection in
-      try await Self.replace(Self.openBody, state: .open, on: connection, doing: action)
+      try await connection.query(
+        "SET LOCAL synchronous_commit = local", doing: action, within: .seconds(10))
+      let isOurs = token.map { "token = \(SQL.literal($0))" } ?? "true"
+      if try await Self.change(
+        to: .open, nil, where: "state <> 'sealed' AND \(isOurs)", on: connection, doing: action)
+      {
+        return try await Self.create(Self.openBody, on: connection, doing: action)
+      }
+      let rows = try await connection.query(
+        "SELECT state, \(isOurs) AS is_ours FROM replicate.fence", doing: action, within: .seconds(10))
+      // Otherwise somebody has taken it down before us, and maybe put up another.
+      guard let row = rows.first, try row.text("state") == SourceState.Fence.sealed.rawValue else { return }
+      throw Sealed(end: connection.end, isOurs: try row.optional("is_ours") == "t")
     }
   }
 
   /// The end is sealed: nothing takes its fence down but a rollback to it.
   package struct Sealed: Error, CustomStringConvertible {
     package let end: String
+    /// It was the fence that we know the token of.
+    package let isOurs: Bool
     package var description: String { "the \(end) is sealed: its successor may have taken writes" }
   }
 
@@ -124,17 +155,15 @@ package struct WriteGuard: Sendable {
   package func seal(_ fence: Fence) async throws -> Bool {
     let action = "sealing the \(connection.end)"
     let body = words.sealed(passing: nil)
-    try await connection.transaction(doing: action) { connection in
-      try await Self.replace(body, state: .sealed, on: connection, doing: action)
-      // Seen by the same commit: a table that was created or whose trigger was disabled behind the fence.
-      let unguarded = try await triggers.missing().map(\.table)
-      guard unguarded.isEmpty else {
-        throw MigrationError(
-          .failed, doing: action,
-          reason: "not guarded: \(unguarded.map(\.description).joined(separator: ", "))",
-          remedy:
-            "They were created, or their trigger was disabled, behind the fence. Stop that, then try again.")
-      }
+    try await connection.transaction(doing: action, within: Self.commitLimit) { connection in
+      // A failover must not lose it.
+      try await connection.query("SET LOCAL synchronous_commit = on", doing: action, within: .seconds(10))
+      let isOurs = "state = 'fenced' AND token = \(SQL.literal(fence.token))"
+      guard
+        try await Self.change(to: .sealed, fence.token, where: isOurs, on: connection, doing: action)
+      else { throw Self.lost(fence, doing: action) }
+      try await Self.create(body, on: connection, doing: action)
+      // Seen by the same commit.
       try await ensureNothingPassed(fence, doing: action)
     }
     let rows = try await connection.query(
@@ -143,9 +172,38 @@ package struct WriteGuard: Sendable {
     return try rows.first?.bool("in_time") == true && .now < fence.localDeadline
   }
 
+  /// What the seal's commit may take: it must return before the fence expires.
+  private static let commitLimit = Duration.seconds(4)
+
+  private static func lost(_ fence: Fence, doing action: String) -> MigrationError {
+    MigrationError(
+      .failed, doing: action, reason: "the fence does not stand any more that this engine had put up",
+      remedy: "Another engine has taken it down. Look at replicate status, then try again.")
+  }
+
+  /// Looks for all that would keep the end from being sealed, and changes nothing.
+  package func examine(_ fence: Fence) async throws {
+    let action = "looking for what would keep the \(connection.end) from being sealed"
+    let rows = try await connection.query(
+      "SELECT state = 'fenced' AND token = $1 AS it_stands FROM replicate.fence", [fence.token],
+      doing: action, within: .seconds(10))
+    guard try rows.first?.optional("it_stands") == "t" else { throw Self.lost(fence, doing: action) }
+    try await ensureNothingPassed(fence, doing: action)
+  }
+
   /// What writes without meeting a trigger, and what a trigger that stands again would hide.
   private func ensureNothingPassed(_ fence: Fence, doing action: String) async throws {
     let writers = Writers(connection)
+    // First: whoever has ended by then is in the catalogs.
+    try await awaitDefinitions(writers, doing: action)
+    let unguarded = try await triggers.missing().map(\.table)
+    guard unguarded.isEmpty else {
+      throw MigrationError(
+        .failed, doing: action,
+        reason: "not guarded: \(unguarded.map(\.description).joined(separator: ", "))",
+        remedy:
+          "They were created, or their trigger was disabled, behind the fence. Stop that, then try again.")
+    }
     try await writers.ensureNoSubscriptions(doing: action)
     let changed = try await triggers.definitions().changed(since: fence.definitions)
     guard changed.isEmpty else {
@@ -165,6 +223,24 @@ package struct WriteGuard: Sendable {
     }
   }
 
+  /// How long a transaction that changes definitions is waited for; most are short, and users wait.
+  private static let definitionsPatience = Duration.milliseconds(500)
+
+  private func awaitDefinitions(_ writers: Writers, doing action: String) async throws {
+    let deadline = ContinuousClock.now + Self.definitionsPatience
+    while true {
+      let open = try await writers.ofDefinitions()
+      if open.isEmpty { return }
+      guard ContinuousClock.now < deadline else {
+        throw MigrationError(
+          .failed, doing: action,
+          reason: "tables are made or changed, so that rows can change unseen: \(Writers.list(open))",
+          remedy: Writers.remedy(open))
+      }
+      try await Task.sleep(for: .milliseconds(20))
+    }
+  }
+
   // MARK: Behind the seal
 
   /// Lets nobody through the sealed guard but sessions that know `pass`: those of one engine.
@@ -174,8 +250,10 @@ package struct WriteGuard: Sendable {
     let action = "changing whom the seal of the \(connection.end) lets through"
     let body = words.sealed(passing: try await pass?.digest(on: connection))
     try await connection.transaction(doing: action) { connection in
-      guard try await Self.change(to: .sealed, where: "state = 'sealed'", on: connection, doing: action)
-      else {
+      let rows = try await connection.query(
+        "SELECT state FROM replicate.fence WHERE state = 'sealed' FOR UPDATE", doing: action,
+        within: .seconds(10))
+      guard rows.count == 1 else {
         throw MigrationError(
           .failed, doing: action, reason: "it is not sealed",
           remedy: "Somebody changed schema replicate there. Find out which end has taken writes.")
@@ -188,7 +266,7 @@ package struct WriteGuard: Sendable {
   package func unseal() async throws {
     let action = "opening the \(connection.end) for writes"
     try await connection.transaction(doing: action) { connection in
-      guard try await Self.change(to: .open, where: "true", on: connection, doing: action) else {
+      guard try await Self.change(to: .open, nil, where: "true", on: connection, doing: action) else {
         throw MigrationError(.failed, doing: action, reason: "replicate.fence has lost its row")
       }
       try await Self.create(Self.openBody, on: connection, doing: action)
@@ -200,23 +278,13 @@ package struct WriteGuard: Sendable {
 
   // MARK: The function
 
-  private static func replace(
-    _ body: String, state: SourceState.Fence, on connection: isolated Connection, doing action: String
-  ) async throws {
-    // First, for its row lock: two that change the fence go one after the other.
-    let isChanged = try await change(
-      to: state, where: "state <> 'sealed' OR $1 = 'sealed'", on: connection, doing: action)
-    guard isChanged else { throw Sealed(end: connection.end) }
-    try await create(body, on: connection, doing: action)
-  }
-
   private static func change(
-    to state: SourceState.Fence, where condition: String, on connection: isolated Connection,
-    doing action: String
+    to state: SourceState.Fence, _ token: String?, where condition: String,
+    on connection: isolated Connection, doing action: String
   ) async throws -> Bool {
     let rows = try await connection.query(
-      "UPDATE replicate.fence SET state = $1 WHERE \(condition)", [state.rawValue], doing: action,
-      within: .seconds(10))
+      "UPDATE replicate.fence SET state = $1, token = $2 WHERE \(condition)", [state.rawValue, token],
+      doing: action, within: .seconds(10))
     return rows.affected == 1
   }
 

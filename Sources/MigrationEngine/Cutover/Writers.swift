@@ -14,9 +14,11 @@ package struct Writer: Sendable, Equatable, CustomStringConvertible {
   /// The first word of its newest statement: `UPDATE`. Empty when it is not known.
   package var statement: String
   package var ageSeconds: Double
+  /// A lock by which it was found: `AccessExclusiveLock on "public"."t"`. Nil where that says nothing.
+  package var lock: String?
 
   package var description: String {
-    let age = "\((ageSeconds * 10).rounded() / 10) s old"
+    let age = "\((ageSeconds * 10).rounded() / 10) s old\(lock.map { ", holds \($0)" } ?? "")"
     guard let pid else { return "prepared transaction \(SQL.literal(gid ?? "?")) (user \(user), \(age))" }
     let kind = statement.isEmpty ? "" : ", last statement \(statement)"
     return "pid \(pid) (user \(user), application \(SQL.literal(application)), \(state)\(kind), \(age))"
@@ -31,15 +33,52 @@ package struct Writers: Sendable {
 
   package init(_ connection: Connection) { self.connection = connection }
 
-  /// Transactions that hold a lock on one of the user's tables under which rows can be written, or that have
-  /// written a large object.
+  /// Transactions that hold a lock on one of the user's tables under which rows can be written, that have
+  /// made a table which nobody else sees yet, or that have written a large object.
   package func holding() async throws -> [Writer] {
-    try await holders("\(Self.holds(Self.writeModes, on: Catalog.isUserTable)) OR \(Self.holdsLargeObject)")
+    try await holders(
+      """
+      \(Self.holds(Self.writeModes, on: Catalog.isUserTable)) OR \(Self.holdsUnseen)
+        OR \(Self.holdsLargeObject)
+      """)
+  }
+
+  /// Transactions that may have taken a table's trigger away, or made a table that has none: until they
+  /// commit the catalogs show nothing of it. VACUUM takes the strongest lock as well, to give space back.
+  package func ofDefinitions() async throws -> [Writer] {
+    try await holders(
+      """
+      (\(Self.holds(Self.definingModes, on: Catalog.isUserTable)) OR \(Self.holdsUnseen)) AND \(Self.hasID)
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.pid = l.pid)
+      """, tellingLock: true)
   }
 
   /// Transactions that have written a large object, or removed one, and not ended. No trigger keeps anybody
   /// from that.
   package func ofLargeObjects() async throws -> [Writer] { try await holders(Self.holdsLargeObject) }
+
+  /// What tells the large objects that are written from now on from those before.
+  /// - Returns: nil when there are none, or our role may not look at their pages.
+  package func largeObjectsHorizon() async throws -> String? {
+    let rows = try await connection.query(
+      """
+      SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.xid AS horizon
+      WHERE pg_catalog.has_table_privilege('pg_catalog.pg_largeobject', 'SELECT')
+        AND EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)
+      """, doing: "asking where the \(connection.end)'s large objects stand", within: .seconds(15))
+    return try rows.first?.text("horizon")
+  }
+
+  /// Large objects that transactions have written which began to do so after `horizon`.
+  package func largeObjects(writtenSince horizon: String) async throws -> [UInt32] {
+    let rows = try await connection.query(
+      """
+      SELECT DISTINCT loid FROM pg_catalog.pg_largeobject
+      WHERE pg_catalog.age(xmin) <= pg_catalog.age($1::pg_catalog.xid) ORDER BY loid
+      """, [horizon], doing: "looking for large objects written on the \(connection.end) behind its seal",
+      within: .seconds(60))
+    return try rows.map { try $0.integer("loid", as: UInt32.self) }
+  }
 
   /// Transactions that hold a lock on `table` which a trigger's creation waits for.
   package func blocking(_ table: RelationName) async throws -> [Writer] {
@@ -156,14 +195,32 @@ package struct Writers: Sendable {
     return "GRANT pg_signal_backend TO \(role); lets it end sessions, but those of superusers"
   }
 
-  private static let writeModes = [
-    "RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock",
-  ]
+  private static let definingModes = ["ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
+  private static let writeModes = ["RowExclusiveLock"] + definingModes
 
   /// The lock `l` is one of `modes` on a table that is chosen by its `c` and `n`.
   private static func holds(_ modes: [String], on condition: String) -> String {
     "(l.locktype = 'relation' AND l.mode = ANY ('{\(modes.joined(separator: ","))}') AND \(condition))"
   }
+
+  /// A relation that the catalog does not show is one that the holder has made. So are the hidden copies of
+  /// REFRESH MATERIALIZED VIEW, indexes and temporary tables, but only who makes a relation in a schema
+  /// locks the schema. One that is not shown either was made by the same transaction.
+  private static let holdsUnseen = """
+    (l.locktype = 'relation' AND l.mode = ANY ('{\(writeModes.joined(separator: ","))}') AND c.oid IS NULL
+      AND EXISTS (SELECT FROM pg_catalog.pg_locks s
+          LEFT JOIN pg_catalog.pg_namespace o ON o.oid = s.objid
+        WHERE s.virtualtransaction = l.virtualtransaction AND s.locktype = 'object'
+          AND s.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+          AND (o.oid IS NULL
+            OR o.nspname !~ '^pg_' AND o.nspname NOT IN ('information_schema', 'replicate'))))
+    """
+
+  /// It has a transaction ID, so it has written something.
+  private static let hasID = """
+    EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE w.locktype = 'transactionid' AND w.granted
+      AND w.mode = 'ExclusiveLock' AND w.virtualtransaction = l.virtualtransaction)
+    """
 
   /// Who reads a large object takes the same lock as who writes it, but writes nothing and so has no
   /// transaction ID. Who removes one has locked the object itself.
@@ -171,13 +228,12 @@ package struct Writers: Sendable {
     ((l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
           AND l.relation = 'pg_catalog.pg_largeobject'::pg_catalog.regclass
         OR l.locktype = 'object' AND l.classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass)
-      AND EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE w.locktype = 'transactionid' AND w.granted
-        AND w.mode = 'ExclusiveLock' AND w.virtualtransaction = l.virtualtransaction))
+      AND \(hasID))
     """
 
   /// A view of the locks is not one instant, but whoever held its lock before we asked and has not ended is
   /// in it (manual, section 54.12 `pg_locks`).
-  private func holders(_ condition: String) async throws -> [Writer] {
+  private func holders(_ condition: String, tellingLock: Bool = false) async throws -> [Writer] {
     let rows = try await connection.query(
       """
       SELECT DISTINCT ON (l.virtualtransaction) l.virtualtransaction, l.pid, p.gid,
@@ -186,7 +242,10 @@ package struct Writers: Sendable {
         coalesce(pg_catalog.upper(pg_catalog.substring(a.query, '^[[:space:]]*([A-Za-z]+)')), '')
           AS statement,
         coalesce(pg_catalog.date_part('epoch',
-          pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) AS age
+          pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) AS age,
+        l.mode || ' on ' || coalesce(
+          pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
+          'a relation that it has made') AS lock
       FROM pg_catalog.pg_locks l
         LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -205,7 +264,8 @@ package struct Writers: Sendable {
         transaction: try row.text("virtualtransaction"), pid: try row.optional("pid").flatMap { Int32($0) },
         gid: try row.optional("gid"), user: try row.text("user_name"),
         application: try row.text("application"),
-        state: try row.text("state"), statement: try row.text("statement"), ageSeconds: try row.double("age"))
+        state: try row.text("state"), statement: try row.text("statement"), ageSeconds: try row.double("age"),
+        lock: tellingLock ? try row.text("lock") : nil)
     }
   }
 

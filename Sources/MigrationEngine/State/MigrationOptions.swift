@@ -25,6 +25,8 @@ package struct MigrationOptions: Sendable {
   package var encryptionProvider: EncryptionEvidence.Provider?
   /// Behind a cutover the target's writes go back to the source, so that there is a way back.
   package var keepsWayBack = true
+  /// The source is no more: a cutover that had come to its seal is finished with what the target has.
+  package var isSourceLost = false
   /// What leads the application to the target once it takes writes.
   package var switchPlan = SwitchPlan()
   /// The program and arguments that resume poolers should this process die; nil: nobody does.

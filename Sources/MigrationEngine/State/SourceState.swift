@@ -32,7 +32,10 @@ package struct SourceState: Sendable {
       """
       CREATE TABLE IF NOT EXISTS replicate.fence (
         only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-        state text NOT NULL CHECK (state IN ('open', 'fenced', 'sealed')));
+        state text NOT NULL CHECK (state IN ('open', 'fenced', 'sealed')),
+        -- Of whoever has put it up.
+        token text);
+      ALTER TABLE replicate.fence ADD COLUMN IF NOT EXISTS token text;
       INSERT INTO replicate.fence (state) VALUES ('open') ON CONFLICT DO NOTHING;
       CREATE TABLE IF NOT EXISTS replicate.identity (
         relation oid PRIMARY KEY,

@@ -69,7 +69,8 @@ enum StateSchema {
       request text NOT NULL,
       state text NOT NULL DEFAULT 'requested'
         CHECK (state IN ('requested', 'running', 'complete', 'aborted', 'rehearsed')),
-      report text);
+      report text,
+      needs text);
     CREATE TABLE replicate.switch_step (
       cutover bigint NOT NULL REFERENCES replicate.cutover,
       position integer NOT NULL,

@@ -131,9 +131,31 @@ extension StateStore {
     return rows.first != nil
   }
 
+  /// What finishing a cutover needs of the source, as text that only its owner reads.
+  package func needs<Needs: Decodable>(of id: Int64, as type: Needs.Type) async throws -> Needs? {
+    let rows = try await connection.query(
+      "SELECT needs FROM replicate.cutover WHERE id = $1", [String(id)],
+      doing: "reading what the cutover needs of the source", within: Self.limit)
+    return try rows.first?.optional("needs").map { try Self.decode(type, $0) }
+  }
+
+  package func store(needs: some Encodable, of id: Int64) async throws {
+    // Where a version before it made the table.
+    try await connection.query(
+      "ALTER TABLE replicate.cutover ADD COLUMN IF NOT EXISTS needs text",
+      doing: "making room for what the cutover needs of the source", within: Self.limit)
+    try await connection.query(
+      "UPDATE replicate.cutover SET needs = $2 WHERE id = $1", [String(id), try Self.encode(needs)],
+      doing: "storing what the cutover needs of the source", within: Self.limit)
+  }
+
+  /// What is told in the middle of a cutover does not bring back one that has ended.
   package func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {
     try await connection.query(
-      "UPDATE replicate.cutover SET state = $2, report = $3 WHERE id = $1",
+      """
+      UPDATE replicate.cutover SET state = $2, report = $3
+      WHERE id = $1 AND ($2 <> 'running' OR state IN ('requested', 'running'))
+      """,
       [String(id), state.rawValue, try Self.encode(report)], doing: "storing the cutover's report",
       within: Self.limit)
   }

@@ -137,11 +137,20 @@ package struct Status: Sendable, Codable, Equatable {
     package var terminated: [String]?
     /// What was compared of both ends before the seal; nil when nothing was to be.
     package var verification: Comparison?
+    /// The seal stands and the end that opens has everything. False: that end has everything, and the seal
+    /// was about to be committed. Nil before.
+    package var isSealed: Bool?
+    /// When writes were stopped, by the clock of the engine's machine, in seconds since 1970.
+    package var stoppedAt: Double?
+    /// What somebody should look at although the cutover went on; nil when there is nothing.
+    package var warnings: [String]?
 
     package init(step: String) { self.step = step }
 
     enum CodingKeys: String, CodingKey {
-      case step, result, reason, timeline, terminated, direction, verification
+      case step, result, reason, timeline, terminated, direction, verification, warnings
+      case isSealed = "sealed"
+      case stoppedAt = "stopped_at"
       case fenceLSN = "fence_lsn"
       case writePauseSeconds = "write_pause_seconds"
     }
@@ -225,6 +234,9 @@ extension Status.Cutover {
     try container.encodeIfPresent(terminated, forKey: .terminated)
     try container.encodeIfPresent(direction, forKey: .direction)
     try container.encodeIfPresent(verification, forKey: .verification)
+    try container.encodeIfPresent(isSealed, forKey: .isSealed)
+    try container.encodeIfPresent(stoppedAt, forKey: .stoppedAt)
+    try container.encodeIfPresent(warnings, forKey: .warnings)
   }
 }
 

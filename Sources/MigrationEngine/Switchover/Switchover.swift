@@ -4,7 +4,7 @@ package import Logging
 /// serves one cutover.
 package struct Switchover: Sendable {
   /// What the steps are told of an end.
-  package struct End: Sendable {
+  package struct End: Sendable, Codable {
     package var host: String
     package var port: String
     package var database: String

@@ -33,11 +33,20 @@ struct StartCommand: EngineCommand {
       valueName: "command"))
   var execSteps: [String] = []
 
+  @Flag(
+    name: .customLong("without-source"),
+    help: ArgumentHelp(
+      "The source is lost for good: finish a cutover that had come to its seal with what the target has.",
+      discussion: "Needs --yes where there is no terminal to ask on."))
+  var isSourceLost = false
+
+  @OptionGroup var confirmation: Confirmation
   @OptionGroup var log: LogOptions
 
   func options(in environment: [String: String]) throws -> MigrationOptions {
     var options = try migration.options(ends: ends, in: environment)
     options.cutover = cutover
+    options.isSourceLost = isSourceLost
     options.switchPlan.steps += execSteps.map { SwitchStep(action: .exec($0)) }
     options.poolerWatch = WatchPoolersCommand.invocation
     return options
@@ -47,6 +56,14 @@ struct StartCommand: EngineCommand {
     let writer = log.writer(in: surroundings)
     let progress = ProgressPrinter(writer: writer, uptime: surroundings.uptime)
     let options = try options(in: surroundings.environment)
+    if isSourceLost {
+      try confirmation.require(
+        """
+        Opens \(Confirmation.name(of: options.target)) although the source cannot tell whether it was \
+        sealed: what it has taken since, and takes should it come back, is lost.
+        """,
+        doing: "finishing the cutover without the source", in: surroundings)
+    }
     let logger = log.logger(writer)
     defer { progress.finish() }
     let outcome = try await surroundings.interruption.cancelling(

@@ -14,6 +14,7 @@ enum CutoverPrinter {
       lines.append(
         "verified    \(verification.extent.rawValue)\(took): \(Fitting.plain(verification.summary))")
     }
+    lines += (cutover.warnings ?? []).map { "warning     \(Fitting.plain($0))" }
     if let encryption {
       lines.append("encryption  \(Fitting.plain(StatusPrinter.encryption(encryption)))")
     }

@@ -37,7 +37,7 @@ struct CutoverMachineTests {
       while machine.step != .finalise { _ = try machine.handle(.done) }
       #expect(try machine.handle(.done) == .perform(.verify))
       var other = machine
-      #expect(try machine.handle(.done) == .perform(isRehearsal ? .unfence : .seal))
+      #expect(try machine.handle(.done) == .perform(isRehearsal ? .examine : .seal))
       #expect(try other.handle(.failed("they differ")) == .perform(.unfence))
       #expect(try other.handle(.done) == .aborted(reason: "they differ"))
     }
@@ -75,7 +75,7 @@ struct CutoverMachineTests {
   }
 
   @Test(
-    "Behind the seal nothing takes the fence down: the next engine tries again",
+    "Behind the seal nothing takes the fence down: what failed is tried again, what is proven is not",
     arguments: [Step.awaitWriters, .mark, .drain, .finalise, .open])
   func failsBehindSeal(_ step: Step) throws {
     var machine = try machine(at: .seal)
@@ -83,6 +83,16 @@ struct CutoverMachineTests {
     while machine.step != step { action = try machine.handle(.done) }
     #expect(action == .perform(step))
     #expect(try machine.handle(.failed("target gone")) == .tryAgain(reason: "target gone"))
+    var other = machine
+    let again = machine.resume(from: .open, targetIsOpen: false)
+    #expect(again == .perform(step == .open ? .open : .awaitWriters), "it is known to be sealed")
+    #expect(other.resume(from: .sealed, targetIsOpen: true) == .perform(.switchOver))
+  }
+
+  @Test("What an engine before had stored as drained is not drained again")
+  func resumeDrained() throws {
+    var machine = CutoverMachine()
+    #expect(machine.resume(from: .sealed, targetIsOpen: false, isDrained: true) == .perform(.open))
   }
 
   @Test("A seal whose outcome was unknown, and which the un-fencing finds, goes forward")
@@ -226,7 +236,7 @@ struct CutoverMachineTests {
       }
       #expect(action == .rehearsed)
       #expect(!seen.contains(.seal) && !machine.isSealed)
-      #expect(seen.suffix(pausesPoolers ? 3 : 2) == [.finalise, .unfence] + (pausesPoolers ? [.resume] : []))
+      #expect(seen.suffix(pausesPoolers ? 3 : 2) == [.examine, .unfence] + (pausesPoolers ? [.resume] : []))
     }
     var failing = CutoverMachine(isRehearsal: true)
     _ = failing.begin()

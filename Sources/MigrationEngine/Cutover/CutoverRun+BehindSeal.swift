@@ -1,0 +1,198 @@
+import LibPQ
+import Logging
+
+/// What is done once there is no way back.
+extension CutoverRun {
+  /// Nothing is undone behind the seal, so it is tried until it succeeds, or the engine is told to stop.
+  func again(after reason: String) async throws -> CutoverMachine.Action {
+    guard !isForeign else {
+      throw MigrationError(
+        .anotherEngine, doing: "cutting over", reason: reason, remedy: "Look at replicate status.")
+    }
+    var reason = reason
+    while true {
+      try Task.checkCancellation()
+      logger.error(
+        "behind the seal nothing is undone: it is tried again",
+        metadata: ["why": "\(reason)", "in": "\(retryPause)"])
+      report.reason = "tried again: \(reason)"
+      onStep(report)
+      try await Task.sleep(for: retryPause)
+      retryPause = min(retryPause * 2, .seconds(15))
+      do {
+        let fence = try await reopen()
+        let isOpen = fence == .sealed ? try await door.isOpen(target) : false
+        report.reason = nil
+        return machine.resume(from: fence, targetIsOpen: isOpen)
+      } catch is CancellationError {
+        throw CancellationError()
+      } catch {
+        reason = "\(error)"
+      }
+    }
+  }
+
+  /// New connections where the old ones are lost.
+  /// - Returns: how the fence stands.
+  private func reopen() async throws -> SourceState.Fence {
+    if !(await isAlive(target)) {
+      let new = try await ends.openTarget()
+      await target.close()
+      target = new
+    }
+    if let reachedSource, await !isAlive(reachedSource) {
+      await reachedSource.close()
+      self.reachedSource = nil
+    }
+    if reachedSource == nil {
+      do {
+        reachedSource = try await ends.open()
+      } catch  where machine.isDrained && !Task.isCancelled {
+        logger.warning("the \(ends.direction.from) cannot be reached", metadata: ["why": "\(error)"])
+      }
+    }
+    return machine.isSealed ? .sealed : try await SourceState(try source).fence() ?? .open
+  }
+
+  private func isAlive(_ connection: Connection) async -> Bool {
+    do {
+      try await connection.query("SELECT", doing: "asking whether the server is there", within: .seconds(5))
+      return true
+    } catch {
+      logger.debug("a connection is lost", metadata: ["why": "\(error)"])
+      return false
+    }
+  }
+
+  // MARK: Steps
+
+  /// From the moment on that the target knows of the seal, the source is not needed any more.
+  func openTarget() async throws -> String {
+    report.isSealed = true
+    try await stages.record(report)
+    await Failpoint.reached("sealed and noted")
+    let sequences = await copySequencesAgain()
+    await noteLargeObjects()
+    let restored = try await stages.restoreTables()
+    await warnOfLargeObjects()
+    try await door.open(target)
+    return "\(sequences)\(restored)\(stages.poolers == nil ? pause() : "")"
+  }
+
+  /// What follows may take minutes, and an engine that comes after a crash in it has this to tell. Nobody
+  /// waits for it, so it is no reason to fail.
+  func recordOpening() async {
+    do {
+      try await stages.record(report)
+    } catch {
+      logger.warning("the opening could not be noted", metadata: ["why": "\(error)"])
+    }
+  }
+
+  /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed
+  /// any more for a complete target, so its loss stops nothing.
+  private func copySequencesAgain() async -> String {
+    do {
+      return "\(try await Sequences.copy(from: try source, to: target)) sequences read again"
+    } catch {
+      logger.warning("sequences could not be read again behind the seal", metadata: ["why": "\(error)"])
+      await forgetSource(because: error)
+      return "sequences stand as they were read behind the fence"
+    }
+  }
+
+  /// Into log, report and trail: nothing can be undone any more, so somebody must look.
+  private func warn(_ what: String) {
+    guard report.warnings?.contains(what) != true else { return }
+    logger.warning("\(what)")
+    report.warnings = (report.warnings ?? []) + [what]
+  }
+
+  /// Before they are read again.
+  private func noteLargeObjects() async {
+    guard let source = try? source else { return }
+    do {
+      largeObjectsHorizon = try await Writers(source).largeObjectsHorizon()
+    } catch {
+      logger.warning("large objects that are written late will not be told", metadata: ["why": "\(error)"])
+    }
+  }
+
+  private func warnOfLateLargeObjects() async {
+    guard let largeObjectsHorizon, let source = try? source else { return }
+    do {
+      let late = try await Writers(source).largeObjects(writtenSince: largeObjectsHorizon)
+      guard !late.isEmpty else { return }
+      let named = late.prefix(5).map(String.init).joined(separator: ", ")
+      warn(
+        "large objects were written on the \(ends.direction.from) behind its seal, and may not be on the "
+          + "\(ends.direction.to): \(named)\(late.count > 5 ? " and \(late.count - 5) more" : "")")
+    } catch {
+      logger.warning(
+        "it is not known whether large objects were written on the \(ends.direction.from) behind its seal",
+        metadata: ["why": "\(error)"])
+    }
+  }
+
+  /// Behind the switch what was acknowledged late by the source has had its time to show.
+  private func lookAgain() async {
+    await warnOfLargeObjects()
+    await warnOfLateLargeObjects()
+    do {
+      try await stages.ensureNoBreach()
+    } catch {
+      warn("a transaction was committed on the \(ends.direction.from) so late that it may be lost: \(error)")
+    }
+  }
+
+  /// What was committed before the seal has been read again; whoever goes on writes into the old database.
+  private func warnOfLargeObjects() async {
+    guard let source = try? source else { return }
+    do {
+      let writers = try await Writers(source).ofLargeObjects()
+      guard !writers.isEmpty else { return }
+      warn(
+        "large objects are written on the \(ends.direction.from) behind its seal, which moves nowhere: "
+          + Writers.list(writers))
+    } catch {
+      logger.warning(
+        "it is not known whether large objects are written on the \(ends.direction.from) behind its seal",
+        metadata: ["why": "\(error)"])
+    }
+  }
+
+  func switchOver() async -> String {
+    // Nobody waits for the belt where clients wait in poolers.
+    var belt = stages.poolers == nil ? await putOnSecondBelt() : ""
+    let events = Cutover.SwitchEvents(
+      onStep: { step, duration, detail in await self.note(step, .now - duration, duration, detail) },
+      onClientsResumed: { await self.noteClientsResumed() })
+    let failure = await stages.switchOver(report.fenceLSN, events)
+    report.reason = failure
+    await lookAgain()
+    if stages.poolers != nil { belt = await putOnSecondBelt() }
+    return "\(belt)\(pooledPause)\(pause())\(failure.map { "; \($0)" } ?? "")"
+  }
+
+  private func noteClientsResumed() { pooledPause = pause() }
+
+  /// New sessions on the source are told at once what the guard would tell them at their first write.
+  private func putOnSecondBelt() async -> String {
+    let end = ends.direction.from
+    do {
+      let source = try source
+      let rows = try await source.query(
+        "SELECT pg_catalog.current_database() AS name", doing: "asking for the \(end)'s name",
+        within: .seconds(15))
+      let name = SQL.identifier(try rows.first?.text("name") ?? "")
+      try await source.query(
+        "ALTER DATABASE \(name) SET default_transaction_read_only = on",
+        doing: "setting default_transaction_read_only on the \(end)", within: .seconds(15))
+      return "default_transaction_read_only is on for new sessions on the \(end)"
+    } catch {
+      logger.warning(
+        "default_transaction_read_only could not be set on the \(end)", metadata: ["why": "\(error)"])
+      return "default_transaction_read_only could not be set on the \(end); the guard stands"
+    }
+  }
+}
