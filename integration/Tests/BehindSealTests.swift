@@ -255,6 +255,43 @@ extension Integration {
       }
     }
 
+    @Test(
+      "A standby that is lost at the seal delays the cutover for seconds, and it is complete", .ownServers)
+    func standbyLostAtSeal() async throws {
+      try await Journey.run("syncseal") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
+        let place = try await freshDirectory() + "/met"
+        let engine = try await journey.start(meeting: "before seal=wait:\(place)")
+        try await journey.waitUntilReady(engine)
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        try await engine.waitUntil("the seal", within: .seconds(20)) {
+          FileManager.default.fileExists(atPath: place)
+        }
+        try await journey.source(
+          "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+        let result: Result<Void, any Error>
+        do {
+          try await waitUntil("a server that waits for its standby", within: .seconds(10)) {
+            try await journey.sourceValue("SHOW synchronous_standby_names") == "nobody"
+          }
+          try FileManager.default.removeItem(atPath: place)
+          let code = try await cutover.waitForEnd(within: .seconds(40))
+          #expect(code == 0, "\(cutover.errors)\(engine.errors)")
+          result = .success(())
+        } catch {
+          result = .failure(error)
+        }
+        try await journey.source("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+        try result.get()
+        #expect(try await engine.waitForEnd(within: .seconds(60)) == 0, "\(engine.errors)")
+        let report = try #require(try await journey.status().cutover)
+        #expect(report.timeline.count { $0.step == "drain" } == 2, "proved anew: \(report.timeline)")
+        let write = "UPDATE t SET v = 2"
+        #expect(try await journey.refusal(of: write, on: journey.databases.target) == nil)
+        #expect(try await journey.refusal(of: write, on: journey.databases.source) == "25006")
+      }
+    }
+
     @Test("A commit that waits for a standby that is lost delays neither seal nor un-fencing for long")
     func lostStandby() async throws {
       try await Fenced.run("standby") { scene in
