@@ -13,6 +13,7 @@ enum CutoverPrinter {
       let took = verification.result == .nothing ? "" : " in \(Quantity.seconds(verification.seconds))"
       lines.append(
         "verified    \(verification.extent.rawValue)\(took): \(Fitting.plain(verification.summary))")
+      if let notice = verification.notice { lines.append("            \(Fitting.plain(notice))") }
     }
     if let encryption {
       lines.append("encryption  \(Fitting.plain(StatusPrinter.encryption(encryption)))")
