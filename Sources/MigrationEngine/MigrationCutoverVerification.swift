@@ -63,21 +63,22 @@ struct MigrationCutoverVerification: Sendable {
     if let touched = try await touched() {
       return Plan(extent: .changed, seconds: forecast.changed(touched))
     }
-    if forecast.full <= secondsLeft {
+    let most = "all rows would have taken about \(Self.words(forecast.full))"
+    switch forecast.substitute(within: secondsLeft) {
+    case .full:
       return Plan(
         extent: .full, seconds: forecast.full,
         notice: "\(Self.cause), so all rows were compared instead. \(Self.remedy)")
-    }
-    let most = "all rows would have taken about \(Self.words(forecast.full))"
-    if forecast.counts <= secondsLeft {
+    case .counts:
       return Plan(
         extent: .counts, seconds: forecast.counts,
         notice: "\(Self.cause), and \(most), so rows were only counted. \(Self.remedy)")
+    case .changed, nil, .some(.none):
+      return Plan(
+        extent: .changed, seconds: 0,
+        notice: "\(Self.cause); \(most) of the write pause, and counting them "
+          + "\(Self.words(forecast.counts)). \(Self.remedy)")
     }
-    return Plan(
-      extent: .changed, seconds: 0,
-      notice: "\(Self.cause); \(most) of the write pause, and counting them \(Self.words(forecast.counts)). "
-        + Self.remedy)
   }
 
   private static let cause =

@@ -114,6 +114,11 @@ extension Integration {
           ),
           (target, "ALTER ROLE \(role) NOREPLICATION", "ALTER ROLE \"\(role)\" REPLICATION;", "way_back"),
         ]
+        let first = try await PreflightScene.check(source: source.with(login), target: target.with(login))
+        #expect(
+          first.findings.contains {
+            $0.severity == .note && $0.object.contains("summary") && $0.why.contains("rollback")
+          }, "\(first.findings)")
         for (end, revoke, grant, check) in grants {
           try await PreflightScene.execute([revoke], on: end)
           let findings = try await PreflightScene.check(

@@ -64,11 +64,13 @@ struct LargeObjectComparison: Sendable {
             WHERE m.oid = ANY ('\(array(batch))'::oid[]) OFFSET 0) AS b OFFSET 0) AS c
         WHERE pg_catalog.lo_close(c.fd) = 0 OFFSET 0
         """, doing: "measuring large objects")
-      for row in rows {
-        await found.add(
-          try row.integer("oid", as: UInt32.self),
-          Object(owner: try row.text("owner"), size: try row.integer("size", as: Int64.self)))
-      }
+      await found.add(
+        try rows.map {
+          (
+            try $0.integer("oid", as: UInt32.self),
+            Object(owner: try $0.text("owner"), size: try $0.integer("size", as: Int64.self))
+          )
+        })
     }
     return await found.all.compactMapValues(\.first)
   }
@@ -111,11 +113,13 @@ struct LargeObjectComparison: Sendable {
           pg_catalog.unnest('\(SQL.array(piece.parts.map { "\($0.range.upperBound - 1)" }))'::bigint[])
         ) AS p (oid, first, last)
         """, doing: "comparing large objects")
-      for row in rows {
-        await found.add(
-          try row.integer("oid", as: UInt32.self),
-          (try row.integer("first", as: Int64.self), try row.optional("sums") ?? ""))
-      }
+      await found.add(
+        try rows.map {
+          (
+            try $0.integer("oid", as: UInt32.self),
+            (start: try $0.integer("first", as: Int64.self), sums: try $0.optional("sums") ?? "")
+          )
+        })
       meter?.add(bytes: piece.bytes, rows: 0)
       try await rateLimit?.spend(Int(clamping: piece.bytes))
     }
@@ -133,7 +137,9 @@ struct LargeObjectComparison: Sendable {
   private actor Ledger<Value: Sendable> {
     private(set) var all: [UInt32: [Value]] = [:]
 
-    func add(_ oid: UInt32, _ value: Value) { all[oid, default: []].append(value) }
+    func add(_ values: [(oid: UInt32, value: Value)]) {
+      for (oid, value) in values { all[oid, default: []].append(value) }
+    }
   }
 
   // MARK: The differences

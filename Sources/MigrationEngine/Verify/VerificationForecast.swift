@@ -25,6 +25,12 @@ struct VerificationForecast: Sendable {
   /// Nothing is digested, and what is stored outside the rows is not read.
   var counts: Double { seconds(relations.reduce(0) { $0 + $1.heapBlocks * 8192 }, relations) }
 
+  /// What is compared where nothing tells what was touched: as much as there is time for; nil: nothing.
+  func substitute(within seconds: Double) -> CutoverVerification? {
+    if full <= seconds { return .full }
+    return counts <= seconds ? .counts : nil
+  }
+
   func changed(_ touched: [RelationName: TouchedRows]) -> Double {
     var keys = 0
     var whole: [Relation] = []

@@ -40,6 +40,14 @@ import Testing
     #expect(forecast(last).full > 2 && forecast(last).full < 3)
   }
 
+  @Test func `where nothing tells what was touched, as much is compared as there is time for`() {
+    let forecast = forecast(last)
+    #expect(forecast.substitute(within: 10) == .full)
+    #expect(forecast.substitute(within: forecast.counts + 0.1) == .counts)
+    #expect(forecast.substitute(within: 0.2) == nil)
+    #expect(forecast.substitute(within: -1) == nil)
+  }
+
   @Test func `a comparison that was held back, was partial or found differences tells no pace`() {
     for spoil in [
       { $0.maxBytesPerSecond = 1 << 20 }, { $0.extent = .counts }, { $0.readingSeconds = nil },
