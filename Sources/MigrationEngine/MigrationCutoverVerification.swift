@@ -1,111 +1,190 @@
 import LibPQ
 import Logging
 import LogicalReplication
+import Synchronization
 
 /// What a cutover or a rollback compares of both ends between fence and seal, when neither changes any more.
 struct MigrationCutoverVerification: Sendable {
+  /// What was asked for.
   let extent: CutoverVerification
   let direction: Direction
   /// As they were given: `source` is the end that is moved.
   let options: MigrationOptions
   let monitor: StreamMonitor
+  let tables: MigrationTables
   /// Of the source, with their sizes, read before the fence.
   let relations: [Relation]
+  /// The tables of the end that changes come from by their numbers, read before the fence.
+  let names: [UInt32: RelationName]
   /// On the target.
   let store: StateStore
+  /// Brings over what was written to large objects, which no fence stops.
+  let syncLargeObjects: @Sendable () async throws -> Void
   let logger: Logger
 
-  /// For what is compared by keys, each row's round on an index of each end.
-  private static let secondsARow = 0.00005
+  /// What is compared, settled before the fence.
+  private struct Plan: Sendable {
+    var extent: CutoverVerification
+    var seconds: Double
+    /// Why it is not what was asked for.
+    var notice: String?
+  }
 
   var comparison: Cutover.Comparison? {
     guard extent != .none else { return nil }
+    let settled = Settled()
     return Cutover.Comparison(
-      predictedSeconds: { try await predictedSeconds() }, compare: { try await compare() })
+      predictedSeconds: { secondsLeft in
+        let plan = try await plan(within: secondsLeft)
+        settled.plan.withLock { $0 = plan }
+        return plan.seconds
+      },
+      compare: { fenceLSN in
+        let plan = settled.plan.withLock { $0 } ?? Plan(extent: extent, seconds: 0)
+        return try await compare(plan, at: fenceLSN)
+      })
   }
 
-  // MARK: The prediction
+  private final class Settled: Sendable {
+    let plan = Mutex<Plan?>(nil)
+  }
 
-  private func predictedSeconds() async throws -> Double {
+  // MARK: The plan
+
+  /// Where nothing tells what was touched, as much is compared as `secondsLeft` of the write pause allow.
+  private func plan(within secondsLeft: Double) async throws -> Plan {
+    let forecast = try await forecast()
     switch extent {
-    case .none: return 0
-    case .full: return try await predicted(relations, bytes: \.bytes)
-    // Nothing is digested, and what is stored outside the rows is not read.
-    case .counts: return try await predicted(relations) { $0.heapBlocks * 8192 } / 2
-    case .changed:
-      guard let touched = try await touched() else { return 0 }
-      var keys = 0
-      var whole: [Relation] = []
-      for relation in relations {
-        switch touched[relation.name] {
-        case .all: whole.append(relation)
-        case .keys(let batches): keys += batches.reduce(0) { $0 + $1.count }
-        case nil: break
-        }
-      }
-      return try await predicted(whole, bytes: \.bytes) + Double(keys) * Self.secondsARow
+    case .none: return Plan(extent: .none, seconds: 0)
+    case .full: return Plan(extent: .full, seconds: forecast.full)
+    case .counts: return Plan(extent: .counts, seconds: forecast.counts)
+    case .changed: break
+    }
+    if let touched = try await touched() {
+      return Plan(extent: .changed, seconds: forecast.changed(touched))
+    }
+    let most = "all rows would have taken about \(Self.words(forecast.full))"
+    switch forecast.substitute(within: secondsLeft) {
+    case .full:
+      return Plan(
+        extent: .full, seconds: forecast.full,
+        notice: "\(Self.cause), so all rows were compared instead. \(Self.remedy)")
+    case .counts:
+      return Plan(
+        extent: .counts, seconds: forecast.counts,
+        notice: "\(Self.cause), and \(most), so rows were only counted. \(Self.remedy)")
+    case .changed, nil, .some(.none):
+      return Plan(
+        extent: .changed, seconds: 0,
+        notice: "\(Self.cause); \(most) of the write pause, and counting them "
+          + "\(Self.words(forecast.counts)). \(Self.remedy)")
     }
   }
 
-  private func predicted(_ relations: [Relation], bytes: (Relation) -> Int64) async throws -> Double {
-    guard !relations.isEmpty else { return 0 }
-    return Verification.predictedSeconds(
-      bytes: 2 * relations.reduce(0) { $0 + bytes($1) }, tables: relations.count, jobs: options.jobs,
-      last: try await store.lastEqualVerification())
+  private static let cause =
+    "this engine has not compared both ends since it began, or last lost a connection"
+  private static let remedy = "Run replicate verify before a cutover: then only what was touched is compared."
+
+  private static func words(_ seconds: Double) -> String { "\((seconds * 10).rounded() / 10) s" }
+
+  private func forecast() async throws -> VerificationForecast {
+    VerificationForecast(
+      relations: relations, jobs: options.jobs,
+      largeObjectBytes: try await carriesLargeObjects()
+        ? LargeObjectComparison.estimatedBytes(on: store.connection) : 0,
+      last: try await store.lastVerification(where: { $0.bytesPerSecond(jobs: 1) != nil }))
+  }
+
+  /// Those that were left behind once stay so.
+  private func carriesLargeObjects() async throws -> Bool {
+    try await store.carriesLargeObjects(options)
   }
 
   // MARK: The comparison
 
-  private func compare() async throws -> Status.Comparison {
+  private func compare(_ plan: Plan, at fenceLSN: String?) async throws -> Status.Comparison {
     let began = ContinuousClock.now
-    let report: VerificationReport
-    switch extent {
-    case .full: report = try await verification.run()
-    case .counts: report = try await verification.count()
+    var report: VerificationReport
+    switch plan.extent {
+    case .full:
+      let verification = try await verification(.full)
+      report = try await verification.run()
+      try await forgiveLargeObjects(&report, verification)
+    case .counts: report = try await verification(.counts).count()
     case .changed, .none:
-      guard let touched = try await touched() else { return nothing }
-      report = try await verification.compare(rows: touched)
+      guard let touched = try await touched() else { return nothing(plan) }
+      report = try await verification(.changed).compare(rows: touched)
     }
+    report.lsn = fenceLSN.flatMap { LSN($0) }
+    if let notice = plan.notice { report.notes.append(notice) }
     try await store.keep(report, requestedBy: direction == .forward ? "the cutover" : "the rollback")
-    // A sequence that somebody has drawn from since is set again behind the seal.
-    var judged = report
-    judged.objects.removeAll { $0.kind == "sequence" }
     return Status.Comparison(
-      extent: extent, result: judged.hasDifferences ? .different : .equal, digest: report.digest,
-      tables: report.tables.count, summary: judged.summary,
-      seconds: (ContinuousClock.now - began) / .seconds(1))
+      extent: plan.extent,
+      result: report.hasDifferences ? .different : report.isVoid ? .nothing : .equal, digest: report.digest,
+      tables: report.tables.filter { $0.verdict != .notCompared }.count, summary: report.summary,
+      seconds: (ContinuousClock.now - began) / .seconds(1), lsn: fenceLSN, notice: plan.notice)
   }
 
-  private var nothing: Status.Comparison {
+  private func nothing(_ plan: Plan) -> Status.Comparison {
     Status.Comparison(
-      extent: extent, result: .nothing, digest: "", tables: 0,
-      summary: """
-        nothing was compared: this engine has compared the ends in full never, or not since it lost a \
-        connection; run replicate verify before the cutover
-        """, seconds: 0)
+      extent: extent, result: .nothing, digest: "", tables: 0, summary: "nothing was compared", seconds: 0,
+      notice: plan.notice)
   }
 
-  private var verification: Verification {
-    var wanted = Verification.Options(scope: .settled)
+  private func verification(_ extent: CutoverVerification) async throws -> Verification {
+    var wanted = Verification.Options(scope: .fenced)
     wanted.jobs = options.jobs
     // Nobody can write meanwhile, and the cutover ends in any case.
     wanted.longestNarrowed = 0.5
     // What is no row is compared where there is time.
     wanted.comparesObjects = extent == .full
     wanted.comparesSchema = false
+    if extent == .full { wanted.comparesLargeObjects = try await carriesLargeObjects() }
+    wanted.excluded = tables.excluded
     wanted.ownPublications = [MigrationAttempt.publicationName, MigrationWayBack.publicationName]
     return Verification(
       source: .init(options.source, end: "source"), target: .init(options.target, end: "target"),
       relations: relations, options: wanted, logger: logger)
   }
 
+  /// Large objects may be written while they are compared, and are brought over once more behind the seal: no
+  /// difference is one that a copy mends, or that comes of what has been written meanwhile.
+  private func forgiveLargeObjects(
+    _ report: inout VerificationReport, _ verification: Verification
+  ) async throws {
+    let different = report.differentLargeObjects
+    guard !different.isEmpty else { return }
+    let before = try await verification.largeObjects(different)
+    try await syncLargeObjects()
+    let after = try await verification.largeObjects(different)
+    let moving = direction == .forward ? \LargeObjectComparison.Pair.source : \.target
+    let written = different.filter { oid in
+      let (old, new) = (before[oid] ?? .init(), after[oid] ?? .init())
+      return new.source == new.target || old[keyPath: moving] != new[keyPath: moving]
+    }
+    report.forgive(
+      largeObjects: Set(written),
+      because: "written behind the fence, which stops no large object, and brought over behind the seal")
+  }
+
+  // MARK: What was touched
+
   /// What was touched since the last comparison in full, and what has joined since; nil when there was none.
   private func touched() async throws -> [RelationName: TouchedRows]? {
-    guard let (since, versions, tables) = monitor.touched.touched else { return nil }
+    guard let (since, versions, remembered) = monitor.touched.touched else { return nil }
+    let compared = Set(relations.map(\.name))
     var touched: [RelationName: TouchedRows] = [:]
-    let names = Dictionary(relations.map { ($0.oid, $0.name) }) { first, _ in first }
-    for table in tables {
-      let name = direction == .forward ? names[table.relationID] ?? table.name : table.name
+    for table in remembered {
+      // Under another name by now, if it was renamed. One that is dropped has nothing to compare.
+      guard let name = names[table.relationID] ?? (compared.contains(table.name) ? table.name : nil) else {
+        continue
+      }
+      guard compared.contains(name) else {
+        throw MigrationError(
+          .failed, doing: "looking for what was touched since both ends were compared",
+          reason: "\(name) of the \(direction.from) is not among the tables that can be compared",
+          remedy: "See that both ends have it under one name, run replicate verify, then ask again.")
+      }
       touched[name] = touched[name] == nil ? table.rows : .all
     }
     for name in try await TableVersions.read(source: options.source, target: options.target).changed(
@@ -115,7 +194,7 @@ struct MigrationCutoverVerification: Sendable {
     }
     if direction == .forward {
       for relation in try await store.relations() where relation.snapshotLSN.map({ $0 > since }) ?? false {
-        touched[relation.name] = .all
+        touched[names[relation.sourceOID] ?? relation.name] = .all
       }
     }
     return touched

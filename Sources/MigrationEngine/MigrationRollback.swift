@@ -94,7 +94,13 @@ struct MigrationRollback: Sendable {
     if let obstacle = session.monitor.reading.waitsFor {
       throw MigrationError(.failed, doing: action, reason: obstacle)
     }
-    try await MaterializedViews.refresh(source: ends.target, target: ends.source)
+    let stale = try await MaterializedViews.refresh(
+      source: ends.target, target: ends.source, onlyOwn: true)
+    if !stale.isEmpty {
+      logger.warning(
+        "materialized views of the source stay as they are: only their owners may refresh them",
+        metadata: ["which": "\(stale.map(\.description).joined(separator: ", "))"])
+    }
     // What is done now need not be done while writers wait.
     try await syncLargeObjects()
     try await switching.verify(store)
@@ -102,7 +108,9 @@ struct MigrationRollback: Sendable {
 
   @discardableResult
   private func syncLargeObjects() async throws -> Int {
-    guard !options.leavesLargeObjectsBehind, let horizon = try await store.wayBack()?.largeObjectsHorizon
+    // The target has none where they were left behind, and the source is to keep its own.
+    guard try await store.carriesLargeObjects(options),
+      let horizon = try await store.wayBack()?.largeObjectsHorizon
     else {
       return 0
     }
@@ -146,8 +154,10 @@ struct MigrationRollback: Sendable {
         },
         comparison: MigrationCutoverVerification(
           extent: stored.request.verification, direction: .back, options: options, monitor: monitor,
+          tables: tables,
           relations: try await tables.comparable(.back, source: ends.source, target: ends.target),
-          store: store, logger: logger
+          names: try await tables.names(on: ends.target), store: store,
+          syncLargeObjects: { _ = try await syncLargeObjects() }, logger: logger
         ).comparison,
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {

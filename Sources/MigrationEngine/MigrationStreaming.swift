@@ -305,7 +305,8 @@ struct MigrationStreaming: Sendable {
         },
         comparison: MigrationCutoverVerification(
           extent: stored.request.verification, direction: .forward, options: options, monitor: monitor,
-          relations: catalog.relations, store: store, logger: logger
+          tables: tables, relations: catalog.relations, names: try await tables.names(on: ends.source),
+          store: store, syncLargeObjects: { _ = try await copy.syncLargeObjects() }, logger: logger
         ).comparison,
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {

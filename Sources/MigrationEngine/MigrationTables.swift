@@ -140,6 +140,24 @@ struct MigrationTables: Sendable {
     }
   }
 
+  /// The tables of an end by their numbers.
+  func names(on end: Connection) async throws -> [UInt32: RelationName] {
+    let rows = try await end.query(
+      """
+      SELECT c.oid, n.nspname, c.relname
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE \(Catalog.isUserTable)
+      """, doing: "reading the names of the \(end.end)'s tables", within: .seconds(60))
+    return Dictionary(
+      try rows.map {
+        (
+          try $0.integer("oid", as: UInt32.self),
+          RelationName(schema: try $0.text("nspname"), name: try $0.text("relname"))
+        )
+      }
+    ) { first, _ in first }
+  }
+
   /// Behind the fence: what the stream does not carry.
   /// - Returns: what was done, for the timeline.
   func finalise(

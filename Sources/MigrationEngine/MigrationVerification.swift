@@ -91,7 +91,7 @@ struct MigrationVerification: Sendable {
     if let obstacle = monitor.reading.waitsFor {
       throw MigrationError(.failed, doing: "comparing both ends", reason: "the stream waits: \(obstacle)")
     }
-    let relations = try await relations(request.tables)
+    let (relations, carriesLargeObjects) = try await relations(request.tables)
     let before = try await TableVersions.read(source: options.source, target: options.target)
     let isWhole = request.tables.isEmpty
     let memory = monitor.touched
@@ -104,7 +104,9 @@ struct MigrationVerification: Sendable {
     var report: VerificationReport
     let anew: Set<RelationName>
     do {
-      report = try await finally(pair.release) { try await compare(relations, request, pair) }
+      report = try await finally(pair.release) {
+        try await compare(relations, request, pair, withLargeObjects: carriesLargeObjects)
+      }
       anew = try await TableVersions.read(source: options.source, target: options.target).changed(
         since: before)
       report.setAside(anew)
@@ -114,20 +116,33 @@ struct MigrationVerification: Sendable {
     }
     if isWhole {
       // What differs, or could not be compared, is looked at again before a cutover.
-      let different = report.tables.filter { $0.verdict == .different || anew.contains($0.name) }
-      memory.keep(different: different.map(\.name))
+      memory.keep(
+        different: numbered(report.tables.filter { $0.verdict == .different || anew.contains($0.name) }))
     }
     return report
   }
 
+  /// As the end numbers them that changes come from; what it lacks goes by a number that no relation has.
+  private func numbered(_ tables: [VerificationReport.Table]) -> [UInt32: RelationName] {
+    var numbered: [UInt32: RelationName] = [:]
+    for table in tables {
+      let oid = direction == .forward ? table.sourceOID : table.targetOID
+      numbered[oid ?? .max - UInt32(numbered.count)] = table.name
+    }
+    return numbered
+  }
+
   private func compare(
-    _ relations: [Relation], _ request: VerificationRequest, _ pair: MigrationSnapshotPair
+    _ relations: [Relation], _ request: VerificationRequest, _ pair: MigrationSnapshotPair,
+    withLargeObjects: Bool
   ) async throws -> VerificationReport {
     var wanted = Verification.Options(scope: .streaming)
     wanted.jobs = request.jobs
     wanted.maxBytesPerSecond = request.maxBytesPerSecond
     wanted.comparesObjects = request.tables.isEmpty
+    wanted.comparesLargeObjects = withLargeObjects
     wanted.comparesSchema = request.tables.isEmpty
+    wanted.excluded = tables.excluded
     wanted.ownPublications = [MigrationAttempt.publicationName, MigrationWayBack.publicationName]
     let (source, target) = direction == .forward ? (pair.from, pair.to) : (pair.to, pair.from)
     var report = try await Verification(
@@ -140,13 +155,16 @@ struct MigrationVerification: Sendable {
     return report
   }
 
-  /// What is migrated, or of that what was named.
-  private func relations(_ names: [RelationName]) async throws -> [Relation] {
+  /// What is migrated, or of that what was named; and whether large objects are.
+  private func relations(
+    _ names: [RelationName]
+  ) async throws -> (relations: [Relation], carriesLargeObjects: Bool) {
     let source = try await Session.open(options.source, end: "source", purpose: "verify")
     let target = try await Session.open(options.target, end: "target", purpose: "verify")
     return try await closing(source, target) {
       let all = try await tables.comparable(direction, source: source, target: target)
-      guard !names.isEmpty else { return all }
+      let carriesLargeObjects = try await StateStore(target).carriesLargeObjects(options)
+      guard !names.isEmpty else { return (all, carriesLargeObjects) }
       let wanted = try await Set(names).union(partitions(of: names, on: source))
       let chosen = all.filter { wanted.contains($0.name) }
       let missing = Set(names).subtracting(chosen.map(\.name)).sorted()
@@ -156,7 +174,7 @@ struct MigrationVerification: Sendable {
           reason: "not among the migrated tables: \(missing.map(\.description).joined(separator: ", "))",
           remedy: "Give tables with their schemas, as replicate report lists them.")
       }
-      return chosen
+      return (chosen, carriesLargeObjects)
     }
   }
 

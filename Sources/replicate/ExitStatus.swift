@@ -39,7 +39,10 @@ enum ExitStatus: Int32, Sendable {
     }
   }
 
-  init(_ report: VerificationReport) { self = report.hasDifferences ? .different : .done }
+  /// Silence is no proof: who named tables of which none could be compared is not told that all is well.
+  init(_ report: VerificationReport) {
+    self = report.hasDifferences ? .different : report.isVoid ? .failed : .done
+  }
 
   /// The exit code of any error: ArgumentParser knows its own, among them the clean exit of `--help`.
   static func code(of error: any Error) -> Int32 {

@@ -215,7 +215,8 @@ import UnixSignals
     #expect(await run("cutover", "--max-pause", "500ms", "--timeout", "2m", in: surroundings) == 0)
     #expect(
       asked.withLock { $0 }
-        == CutoverRequest(maxPauseSeconds: 0.5, timeoutSeconds: 120, requestedBy: "anna@laptop"))
+        == CutoverRequest(
+          maxPauseSeconds: 0.5, timeoutSeconds: 120, requestedBy: "anna@laptop", unaskedSeconds: nil))
     #expect(stage.results.lines.first == "cutover complete; writes paused for 83 ms")
     #expect(stage.results.text.contains("drain  marker applied"))
     #expect(stage.errors.text.contains("cutover: arm took 412 ms: 40 tables"))
@@ -278,7 +279,8 @@ import UnixSignals
     #expect(await run("rollback", "--max-pause", "2s", "--yes", in: stage.surroundings(engine: engine)) == 0)
     #expect(
       asked.withLock { $0 }
-        == CutoverRequest(maxPauseSeconds: 2, requestedBy: "anna@laptop", direction: .back))
+        == CutoverRequest(
+          maxPauseSeconds: 2, requestedBy: "anna@laptop", direction: .back, unaskedSeconds: nil))
     #expect(stage.results.lines.first == "rollback complete; writes paused for 83 ms")
     #expect(stage.errors.text.contains("rollback: arm took 412 ms: 40 tables"))
   }

@@ -158,6 +158,20 @@ import Testing
         reason      the timeout of 60 s was reached
         """)
   }
+
+  @Test func whatWasComparedInsteadIsTold() {
+    var cutover = Status.Cutover(step: "rehearsed")
+    cutover.result = .rehearsed
+    cutover.verification = Status.Comparison(
+      extent: .full, result: .equal, digest: "", tables: 2, summary: "all rows of 2 tables are equal",
+      seconds: 0.05, lsn: "0/1", notice: "nothing told what was touched")
+    #expect(
+      CutoverPrinter.text(cutover, encryption: nil) == """
+        cutover rehearsed, the source is writable again
+        verified    full in 50 ms: all rows of 2 tables are equal
+                    nothing told what was touched
+        """)
+  }
 }
 
 @Suite struct ErrorPrinterTests {

@@ -35,6 +35,21 @@ import UnixSignals
     return report
   }
 
+  @Test func nothingComparedIsNoSuccess() async {
+    var engine = Engine()
+    engine.verify = { _, _, _, _ in
+      var report = Self.report(different: false)
+      report.coversObjects = false
+      report.tables[0].verdict = .notCompared
+      report.tables[0].reason = "it is unlogged"
+      return report
+    }
+    #expect(await run("--tables", "public.notes", in: stage.surroundings(engine: engine)) == 1)
+    #expect(stage.results.text.hasPrefix("nothing was compared\n"))
+    #expect(stage.results.text.contains("not compared  1,000 rows  binary  it is unlogged"))
+    #expect(stage.errors.text.contains("nothing was compared"))
+  }
+
   @Test func equalIsExit0AndItIsAskedAsGiven() async {
     var engine = Engine()
     let asked = Mutex<VerificationRequest?>(nil)

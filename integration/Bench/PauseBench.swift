@@ -59,6 +59,9 @@ struct PauseBench {
       let status = try await replicate.run("status", "--json")
       return status.output.contains("\"ready\":true")
     }
+    // So that the cutover need not compare more than what was touched since.
+    let verify = try await replicate.run("verify")
+    guard verify.exitCode == 0 else { throw HarnessError("verify: \(verify.output)\(verify.errors)") }
     let cutover = try await replicate.run("cutover", "--yes")
     guard cutover.exitCode == 0 else { throw HarnessError("cutover: \(cutover.output)\(cutover.errors)") }
     try await writing.value

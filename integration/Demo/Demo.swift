@@ -34,6 +34,7 @@ struct Demo {
       let engine = try await program.engine(["start", "--no-reverse"] + encryption)
       try await program.watch(engine)
       try await program.show(["status"])
+      try await program.show(["verify"])
       try await program.show(["cutover", "--yes"])
       guard try await engine.waitForEnd(within: .seconds(60)) == 0 else { throw HarnessError(engine.errors) }
       try await program.show(["status"])

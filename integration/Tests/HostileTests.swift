@@ -40,10 +40,15 @@ extension Integration {
           engine = try await journey.startWithWayBack(
             meeting: nil, "--log-format", "json", "--log-level", "debug")
           try await journey.waitUntilReady(engine)
-          for arguments in [["status"], ["status", "--json"], ["cutover", "--yes"], ["report"]] {
+          for arguments in [["status"], ["status", "--json"], ["verify"], ["verify", "--json"]] {
+            try await scene.run(arguments)
+          }
+          try await scene.expectDifferences()
+          for arguments in [["cutover", "--yes", "--verify", "full"], ["report"]] {
             try await scene.run(arguments)
           }
           try await journey.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+          try await scene.run(["verify"])
           try await scene.on(.target, "INSERT INTO \(Self.table) (\(Self.name("c"))) VALUES ('behind')")
           for arguments in [["rollback", "--yes"], ["report"], ["report", "--json"], ["finish", "--yes"]] {
             try await scene.run(arguments)
@@ -227,6 +232,29 @@ extension Integration {
         try await run(["status", "--json"])
         try await on(.target, change)
         try await journey.waitUntilReady(engine)
+      }
+
+      /// Rows that differ in tables, columns and keys of such names: told in every form, and by a cutover.
+      func expectDifferences() async throws {
+        let (schema, c) = (name("s"), name("c"))
+        try await plant("UPDATE \(table) SET \(c) = 'planted'", "DELETE FROM \(schema).\(name("y"))")
+        for arguments in [["verify"], ["verify", "--json"], ["report"], ["report", "--json"]] {
+          try await run(arguments, exitCode: arguments[0] == "verify" ? 4 : 0)
+        }
+        for extent in ["changed", "full"] {
+          try await run(["cutover", "--yes", "--verify", extent], exitCode: 5)
+        }
+        let value = quotedLiteral(evil)
+        try await plant(
+          "UPDATE \(table) SET \(c) = \(value)", "INSERT INTO \(schema).\(name("y")) VALUES (\(value))")
+      }
+
+      private func plant(_ statements: String...) async throws {
+        let server = journey.databases.target.with(
+          ["options": "-c search_path=public -c session_replication_role=replica"])
+        let session = try await SQLSession(server)
+        for sql in statements { try await session.execute(sql) }
+        await session.close()
       }
 
       func expectEqualEnds() async throws {

@@ -2,8 +2,9 @@ import Clusters
 import Foundation
 import LibPQ
 import LogicalReplication
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 extension Integration {
   /// What is no row of a table, who may be asked for less, and what a comparison leaves behind.
@@ -97,6 +98,44 @@ extension Integration {
         #expect(report.table("unlogged")?.targetRows == 0 && report.table("unlogged")?.sourceRows == 10)
         let differences = report.objects.filter { !$0.isExpected }
         #expect(differences.map(\.object) == ["public.t"], "\(differences)")
+      }
+    }
+
+    @Test("Behind a fence sequences may go on, but are there; large objects of any size are told apart")
+    func fenced() async throws {
+      try await VerifyScene.run("fenced", Self.schema) { scene in
+        try await scene.both("SELECT lo_from_bytea(5000, decode(repeat('07', 40000000), 'hex'))")
+        try await scene.target(
+          """
+          SELECT setval('counter', 1); DROP SEQUENCE t_id_seq CASCADE;
+          SELECT lo_put(5000, 39999999, '\\x01'); TRUNCATE unlogged
+          """)
+        let report = try await scene.report(.fenced) { $0.comparesObjects = true }
+        let words = report.objects.filter { !$0.isExpected }.map(\.words)
+        #expect(
+          words == [
+            "sequence public.t_id_seq is missing on the target",
+            "large object 5000 has another content on the target",
+          ])
+        #expect(report.objects.filter(\.isExpected).map(\.object) == ["public.counter"])
+        #expect(report.table("unlogged")?.verdict == .different)
+        #expect(report.largeObjectBytes == Int64(86_000_000))
+      }
+    }
+
+    @Test("What is left behind, and what a role may not read, is told and not compared")
+    func leftBehind() async throws {
+      try await VerifyScene.run("left", Self.schema) { scene in
+        try await scene.target("SELECT lo_unlink(4711), lo_unlink(4712)")
+        let report = try await scene.report {
+          $0.comparesObjects = true
+          $0.comparesLargeObjects = false
+          $0.excluded = [RelationName(schema: "app", name: "Left")]
+        }
+        #expect(report.lines == [])
+        #expect(report.notes.contains { $0.contains("--without-large-objects") })
+        #expect(report.notes.contains { $0.contains("--exclude-table") && $0.contains("app.\"Left\"") })
+        #expect(report.largeObjectBytes == nil)
       }
     }
 
@@ -277,10 +316,23 @@ extension Integration {
         INSERT INTO big SELECT n, 'x' FROM generate_series(1, 20000) n
         """
       try await VerifyScene.run("cancel", script) { scene in
-        let bytes = try await scene.report().bytes
+        let unlimited = try await scene.report()
+        let bytes = unlimited.bytes
+        #expect(unlimited.bytesPerSecond(jobs: 2) ?? 0 > 0 && unlimited.jobs == 2)
         let began = ContinuousClock.now
         #expect(try await scene.report { $0.maxBytesPerSecond = bytes / 2 }.lines == [])
         #expect(ContinuousClock.now - began > .seconds(1))
+        try await scene.both("SELECT lo_from_bytea(1, decode(repeat('07', 8000000), 'hex'))")
+        let told = Told()
+        let objects = try await scene.verification(telling: told) {
+          $0.comparesObjects = true
+          $0.maxBytesPerSecond = 16_000_000
+        }
+        let held = ContinuousClock.now
+        let report = try await objects.run()
+        #expect(ContinuousClock.now - held > .milliseconds(1900), "they are held back as well")
+        #expect(report.bytesPerSecond(jobs: 2) == nil, "who is held back tells no pace")
+        #expect(told.last?.bytesTotal == report.bytes && told.last?.bytesDone == report.bytes)
         let slow = try await scene.verification { $0.maxBytesPerSecond = bytes / 1000 }
         let task = Task { try await slow.run() }
         try await waitUntil("the comparison", within: .seconds(20)) { try await scene.sessions() > 0 }

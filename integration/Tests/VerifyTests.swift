@@ -171,7 +171,7 @@ extension Integration {
         let interrupted = try await scene.startSlowly()
         let rehearsal = try await journey.replicate.run("cutover", "--yes", "--dry-run")
         #expect(rehearsal.exitCode == 0, "\(rehearsal.errors)")
-        #expect(rehearsal.output.contains("nothing was compared"), "\(rehearsal.output)")
+        #expect(rehearsal.output.contains("all rows were compared instead"), "\(rehearsal.output)")
         #expect(try await interrupted.waitForEnd(within: .seconds(10)) == 1)
         #expect(interrupted.errors.contains("a cutover began"), "\(interrupted.errors)")
 

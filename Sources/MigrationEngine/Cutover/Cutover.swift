@@ -57,13 +57,14 @@ package struct Cutover: Sendable {
   }
 
   package struct Comparison: Sendable {
-    /// What it may take inside the write pause.
-    package var predictedSeconds: @Sendable () async throws -> Double
-    package var compare: @Sendable () async throws -> Status.Comparison
+    /// Settles what is compared, and tells what it may take inside the write pause. What was not asked for
+    /// may take no more than `secondsLeft`.
+    package var predictedSeconds: @Sendable (_ secondsLeft: Double) async throws -> Double
+    package var compare: @Sendable (_ fenceLSN: String?) async throws -> Status.Comparison
 
     package init(
-      predictedSeconds: @escaping @Sendable () async throws -> Double,
-      compare: @escaping @Sendable () async throws -> Status.Comparison
+      predictedSeconds: @escaping @Sendable (Double) async throws -> Double,
+      compare: @escaping @Sendable (String?) async throws -> Status.Comparison
     ) {
       self.predictedSeconds = predictedSeconds
       self.compare = compare

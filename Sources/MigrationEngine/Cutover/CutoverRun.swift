@@ -268,7 +268,8 @@ actor CutoverRun {
         .failed, doing: action, reason: "the lag is not known yet",
         remedy: "Wait until replicate status says ready.")
     }
-    let comparing = try await stages.comparison?.predictedSeconds() ?? 0
+    let left = min(request.maxPauseSeconds - predicted, request.unaskedSeconds ?? .infinity)
+    let comparing = try await stages.comparison?.predictedSeconds(left) ?? 0
     guard predicted > request.maxPauseSeconds || predicted + comparing <= request.maxPauseSeconds else {
       throw MigrationError(
         .failed, doing: action,
@@ -355,7 +356,7 @@ actor CutoverRun {
   }
 
   private func compare() async throws -> String {
-    guard let comparison = try await stages.comparison?.compare() else { return "" }
+    guard let comparison = try await stages.comparison?.compare(report.fenceLSN) else { return "" }
     report.verification = comparison
     guard comparison.result != .different else {
       throw MigrationError(
@@ -363,7 +364,9 @@ actor CutoverRun {
         remedy: "Run replicate verify to see all of it. Something else than the stream wrote to an end.")
     }
     try await stages.ensureNoBreach()
-    return comparison.summary
+    guard let notice = comparison.notice else { return comparison.summary }
+    logger.warning("\(comparison.summary)", metadata: ["why": "\(notice)"])
+    return "\(comparison.summary); \(notice)"
   }
 
   // MARK: The point of no return

@@ -91,6 +91,7 @@ extension Preflight {
       var name: String
       var why: String
       var remedy: String
+      var severity = Finding.Severity.blocker
     }
 
     struct ForeignTable: Sendable, Equatable {
@@ -132,7 +133,7 @@ extension Preflight {
 
     static func judge(_ lack: Lack) -> Finding {
       Finding(
-        .blocker, check: "source_privileges", object: "\(lack.kind) \(lack.name)", why: lack.why,
+        lack.severity, check: "source_privileges", object: "\(lack.kind) \(lack.name)", why: lack.why,
         remedy: lack.remedy)
     }
 
@@ -140,14 +141,15 @@ extension Preflight {
     private static func lacks(_ source: Connection, role: String) async throws -> [Lack] {
       let rows = try await source.ask(
         """
-        SELECT 'schema' AS kind, n.nspname AS schema, NULL AS name
+        SELECT 'schema' AS kind, n.nspname AS schema, NULL AS name, NULL AS owner
         FROM pg_catalog.pg_namespace n
         WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate')
           AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
         UNION ALL
-        SELECT CASE c.relkind WHEN 'S' THEN 'sequence' ELSE 'table' END, n.nspname, c.relname
+        SELECT CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'm' THEN 'materialized view' ELSE 'table' END,
+          n.nspname, c.relname, NULL
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'S') AND c.relpersistence <> 't'
+        WHERE c.relkind IN ('r', 'p', 'S', 'm') AND c.relpersistence <> 't'
           AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate')
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
             WHERE e.deptype = 'e' AND e.objid = c.oid
@@ -155,7 +157,11 @@ extension Preflight {
           AND NOT CASE c.relkind WHEN 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'SELECT')
             ELSE pg_catalog.has_table_privilege(c.oid, 'SELECT') END
         UNION ALL
-        SELECT 'policy', n.nspname, c.relname
+        SELECT 'view', n.nspname, c.relname, pg_catalog.pg_get_userbyid(c.relowner)
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'm' AND n.nspname !~ '^pg_' AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')
+        UNION ALL
+        SELECT 'policy', n.nspname, c.relname, NULL
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE \(Catalog.isUserTable) AND pg_catalog.row_security_active(c.oid)
         ORDER BY 1, 2, 3
@@ -163,17 +169,31 @@ extension Preflight {
       return try rows.map {
         lack(
           kind: try $0.text("kind"), schema: try $0.text("schema"), name: try $0.optional("name"),
-          role: quotedIdentifier(role))
+          owner: try $0.optional("owner"), role: quotedIdentifier(role))
       }
     }
 
-    static func lack(kind: String, schema: String, name: String?, role: String) -> Lack {
+    static func lack(
+      kind: String, schema: String, name: String?, owner: String? = nil, role: String
+    ) -> Lack {
       let object = name.map { quotedIdentifier(schema: schema, name: $0) } ?? quotedIdentifier(schema)
       if kind == "policy" {
         return Lack(
           kind: "table", name: object,
           why: "Row-level security hides rows of it from role \(role): the copy would not be complete.",
           remedy: "ALTER ROLE \(role) BYPASSRLS;")
+      }
+      if kind == "view" {
+        return Lack(
+          kind: "materialized view", name: object,
+          why: "Only members of its owner's role may refresh it: a rollback leaves it as it is.",
+          remedy: "GRANT \(quotedIdentifier(owner ?? "")) TO \(role);", severity: .note)
+      }
+      if kind == "materialized view" {
+        return Lack(
+          kind: kind, name: object,
+          why: "Role \(role) lacks SELECT on it: it is not compared with what the target computes.",
+          remedy: "GRANT SELECT ON TABLE \(object) TO \(role);", severity: .warning)
       }
       let privilege = kind == "schema" ? "USAGE" : "SELECT"
       return Lack(

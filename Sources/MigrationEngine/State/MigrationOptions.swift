@@ -53,12 +53,20 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   package var terminatesBlockers: Bool
   /// How far both ends are compared before the seal.
   package var verification: CutoverVerification
+  /// What a comparison may take of the pause where more is compared than was asked for, because nothing tells
+  /// what was touched; nil: all that is left of it.
+  package var unaskedSeconds: Double?
+
+  package static let defaultMaxPauseSeconds = 10.0
+  /// Nobody who did not say what the pause may be is to wait for long.
+  package static let defaultUnaskedSeconds = 2.0
 
   package init(
-    maxPauseSeconds: Double = 10, timeoutSeconds: Double = 60, requestedBy: String, isRehearsal: Bool = false,
-    terminatesBlockers: Bool = false, direction: Direction = .forward,
-    verification: CutoverVerification = .changed
+    maxPauseSeconds: Double = defaultMaxPauseSeconds, timeoutSeconds: Double = 60, requestedBy: String,
+    isRehearsal: Bool = false, terminatesBlockers: Bool = false, direction: Direction = .forward,
+    verification: CutoverVerification = .changed, unaskedSeconds: Double? = defaultUnaskedSeconds
   ) {
+    self.unaskedSeconds = unaskedSeconds
     self.direction = direction
     self.verification = verification
     self.maxPauseSeconds = maxPauseSeconds

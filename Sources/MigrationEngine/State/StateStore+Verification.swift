@@ -53,13 +53,21 @@ extension StateStore {
     try await verification(where: "state = 'requested' ORDER BY id LIMIT 1", [])
   }
 
-  /// The newest that compared all rows and found no difference.
-  package func lastEqualVerification() async throws -> VerificationReport? {
+  /// The newest that came to its end and is such a one.
+  package func lastVerification(
+    where isWanted: (VerificationReport) -> Bool
+  ) async throws -> VerificationReport? {
     let rows = try await connection.query(
       "SELECT report FROM replicate.verification WHERE state = 'complete' ORDER BY id DESC",
       doing: "reading the last verifications", within: Self.limit)
     return try rows.map { try Self.decode(VerificationReport.self, try $0.text("report")) }
-      .first { $0.extent == .full && !$0.hasDifferences }
+      .first(where: isWanted)
+  }
+
+  /// Whether large objects are part of the migration: they were copied, and are not left behind from now on.
+  package func carriesLargeObjects(_ options: MigrationOptions) async throws -> Bool {
+    guard !options.leavesLargeObjectsBehind else { return false }
+    return try await load()?.largeObjectsHorizon != nil
   }
 
   private func verification(

@@ -165,6 +165,7 @@ package struct Status: Sendable, Codable, Equatable {
       case nothing
     }
 
+    /// What was compared, which may be more or less than was asked for: `notice` tells.
     package var extent: CutoverVerification
     package var result: Result
     /// How rows were compared, in words.
@@ -174,11 +175,17 @@ package struct Status: Sendable, Codable, Equatable {
     package var summary: String
     /// How long it took inside the pause.
     package var seconds: Double
+    /// The fence's marker: neither end has anything behind it. Nil where nothing was compared.
+    package var lsn: String?
+    /// Why something else was compared than was asked for, and what to do about it; nil where it was not so.
+    package var notice: String?
 
     package init(
       extent: CutoverVerification, result: Result, digest: String, tables: Int, summary: String,
-      seconds: Double
+      seconds: Double, lsn: String? = nil, notice: String? = nil
     ) {
+      self.lsn = lsn
+      self.notice = notice
       self.extent = extent
       self.result = result
       self.digest = digest

@@ -2,6 +2,8 @@ extension VerificationReport {
   /// In one sentence, for the trail and the timeline.
   package var summary: String {
     let compared = tables.filter { $0.verdict != .notCompared }
+    if isVoid { return "nothing was compared" }
+    if extent == .changed, tables.isEmpty { return "nothing was touched since both ends were compared" }
     let what =
       switch extent {
       case .full: "all rows of \(Self.count(compared.count, "table", "tables"))"

@@ -21,11 +21,21 @@ package struct VerificationReport: Sendable, Codable, Equatable {
   /// By the target's clock: ISO 8601 in UTC.
   package var startedAt: String
   package var seconds: Double
+  /// Of these what it took to read rows and large objects; nil where it was not measured.
+  package var readingSeconds: Double?
+  /// Sessions on each end; nil where it was not noted.
+  package var jobs: Int?
+  /// What the reading was held back to; nil: to nothing.
+  package var maxBytesPerSecond: Int64?
   package var sourceVersion: String
   package var targetVersion: String
   package var tables: [Table] = []
+  /// Whether anything else than rows of tables was compared; nil where it was not noted.
+  package var coversObjects: Bool?
   /// Differences of everything that is not a row of a table.
   package var objects: [ObjectDifference] = []
+  /// Contents of large objects that were read on both ends; nil when they were not compared.
+  package var largeObjectBytes: Int64?
   /// What whoever vouches for the result should know: what could not be compared, and why.
   package var notes: [String] = []
 
@@ -55,8 +65,13 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     }
   }
 
+  /// Nothing was compared that could have differed.
+  package var isVoid: Bool {
+    extent != .changed && coversObjects == false && !tables.contains { $0.verdict != .notCompared }
+  }
+
   /// What was read on both ends.
-  package var bytes: Int64 { tables.reduce(0) { $0 &+ $1.bytes } }
+  package var bytes: Int64 { tables.reduce(largeObjectBytes ?? 0) { $0 &+ $1.bytes } }
 
   package struct Table: Sendable, Codable, Equatable {
     package enum Verdict: String, Sendable, Codable {
@@ -78,6 +93,9 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     }
 
     package var name: RelationName
+    /// `pg_class.oid` on each end while it was compared; nil where there was none. Not told.
+    package var sourceOID: UInt32?
+    package var targetOID: UInt32?
     package var verdict: Verdict
     package var method: Method
     /// Why it was compared in that way, or not at all; nil where there is nothing to say.
@@ -181,7 +199,11 @@ package struct VerificationReport: Sendable, Codable, Equatable {
   }
 
   enum CodingKeys: String, CodingKey {
-    case extent, lsn, digest, seconds, tables, objects, notes
+    case extent, lsn, digest, seconds, jobs, tables, objects, notes
+    case readingSeconds = "reading_seconds"
+    case maxBytesPerSecond = "max_bytes_per_second"
+    case coversObjects = "covers_objects"
+    case largeObjectBytes = "large_object_bytes"
     case startedAt = "started_at"
     case sourceVersion = "source_version"
     case targetVersion = "target_version"

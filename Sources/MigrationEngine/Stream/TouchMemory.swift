@@ -72,15 +72,12 @@ package final class TouchMemory: Sendable {
   package func discard() { state.withLock { $0.pending = nil } }
 
   /// The comparison came to its end: what is touched counts from it.
-  /// - Parameter names: tables that differed: all their rows count as touched.
-  package func keep(different names: [RelationName]) {
+  /// - Parameter tables: those that differed, as the end numbers them that changes come from: all their rows
+  ///   count as touched.
+  package func keep(different tables: [UInt32: RelationName]) {
     state.withLock { state in
       guard var recording = state.pending else { return }
-      for name in names {
-        let id = recording.tables.first { $0.value.name == name }?.key
-        // By a number that no relation has: only the name counts.
-        Self.markAll(name, id ?? UInt32.max - UInt32(recording.tables.count), &recording)
-      }
+      for (id, name) in tables { Self.markAll(name, id, &recording) }
       state.kept = recording
       state.pending = nil
     }

@@ -76,13 +76,18 @@ struct Comparison: Sendable {
     for relation in request.relations where relation.kind == .table && names?.contains(relation.name) ?? true
     {
       guard let here = sourceShapes[relation.name] else {
-        report.notes.append("table \(relation.name) is not on the source any more")
+        // While writes go on it may have been dropped, or renamed, a moment ago.
+        report.tables.append(
+          VerificationReport.Table(
+            name: relation.name, verdict: options.scope == .streaming ? .notCompared : .different,
+            method: .none, reason: "it is not on the source any more"))
         continue
       }
       guard let there = targetShapes[relation.name] else {
-        report.tables.append(
-          VerificationReport.Table(
-            name: relation.name, verdict: .different, method: .none, reason: "it is missing on the target"))
+        var missing = VerificationReport.Table(
+          name: relation.name, verdict: .different, method: .none, reason: "it is missing on the target")
+        missing.sourceOID = here.oid
+        report.tables.append(missing)
         continue
       }
       tables.append(ComparedTable(source: here, target: there, agreement))
@@ -91,12 +96,14 @@ struct Comparison: Sendable {
   }
 
   /// Compares all rows of the tables; those that no stream carries are only counted while it runs.
-  func compareInFull(_ tables: [ComparedTable], _ report: inout VerificationReport) async throws {
+  /// - Parameter besides: bytes that are to be read of other things.
+  func compareInFull(
+    _ tables: [ComparedTable], besides: Int64, _ report: inout VerificationReport
+  ) async throws {
     let isCounted = { (table: ComparedTable) in table.source.isUnlogged && options.scope == .streaming }
     let digested = tables.filter { !isCounted($0) }
-    let counted = options.comparesObjects ? tables.filter(isCounted) : []
-    scan.meter.begin(
-      tables: digested.count + counted.count, bytes: (digested + counted).reduce(0) { $0 &+ $1.bytes })
+    let counted = tables.filter(isCounted)
+    scan.meter.begin(tables: tables.count, bytes: tables.reduce(besides) { $0 &+ $1.bytes })
     try await compare(digested, &report)
     let sums = try await scan.sums(of: counted, onlyCounts: true)
     for (table, sums) in zip(counted, sums) {
@@ -168,6 +175,7 @@ struct Comparison: Sendable {
 
 extension VerificationReport.Table {
   mutating func take(_ sums: TableScan.Sums, _ table: ComparedTable, hasProblems: Bool = true) {
+    (sourceOID, targetOID) = (table.source.oid, table.target.oid)
     sourceRows = sums.source.rows
     targetRows = sums.target.rows
     bytes = table.bytes

@@ -8,8 +8,8 @@ struct ObjectComparison: Sendable {
 
   private typealias Difference = VerificationReport.ObjectDifference
 
-  /// Only the cutover carries it over.
-  private var isExpected: Bool { scope == .streaming }
+  /// Only the cutover carries it over, or values may have been drawn since it did.
+  private var isExpected: Bool { scope != .settled }
 
   // MARK: Sequences
 
@@ -67,94 +67,75 @@ struct ObjectComparison: Sendable {
     }
     return sequences
   }
-
-  // MARK: Large objects
-
-  /// By their content and owner.
-  func largeObjects() async throws -> [VerificationReport.ObjectDifference] {
-    async let here = largeObjects(source)
-    async let there = largeObjects(target)
-    let (left, right) = try await (here, there)
-    return Set(left.keys).union(right.keys).sorted().compactMap { oid in
-      guard left[oid] != right[oid] else { return nil }
-      let what =
-        switch (left[oid], right[oid]) {
-        case (_, nil): "is missing on the target"
-        case (nil, _): "is missing on the source"
-        case (let ours?, let theirs?):
-          ours.digest == theirs.digest
-            ? "belongs to \(SQL.identifier(ours.owner)) on the source and \(SQL.identifier(theirs.owner)) on "
-              + "the target"
-            : "has another content on the target"
-        }
-      return Difference(
-        kind: "large object", object: "\(oid)", words: "large object \(oid) \(what)", isExpected: isExpected)
-    }
-  }
-
-  private struct ObjectDigest: Sendable, Equatable {
-    var owner: String
-    /// Size and MD5 sums of its parts.
-    var digest: String
-  }
-
-  private func largeObjects(_ end: VerifiedEnd) async throws -> [UInt32: ObjectDigest] {
-    let oids = try await end.first.query(
-      "SELECT oid FROM pg_catalog.pg_largeobject_metadata ORDER BY oid",
-      doing: "listing the large objects of the \(end.side.end)"
-    ).map { try $0.integer("oid", as: UInt32.self) }
-    let found = LargeObjectLedger()
-    try await end.perform(oids.batches(of: 200)) { batch, session in
-      let list = batch.map(String.init).joined(separator: ",")
-      // Each is closed before the next is opened: a transaction has room for few.
-      let rows = try await session.query(
-        """
-        SELECT o.oid, o.owner, o.size::text || coalesce((SELECT pg_catalog.string_agg(
-            pg_catalog.md5(pg_catalog.lo_get(o.oid, p.at, 1048576)), '' ORDER BY p.at)
-          FROM pg_catalog.generate_series(0, o.size - 1, 1048576) AS p (at)), '') AS digest
-        FROM (SELECT c.oid, c.owner, c.size FROM (
-          SELECT b.oid, b.owner, b.fd, pg_catalog.lo_lseek64(b.fd, 0, 2) AS size FROM (
-            SELECT m.oid, r.rolname AS owner, pg_catalog.lo_open(m.oid, 262144) AS fd
-            FROM pg_catalog.pg_largeobject_metadata m JOIN pg_catalog.pg_roles r ON r.oid = m.lomowner
-            WHERE m.oid = ANY ('{\(list)}'::oid[]) OFFSET 0) AS b OFFSET 0) AS c
-          WHERE pg_catalog.lo_close(c.fd) = 0 OFFSET 0) AS o
-        """, doing: "comparing large objects")
-      var part: [UInt32: ObjectDigest] = [:]
-      for row in rows {
-        part[try row.integer("oid", as: UInt32.self)] = ObjectDigest(
-          owner: try row.text("owner"), digest: try row.text("digest"))
-      }
-      await found.add(part)
-    }
-    return await found.all
-  }
-
-  private actor LargeObjectLedger {
-    private(set) var all: [UInt32: ObjectDigest] = [:]
-
-    func add(_ part: [UInt32: ObjectDigest]) { all.merge(part) { $1 } }
-  }
 }
 
 extension Comparison {
+  /// What there is of large objects; nil where they are not compared.
+  func largeObjects(
+    _ report: inout VerificationReport
+  ) async throws -> LargeObjectComparison.Inventory? {
+    guard options.comparesObjects else { return nil }
+    guard options.comparesLargeObjects else {
+      report.notes.append("large objects are not compared: they stay behind (--without-large-objects)")
+      return nil
+    }
+    let inventory = try await largeObjectComparison.inventory()
+    report.largeObjectBytes = inventory.bytes
+    return inventory
+  }
+
+  private var largeObjectComparison: LargeObjectComparison {
+    LargeObjectComparison(
+      source: source, target: target, rateLimit: scan.rateLimit, maxBytesPerSecond: scan.maxBytesPerSecond,
+      meter: scan.meter)
+  }
+
   /// Sequences, large objects, tables of extensions and materialized views.
-  func objects() async throws -> [VerificationReport.ObjectDifference] {
+  func compareObjects(
+    _ inventory: LargeObjectComparison.Inventory?, _ report: inout VerificationReport
+  ) async throws {
     let objects = ObjectComparison(source: source, target: target, scope: options.scope)
-    return try await objects.sequences() + objects.largeObjects() + extensionTables() + materializedViews()
+    report.objects += try await objects.sequences()
+    if let inventory {
+      report.objects += LargeObjectComparison.differences(
+        try await largeObjectComparison.digests(inventory), isExpected: options.scope == .streaming)
+    }
+    if !options.excluded.isEmpty {
+      let names = options.excluded.sorted().map(\.words).joined(separator: ", ")
+      report.notes.append("not compared, because they stay behind (--exclude-table): \(names)")
+    }
+    try await compareExtensionTables(&report)
+    try await compareMaterializedViews(&report)
+  }
+
+  /// Whether both ends let our roles read it; what they do not is noted.
+  private func mayRead(
+    _ shape: TableShape, _ other: TableShape, _ kind: String, _ report: inout VerificationReport
+  ) -> Bool {
+    let closed = [("source", shape), ("target", other)].filter { !$1.mayRead }.map(\.0)
+    guard !closed.isEmpty else { return true }
+    report.tables.append(
+      VerificationReport.Table(
+        name: shape.name, verdict: .notCompared, method: .none,
+        reason: "\(kind); the role lacks SELECT on it on the \(closed.joined(separator: " and the "))"))
+    return false
   }
 
   /// The rows in them that are the user's; no publication has these tables.
-  private func extensionTables() async throws -> [VerificationReport.ObjectDifference] {
-    let tables = sourceShapes.values.filter {
+  private func compareExtensionTables(_ report: inout VerificationReport) async throws {
+    let tables: [ComparedTable] = sourceShapes.values.filter {
       let condition = $0.extensionCondition?.uppercased()
       return condition == "" || condition?.hasPrefix("WHERE") == true
     }
     .filter { !options.excluded.contains($0.name) }.sorted { $0.name < $1.name }
     .compactMap { shape in
-      targetShapes[shape.name].map { ComparedTable(source: shape, target: $0, agreement) }
+      guard let other = targetShapes[shape.name],
+        mayRead(shape, other, "a table of an extension", &report)
+      else { return nil }
+      return ComparedTable(source: shape, target: other, agreement)
     }
     let sums = try await scan.sums(of: tables, onlyCounts: false, isCounted: false)
-    return zip(tables, sums).filter { !$1.areEqual }.map { table, sums in
+    report.objects += zip(tables, sums).filter { !$1.areEqual }.map { table, sums in
       VerificationReport.ObjectDifference(
         kind: "extension table", object: table.name.words,
         words: "table \(table.name.words) of an extension has \(sums.source.rows) rows of the user's on the "
@@ -165,7 +146,7 @@ extension Comparison {
 
   /// The target has computed its own from its own rows, while the source's are as old as their last REFRESH:
   /// what they hold may differ.
-  private func materializedViews() async throws -> [VerificationReport.ObjectDifference] {
+  private func compareMaterializedViews(_ report: inout VerificationReport) async throws {
     var differences: [VerificationReport.ObjectDifference] = []
     func note(_ name: RelationName, _ words: String, isExpected: Bool = false) {
       differences.append(
@@ -180,7 +161,12 @@ extension Comparison {
         continue
       }
       switch (shape.isPopulated, other.isPopulated) {
-      case (true, true): tables.append(ComparedTable(source: shape, target: other, agreement))
+      // Nothing would come of it inside a write pause.
+      case (true, true) where options.scope == .fenced: break
+      case (true, true):
+        if mayRead(shape, other, "a materialized view", &report) {
+          tables.append(ComparedTable(source: shape, target: other, agreement))
+        }
       case (true, false): note(shape.name, "has no data on the target")
       // Nobody lacks what nobody could read.
       case (false, true): note(shape.name, "has no data on the source", isExpected: true)
@@ -197,7 +183,7 @@ extension Comparison {
           : "has \(rows.0) rows on the source and \(rows.1) on the target, which has computed its own",
         isExpected: true)
     }
-    return differences
+    report.objects += differences
   }
 }
 
@@ -211,5 +197,23 @@ extension RelationName {
         || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || byte == UInt8(ascii: "_")
     }
     return isPlain ? name : SQL.identifier(name)
+  }
+}
+
+extension VerificationReport {
+  /// Large objects that differ where they should not.
+  var differentLargeObjects: [UInt32] {
+    objects.filter { $0.kind == LargeObjectComparison.kind && !$0.isExpected }.compactMap {
+      UInt32($0.object)
+    }
+  }
+
+  /// Makes their differences expected ones.
+  mutating func forgive(largeObjects: Set<UInt32>, because: String) {
+    for index in objects.indices where objects[index].kind == LargeObjectComparison.kind {
+      guard let oid = UInt32(objects[index].object), largeObjects.contains(oid) else { continue }
+      objects[index].isExpected = true
+      objects[index].words += ": \(because)"
+    }
   }
 }

@@ -45,7 +45,7 @@ struct SchemaText: Sendable, Equatable {
     var current: (name: Name, entry: Entry)?
     func close(_ entries: inout [Name: [Entry]]) {
       guard let name = current?.name, var entry = current?.entry else { return }
-      entry.lines = entry.lines.filter { !$0.isEmpty && $0 != "--" && !Self.isGuard($0) }
+      entry.lines = Self.joined(entry.lines.filter { !$0.isEmpty && $0 != "--" && !Self.isGuard($0) })
       entries[name, default: []].append(entry)
     }
     for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
@@ -57,6 +57,25 @@ struct SchemaText: Sendable, Equatable {
       }
     }
     close(&entries)
+  }
+
+  /// Puts together again what a line break in a name has taken apart.
+  private static func joined(_ lines: [Substring]) -> [Substring] {
+    let (name, text) = (UInt8(ascii: "\""), UInt8(ascii: "'"))
+    var joined: [Substring] = []
+    var open: UInt8?
+    for line in lines {
+      let isInside = open == name
+      for byte in line.utf8 where byte == name || byte == text {
+        if open == nil { open = byte } else if open == byte { open = nil }
+      }
+      if isInside, let begun = joined.popLast() {
+        joined.append(begun + "\n" + line)
+      } else {
+        joined.append(line)
+      }
+    }
+    return joined
   }
 
   /// `-- Name: t_v_idx; Type: INDEX; Schema: public; Owner: postgres`

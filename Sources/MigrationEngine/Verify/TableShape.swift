@@ -42,6 +42,8 @@ struct TableShape: Sendable, Equatable {
   /// Of a table of an extension's: which of its rows are the user's, as its script says it; empty for all.
   /// Nil for every other table.
   var extensionCondition: String?
+  /// Our role has SELECT on it.
+  var mayRead = true
 
   /// All of the user's that hold rows.
   /// - Parameter findsFloats: also looks which types have floating-point numbers in them.
@@ -56,7 +58,9 @@ struct TableShape: Sendable, Equatable {
         c.relpersistence = 'u' AS is_unlogged, pg_catalog.pg_table_size(c.oid) AS bytes,
         pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint AS blocks,
         (SELECT coalesce(x.extcondition[pg_catalog.array_position(x.extconfig, c.oid)], '')
-          FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig) LIMIT 1) AS condition
+          FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig) LIMIT 1) AS condition,
+        pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+          AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS may_read
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE \(isCompared)
       """, doing: "reading the tables of the \(connection.end)", within: .seconds(60))
@@ -71,7 +75,7 @@ struct TableShape: Sendable, Equatable {
         bytes: Int64(try row.optional("bytes") ?? "0") ?? 0,
         heapBlocks: Int64(try row.optional("blocks") ?? "0") ?? 0,
         columns: columns[oid] ?? [], key: keys[oid] ?? [],
-        extensionCondition: try row.optional("condition"))
+        extensionCondition: try row.optional("condition"), mayRead: try row.optional("may_read") != "f")
     }
     return shapes
   }

@@ -7,9 +7,21 @@ extension Verification {
   package func run() async throws -> VerificationReport {
     try await comparing(.full) { comparison, report in
       async let schema = comparison.schema()
-      try await comparison.compareInFull(comparison.tables(&report), &report)
-      if options.comparesObjects { report.objects += try await comparison.objects() }
+      let began = ContinuousClock.now
+      let inventory = try await comparison.largeObjects(&report)
+      try await comparison.compareInFull(
+        comparison.tables(&report), besides: inventory?.bytes ?? 0, &report)
+      if options.comparesObjects { try await comparison.compareObjects(inventory, &report) }
+      report.readingSeconds = (ContinuousClock.now - began) / .seconds(1)
       report.objects += try await schema
+    }
+  }
+
+  /// How these large objects are on both ends at this moment.
+  func largeObjects(_ oids: [UInt32]) async throws -> [UInt32: LargeObjectComparison.Pair] {
+    try await withEnds { source, target in
+      let comparison = LargeObjectComparison(source: source, target: target)
+      return try await comparison.digests(comparison.inventory(oids))
     }
   }
 
@@ -34,18 +46,16 @@ extension Verification {
     _ body: (Comparison, inout VerificationReport) async throws -> Void
   ) async throws -> VerificationReport {
     let meter = VerificationMeter(onProgress)
-    let ends = try await openEnds()
-    func close() async {
-      await ends.source.close()
-      await ends.target.close()
-    }
-    return try await finally(close) {
-      let comparison = try await Comparison(self, ends.source, ends.target, meter)
+    return try await withEnds { source, target in
+      let comparison = try await Comparison(self, source, target, meter)
       var report = VerificationReport(
         extent: extent,
         digest: extent == .counts ? "none: rows are only counted" : comparison.agreement.digest.words,
-        startedAt: try await Self.now(ends.target.first), sourceVersion: ends.source.version,
-        targetVersion: ends.target.version)
+        startedAt: try await Self.now(target.first), sourceVersion: source.version,
+        targetVersion: target.version)
+      report.jobs = options.jobs
+      report.maxBytesPerSecond = options.maxBytesPerSecond
+      report.coversObjects = options.comparesObjects
       report.notes += comparison.notes
       try await body(comparison, &report)
       report.tables.sort { $0.name < $1.name }
@@ -53,6 +63,18 @@ extension Verification {
       meter.finish()
       return report
     }
+  }
+
+  private func withEnds<Value>(
+    isolation: isolated (any Actor)? = #isolation,
+    _ body: (_ source: VerifiedEnd, _ target: VerifiedEnd) async throws -> Value
+  ) async throws -> Value {
+    let ends = try await openEnds()
+    func close() async {
+      await ends.source.close()
+      await ends.target.close()
+    }
+    return try await finally(close) { try await body(ends.source, ends.target) }
   }
 
   private func openEnds() async throws -> (source: VerifiedEnd, target: VerifiedEnd) {

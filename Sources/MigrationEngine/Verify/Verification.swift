@@ -25,6 +25,9 @@ package struct Verification: Sendable {
     /// The cutover is to carry it over, or has done so and one end has been written to since: it is told, and
     /// is no difference.
     case streaming
+    /// It has been carried over behind a fence, which stops neither sequences nor large objects: these are
+    /// brought over again.
+    case fenced
     /// It has been carried over, and nobody has written since.
     case settled
   }
@@ -37,9 +40,11 @@ package struct Verification: Sendable {
     package var scope: Scope
     /// Sequences, large objects, materialized views and unlogged tables as well.
     package var comparesObjects = true
+    /// Only with the other objects: not where they were left behind.
+    package var comparesLargeObjects = true
     /// What pg_dump says of both ends as well.
     package var comparesSchema = true
-    /// Tables that were left behind: of extensions' tables only those need to be named here.
+    /// Tables that were left behind, those of extensions among them.
     package var excluded: Set<RelationName> = []
     /// Of the migration itself, on either end: no difference.
     package var ownPublications: Set<String> = []
@@ -73,20 +78,5 @@ package struct Verification: Sendable {
     self.options = options
     self.onProgress = onProgress
     self.logger = logger
-  }
-
-  /// How long comparing in full may take.
-  /// - Parameters:
-  ///   - bytes: heap and TOAST of both ends.
-  ///   - last: a comparison in full of the same ends, by whose pace it is told; nil: by a slow disk's.
-  package static func predictedSeconds(
-    bytes: Int64, tables: Int, jobs: Int, last: VerificationReport?
-  ) -> Double {
-    // Sessions, catalogs and what else takes its time however small the tables are.
-    let fixed = 0.3 + Double(tables) * 0.002 / Double(max(1, min(jobs, tables)))
-    guard let last, last.extent == .full, last.bytes > 8 << 20, last.seconds > 0 else {
-      return fixed + Double(bytes) / Double(40 << 20)
-    }
-    return fixed + last.seconds * Double(bytes) / Double(last.bytes)
   }
 }

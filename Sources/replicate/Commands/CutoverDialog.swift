@@ -16,9 +16,11 @@ struct CutoverDialog: Sendable {
     let logger = log.logger(writer)
     let follower = CutoverFollower(writer: writer)
     let request = CutoverRequest(
-      maxPauseSeconds: limits.maxPause, timeoutSeconds: limits.timeout, requestedBy: surroundings.user,
+      maxPauseSeconds: limits.maxPause ?? CutoverRequest.defaultMaxPauseSeconds,
+      timeoutSeconds: limits.timeout, requestedBy: surroundings.user,
       isRehearsal: limits.isRehearsal, terminatesBlockers: limits.terminatesBlockers, direction: direction,
-      verification: limits.verify)
+      verification: limits.verify,
+      unaskedSeconds: limits.maxPause == nil ? CutoverRequest.defaultUnaskedSeconds : nil)
     do {
       let cutover = try await surroundings.interruption.leaving(
         onLeave: {

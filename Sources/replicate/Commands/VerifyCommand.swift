@@ -60,6 +60,7 @@ struct VerifyCommand: EngineCommand {
         { try await surroundings.engine.verify(target, logger, request) { follower.show($0) } })
       follower.finish()
       surroundings.output.line(json ? JSONText.line(report) : VerificationPrinter.text(report))
+      if report.isVoid { writer.write("nothing was compared: the report says why", level: .error) }
       return ExitStatus(report)
     } catch {
       follower.finish()

@@ -10,7 +10,7 @@ struct CutoverLimits: ParsableArguments {
     help: ArgumentHelp(
       "Do not begin when the write pause would be longer. (default: 10s)", valueName: "duration"),
     transform: DurationParser.seconds)
-  var maxPause: Double = 10
+  var maxPause: Double?
 
   @Option(
     help: ArgumentHelp("Abort when fence and seal lie further apart. (default: 60s)", valueName: "duration"),
@@ -20,7 +20,8 @@ struct CutoverLimits: ParsableArguments {
   @Option(
     help: ArgumentHelp(
       "What is compared of both ends before the seal: all rows, those touched since the last 'replicate "
-        + "verify', how many there are, or nothing. A difference aborts.",
+        + "verify' (or all, where there was none and the pause allows it), how many there are, or nothing. A "
+        + "difference aborts.",
       valueName: "full|changed|counts|none"))
   var verify = CutoverVerification.changed
 

@@ -13,6 +13,7 @@ enum CutoverPrinter {
       let took = verification.result == .nothing ? "" : " in \(Quantity.seconds(verification.seconds))"
       lines.append(
         "verified    \(verification.extent.rawValue)\(took): \(Fitting.plain(verification.summary))")
+      if let notice = verification.notice { lines.append("            \(Fitting.plain(notice))") }
     }
     lines += (cutover.warnings ?? []).map { "warning     \(Fitting.plain($0))" }
     if let encryption {

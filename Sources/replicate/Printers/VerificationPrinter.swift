@@ -22,6 +22,7 @@ enum VerificationPrinter {
 
   private static func headline(_ report: VerificationReport) -> String {
     let place = report.lsn.map { " at \($0)" } ?? ""
+    if report.isVoid { return "nothing was compared\(place)" }
     return report.hasDifferences ? "the ends differ\(place)" : "the ends are equal\(place)"
   }
 

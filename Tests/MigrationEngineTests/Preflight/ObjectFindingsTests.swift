@@ -90,10 +90,16 @@ import Testing
       ("table", "b", #"GRANT SELECT ON TABLE "a"."b" TO "r";"#),
       ("sequence", "b", #"GRANT SELECT ON SEQUENCE "a"."b" TO "r";"#),
       ("policy", "b", #"ALTER ROLE "r" BYPASSRLS;"#),
+      ("materialized view", "b", #"GRANT SELECT ON TABLE "a"."b" TO "r";"#),
+      ("view", "b", #"GRANT "o" TO "r";"#),
     ] as [(String, String?, String)])
-  func `what cannot be read blocks with its grant`(kind: String, name: String?, remedy: String) {
-    let lack = Preflight.SourceOwnership.lack(kind: kind, schema: "a", name: name, role: #""r""#)
+  func `what cannot be read is told with its grant, and blocks unless it is derived`(
+    kind: String, name: String?, remedy: String
+  ) {
+    let lack = Preflight.SourceOwnership.lack(
+      kind: kind, schema: "a", name: name, owner: "o", role: #""r""#)
     #expect(Preflight.SourceOwnership.judge(lack).remedy == remedy)
+    #expect((lack.severity == .blocker) == !kind.contains("view"))
   }
 
   @Test func `the replica role is granted by what the target's version knows`() {

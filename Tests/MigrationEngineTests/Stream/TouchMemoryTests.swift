@@ -68,7 +68,7 @@ import Testing
       stream.update(1, key: [.text("3")], [.text("4")])
       stream.delete(1, key: [.text("5")])
     }
-    memory.keep(different: [])
+    memory.keep(different: [:])
     #expect(memory.touched?.since == LSN(rawValue: 5))
     #expect(try touched(memory) == ["2", "3", "4", "5"])
     memory.begin(at: LSN(rawValue: 6), TableVersions())
@@ -76,7 +76,7 @@ import Testing
     memory.discard()
     #expect(try touched(memory) == ["2", "3", "4", "5", "6"], "without an end the one before holds")
     memory.begin(at: LSN(rawValue: 7), TableVersions())
-    memory.keep(different: [])
+    memory.keep(different: [:])
     #expect(try touched(memory) == [])
   }
 
@@ -95,17 +95,17 @@ import Testing
       var planner = planner(memory)
       memory.begin(at: LSN(rawValue: 5), TableVersions())
       try transact(&planner, write)
-      memory.keep(different: [])
+      memory.keep(different: [:])
       #expect(try touched(memory) == nil)
     }
     let memory = TouchMemory()
     var keyless = planner(memory, keyless: true)
     memory.begin(at: LSN(rawValue: 5), TableVersions())
     try transact(&keyless, identity: .full) { $0.insert(1, [.text("1")]) }
-    memory.keep(different: [])
+    memory.keep(different: [:])
     #expect(try touched(memory) == nil)
     memory.begin(at: LSN(rawValue: 6), TableVersions())
-    memory.keep(different: [RelationName(schema: "public", name: "notes")])
+    memory.keep(different: [1: RelationName(schema: "public", name: "notes")])
     #expect(try touched(memory) == nil)
   }
 
@@ -116,7 +116,7 @@ import Testing
     let memory = TouchMemory(limits: limits)
     var planner = planner(memory)
     memory.begin(at: LSN(rawValue: 5), TableVersions())
-    memory.keep(different: [])
+    memory.keep(different: [:])
     try transact(&planner) { $0.insert(1, [.text("1")]) }
     #expect(try touched(memory) == ["1"])
     try transact(&planner, at: 30) { $0.insert(1, [.text(String(repeating: "7", count: 600))]) }
@@ -140,7 +140,7 @@ import Testing
         stream.insert(1, [.text("2")])
       }
     }
-    memory.keep(different: [])
+    memory.keep(different: [:])
     try plan(&planner, .streamed(8)) { $0.streamCommit(8, 30, end: 31) }
     #expect(try touched(memory) == ["2"], "one that began behind it is told row by row")
     try plan(&planner, .streamed(7)) { $0.streamCommit(7, 40, end: 41) }

@@ -48,20 +48,4 @@ struct ScanPlanTests {
     #expect(plan([100 * megabyte], jobs: 1, rate: 10 * megabyte).count == 20)
     #expect(plan([100 * megabyte], jobs: 1, rate: 1).count == 100)
   }
-
-  @Test func `what it will take is told by the last comparison's pace, or a slow disk's`() {
-    var last = VerificationReport(
-      extent: .full, digest: "", startedAt: "", sourceVersion: "", targetVersion: "")
-    func predicted(_ last: VerificationReport?) -> Double {
-      Verification.predictedSeconds(bytes: 400 * megabyte, tables: 10, jobs: 2, last: last)
-    }
-    #expect(predicted(nil) > 10)
-    #expect(predicted(last) == predicted(nil))
-    var table = VerificationReport.Table(
-      name: RelationName(schema: "public", name: "t"), verdict: .equal, method: .binary)
-    table.bytes = 800 * megabyte
-    last.tables = [table]
-    last.seconds = 4
-    #expect(predicted(last) > 2 && predicted(last) < 3)
-  }
 }

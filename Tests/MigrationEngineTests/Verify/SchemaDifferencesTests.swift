@@ -62,6 +62,22 @@ struct SchemaDifferencesTests {
     #expect(lines(trigger(ours), trigger(theirs)) == ["trigger x on public.t \(words)"])
   }
 
+  @Test func `names with line breaks and quotes in them are read to their end`() {
+    let name = "\"a\"\";\n'b\nc\""
+    let create = "CREATE TRIGGER \(name) BEFORE INSERT ON \(name) EXECUTE FUNCTION \(name)();"
+    let table = entry("t", "TABLE", "CREATE TABLE \(name) (\n    a text DEFAULT '\"'\n    b int\n);")
+    let source = entry("t x", "TRIGGER", "\(create)\n\nALTER TABLE \(name) ENABLE ALWAYS TRIGGER \(name);")
+    let target = entry("t x", "TRIGGER", "\(create)\n\nALTER TABLE \(name) DISABLE TRIGGER \(name);")
+    #expect(
+      lines(source, target, SchemaDifferences()) == [
+        "(trigger x on public.t is enabled always on the source and disabled on the target)"
+      ])
+    #expect(
+      lines(table + "ALTER TABLE ONLY \(name) REPLICA IDENTITY FULL;\n", table, SchemaDifferences()) == [])
+    let other = table.replacing("b int", with: "b bigint")
+    #expect(lines(table, other).first?.contains("the source has: b int; the target has: b bigint") == true)
+  }
+
   @Test func `what the migration itself made or changed is no difference while its stream is on`() {
     let trigger = "CREATE TRIGGER g BEFORE INSERT ON public.t EXECUTE FUNCTION replicate.closed();"
     let always = """

@@ -1,0 +1,64 @@
+/// How long comparisons may take inside a write pause: sizes in, seconds out.
+struct VerificationForecast: Sendable {
+  /// Of the source, with their sizes.
+  let relations: [Relation]
+  /// Sessions on each end.
+  let jobs: Int
+  /// What one end may have of them.
+  var largeObjectBytes: Int64 = 0
+  /// By whose pace it is told; nil: by a slow disk's.
+  var last: VerificationReport?
+
+  /// For what is compared by keys, each row's round on an index of each end.
+  private static let secondsARow = 0.00005
+  /// Where nothing was ever measured.
+  private static let bytesPerSecond = Double(40 << 20)
+
+  /// All rows of all tables, and large objects.
+  var full: Double {
+    let bytes = 2 * relations.reduce(0) { $0 + $1.bytes }
+    // As they were found when they were last read: how well they are compressed cannot be asked for.
+    let objects = max(2 * largeObjectBytes, largeObjectBytes > 0 ? last?.largeObjectBytes ?? 0 : 0)
+    return seconds(bytes + objects, relations)
+  }
+
+  /// Nothing is digested, and what is stored outside the rows is not read.
+  var counts: Double { seconds(relations.reduce(0) { $0 + $1.heapBlocks * 8192 }, relations) }
+
+  /// What is compared where nothing tells what was touched: as much as there is time for; nil: nothing.
+  func substitute(within seconds: Double) -> CutoverVerification? {
+    if full <= seconds { return .full }
+    return counts <= seconds ? .counts : nil
+  }
+
+  func changed(_ touched: [RelationName: TouchedRows]) -> Double {
+    var keys = 0
+    var whole: [Relation] = []
+    for relation in relations {
+      switch touched[relation.name] {
+      case .all: whole.append(relation)
+      case .keys(let batches): keys += batches.reduce(0) { $0 + $1.count }
+      case nil: break
+      }
+    }
+    let rows = Double(keys) * Self.secondsARow
+    return whole.isEmpty ? rows : rows + seconds(2 * whole.reduce(0) { $0 + $1.bytes }, whole)
+  }
+
+  private func seconds(_ bytes: Int64, _ relations: [Relation]) -> Double {
+    // Sessions, catalogs and what else takes its time however small the tables are.
+    let fixed = 0.3 + Double(relations.count) * 0.002 / Double(max(1, min(jobs, relations.count)))
+    return fixed + Double(bytes) / (last?.bytesPerSecond(jobs: jobs) ?? Self.bytesPerSecond)
+  }
+}
+
+extension VerificationReport {
+  /// How fast both ends were read, in bytes a second; nil where it tells nothing of how fast they can be.
+  /// - Parameter jobs: with fewer sessions than were used it is slower; with more, nobody knows.
+  func bytesPerSecond(jobs: Int) -> Double? {
+    guard extent == .full, !hasDifferences, maxBytesPerSecond == nil, bytes > 8 << 20,
+      let readingSeconds, readingSeconds > 0, let used = self.jobs
+    else { return nil }
+    return Double(bytes) / readingSeconds * Double(min(jobs, used)) / Double(max(1, used))
+  }
+}
