@@ -146,6 +146,9 @@ struct MigrationRollback: Sendable {
         drain: { try await drain.wait(for: $0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
         ensureNoBreach: { try drain.ensureNoBreach() },
+        finalisingSeconds: {
+          try await tables.finalisingSeconds(catalog) { try await syncLargeObjects() }
+        },
         finaliseTables: {
           let changed = try await syncLargeObjects()
           return try await tables.finalise(
@@ -167,8 +170,10 @@ struct MigrationRollback: Sendable {
         },
         poolers: exchangedOptions.switchPlan.pausesPoolers
           ? Cutover.Poolers(
-            pause: { try await switchover.pause(until: $0) }, resume: { try await switchover.resume() })
+            pause: { try await switchover.pause(until: $0) }, busy: { try await switchover.busyServers() },
+            resume: { try await switchover.resume() })
           : nil,
+        leftBehind: tables.excluded,
         switchOver: { fenceLSN, events in
           await switchover.run(
             fenceLSN: fenceLSN, appliedLSN: monitor.reading.feedback.appliedLSN.description,

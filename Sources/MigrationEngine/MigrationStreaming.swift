@@ -298,6 +298,9 @@ struct MigrationStreaming: Sendable {
         drain: { try await drain.wait(for: $0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
         ensureNoBreach: { try drain.ensureNoBreach() },
+        finalisingSeconds: {
+          try await tables.finalisingSeconds(catalog) { try await copy.syncLargeObjects() }
+        },
         finaliseTables: {
           let changed = try await copy.syncLargeObjects()
           return try await tables.finalise(catalog, ends: ends, options: options)
@@ -317,8 +320,10 @@ struct MigrationStreaming: Sendable {
         },
         poolers: options.switchPlan.pausesPoolers
           ? Cutover.Poolers(
-            pause: { try await switchover.pause(until: $0) }, resume: { try await switchover.resume() })
+            pause: { try await switchover.pause(until: $0) }, busy: { try await switchover.busyServers() },
+            resume: { try await switchover.resume() })
           : nil,
+        leftBehind: tables.excluded,
         record: { try await record.keep($0, stored) },
         switchOver: { fenceLSN, events in
           await switchover.run(

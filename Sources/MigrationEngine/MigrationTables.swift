@@ -158,6 +158,28 @@ struct MigrationTables: Sendable {
     ) { first, _ in first }
   }
 
+  /// Before the fence: large objects are brought over, so that only what is written from then on is left.
+  /// - Parameter sync: brings them over and says how many had changed.
+  /// - Returns: what `finalise` and another such round may take, in seconds.
+  func finalisingSeconds(
+    _ catalog: Catalog, _ sync: () async throws -> Int
+  ) async throws -> Double {
+    var seconds = 0.0
+    // Where there was much to bring over, the next round tells what a round takes.
+    for _ in 0..<2 {
+      let began = ContinuousClock.now
+      let changed = try await sync()
+      seconds = (ContinuousClock.now - began) / .seconds(1)
+      if changed == 0 { break }
+    }
+    let unlogged = catalog.relations.filter { $0.kind == .table && $0.isUnlogged }
+    let bytes = unlogged.reduce(Int64(0)) { $0.addingReportingOverflow($1.bytes).partialValue }
+    return seconds + Double(unlogged.count) * 0.01 + Double(bytes) / Double(Self.slowCopy)
+  }
+
+  /// Bytes a second, with the indexes that are there.
+  private static let slowCopy: Int64 = 20 << 20
+
   /// Behind the fence: what the stream does not carry.
   /// - Returns: what was done, for the timeline.
   func finalise(

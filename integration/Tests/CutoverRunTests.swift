@@ -144,11 +144,14 @@ extension Integration {
       }
     }
 
-    @Test("A lag over the budget is refused before anything is fenced", arguments: [nil, 11.0])
-    func budget(predicted: Double?) async throws {
+    @Test(
+      "A pause over the budget is refused before anything is fenced",
+      arguments: [(nil, 0), (11, 0), (6, 5)] as [(Double?, Double)])
+    func budget(predicted: Double?, finalising: Double) async throws {
       try await Scene.run("budget") { scene in
         var stages = scene.stages()
         stages.lag = { (1 << 20, predicted) }
+        stages.finalisingSeconds = { finalising }
         let report = try await scene.cutover(stages).run(scene.request)
         #expect(report.result == .aborted)
         #expect(report.writePauseSeconds == nil)

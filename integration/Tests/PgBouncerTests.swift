@@ -108,7 +108,12 @@ extension Integration {
         let pause = try #require(report.writePauseSeconds)
         #expect(pause >= 1 && pause < 3)
         try await scene.waitForWrites()
-        try await idle.execute("COMMIT")
+
+        let forced = try await journey.replicate.run(
+          "cutover", "--yes", "--max-pause", "3s", "--terminate-blockers")
+        #expect(forced.exitCode == 0, "\(forced.output)\(forced.errors)\(engine.errors)")
+        await #expect(throws: SQLFailure.self) { try await idle.execute("COMMIT") }
+        #expect(try await journey.status().cutover?.terminated?.count == 1)
         await idle.close()
         await scene.stopClients()
         scene.expectUndisturbedClients()

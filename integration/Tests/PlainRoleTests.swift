@@ -185,6 +185,26 @@ extension Integration {
       }
     }
 
+    @Test("A table of others that stays behind keeps nothing from being cut over, and is theirs to write")
+    func leftBehind() async throws {
+      try await withPlainRoles("plainleft") { journey, role, owner in
+        try await journey.source(
+          "CREATE TABLE app.others (id int PRIMARY KEY)", "ALTER TABLE app.others OWNER TO \(owner)_other",
+          "GRANT SELECT ON app.others TO \(role)")
+        let engine = try await journey.start("--allow-unencrypted-target", "--exclude-table", "app.others")
+        try await journey.waitUntilReady(engine)
+        let cutover = try await journey.replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+        let writable = ["default_transaction_read_only": "off"]
+        for (table, refusal) in [("others", nil), ("item", "25006")] as [(String, String?)] {
+          let met = try await journey.refusal(
+            of: "DELETE FROM app.\(table)", on: journey.databases.source, settings: writable)
+          #expect(met == refusal, "\(table)")
+        }
+      }
+    }
+
     @Test("Sessions that our role may not end are named with the grant, and keep no other from being ended")
     func blockers() async throws {
       try await withPlainRoles("plainblock") { journey, role, _ in

@@ -13,6 +13,9 @@ package struct Cutover: Sendable {
     package var forgetMarker: @Sendable () async -> Void
     /// Throws when a change was committed behind the marker.
     package var ensureNoBreach: @Sendable () async throws -> Void
+    /// Brings over as much as can be before the fence of what the stream does not carry, and predicts what
+    /// the rest will take.
+    package var finalisingSeconds: @Sendable () async throws -> Double
     /// Brings over what the stream does not carry, and says what that was.
     package var finaliseTables: @Sendable () async throws -> String
     /// Compares both ends before the seal; nil when they are not to be.
@@ -22,6 +25,8 @@ package struct Cutover: Sendable {
     package var restoreTables: @Sendable () async throws -> String
     /// Holds the clients that come through poolers, and lets them go on; nil when there are no poolers.
     package var poolers: Poolers?
+    /// Tables that are not migrated, which the fence spares where they are others'.
+    package var leftBehind: Set<RelationName>
     /// Stores on the target what is told so far: just before the seal, once the seal is known to stand and
     /// the target to have everything, and once it is open. From the second on the source is not needed any
     /// more.
@@ -35,10 +40,11 @@ package struct Cutover: Sendable {
       drain: @escaping @Sendable (String, ContinuousClock.Instant) async throws -> Void,
       forgetMarker: @escaping @Sendable () async -> Void,
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
+      finalisingSeconds: @escaping @Sendable () async throws -> Double = { 0 },
       finaliseTables: @escaping @Sendable () async throws -> String,
       comparison: Comparison? = nil,
       restoreTables: @escaping @Sendable () async throws -> String,
-      poolers: Poolers? = nil,
+      poolers: Poolers? = nil, leftBehind: Set<RelationName> = [],
       record: @escaping @Sendable (Status.Cutover) async throws -> Void = { _ in },
       switchOver: @escaping @Sendable (String?, SwitchEvents) async -> String?
     ) {
@@ -47,10 +53,12 @@ package struct Cutover: Sendable {
       self.drain = drain
       self.forgetMarker = forgetMarker
       self.ensureNoBreach = ensureNoBreach
+      self.finalisingSeconds = finalisingSeconds
       self.finaliseTables = finaliseTables
       self.comparison = comparison
       self.restoreTables = restoreTables
       self.poolers = poolers
+      self.leftBehind = leftBehind
       self.record = record
       self.switchOver = switchOver
     }
@@ -74,14 +82,18 @@ package struct Cutover: Sendable {
   package struct Poolers: Sendable {
     /// Returns once no client is in a transaction, and says what waits where. When it throws, some may wait.
     package var pause: @Sendable (_ deadline: ContinuousClock.Instant) async throws -> String
+    /// The sessions on the server that clients' transactions have, by their pids: who keeps a pause waiting.
+    package var busy: @Sendable () async throws -> [Int32]
     /// Lets all go on that wait, and says so.
     package var resume: @Sendable () async throws -> String
 
     package init(
       pause: @escaping @Sendable (ContinuousClock.Instant) async throws -> String,
+      busy: @escaping @Sendable () async throws -> [Int32] = { [] },
       resume: @escaping @Sendable () async throws -> String
     ) {
       self.pause = pause
+      self.busy = busy
       self.resume = resume
     }
   }

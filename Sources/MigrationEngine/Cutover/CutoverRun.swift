@@ -6,7 +6,7 @@ import LogicalReplication
 /// Performs what the state machine asks for, times it, and writes the timeline. Here `source` is the end that
 /// writes leave and `target` the one that they go to: in a rollback the two are exchanged.
 actor CutoverRun {
-  private let request: CutoverRequest
+  let request: CutoverRequest
   let ends: Cutover.Ends
   let stages: Cutover.Stages
   let logger: Logger
@@ -24,7 +24,7 @@ actor CutoverRun {
   private var token: String? = WriteGuard.newToken()
   /// When the fence was sent to the source, or clients began to wait in poolers: from here on users may have
   /// been refused or held.
-  private var pauseBegan: ContinuousClock.Instant?
+  private(set) var pauseBegan: ContinuousClock.Instant?
   /// How long clients waited in poolers, in words.
   var pooledPause = ""
   /// Whose sessions our role may not end, and what would let it.
@@ -68,7 +68,9 @@ actor CutoverRun {
 
   /// What keeps the target closed until the source is sealed.
   var door: Door { ends.direction == .forward ? .ofTarget : .ofSealedSource }
-  private func guardian() throws -> WriteGuard { WriteGuard(try source, moving: ends.direction) }
+  private func guardian() throws -> WriteGuard {
+    WriteGuard(try source, moving: ends.direction, leaving: stages.leftBehind)
+  }
 
   var source: Connection {
     get throws {
@@ -203,7 +205,7 @@ actor CutoverRun {
   }
 
   /// When the source must be writable again, or sealed.
-  private var deadline: ContinuousClock.Instant {
+  var deadline: ContinuousClock.Instant {
     guard !machine.isSealed, let pauseBegan else { return .now + Self.patience }
     return pauseBegan + .seconds(request.timeoutSeconds)
   }
@@ -225,7 +227,7 @@ actor CutoverRun {
   }
 
   private func arm() async throws -> String {
-    try await checkBudget()
+    _ = try await predictedPause()
     let writers = Writers(try source)
     try await writers.ensureNoSubscriptions(doing: "looking for writers that no fence stops")
     var culprits = try await writers.holding().filter {
@@ -249,56 +251,11 @@ actor CutoverRun {
       guard self.request.terminatesBlockers else { return }
       self.note(try await writers.terminate(blockers))
     }
-    let predicted = try await checkBudget()
+    let predicted = try await predictedPause()
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
   }
 
-  @discardableResult
-  private func checkBudget() async throws -> Double {
-    let action = "predicting the write pause"
-    // A stream that has just begun has not measured its lag yet.
-    let patience = ContinuousClock.now + .seconds(request.timeoutSeconds)
-    var lag = await stages.lag()
-    while lag.predictedPauseSeconds == nil, .now < patience {
-      try await Task.sleep(for: .milliseconds(50))
-      lag = await stages.lag()
-    }
-    guard let predicted = lag.predictedPauseSeconds else {
-      throw MigrationError(
-        .failed, doing: action, reason: "the lag is not known yet",
-        remedy: "Wait until replicate status says ready.")
-    }
-    let left = min(request.maxPauseSeconds - predicted, request.unaskedSeconds ?? .infinity)
-    let comparing = try await stages.comparison?.predictedSeconds(left) ?? 0
-    guard predicted > request.maxPauseSeconds || predicted + comparing <= request.maxPauseSeconds else {
-      throw MigrationError(
-        .failed, doing: action,
-        reason:
-          "it would take about \(Self.seconds(predicted + comparing)), \(Self.seconds(comparing)) of it to "
-          + "compare both ends (--verify \(request.verification.rawValue)), and --max-pause is "
-          + Self.seconds(request.maxPauseSeconds),
-        remedy: request.verification == .changed
-          ? "Run replicate verify and then cut over at once, allow a longer pause, or give --verify none."
-          : "Run replicate verify and give --verify changed, allow a longer pause, or give --verify none.")
-    }
-    guard predicted <= request.maxPauseSeconds else {
-      throw MigrationError(
-        .failed, doing: action,
-        reason:
-          "it would take about \(Self.seconds(predicted)), the \(ends.direction.to) is "
-          + "\(lag.bytes) bytes behind, "
-          + "and --max-pause is \(Self.seconds(request.maxPauseSeconds))",
-        remedy: "Wait until the stream has caught up, or allow a longer pause.")
-    }
-    return predicted + comparing
-  }
-
   // MARK: Poolers
-
-  private func pausePoolers() async throws -> String {
-    let budget = (pauseBegan ?? .now) + .seconds(request.maxPauseSeconds)
-    return try await stages.poolers?.pause(min(deadline, budget)) ?? ""
-  }
 
   /// Also for an engine that was told to stop: clients must not go on waiting.
   private func resumePoolers() async throws -> String {
@@ -317,7 +274,7 @@ actor CutoverRun {
     return ended.isEmpty ? words : "\(words), \(ended.count) ended by force"
   }
 
-  private func note(_ termination: Writers.Termination) {
+  func note(_ termination: Writers.Termination) {
     if let remedy = termination.remedy {
       let who = Writers.list(termination.refused)
       logger.warning("may not end sessions that hold up the cutover", metadata: ["who": "\(who)"])
@@ -446,5 +403,5 @@ actor CutoverRun {
     return "; writes were stopped for \(Self.seconds(seconds))"
   }
 
-  private static func seconds(_ value: Double) -> String { "\((value * 1000).rounded() / 1000) s" }
+  static func seconds(_ value: Double) -> String { "\((value * 1000).rounded() / 1000) s" }
 }

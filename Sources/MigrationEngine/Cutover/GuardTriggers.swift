@@ -9,6 +9,8 @@ struct GuardTriggers: Sendable {
   let function: String
   /// Fires under every `session_replication_role`, so that nobody escapes it.
   let firesAlways: Bool
+  /// Not migrated: it may belong to others, who let nobody else put a trigger on it.
+  var leftBehind: Set<RelationName> = []
 
   /// BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE, FOR EACH STATEMENT, as `pg_trigger.tgtype` spells it.
   private static let type = 0b11_1110
@@ -24,16 +26,17 @@ struct GuardTriggers: Sendable {
   func missing() async throws -> [Missing] {
     let rows = try await connection.query(
       """
-      SELECT n.nspname, c.relname, EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE \(isOurs)) AS is_there
+      SELECT n.nspname, c.relname, EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE \(isOurs)) AS is_there,
+        pg_catalog.pg_has_role(c.relowner, 'USAGE') AS is_ours
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE \(Catalog.isUserTable) AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
         WHERE \(isOurs) AND t.tgenabled = '\(firesAlways ? "A" : "O")' AND t.tgqual IS NULL)
       ORDER BY n.nspname, c.relname
       """, doing: "looking for tables without trigger \(name) on the \(connection.end)", within: .seconds(60))
-    return try rows.map { row in
-      Missing(
-        table: RelationName(schema: try row.text("nspname"), name: try row.text("relname")),
-        isThere: try row.bool("is_there"))
+    return try rows.compactMap { row in
+      let name = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
+      guard try row.bool("is_ours") || !leftBehind.contains(name) else { return nil }
+      return Missing(table: name, isThere: try row.bool("is_there"))
     }
   }
 
@@ -60,9 +63,11 @@ struct GuardTriggers: Sendable {
       """, doing: "reading the definitions of the \(connection.end)'s tables", within: .seconds(60))
     var definitions = Definitions()
     for row in rows {
+      let name = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
+      if leftBehind.contains(name) { continue }
       let oid = try row.integer("oid", as: UInt32.self)
       definitions.writers[oid] = try row.text("writers")
-      definitions.names[oid] = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
+      definitions.names[oid] = name
     }
     return definitions
   }

@@ -22,12 +22,18 @@ package struct WriteGuard: Sendable {
   private let triggers: GuardTriggers
   private let words: Words
 
-  /// - Parameter direction: which way the writes move that it refuses.
-  package init(_ connection: Connection, moving direction: Direction = .forward) {
+  /// - Parameters:
+  ///   - direction: which way the writes move that it refuses.
+  ///   - leftBehind: tables that are not migrated: those that only others own are not guarded.
+  package init(
+    _ connection: Connection, moving direction: Direction = .forward,
+    leaving leftBehind: Set<RelationName> = []
+  ) {
     self.connection = connection
     words = Words(direction)
     triggers = GuardTriggers(
-      connection: connection, name: "replicate_guard", function: "replicate.guard", firesAlways: true)
+      connection: connection, name: "replicate_guard", function: "replicate.guard", firesAlways: true,
+      leftBehind: leftBehind)
   }
 
   /// Tables that the fence does not protect.

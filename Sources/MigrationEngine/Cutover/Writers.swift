@@ -88,6 +88,16 @@ package struct Writers: Sendable {
         on: "n.nspname = \(SQL.literal(table.schema)) AND c.relname = \(SQL.literal(table.name))"))
   }
 
+  /// Those of these sessions that are in a transaction, whatever it does.
+  package func inTransactions(of pids: [Int32]) async throws -> [Writer] {
+    let list = pids.map(String.init).joined(separator: ",")
+    return try await holders(
+      """
+      l.locktype = 'virtualxid' AND l.pid = ANY ('{\(list)}')
+        AND a.datname = pg_catalog.current_database()
+      """)
+  }
+
   /// Names of the subscriptions that write into this database: an apply worker fires no statement trigger
   /// (manual, section 31.9), so that no fence stops it.
   package func subscriptions() async throws -> [String] {
@@ -253,8 +263,8 @@ package struct Writers: Sendable {
         LEFT JOIN pg_catalog.pg_locks x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid'
           AND x.virtualtransaction = l.virtualtransaction
         LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
-      WHERE l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database
-          WHERE datname = pg_catalog.current_database())
+      WHERE l.granted AND (l.locktype = 'virtualxid' OR l.database = (SELECT oid FROM pg_catalog.pg_database
+          WHERE datname = pg_catalog.current_database()))
         AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
         AND (\(condition))
       ORDER BY l.virtualtransaction

@@ -31,6 +31,10 @@ struct PgBouncerAction: SwitchAction {
     try await eachTrying { try await $0.pause(until: deadline) }
   }
 
+  func busyServers() async throws -> [Int32] {
+    try await eachTrying { try await $0.busyServers().map(\.pid) }.flatMap { $0 }
+  }
+
   /// - Returns: what became of the clients.
   func resume(until deadline: ContinuousClock.Instant) async throws -> String {
     let waited = try await eachTrying { try await $0.resume(until: deadline) }

@@ -28,17 +28,23 @@ actor PoolerSession {
       await close()
       throw SwitchFailure(
         "\(pooler.label): PAUSE \(SQL.identifier(pooler.database)) was not done in time, "
-          + "since transactions of its clients did not end\(await busyServers())")
+          + "since transactions of its clients did not end\(await whoIsBusy())")
     } catch let error as PostgresError {
       throw failure(error)
     }
   }
 
-  /// The sessions on the server that keep a PAUSE waiting, for people; empty when the pooler does not tell.
-  private func busyServers() async -> String {
-    guard let servers = try? await opened().busyServers(of: pooler.database, within: Self.answerLimit),
-      !servers.isEmpty
-    else { return "" }
+  /// What keeps a PAUSE waiting. By a console of its own: the other one waits.
+  nonisolated func busyServers() async throws -> [PgBouncerConsole.BusyServer] {
+    let console = try await PgBouncerConsole.open(pooler, within: Self.answerLimit)
+    return try await finally(console.close) {
+      try await console.busyServers(of: pooler.database, within: Self.answerLimit)
+    }
+  }
+
+  /// For people; empty when the pooler does not tell.
+  private func whoIsBusy() async -> String {
+    guard let servers = try? await busyServers(), !servers.isEmpty else { return "" }
     let more = servers.count > 10 ? " and \(servers.count - 10) more" : ""
     return ": " + servers.prefix(10).map(\.words).joined(separator: "; ") + more
   }

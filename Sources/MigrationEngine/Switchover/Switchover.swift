@@ -120,6 +120,13 @@ package struct Switchover: Sendable {
     return "clients wait in \(steps.map(\.action.label).joined(separator: ", "))"
   }
 
+  /// The sessions on the server that clients' transactions have, by their pids.
+  package func busyServers() async throws -> [Int32] {
+    var pids: [Int32] = []
+    for (_, action) in poolerSteps { pids += try await action.busyServers() }
+    return pids
+  }
+
   /// Lets the clients in all poolers go on where these lead now. For those that do not wait it does nothing.
   /// - Throws: `SwitchFailure` that names the poolers in which clients wait still, and what to do.
   package func resume(within limit: Duration = .seconds(30)) async throws -> String {

@@ -1,0 +1,31 @@
+import LibPQ
+
+extension CutoverRun {
+  /// Where that was asked for, transactions that keep the poolers from pausing for half of the time that
+  /// there is are ended, also those that have written nothing.
+  func pausePoolers() async throws -> String {
+    guard let poolers = stages.poolers else { return "" }
+    let began = pauseBegan ?? .now
+    let end = min(deadline, began + .seconds(request.maxPauseSeconds))
+    guard request.terminatesBlockers else { return try await poolers.pause(end) }
+    return try await withThrowingTaskGroup(of: String?.self) { group in
+      group.addTask { try await poolers.pause(end) }
+      group.addTask {
+        try await Task.sleep(until: began + (end - began) / 2)
+        try await self.endTransactions(of: try await poolers.busy())
+        return nil
+      }
+      defer { group.cancelAll() }
+      while let said = try await group.next() {
+        if let said { return said }
+      }
+      return ""
+    }
+  }
+
+  private func endTransactions(of pids: [Int32]) async throws {
+    guard !pids.isEmpty else { return }
+    let writers = Writers(try source)
+    note(try await writers.terminate(try await writers.inTransactions(of: pids)))
+  }
+}
