@@ -25,7 +25,8 @@ extension CutoverRun {
         + "\(Self.seconds(request.maxPauseSeconds)): \(Self.seconds(forecast.catchingUp)) until the "
         + "\(ends.direction.to) has caught up, which is \(lag.bytes) bytes behind, "
         + "\(Self.seconds(forecast.finalising)) to bring over what no stream carries, "
-        + "\(Self.seconds(forecast.comparing)) to compare both ends (--verify \(request.verification.rawValue))",
+        + "\(Self.seconds(forecast.comparing)) to compare both ends "
+        + "(--verify \(request.verification.rawValue))",
       remedy: remedy(forecast))
   }
 
