@@ -104,6 +104,10 @@ struct MigrationRollback: Sendable {
     // What is done now need not be done while writers wait.
     try await syncLargeObjects()
     try await switching.verify(store)
+    guard !requested.request.isRehearsal else { return }
+    for (step, detail) in try await switching.switchover(nil).makeRoom() {
+      try await store.note("switch step \(step), before the fence: \(detail)")
+    }
   }
 
   @discardableResult

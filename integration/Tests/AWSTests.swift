@@ -44,6 +44,7 @@ extension Integration {
           switch:
             - { step: route53, zone: \(account.zone), record: back.example.com }
             - { step: ssm-parameter, parameter: /app/back }
+            - { step: rds-parameter-group, cluster-group: old-back }
           """)
         let engine = try await journey.replicate.start("start", "--config", plan)
         try await journey.waitUntilReady(engine)
@@ -51,8 +52,13 @@ extension Integration {
         #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
         #expect(try await account.record("back") == "back.example.com.\t15\t\(account.encrypted)")
         try await WayBack(journey: journey, engine: engine).waitForStream()
+        #expect(try await account.readOnly("old-back") == "1")
         let rollback = try await journey.replicate.run("rollback", "--yes")
         #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
+        let report = try await journey.replicate.run("report")
+        #expect(
+          report.output.contains("before the fence: default_transaction_read_only is off in old-back"),
+          "\(report.output)")
       }
       #expect(try await account.record("back") == "back.example.com.\t15\told.example.com")
       #expect(try await account.parameter("/app/back") == "SecureString\told.example.com")
@@ -181,7 +187,7 @@ private struct Account: Sendable {
       "HostedZone.Id")
     self.zone = String(zone.split(separator: "/").last ?? "")
     let key = "arn:aws:kms:eu-west-1:123456789012:key/7"
-    for group in ["old-cluster", "old-shared"] {
+    for group in ["old-cluster", "old-shared", "old-back"] {
       try await moto.aws(
         "rds", "create-db-cluster-parameter-group", "--db-cluster-parameter-group-name", group,
         "--db-parameter-group-family", "aurora-postgresql15", "--description", "d")
@@ -241,6 +247,13 @@ private struct Account: Sendable {
     try await moto.aws(
       "route53", "list-resource-record-sets", "--hosted-zone-id", zone, "--query",
       "ResourceRecordSets[?Name=='\(name).example.com.'].[Name,TTL,ResourceRecords[0].Value]")
+  }
+
+  /// What a cluster's parameter group says of `default_transaction_read_only`.
+  func readOnly(_ group: String) async throws -> String {
+    try await moto.aws(
+      "rds", "describe-db-cluster-parameters", "--db-cluster-parameter-group-name", group, "--query",
+      "Parameters[?ParameterName=='default_transaction_read_only'].ParameterValue | [0]")
   }
 
   func parameter(_ name: String) async throws -> String {

@@ -42,7 +42,10 @@ struct ParameterGroupAction: SwitchAction {
     // In a rollback it is the end that takes writes again.
     let turnsOn = scene.direction == .forward
     let word = turnsOn ? "on" : "off"
-    guard wasOn != turnsOn else { return "\(Self.parameter) was \(word) already in \(name)" }
+    guard wasOn != turnsOn else {
+      if !turnsOn { try await waitUntilTakenOver(until: deadline) }
+      return "\(Self.parameter) was \(word) already in \(name)"
+    }
     let isTargets = turnsOn ? try await isGroupOfTarget(scene) : false
     guard !isTargets else {
       throw SwitchFailure("\(name) is the target's parameter group as well: nothing was changed")
@@ -56,7 +59,46 @@ struct ParameterGroupAction: SwitchAction {
     let change = "ParameterName=\(Self.parameter),ParameterValue=\(turnsOn ? 1 : 0),ApplyMethod=immediate"
     // The answer says no more than the group's name.
     _ = try await aws.answer([String: String].self, ["rds"] + arguments + ["--parameters", change])
+    guard turnsOn else {
+      try await waitUntilTakenOver(until: deadline)
+      return "\(Self.parameter) is off in \(name), and its instances have taken that over"
+    }
     return "\(Self.parameter) is \(word) in \(name); instances take it over within minutes"
+  }
+
+  /// Until then new sessions of an end that takes writes again could only read.
+  private func waitUntilTakenOver(until deadline: ContinuousClock.Instant) async throws {
+    while true {
+      let states = Set(try await states().filter { $0 != "in-sync" })
+      if states.isEmpty { return }
+      guard ContinuousClock.now + Self.poll < deadline else {
+        throw SwitchFailure(
+          "\(Self.parameter) is off in \(name), but its instances are \(states.sorted().joined(separator: ", "))"
+        )
+      }
+      try await Task.sleep(for: Self.poll)
+    }
+  }
+
+  private static let poll = Duration.seconds(2)
+
+  /// Of each instance that uses the group: `in-sync` once it has what the group says.
+  private func states() async throws -> [String] {
+    let arguments: [String]
+    switch group {
+    case .cluster:
+      let query = """
+        DBClusters[].{group: DBClusterParameterGroup, states: DBClusterMembers[].DBClusterParameterGroupStatus}
+        """
+      arguments = ["describe-db-clusters", "--query", query]
+    case .instance:
+      let query = """
+        DBInstances[].DBParameterGroups[].{group: DBParameterGroupName, states: [ParameterApplyStatus]}
+        """
+      arguments = ["describe-db-instances", "--query", query]
+    }
+    return try await aws.answer([Takeover].self, ["rds"] + arguments)
+      .filter { $0.group == name }.flatMap { $0.states ?? [] }.compactMap(\.self)
   }
 
   /// Nil when the group says nothing of its own.
@@ -89,6 +131,11 @@ struct ParameterGroupAction: SwitchAction {
 
 extension ParameterGroupAction {
   struct Parameter: Decodable { var value: String? }
+
+  struct Takeover: Decodable {
+    var group: String?
+    var states: [String?]?
+  }
 
   struct User: Decodable {
     /// Null while it is being made.

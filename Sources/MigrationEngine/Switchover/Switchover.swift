@@ -100,6 +100,19 @@ package struct Switchover: Sendable {
     ]
   }
 
+  /// In a rollback, before the fence: what would keep the end that writes move back to from taking them is
+  /// taken away, which may be minutes until it has effect. The seal of that end holds meanwhile.
+  /// - Returns: what was done, by the steps' names.
+  /// - Throws: `SwitchFailure`.
+  package func makeRoom() async throws -> [(step: String, detail: String)] {
+    guard scene.direction == .back else { return [] }
+    var said: [(step: String, detail: String)] = []
+    for index in actions.indices where actions[index] is ParameterGroupAction {
+      said.append((names[index], try await limited(actions[index], scene, plan.steps[index].timeLimit)))
+    }
+    return said
+  }
+
   // MARK: Around the fence
 
   /// Holds the clients in all poolers, all at the same time.
