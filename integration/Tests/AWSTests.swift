@@ -103,7 +103,7 @@ extension Integration {
         let plan = try await file(
           """
           switch:
-            - { step: ecs, cluster: production, services: [api, stuck], timeout: 8s }
+            - { step: ecs, cluster: production, services: [api, stuck], timeout: 15s }
             - { step: exec, command: "false" }
           """)
         let engine = try await journey.replicate.start("start", "--no-reverse", "--config", plan)

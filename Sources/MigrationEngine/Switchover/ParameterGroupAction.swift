@@ -72,9 +72,8 @@ struct ParameterGroupAction: SwitchAction {
       let states = Set(try await states().filter { $0 != "in-sync" })
       if states.isEmpty { return }
       guard ContinuousClock.now + Self.poll < deadline else {
-        throw SwitchFailure(
-          "\(Self.parameter) is off in \(name), but its instances are \(states.sorted().joined(separator: ", "))"
-        )
+        let words = states.sorted().joined(separator: ", ")
+        throw SwitchFailure("\(Self.parameter) is off in \(name), but its instances are \(words)")
       }
       try await Task.sleep(for: Self.poll)
     }
@@ -88,7 +87,8 @@ struct ParameterGroupAction: SwitchAction {
     switch group {
     case .cluster:
       let query = """
-        DBClusters[].{group: DBClusterParameterGroup, states: DBClusterMembers[].DBClusterParameterGroupStatus}
+        DBClusters[].{group: DBClusterParameterGroup,
+          states: DBClusterMembers[].DBClusterParameterGroupStatus}
         """
       arguments = ["describe-db-clusters", "--query", query]
     case .instance:
