@@ -204,17 +204,10 @@ package struct Switchover: Sendable {
     _ action: any SwitchAction, _ scene: SwitchScene, _ limit: Duration
   ) async throws -> String {
     let deadline = ContinuousClock.now + limit
-    return try await withThrowingTaskGroup(of: String.self) { group in
-      group.addTask { try await action.run(scene, until: deadline) }
-      group.addTask {
-        // What waits by itself tells better what it waited for.
-        try await Task.sleep(until: deadline + .seconds(1), clock: .continuous)
-        throw SwitchFailure("took longer than \(limit)")
-      }
-      defer { group.cancelAll() }
-      guard let detail = try await group.next() else { throw CancellationError() }
-      return detail
-    }
+    // What waits by itself tells better what it waited for.
+    return try await TimeLimit.run(
+      until: deadline + .seconds(1), or: SwitchFailure("took longer than \(limit)")
+    ) { try await action.run(scene, until: deadline) }
   }
 
   /// Also in a task that was cancelled.
