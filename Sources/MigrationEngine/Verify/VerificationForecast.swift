@@ -16,14 +16,19 @@ struct VerificationForecast: Sendable {
 
   /// All rows of all tables, and large objects.
   var full: Double {
-    let bytes = 2 * relations.reduce(0) { $0 + $1.bytes }
     // As they were found when they were last read: how well they are compressed cannot be asked for.
-    let objects = max(2 * largeObjectBytes, largeObjectBytes > 0 ? last?.largeObjectBytes ?? 0 : 0)
-    return seconds(bytes + objects, relations)
+    let objects = max(
+      2 * Double(largeObjectBytes), largeObjectBytes > 0 ? Double(last?.largeObjectBytes ?? 0) : 0)
+    return seconds(2 * Self.sum(relations, \.bytes) + objects, relations)
   }
 
   /// Nothing is digested, and what is stored outside the rows is not read.
-  var counts: Double { seconds(relations.reduce(0) { $0 + $1.heapBlocks * 8192 }, relations) }
+  var counts: Double { seconds(8192 * Self.sum(relations, \.heapBlocks), relations) }
+
+  /// In floating point: not what a server says may trap.
+  private static func sum(_ relations: [Relation], _ size: (Relation) -> Int64) -> Double {
+    relations.reduce(0) { $0 + Double(size($1)) }
+  }
 
   /// What is compared where nothing tells what was touched: as much as there is time for; nil: nothing.
   func substitute(within seconds: Double) -> CutoverVerification? {
@@ -42,13 +47,13 @@ struct VerificationForecast: Sendable {
       }
     }
     let rows = Double(keys) * Self.secondsARow
-    return whole.isEmpty ? rows : rows + seconds(2 * whole.reduce(0) { $0 + $1.bytes }, whole)
+    return whole.isEmpty ? rows : rows + seconds(2 * Self.sum(whole, \.bytes), whole)
   }
 
-  private func seconds(_ bytes: Int64, _ relations: [Relation]) -> Double {
+  private func seconds(_ bytes: Double, _ relations: [Relation]) -> Double {
     // Sessions, catalogs and what else takes its time however small the tables are.
     let fixed = 0.3 + Double(relations.count) * 0.002 / Double(max(1, min(jobs, relations.count)))
-    return fixed + Double(bytes) / (last?.bytesPerSecond(jobs: jobs) ?? Self.bytesPerSecond)
+    return fixed + bytes / (last?.bytesPerSecond(jobs: jobs) ?? Self.bytesPerSecond)
   }
 }
 
