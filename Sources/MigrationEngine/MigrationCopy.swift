@@ -71,7 +71,6 @@ struct MigrationCopy: Sendable {
 
   /// Brings over what has become of the large objects since they were copied: no stream carries it.
   /// - Returns: how many have changed.
-  @discardableResult
   func syncLargeObjects() async throws -> Int {
     guard let horizon = try await store.load()?.largeObjectsHorizon, !options.leavesLargeObjectsBehind else {
       return 0

@@ -10,17 +10,18 @@ struct MigrationCutoverVerification: Sendable {
   let direction: Direction
   /// As they were given: `source` is the end that is moved.
   let options: MigrationOptions
+  let ends: MigrationEnds
   let monitor: StreamMonitor
   let tables: MigrationTables
   /// Of the source, with their sizes, read before the fence.
   let relations: [Relation]
   /// The tables of the end that changes come from by their numbers, read before the fence.
   let names: [UInt32: RelationName]
-  /// On the target.
-  let store: StateStore
   /// Brings over what was written to large objects, which no fence stops.
   let syncLargeObjects: @Sendable () async throws -> Void
   let logger: Logger
+
+  private var store: StateStore { StateStore(ends.target) }
 
   /// What is compared, settled before the fence.
   private struct Plan: Sendable {
@@ -187,11 +188,9 @@ struct MigrationCutoverVerification: Sendable {
       }
       touched[name] = touched[name] == nil ? table.rows : .all
     }
-    for name in try await TableVersions.read(source: options.source, target: options.target).changed(
-      since: versions)
-    {
-      touched[name] = .all
-    }
+    // By connections that are there: nobody can write meanwhile.
+    let now = try await TableVersions.read(source: ends.source, target: ends.target)
+    for name in now.changed(since: versions) { touched[name] = .all }
     if direction == .forward {
       for relation in try await store.relations() where relation.snapshotLSN.map({ $0 > since }) ?? false {
         touched[names[relation.sourceOID] ?? relation.name] = .all

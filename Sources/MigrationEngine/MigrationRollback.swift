@@ -101,8 +101,6 @@ struct MigrationRollback: Sendable {
         "materialized views of the source stay as they are: only their owners may refresh them",
         metadata: ["which": "\(stale.map(\.description).joined(separator: ", "))"])
     }
-    // What is done now need not be done while writers wait.
-    try await syncLargeObjects()
     try await switching.verify(store)
     guard !requested.request.isRehearsal else { return }
     for (step, detail) in try await switching.switchover(nil).makeRoom() {
@@ -110,7 +108,6 @@ struct MigrationRollback: Sendable {
     }
   }
 
-  @discardableResult
   private func syncLargeObjects() async throws -> Int {
     // The target has none where they were left behind, and the source is to keep its own.
     guard try await store.carriesLargeObjects(options),
@@ -160,10 +157,10 @@ struct MigrationRollback: Sendable {
             + ", \(changed) large objects"
         },
         comparison: MigrationCutoverVerification(
-          extent: stored.request.verification, direction: .back, options: options, monitor: monitor,
-          tables: tables,
+          extent: stored.request.verification, direction: .back, options: options, ends: ends,
+          monitor: monitor, tables: tables,
           relations: try await tables.comparable(.back, source: ends.source, target: ends.target),
-          names: try await tables.names(on: ends.target), store: store,
+          names: try await tables.names(on: ends.target),
           syncLargeObjects: { _ = try await syncLargeObjects() }, logger: logger
         ).comparison,
         // Not before the seal: until then the stream may have to go on.

@@ -210,8 +210,6 @@ struct MigrationStreaming: Sendable {
       }
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
       try await MaterializedViews.refresh(source: ends.source, target: ends.target)
-      // What is done now need not be done while writers wait.
-      try await copy.syncLargeObjects()
       try await switching.verify(store)
       try await wayBack.prepare()
     } catch  where !MigrationCutoverRecord.endsAttempt(error) {
@@ -307,9 +305,10 @@ struct MigrationStreaming: Sendable {
             + ", \(changed) large objects"
         },
         comparison: MigrationCutoverVerification(
-          extent: stored.request.verification, direction: .forward, options: options, monitor: monitor,
-          tables: tables, relations: catalog.relations, names: try await tables.names(on: ends.source),
-          store: store, syncLargeObjects: { _ = try await copy.syncLargeObjects() }, logger: logger
+          extent: stored.request.verification, direction: .forward, options: options, ends: ends,
+          monitor: monitor, tables: tables, relations: catalog.relations,
+          names: try await tables.names(on: ends.source),
+          syncLargeObjects: { _ = try await copy.syncLargeObjects() }, logger: logger
         ).comparison,
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {

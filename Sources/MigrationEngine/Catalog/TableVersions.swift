@@ -40,8 +40,7 @@ package struct TableVersions: Sendable, Equatable {
           SELECT attrelid, pg_catalog.string_agg(
             pg_catalog.concat_ws(':', attnum, atttypid, attname), ' ' ORDER BY attnum) AS columns
           FROM pg_catalog.pg_attribute WHERE attnum > 0 GROUP BY attrelid) AS a ON a.attrelid = c.oid
-      WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_'
-        AND n.nspname <> 'information_schema'
+      WHERE \(Catalog.isUserTable) AND c.relpersistence = 'p'
       """, doing: "reading which tables of the \(connection.end) were written anew", within: .seconds(60))
     return Dictionary(
       try rows.map {
