@@ -147,21 +147,17 @@ extension Integration {
     func overtaken(_ step: String) async throws {
       try await Journey.run("abortlost") { journey in
         try await journey.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
-        let folder = try await freshDirectory()
-        let engine = try await journey.start(meeting: "\(step)=wait:\(folder)/engine")
+        let (held, asked) = try await (HoldingPoint(step), HoldingPoint("before stopping the engine"))
+        let engine = try await journey.start(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
         let abort = try await journey.replicate.with(
-          ["REPLICATE_FAILPOINT": "before stopping the engine=wait:\(folder)/abort"]
+          ["REPLICATE_FAILPOINT": asked.failpoint]
         ).start("abort", "--yes", "--drop-target-data")
-        try await abort.waitUntil("its look at the fence", within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: "\(folder)/abort")
-        }
+        try await asked.wait(for: abort)
         let cutover = try await journey.replicate.start("cutover", "--yes")
-        try await engine.waitUntil(step, within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: "\(folder)/engine")
-        }
+        try await held.wait(for: engine)
         if step == "after open" { try await journey.target("INSERT INTO t VALUES (2)") }
-        try FileManager.default.removeItem(atPath: "\(folder)/abort")
+        try asked.release()
         #expect(try await abort.waitForEnd(within: .seconds(70)) == 64, "\(abort.output)\(abort.errors)")
         #expect(abort.errors.contains("the cutover was sealed meanwhile"), "\(abort.errors)")
         #expect(abort.errors.contains("replicate start"), "\(abort.errors)")

@@ -15,17 +15,15 @@ extension Integration {
           "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
           "CREATE TRIGGER always BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
           "ALTER TABLE t ENABLE ALWAYS TRIGGER always")
-        let place = try await freshDirectory() + "/met"
-        let engine = try await journey.start(meeting: "before open=wait:\(place)")
+        let held = try await HoldingPoint("before open")
+        let engine = try await journey.start(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
         let cutover = try await journey.replicate.start("cutover", "--yes")
-        try await engine.waitUntil("the seal", within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: place)
-        }
+        try await held.wait(for: engine)
         let locker = try await SQLSession(journey.databases.target)
         try await locker.execute("BEGIN")
         try await locker.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
-        try FileManager.default.removeItem(atPath: place)
+        try held.release()
         try await engine.waitUntil("an opening that waits, and its end by force", within: .seconds(20)) {
           try await journey.targetValue(
             """
@@ -47,6 +45,10 @@ extension Integration {
         let report = try #require(try await journey.status().cutover)
         #expect(report.result == .complete && report.reason == nil, "\(report)")
       }
+    }
+
+    private func text(_ path: String) throws -> String {
+      String(decoding: try #require(FileManager.default.contents(atPath: path)), as: UTF8.self)
     }
 
     /// Kills the source's server, and starts it again when `body` has ended.
@@ -87,20 +89,18 @@ extension Integration {
           "CREATE SEQUENCE counter",
           "SELECT setval('counter', 77)", "INSERT INTO t (v) VALUES (5)")
         let folder = try await freshDirectory()
+        let held = try await HoldingPoint(step)
         let engine = try await start(
-          journey, meeting: "\(step)=wait:\(folder)/met", "echo done $REPLICATE_FENCE_LSN >>\(folder)/log")
+          journey, meeting: held.failpoint, "echo done $REPLICATE_FENCE_LSN >>\(folder)/log")
         try await journey.waitUntilReady(engine)
         let cutover = try await journey.replicate.start("cutover", "--yes")
-        try await engine.waitUntil("the step", within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: "\(folder)/met")
-        }
+        try await held.wait(for: engine)
         try await withDeadSource {
-          try FileManager.default.removeItem(atPath: "\(folder)/met")
+          try held.release()
           try await waitForComplete(journey, engine)
           #expect(
             try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(engine.errors)")
-          let log = String(
-            decoding: try #require(FileManager.default.contents(atPath: "\(folder)/log")), as: UTF8.self)
+          let log = try text("\(folder)/log")
           #expect(log.hasPrefix("done ") && log.contains("/"), "\(log)")
           #expect(
             try await journey.refusal(of: "INSERT INTO t VALUES (9, 1)", on: journey.databases.target)
@@ -155,8 +155,7 @@ extension Integration {
           #expect(try await next.waitForEnd(within: .seconds(40)) == 0, "\(next.errors)")
           #expect(try await journey.status().phase == .complete)
           #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(next.errors)")
-          let log = String(
-            decoding: try #require(FileManager.default.contents(atPath: "\(folder)/log")), as: UTF8.self)
+          let log = try text("\(folder)/log")
           #expect(log.hasPrefix("done 127.0.0.1 ") && log.contains("/"), "\(log)")
           #expect(
             try await journey.refusal(of: "INSERT INTO t VALUES (9, 1)", on: journey.databases.target)
@@ -223,26 +222,23 @@ extension Integration {
       let cluster = try #require(try await ClusterPair.shared.targetCluster)
       try await Journey.run("frozen") { journey in
         try await journey.source("CREATE TABLE t (id int PRIMARY KEY, v int)", "CREATE SEQUENCE counter")
-        let place = try await freshDirectory() + "/met"
-        let engine = try await journey.start(meeting: "before finalise=wait:\(place)")
+        let held = try await HoldingPoint("before finalise")
+        let engine = try await journey.start(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
         let cutover = try await journey.replicate.start("cutover", "--yes", "--timeout", "2s")
-        try await engine.waitUntil("the drain", within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: place)
-        }
+        try await held.wait(for: engine)
         let backend = try await journey.targetValue(
           """
           SELECT pid FROM pg_stat_activity WHERE datname = current_database()
             AND application_name = 'replicate cutover'
           """)
-        let file = FileManager.default.contents(atPath: "\(cluster.socketDirectory)/postmaster.pid")
-        let postmaster = String(decoding: try #require(file), as: UTF8.self).split(separator: "\n").first
+        let postmaster = try text("\(cluster.socketDirectory)/postmaster.pid").split(separator: "\n").first
         let frozen = try [
           #require(postmaster.flatMap { Int32($0) }), #require(backend.flatMap { Int32($0) }),
         ]
         for pid in frozen { #expect(kill(pid, SIGSTOP) == 0) }
         defer { for pid in frozen { kill(pid, SIGCONT) } }
-        try FileManager.default.removeItem(atPath: place)
+        try held.release()
         let began = ContinuousClock.now
         try await waitUntil("a source that takes writes", within: .seconds(20), every: .milliseconds(50)) {
           try await journey.refusal(of: "INSERT INTO t VALUES (1)", on: journey.databases.source) == nil
@@ -260,13 +256,11 @@ extension Integration {
     func standbyLostAtSeal() async throws {
       try await Journey.run("syncseal") { journey in
         try await journey.source("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
-        let place = try await freshDirectory() + "/met"
-        let engine = try await journey.start(meeting: "before seal=wait:\(place)")
+        let held = try await HoldingPoint("before seal")
+        let engine = try await journey.start(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
         let cutover = try await journey.replicate.start("cutover", "--yes")
-        try await engine.waitUntil("the seal", within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: place)
-        }
+        try await held.wait(for: engine)
         try await journey.source(
           "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
         let result: Result<Void, any Error>
@@ -274,7 +268,7 @@ extension Integration {
           try await waitUntil("a server that waits for its standby", within: .seconds(10)) {
             try await journey.sourceValue("SHOW synchronous_standby_names") == "nobody"
           }
-          try FileManager.default.removeItem(atPath: place)
+          try held.release()
           let code = try await cutover.waitForEnd(within: .seconds(40))
           #expect(code == 0, "\(cutover.errors)\(engine.errors)")
           result = .success(())

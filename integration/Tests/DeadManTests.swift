@@ -108,17 +108,23 @@ extension Integration {
     private func kill(
       _ cluster: Cluster, _ step: String, _ scene: Scene
     ) async throws -> (engine: BackgroundProcess, cutover: BackgroundProcess) {
-      let file = try await freshDirectory() + "/met"
-      let engine = try await scene.journey.start(meeting: "\(step)=wait:\(file)")
-      try await scene.journey.waitUntilReady(engine)
-      let cutover = try await requestCutover(scene.journey)
-      try await engine.waitUntil("step \(step)", within: .seconds(20)) {
-        FileManager.default.fileExists(atPath: file)
-      }
+      let (engine, cutover, held) = try await hold(step, scene)
       try await cluster.kill9()
-      try FileManager.default.removeItem(atPath: file)
+      try held.release()
       try await cluster.start()
       return (engine, cutover)
+    }
+
+    /// A cutover that waits at `step`.
+    private func hold(
+      _ step: String, _ scene: Scene
+    ) async throws -> (engine: BackgroundProcess, cutover: BackgroundProcess, held: HoldingPoint) {
+      let held = try await HoldingPoint(step)
+      let engine = try await scene.journey.start(meeting: held.failpoint)
+      try await scene.journey.waitUntilReady(engine)
+      let cutover = try await requestCutover(scene.journey)
+      try await held.wait(for: engine)
+      return (engine, cutover, held)
     }
 
     @Test("An engine that dies before the seal leaves a source that opens by itself, whatever the step")
@@ -183,16 +189,10 @@ extension Integration {
     @Test("A command that dies changes nothing: the engine goes on with the cutover, or aborts it")
     func command() async throws {
       try await run("deadcommand") { scene in
-        let file = try await freshDirectory() + "/met"
-        let engine = try await scene.journey.start(meeting: "after mark=wait:\(file)")
-        try await scene.journey.waitUntilReady(engine)
-        let cutover = try await requestCutover(scene.journey)
-        try await engine.waitUntil("the step", within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: file)
-        }
+        let (engine, cutover, held) = try await hold("after mark", scene)
         cutover.kill9()
         _ = try await cutover.waitForEnd(within: .seconds(10))
-        try FileManager.default.removeItem(atPath: file)
+        try held.release()
         try await scene.waitForComplete(engine)
       }
     }
@@ -227,15 +227,9 @@ extension Integration {
     func targetStaysAway() async throws {
       let cluster = try #require(try await ClusterPair.shared.targetCluster)
       try await run("deadaway") { scene in
-        let file = try await freshDirectory() + "/met"
-        let engine = try await scene.journey.start(meeting: "after mark=wait:\(file)")
-        try await scene.journey.waitUntilReady(engine)
-        let cutover = try await requestCutover(scene.journey)
-        try await engine.waitUntil("the step", within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: file)
-        }
+        let (engine, cutover, held) = try await hold("after mark", scene)
         try await cluster.kill9()
-        try FileManager.default.removeItem(atPath: file)
+        try held.release()
         #expect(try await cutover.waitForEnd(within: .seconds(90)) == 1, "\(cutover.errors)")
         #expect(cutover.errors.contains("it is not known how it ended"), "\(cutover.errors)")
         #expect(try await scene.isWritable(scene.journey.databases.source))

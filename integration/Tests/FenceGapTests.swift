@@ -126,17 +126,15 @@ extension Integration {
         try await journey.source(
           "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 0)",
           "SELECT lo_from_bytea(n, 'before') FROM generate_series(11, 13) n")
-        let place = try await freshDirectory() + "/seal"
-        let engine = try await journey.start(meeting: "before seal=wait:\(place)")
+        let held = try await HoldingPoint("before seal")
+        let engine = try await journey.start(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
         let reader = try await SQLSession(journey.databases.source)
         let cutover = try await journey.replicate.start("cutover", "--yes")
-        try await cutover.waitUntil("the seal", within: .seconds(30)) {
-          FileManager.default.fileExists(atPath: place)
-        }
+        try await held.wait(for: cutover, within: .seconds(30))
         try await journey.source(
           "SELECT lo_put(11, 0, 'later!')", "SELECT lo_unlink(12)", "SELECT lo_from_bytea(14, 'new')")
-        try FileManager.default.removeItem(atPath: place)
+        try held.release()
         #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(engine.errors)")
         #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
         let expected = try await journey.largeObjects(.source)

@@ -16,16 +16,14 @@ extension Integration {
     func cutoverAgain() async throws {
       try await Journey.run("again") { journey in
         for sql in Self.tables { try await journey.source(sql) }
-        let file = try await freshDirectory() + "/met"
-        let engine = try await journey.startWithWayBack(meeting: "after seal=wait:\(file)")
+        let held = try await HoldingPoint("after seal")
+        let engine = try await journey.startWithWayBack(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
         // At once: only one of them can be the first.
         async let one = journey.replicate.start("cutover", "--yes")
         async let other = journey.replicate.start("cutover", "--yes")
         let (first, second) = try await (one, other)
-        try await engine.waitUntil("the seal", within: .seconds(30)) {
-          FileManager.default.fileExists(atPath: file)
-        }
+        try await held.wait(for: engine, within: .seconds(30))
         first.kill9()
         let third = try await journey.replicate.start("cutover", "--yes")
         let attached = "following the cutover that is under way"
@@ -33,7 +31,7 @@ extension Integration {
         let rehearsal = try await journey.replicate.run("cutover", "--dry-run", "--yes")
         #expect(rehearsal.exitCode == 64, "\(rehearsal.output)\(rehearsal.errors)")
         #expect(rehearsal.errors.contains("a cutover is under way"), "\(rehearsal.errors)")
-        try FileManager.default.removeItem(atPath: file)
+        try held.release()
         #expect(try await third.waitForEnd(within: .seconds(30)) == 0, "\(third.errors)")
         #expect(try await second.waitForEnd(within: .seconds(30)) == 0, "\(second.errors)")
         #expect(third.output.contains("cutover complete; writes paused for"), "\(third.output)")
@@ -48,13 +46,11 @@ extension Integration {
     func stopped() async throws {
       try await Journey.run("stopped") { journey in
         for sql in Self.tables { try await journey.source(sql) }
-        let file = try await freshDirectory() + "/met"
-        let engine = try await journey.start(meeting: "after mark=wait:\(file)")
+        let held = try await HoldingPoint("after mark")
+        let engine = try await journey.start(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
         let cutover = try await journey.replicate.start("cutover", "--yes")
-        try await engine.waitUntil("the step", within: .seconds(30)) {
-          FileManager.default.fileExists(atPath: file)
-        }
+        try await held.wait(for: engine, within: .seconds(30))
         try await RollbackTests.stop(engine)
         #expect(try await cutover.waitForEnd(within: .seconds(10)) == 5, "\(cutover.errors)")
         #expect(cutover.errors.contains("the engine was told to stop"), "\(cutover.errors)")
@@ -71,13 +67,11 @@ extension Integration {
       try await WayBack.run("again_back", prepare: Self.tables) { back in
         let journey = back.journey
         try await RollbackTests.stop(back.engine)
-        let file = try await freshDirectory() + "/met"
-        let next = back.with(try await journey.startWithWayBack(meeting: "\(step)=wait:\(file)"))
+        let held = try await HoldingPoint(step)
+        let next = back.with(try await journey.startWithWayBack(meeting: held.failpoint))
         try await next.waitForStream()
         let first = try await journey.replicate.start("rollback", "--yes")
-        try await next.engine.waitUntil(step, within: .seconds(30)) {
-          FileManager.default.fileExists(atPath: file)
-        }
+        try await held.wait(for: next.engine, within: .seconds(30))
         first.kill9()
         let cutover = try await journey.replicate.run("cutover", "--yes")
         #expect(cutover.exitCode == 64, "\(cutover.output)\(cutover.errors)")

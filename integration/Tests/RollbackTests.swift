@@ -254,15 +254,13 @@ extension Integration {
       let tables = ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
       try await WayBack.run("wayback_server", prepare: tables) { back in
         try await Self.stop(back.engine)
-        let file = try await freshDirectory() + "/met"
-        let next = back.with(try await back.journey.startWithWayBack(meeting: "after mark=wait:\(file)"))
+        let held = try await HoldingPoint("after mark")
+        let next = back.with(try await back.journey.startWithWayBack(meeting: held.failpoint))
         try await next.waitForStream()
         let rollback = try await back.journey.replicate.start("rollback", "--yes", "--timeout", "5s")
-        try await next.engine.waitUntil("the step", within: .seconds(20)) {
-          FileManager.default.fileExists(atPath: file)
-        }
+        try await held.wait(for: next.engine)
         try await cluster.kill9()
-        try FileManager.default.removeItem(atPath: file)
+        try held.release()
         try await cluster.start()
         #expect(try await rollback.waitForEnd(within: .seconds(60)) == 5, "\(rollback.errors)")
         let outcome = try #require(try await back.report().cutovers.last?.outcome)

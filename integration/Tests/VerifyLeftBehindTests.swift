@@ -65,17 +65,15 @@ extension Integration {
       try await Journey.run("verifylarge") { journey in
         try await journey.source(
           "CREATE TABLE t (id int PRIMARY KEY)", "SELECT lo_from_bytea(1, 'a'), lo_from_bytea(2, 'b')")
-        let path = try await freshDirectory() + "/before-verify"
-        let engine = try await journey.start(meeting: "before verify=wait:\(path)")
+        let held = try await HoldingPoint("before verify")
+        let engine = try await journey.start(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
         let rehearsal = try await journey.replicate.start(
           "cutover", "--yes", "--dry-run", "--verify", "full")
-        try await engine.waitUntil("the comparison", within: .seconds(30)) {
-          FileManager.default.fileExists(atPath: path)
-        }
+        try await held.wait(for: engine, within: .seconds(30))
         // Its content, and one more: what has been brought over behind the fence is old by now.
         try await journey.source("SELECT lo_put(1, 0, 'later')", "SELECT lo_from_bytea(3, 'new')")
-        try FileManager.default.removeItem(atPath: path)
+        try held.release()
         let code = try await rehearsal.waitForEnd(within: .seconds(60))
         #expect(code == 0, "\(rehearsal.output)\(rehearsal.errors)")
         let proof = try #require(try await journey.status().cutover?.verification)

@@ -1,0 +1,23 @@
+import Clusters
+import Foundation
+
+/// A failpoint at which a process waits until it is let go.
+struct HoldingPoint: Sendable {
+  private let step: String
+  private let file: String
+
+  /// - Parameter step: as `Failpoint` names it.
+  init(_ step: String) async throws {
+    self.step = step
+    file = try await freshDirectory() + "/met"
+  }
+
+  /// What the process is told.
+  var failpoint: String { "\(step)=wait:\(file)" }
+
+  func wait(for process: BackgroundProcess, within limit: Duration = .seconds(20)) async throws {
+    try await process.waitUntil(step, within: limit) { FileManager.default.fileExists(atPath: file) }
+  }
+
+  func release() throws { try FileManager.default.removeItem(atPath: file) }
+}
