@@ -32,6 +32,10 @@ struct CodeReader {
     }
   }
 
+  /// What code may mean something by, beside being code; most bytes are none of it.
+  private static let marksOfCode = Set("/`#\"()".utf8)
+  private static let marksOfText = Set("\\\"\n".utf8)
+
   private func starts(_ text: String, at index: Int) -> Bool {
     source[index...].starts(with: text.utf8)
   }
@@ -44,6 +48,10 @@ struct CodeReader {
   }
 
   private mutating func readCode(parentheses: Int?) {
+    guard Self.marksOfCode.contains(source[position]) else {
+      position += 1
+      return
+    }
     if starts("//", at: position) {
       blank((source[position...].firstIndex(of: UInt8(ascii: "\n")) ?? source.count) - position)
     } else if starts("/*", at: position) {
@@ -91,6 +99,7 @@ struct CodeReader {
   }
 
   private mutating func readText(hashes: Int, isMultiline: Bool) {
+    guard Self.marksOfText.contains(source[position]) else { return blank(1) }
     let marks = String(repeating: "#", count: hashes)
     let close = (isMultiline ? #"""""# : "\"") + marks
     if starts("\\" + marks + "(", at: position) {

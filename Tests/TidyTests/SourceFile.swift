@@ -43,14 +43,17 @@ enum Repository {
       .map { "\(folder)/\($0)" }.sorted()
   }
 
-  static func swiftFiles(below folder: String) throws -> [SourceFile] {
-    try paths(below: folder).filter { $0.hasSuffix(".swift") }.map { path in
-      SourceFile(path: path, text: try String(contentsOf: root.appending(path: path), encoding: .utf8))
-    }
+  /// Read once: to take all code apart is most of these tests' work.
+  private static let files = Result {
+    try ["Sources", "Tests", "integration"].flatMap { try paths(below: $0) }
+      .filter { $0.hasSuffix(".swift") }
+      .map { SourceFile(path: $0, text: try String(contentsOf: root.appending(path: $0), encoding: .utf8)) }
   }
 
-  static func allSwiftFiles() throws -> [SourceFile] {
-    try ["Sources", "Tests", "integration"].flatMap { try swiftFiles(below: $0) }
+  static func allSwiftFiles() throws -> [SourceFile] { try files.get() }
+
+  static func swiftFiles(below folder: String) throws -> [SourceFile] {
+    try allSwiftFiles().filter { $0.path.hasPrefix("\(folder)/") }
   }
 }
 

@@ -30,15 +30,12 @@ struct ECSAction: SwitchAction {
           "--force-new-deployment", "--query", "{status: service.status}",
         ])
     }
-    while true {
+    try await AWSWait.wait(until: deadline, every: Self.pause) {
       let services = try await services()
       if let failed = services.compactMap(\.failure).first { throw SwitchFailure(failed) }
       let unstable = services.filter { !$0.isStable }
-      if unstable.isEmpty { break }
-      guard .now + Self.pause < deadline else {
-        throw SwitchFailure("not stable yet: \(unstable.map(\.words).joined(separator: "; "))")
-      }
-      try await Task.sleep(for: Self.pause)
+      return unstable.isEmpty
+        ? nil : "not stable yet: \(unstable.map(\.words).joined(separator: "; "))"
     }
     return "new deployments of \(step.services.joined(separator: ", ")) in \(step.cluster) are stable"
   }

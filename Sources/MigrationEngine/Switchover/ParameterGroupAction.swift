@@ -68,18 +68,14 @@ struct ParameterGroupAction: SwitchAction {
 
   /// Until then new sessions of an end that takes writes again could only read.
   private func waitUntilTakenOver(until deadline: ContinuousClock.Instant) async throws {
-    while true {
+    try await AWSWait.wait(until: deadline, every: Self.pause) {
       let states = Set(try await states().filter { $0 != "in-sync" })
-      if states.isEmpty { return }
-      guard ContinuousClock.now + Self.poll < deadline else {
-        let words = states.sorted().joined(separator: ", ")
-        throw SwitchFailure("\(Self.parameter) is off in \(name), but its instances are \(words)")
-      }
-      try await Task.sleep(for: Self.poll)
+      let words = states.sorted().joined(separator: ", ")
+      return states.isEmpty ? nil : "\(Self.parameter) is off in \(name), but its instances are \(words)"
     }
   }
 
-  private static let poll = Duration.seconds(2)
+  private static let pause = Duration.seconds(2)
 
   /// Of each instance that uses the group: `in-sync` once it has what the group says.
   private func states() async throws -> [String] {

@@ -29,17 +29,17 @@ struct Route53Action: SwitchAction {
     let wanted = Record(step, value: value(scene))
     let isThere = try await present()?.says(wanted) ?? false
     // Again also when it is there: only a change of our own tells whether all name servers have it.
-    var change = try await aws.answer(
+    let change = try await aws.answer(
       Change.self,
       ["route53", "change-resource-record-sets", "--hosted-zone-id", step.zone, "--query", Change.query],
       input: Upsert(wanted))
-    while change.status != "INSYNC" {
-      guard .now + Self.pause < deadline else {
-        throw SwitchFailure("\(step.record) is changed, but \(change.status) and not INSYNC yet")
+    if change.status != "INSYNC" {
+      try await AWSWait.wait(until: deadline, every: Self.pause) {
+        let now = try await aws.answer(
+          Change.self, ["route53", "get-change", "--id", change.shortID, "--query", Change.query])
+        return now.status == "INSYNC"
+          ? nil : "\(step.record) is changed, but \(now.status) and not INSYNC yet"
       }
-      try await Task.sleep(for: Self.pause)
-      change = try await aws.answer(
-        Change.self, ["route53", "get-change", "--id", change.shortID, "--query", Change.query])
     }
     return "\(step.record) \(isThere ? "pointed already" : "points") to \(value(scene)), INSYNC"
   }
