@@ -29,20 +29,49 @@ extension Connection {
     _ batch: StatementBatch, _ calls: Range<Int>? = nil, doing action: String
   ) async throws {
     let calls = (calls ?? batch.calls.indices).clamped(to: batch.calls.indices)
+    let answers = try await answers(to: batch, calls, keepingRows: false, doing: action)
+    if let failure = answers.failure { throw failure }
+  }
+
+  /// Runs all calls of the batch in order, inside the transaction that is open.
+  /// - Parameter action: what the call with this index does.
+  /// - Returns: the rows of each call.
+  /// - Throws: `PostgresError` of the first call that failed.
+  package func rows(
+    of batch: StatementBatch, doing action: @Sendable (Int) -> String
+  ) async throws -> [Rows] {
+    guard !batch.isEmpty else { return [] }
+    let answers = try await answers(to: batch, batch.calls.indices, keepingRows: true, doing: action(0))
+    switch answers.failure?.reason {
+    case .refused(var error):
+      error.action = "\(end): \(action(answers.failure?.call ?? 0))"
+      throw error
+    case .rows, nil: break
+    }
+    guard answers.rows.count == batch.calls.count else {
+      throw PostgresError(
+        code: .unexpectedResult, action: "\(end): \(action(0))", message: "there were too few results")
+    }
+    return answers.rows
+  }
+
+  private func answers(
+    to batch: StatementBatch, _ calls: Range<Int>, keepingRows: Bool, doing action: String
+  ) async throws -> BatchAnswers {
     try await cancellable {
       let connection = try live()
       try prepareStatements(of: batch, calls, action: action)
       guard PQenterPipelineMode(connection) == 1 else { throw lost(action) }
-      let failure: BatchFailure?
+      let answers: BatchAnswers
       do {
-        failure = try sendCalls(calls, of: batch, action: action)
+        answers = try sendCalls(calls, of: batch, keepingRows: keepingRows, action: action)
       } catch {
         // The pipeline is half sent: the connection has no other use.
         close()
         throw error
       }
       guard PQexitPipelineMode(connection) == 1 else { throw lost(action) }
-      if let failure { throw failure }
+      return answers
     }
   }
 
@@ -88,21 +117,23 @@ extension Connection {
   }
 
   private func sendCalls(
-    _ calls: Range<Int>, of batch: StatementBatch, action: String
-  ) throws -> BatchFailure? {
+    _ calls: Range<Int>, of batch: StatementBatch, keepingRows: Bool, action: String
+  ) throws -> BatchAnswers {
     let connection = try live()
     // A statement is called by its name, or sent with each call.
     let names = CStrings(batch.statements.map { prepared[$0] ?? $0 })
-    return try names.withPointers { try sendCalls(calls, of: batch, named: $0, connection, action: action) }
+    let answers = BatchAnswers(
+      batch: batch, end: end, action: action, keepsRows: keepingRows, next: calls.lowerBound)
+    return try names.withPointers { try sendCalls(calls, named: $0, connection, answers) }
   }
 
   private func sendCalls(
-    _ calls: Range<Int>, of batch: StatementBatch, named names: [UnsafePointer<CChar>?],
-    _ connection: OpaquePointer,
-    action: String
-  ) throws -> BatchFailure? {
+    _ calls: Range<Int>, named names: [UnsafePointer<CChar>?], _ connection: OpaquePointer,
+    _ unanswered: BatchAnswers
+  ) throws -> BatchAnswers {
     var values: [UnsafePointer<CChar>?] = []
-    var answers = BatchAnswers(batch: batch, end: end, action: action, next: calls.lowerBound)
+    var answers = unanswered
+    let (batch, action) = (answers.batch, answers.action)
     try batch.withUnsafeParameters { base, lengths, formats in
       var queued = 0
       for index in calls {
@@ -132,7 +163,7 @@ extension Connection {
       try flush(action: action)
     }
     try answers.takeAll(from: self)
-    return answers.failure
+    return answers
   }
 }
 
@@ -152,12 +183,15 @@ extension StatementBatch {
 }
 
 /// Reads the answers to a pipeline in the order of its calls.
-private struct BatchAnswers {
+private struct BatchAnswers: Sendable {
   let batch: StatementBatch
   let end: String
   let action: String
+  let keepsRows: Bool
   var next: Int
   var failure: BatchFailure?
+  /// Of each call, where they are kept.
+  var rows: [Rows] = []
 
   /// Takes what has come already of the calls sent so far, so that libpq's input buffer stays small.
   mutating func takeReady(of sent: Int, from connection: isolated Connection) throws {
@@ -187,6 +221,7 @@ private struct BatchAnswers {
     guard failure == nil, next < batch.calls.count else { return }
     switch result.status {
     case PGRES_COMMAND_OK, PGRES_TUPLES_OK:
+      if keepsRows { rows.append(Rows(result.pointer)) }
       guard let expected = batch.calls[next].expectedRows else { return }
       let affected = Int(String(cString: PQcmdTuples(result.pointer))) ?? 0
       if affected != expected {

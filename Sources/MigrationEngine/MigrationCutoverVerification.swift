@@ -29,25 +29,51 @@ struct MigrationCutoverVerification: Sendable {
     var seconds: Double
     /// Why it is not what was asked for.
     var notice: String?
+    /// When that is what is compared: until now, and how tables are defined now.
+    var touched: (rows: [RelationName: TouchedRows], versions: TableVersions)?
   }
 
   var comparison: Cutover.Comparison? {
     guard extent != .none else { return nil }
-    let settled = Settled()
+    let preparation = Preparation()
     return Cutover.Comparison(
       predictedSeconds: { secondsLeft in
         let plan = try await plan(within: secondsLeft)
-        settled.plan.withLock { $0 = plan }
+        try await prepare(plan, preparation)
         return plan.seconds
       },
       compare: { fenceLSN in
-        let plan = settled.plan.withLock { $0 } ?? Plan(extent: extent, seconds: 0)
-        return try await compare(plan, at: fenceLSN)
-      })
+        let plan = await preparation.plan ?? Plan(extent: extent, seconds: 0)
+        return try await compare(plan, await preparation.ready, at: fenceLSN)
+      },
+      close: { await preparation.close() })
   }
 
-  private final class Settled: Sendable {
-    let plan = Mutex<Plan?>(nil)
+  // MARK: Before the fence
+
+  /// Sessions are opened, and have met the tables, while nobody waits for them.
+  private func prepare(_ plan: Plan, _ preparation: Preparation) async throws {
+    await preparation.keep(plan)
+    guard let touched = plan.touched else { return }
+    var ready =
+      if let there = await preparation.ready { there } else { try await verification(.changed).ready() }
+    await preparation.keep(ready)
+    try await ready.study()
+    try await ready.warmUp(touched.rows)
+    await preparation.keep(ready)
+  }
+
+  private actor Preparation {
+    private(set) var plan: Plan?
+    private(set) var ready: ReadyVerification?
+
+    func keep(_ plan: Plan) { self.plan = plan }
+    func keep(_ ready: ReadyVerification) { self.ready = ready }
+
+    func close() async {
+      await ready?.close()
+      ready = nil
+    }
   }
 
   // MARK: The plan
@@ -61,8 +87,9 @@ struct MigrationCutoverVerification: Sendable {
     case .counts: return Plan(extent: .counts, seconds: forecast.counts)
     case .changed: break
     }
-    if let touched = try await touched() {
-      return Plan(extent: .changed, seconds: forecast.changed(touched))
+    let versions = try await TableVersions.read(source: ends.source, target: ends.target)
+    if let touched = try await touched(versions) {
+      return Plan(extent: .changed, seconds: forecast.changed(touched), touched: (touched, versions))
     }
     let most = "all rows would have taken about \(Self.words(forecast.full))"
     switch forecast.substitute(within: secondsLeft) {
@@ -103,18 +130,21 @@ struct MigrationCutoverVerification: Sendable {
 
   // MARK: The comparison
 
-  private func compare(_ plan: Plan, at fenceLSN: String?) async throws -> Status.Comparison {
+  private func compare(
+    _ plan: Plan, _ ready: ReadyVerification?, at fenceLSN: String?
+  ) async throws -> Status.Comparison {
     let began = ContinuousClock.now
     var report: VerificationReport
     switch plan.extent {
-    case .full:
-      let verification = try await verification(.full)
-      report = try await verification.run()
-      try await forgiveLargeObjects(&report, verification)
-    case .counts: report = try await verification(.counts).count()
+    case .full: report = try await compareInFull()
+    case .counts:
+      let ready = try await verification(.counts).ready()
+      report = try await finally(ready.close) { try await ready.count() }
     case .changed, .none:
-      guard let touched = try await touched() else { return nothing(plan) }
-      report = try await verification(.changed).compare(rows: touched)
+      // By connections that are there: nobody can write meanwhile.
+      let versions = try await TableVersions.read(source: ends.source, target: ends.target)
+      guard let touched = try await touched(versions) else { return nothing(plan) }
+      report = try await compare(touched, ready, isStudied: versions == plan.touched?.versions)
     }
     report.lsn = fenceLSN.flatMap { LSN($0) }
     if let notice = plan.notice { report.notes.append(notice) }
@@ -124,6 +154,27 @@ struct MigrationCutoverVerification: Sendable {
       result: report.hasDifferences ? .different : report.isVoid ? .nothing : .equal, digest: report.digest,
       tables: report.tables.filter { $0.verdict != .notCompared }.count, summary: report.summary,
       seconds: (ContinuousClock.now - began) / .seconds(1), lsn: fenceLSN, notice: plan.notice)
+  }
+
+  /// - Parameter isStudied: no table was defined anew since the sessions have met them.
+  private func compare(
+    _ touched: [RelationName: TouchedRows], _ ready: ReadyVerification?, isStudied: Bool
+  ) async throws -> VerificationReport {
+    guard var ready else {
+      let ready = try await verification(.changed).ready()
+      return try await finally(ready.close) { try await ready.compare(rows: touched) }
+    }
+    if !isStudied { ready.forget() }
+    return try await ready.compare(rows: touched)
+  }
+
+  private func compareInFull() async throws -> VerificationReport {
+    let ready = try await verification(.full).ready()
+    return try await finally(ready.close) {
+      var report = try await ready.run()
+      try await forgiveLargeObjects(&report, ready)
+      return report
+    }
   }
 
   private func nothing(_ plan: Plan) -> Status.Comparison {
@@ -151,13 +202,13 @@ struct MigrationCutoverVerification: Sendable {
   /// Large objects may be written while they are compared, and are brought over once more behind the seal: no
   /// difference is one that a copy mends, or that comes of what has been written meanwhile.
   private func forgiveLargeObjects(
-    _ report: inout VerificationReport, _ verification: Verification
+    _ report: inout VerificationReport, _ ready: ReadyVerification
   ) async throws {
     let different = report.differentLargeObjects
     guard !different.isEmpty else { return }
-    let before = try await verification.largeObjects(different)
+    let before = try await ready.largeObjects(different)
     try await syncLargeObjects()
-    let after = try await verification.largeObjects(different)
+    let after = try await ready.largeObjects(different)
     let moving = direction == .forward ? \LargeObjectComparison.Pair.source : \.target
     let written = different.filter { oid in
       let (old, new) = (before[oid] ?? .init(), after[oid] ?? .init())
@@ -171,7 +222,7 @@ struct MigrationCutoverVerification: Sendable {
   // MARK: What was touched
 
   /// What was touched since the last comparison in full, and what has joined since; nil when there was none.
-  private func touched() async throws -> [RelationName: TouchedRows]? {
+  private func touched(_ now: TableVersions) async throws -> [RelationName: TouchedRows]? {
     guard let (since, versions, remembered) = monitor.touched.touched else { return nil }
     let compared = Set(relations.map(\.name))
     var touched: [RelationName: TouchedRows] = [:]
@@ -188,8 +239,6 @@ struct MigrationCutoverVerification: Sendable {
       }
       touched[name] = touched[name] == nil ? table.rows : .all
     }
-    // By connections that are there: nobody can write meanwhile.
-    let now = try await TableVersions.read(source: ends.source, target: ends.target)
     for name in now.changed(since: versions) { touched[name] = .all }
     if direction == .forward {
       for relation in try await store.relations() where relation.snapshotLSN.map({ $0 > since }) ?? false {

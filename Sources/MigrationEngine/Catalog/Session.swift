@@ -55,9 +55,13 @@ package enum Session {
   /// would run its owner's code with our rights. As pg_dump does it, where the server knows the setting (17,
   /// and older ones since August 2024).
   package static let readingTablesOnly = """
-    SELECT pg_catalog.set_config(name, 'view, foreign-table', true) FROM pg_catalog.pg_settings
-    WHERE name = 'restrict_nonsystem_relation_kind'
+    SELECT pg_catalog.set_config(s.name, wanted.value, true)
+    FROM pg_catalog.pg_settings s JOIN (VALUES \(onlyTablesSetting)) AS wanted (name, value)
+      ON s.name = wanted.name
     """
+
+  /// The same as a row of name and value.
+  package static let onlyTablesSetting = "('restrict_nonsystem_relation_kind', 'view, foreign-table')"
 
   private static func prepared(_ string: ConnectionString, purpose: String) -> ConnectionString {
     string

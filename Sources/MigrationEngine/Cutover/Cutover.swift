@@ -69,13 +69,17 @@ package struct Cutover: Sendable {
     /// may take no more than `secondsLeft`.
     package var predictedSeconds: @Sendable (_ secondsLeft: Double) async throws -> Double
     package var compare: @Sendable (_ fenceLSN: String?) async throws -> Status.Comparison
+    /// Gives back what was made ready for it.
+    package var close: @Sendable () async -> Void
 
     package init(
       predictedSeconds: @escaping @Sendable (Double) async throws -> Double,
-      compare: @escaping @Sendable (String?) async throws -> Status.Comparison
+      compare: @escaping @Sendable (String?) async throws -> Status.Comparison,
+      close: @escaping @Sendable () async -> Void = {}
     ) {
       self.predictedSeconds = predictedSeconds
       self.compare = compare
+      self.close = close
     }
   }
 
@@ -182,6 +186,7 @@ package struct Cutover: Sendable {
     }
     func end() async {
       await stages.forgetMarker()
+      await stages.comparison?.close()
       await run.close()
     }
     return try await finally(end) { try await body(run) }

@@ -251,8 +251,16 @@ actor CutoverRun {
       guard self.request.terminatesBlockers else { return }
       self.note(try await writers.terminate(blockers))
     }
+    try await meetObjects()
     let predicted = try await predictedPause()
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
+  }
+
+  /// A session is slow the first time that it meets an object, and behind the fence users wait for it. The
+  /// target is closed, and gets the sequences' states again.
+  private func meetObjects() async throws {
+    try await Sequences.copy(from: source, to: target)
+    try await door.prepare(target)
   }
 
   // MARK: Poolers

@@ -4,12 +4,16 @@ package import LibPQ
 package struct Door: Sendable {
   /// Lets writes pass: one commit for all tables.
   package var open: @Sendable (Connection) async throws -> Void
+  /// Has the session that will open it meet what that takes.
+  var prepare: @Sendable (Connection) async throws -> Void
   /// - Throws: `MigrationError` when nobody can tell.
   var isOpen: @Sendable (Connection) async throws -> Bool
 
   /// Of the target.
   package static let ofTarget = Door(
-    open: { try await TargetGuard($0).open() }, isOpen: { try await TargetGuard($0).isOpen() })
+    open: { try await TargetGuard($0).open() },
+    prepare: { _ = try await HeldTriggers(connection: $0).releasing() },
+    isOpen: { try await TargetGuard($0).isOpen() })
 
   /// Of the source, which an earlier cutover has sealed.
   package static let ofSealedSource = Door(
@@ -18,6 +22,7 @@ package struct Door: Sendable {
       try await takeOffSecondBelt(source)
       try await WriteGuard(source).unseal()
     },
+    prepare: { _ in },
     isOpen: { source in
       switch try await SourceState(source).fence() {
       case .sealed: return false

@@ -14,9 +14,10 @@ extension Comparison {
   }
 
   private static func dump(_ end: VerifiedEnd) async throws -> String {
-    try await PostgresTool(name: "pg_dump").run(
+    guard let snapshot = end.snapshot else { return "" }
+    return try await PostgresTool(name: "pg_dump").run(
       [
-        "--schema-only", "--no-subscriptions", "--exclude-schema=replicate", "--snapshot=\(end.snapshot)",
+        "--schema-only", "--no-subscriptions", "--exclude-schema=replicate", "--snapshot=\(snapshot)",
         end.side.connection.argument(purpose: "verify"),
       ], on: end.side.connection, doing: "dumping the \(end.side.end)'s schema to compare it")
   }

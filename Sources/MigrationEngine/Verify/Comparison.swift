@@ -1,71 +1,25 @@
 import LibPQ
 import LogicalReplication
 
-/// One comparison under way: both ends under their snapshots, and what they agree on.
+/// One comparison under way: both ends under their snapshots, and what they have.
 struct Comparison: Sendable {
   let request: Verification
   let source: VerifiedEnd
   let target: VerifiedEnd
-  let agreement: ComparedTable.Agreement
+  let ends: ComparedEnds
   let scan: TableScan
-  /// What both ends have under their snapshots.
-  let sourceShapes: [RelationName: TableShape]
-  let targetShapes: [RelationName: TableShape]
-  let notes: [String]
 
   var options: Verification.Options { request.options }
   var narrowing: Narrowing { Narrowing(scan: scan, namedRows: options.namedRows) }
 
   init(
-    _ request: Verification, _ source: VerifiedEnd, _ target: VerifiedEnd, _ meter: VerificationMeter
-  ) async throws {
-    (self.request, self.source, self.target) = (request, source, target)
-    let versions = (source.versionNumber, target.versionNumber)
-    let writesFloatsDifferently = (versions.0 < 120_000) != (versions.1 < 120_000)
-    let sharesEncoding = source.encoding == target.encoding
-    let digest = try await Self.digest(
-      request.options.digests, source, target, sharesEncoding: sharesEncoding)
-    agreement = ComparedTable.Agreement(
-      digest: digest, sharesEncoding: sharesEncoding, writesFloatsDifferently: writesFloatsDifferently)
+    _ request: Verification, _ source: VerifiedEnd, _ target: VerifiedEnd, _ ends: ComparedEnds,
+    _ meter: VerificationMeter
+  ) {
+    (self.request, self.source, self.target, self.ends) = (request, source, target, ends)
     scan = TableScan(
       source: source, target: target, rateLimit: RateLimit(request.options.maxBytesPerSecond),
       maxBytesPerSecond: request.options.maxBytesPerSecond, meter: meter)
-    async let here = TableShape.read(from: source.first, findsFloats: writesFloatsDifferently)
-    async let there = TableShape.read(from: target.first, findsFloats: writesFloatsDifferently)
-    (sourceShapes, targetShapes) = try await (here, there)
-    var notes: [String] = []
-    if digest.function == .md5, min(versions.0, versions.1) >= 110_000 {
-      notes.append("the servers' hash functions differ, so that MD5 is used")
-    }
-    self.notes = notes
-  }
-
-  /// The fastest digest that both ends compute alike.
-  private static func digest(
-    _ functions: [DigestFunction], _ source: VerifiedEnd, _ target: VerifiedEnd, sharesEncoding: Bool
-  ) async throws -> Digest {
-    let version = min(source.versionNumber, target.versionNumber)
-    let seed = Int64.random(in: 1 ... .max)
-    for function in functions {
-      switch function {
-      case .record where version < 140_000: continue
-      case .array where version < 110_000: continue
-      case .record, .array, .md5: break
-      }
-      let digest = Digest(function: function, seed: seed)
-      let sql = digest.probe(sharesEncoding: sharesEncoding)
-      async let here = source.first.query(sql, doing: "trying out a digest", within: .seconds(30))
-      async let there = target.first.query(sql, doing: "trying out a digest", within: .seconds(30))
-      let (left, right) = try await (here.first, there.first)
-      if try left?.text("key") == right?.text("key"), try left?.text("row") == right?.text("row") {
-        return digest
-      }
-    }
-    throw MigrationError(
-      .failed, doing: "looking for a digest that both ends compute alike",
-      reason: "the source (\(source.version)) and the target (\(target.version)) send the same values in "
-        + "different forms",
-      remedy: "Compare them with --verify counts, and tell whoever made these servers.")
   }
 
   // MARK: Tables
@@ -75,7 +29,7 @@ struct Comparison: Sendable {
     var tables: [ComparedTable] = []
     for relation in request.relations where relation.kind == .table && names?.contains(relation.name) ?? true
     {
-      guard let here = sourceShapes[relation.name] else {
+      guard let here = ends.source[relation.name] else {
         // While writes go on it may have been dropped, or renamed, a moment ago.
         report.tables.append(
           VerificationReport.Table(
@@ -83,14 +37,14 @@ struct Comparison: Sendable {
             method: .none, reason: "it is not on the source any more"))
         continue
       }
-      guard let there = targetShapes[relation.name] else {
+      guard let there = ends.target[relation.name] else {
         var missing = VerificationReport.Table(
           name: relation.name, verdict: .different, method: .none, reason: "it is missing on the target")
         missing.sourceOID = here.oid
         report.tables.append(missing)
         continue
       }
-      tables.append(ComparedTable(source: here, target: there, agreement))
+      tables.append(ComparedTable(source: here, target: there, ends.agreement))
     }
     return tables
   }
@@ -116,7 +70,7 @@ struct Comparison: Sendable {
   }
 
   /// Compares all rows of the tables, and names those that differ.
-  private func compare(_ tables: [ComparedTable], _ report: inout VerificationReport) async throws {
+  func compare(_ tables: [ComparedTable], _ report: inout VerificationReport) async throws {
     for (table, sums) in zip(tables, try await scan.sums(of: tables, onlyCounts: false)) {
       var result = VerificationReport.Table(
         name: table.name, verdict: sums.areEqual && table.problems.isEmpty ? .equal : .different,
@@ -141,34 +95,6 @@ struct Comparison: Sendable {
       result.missing = max(0, sums.source.rows &- sums.target.rows)
       result.extra = max(0, sums.target.rows &- sums.source.rows)
       report.tables.append(result)
-    }
-  }
-
-  // MARK: Touched rows
-
-  /// Compares the rows that a stream has touched.
-  func compare(
-    _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows], _ report: inout VerificationReport
-  ) async throws {
-    var whole: [ComparedTable] = []
-    let lookup = try await TouchedLookup(self)
-    scan.meter.begin(tables: tables.count, bytes: 0)
-    for table in tables {
-      guard case .keys(let batches)? = touched[table.name], let statements = lookup.statements(batches, table)
-      else {
-        whole.append(table)
-        continue
-      }
-      try await report.tables.append(lookup.compare(table, statements))
-      scan.meter.finishTable()
-    }
-    scan.meter.begin(tables: tables.count, bytes: whole.reduce(0) { $0 &+ $1.bytes })
-    let first = report.tables.count
-    try await compare(whole, &report)
-    for index in first..<report.tables.count {
-      let why = "all of its rows, because those that were touched are too many or cannot be looked up"
-      report.tables[index].reason = [why, report.tables[index].reason].compactMap { $0 }
-        .joined(separator: "; ")
     }
   }
 }

@@ -123,16 +123,16 @@ extension Comparison {
 
   /// The rows in them that are the user's; no publication has these tables.
   private func compareExtensionTables(_ report: inout VerificationReport) async throws {
-    let tables: [ComparedTable] = sourceShapes.values.filter {
+    let tables: [ComparedTable] = ends.source.values.filter {
       let condition = $0.extensionCondition?.uppercased()
       return condition == "" || condition?.hasPrefix("WHERE") == true
     }
     .filter { !options.excluded.contains($0.name) }.sorted { $0.name < $1.name }
     .compactMap { shape in
-      guard let other = targetShapes[shape.name],
+      guard let other = ends.target[shape.name],
         mayRead(shape, other, "a table of an extension", &report)
       else { return nil }
-      return ComparedTable(source: shape, target: other, agreement)
+      return ComparedTable(source: shape, target: other, ends.agreement)
     }
     let sums = try await scan.sums(of: tables, onlyCounts: false, isCounted: false)
     report.objects += zip(tables, sums).filter { !$1.areEqual }.map { table, sums in
@@ -155,8 +155,8 @@ extension Comparison {
           isExpected: isExpected))
     }
     var tables: [ComparedTable] = []
-    for shape in sourceShapes.values.filter(\.isMaterializedView).sorted(by: { $0.name < $1.name }) {
-      guard let other = targetShapes[shape.name], other.isMaterializedView else {
+    for shape in ends.source.values.filter(\.isMaterializedView).sorted(by: { $0.name < $1.name }) {
+      guard let other = ends.target[shape.name], other.isMaterializedView else {
         note(shape.name, "is missing on the target")
         continue
       }
@@ -165,7 +165,7 @@ extension Comparison {
       case (true, true) where options.scope == .fenced: break
       case (true, true):
         if mayRead(shape, other, "a materialized view", &report) {
-          tables.append(ComparedTable(source: shape, target: other, agreement))
+          tables.append(ComparedTable(source: shape, target: other, ends.agreement))
         }
       case (true, false): note(shape.name, "has no data on the target")
       // Nobody lacks what nobody could read.

@@ -9,8 +9,9 @@ struct VerificationForecast: Sendable {
   /// By whose pace it is told; nil: by a slow disk's.
   var last: VerificationReport?
 
-  /// For what is compared by keys, each row's round on an index of each end.
+  /// For what is compared by keys, each row's round on an index of each end, and each table's statement.
   private static let secondsARow = 0.00005
+  private static let secondsATable = 0.001
   /// Where nothing was ever measured.
   private static let bytesPerSecond = Double(40 << 20)
 
@@ -38,15 +39,18 @@ struct VerificationForecast: Sendable {
 
   func changed(_ touched: [RelationName: TouchedRows]) -> Double {
     var keys = 0
+    var tables = 0
     var whole: [Relation] = []
     for relation in relations {
       switch touched[relation.name] {
       case .all: whole.append(relation)
-      case .keys(let batches): keys += batches.reduce(0) { $0 + $1.count }
+      case .keys(let batches):
+        tables += 1
+        keys += batches.reduce(0) { $0 + $1.count }
       case nil: break
       }
     }
-    let rows = Double(keys) * Self.secondsARow
+    let rows = Double(keys) * Self.secondsARow + Double(tables) * Self.secondsATable + 0.02
     return whole.isEmpty ? rows : rows + seconds(2 * Self.sum(whole, \.bytes), whole)
   }
 

@@ -4,8 +4,8 @@ import LibPQ
 struct VerifiedEnd: Sendable {
   let end: ComparedTable.End
   let side: Verification.Side
-  /// The snapshot's name.
-  let snapshot: String
+  /// The snapshot's name; nil while the sessions rest, in no transaction.
+  private(set) var snapshot: String?
   let sessions: [Connection]
   /// Holds the snapshot when it is one of our own.
   private let holder: Connection?
@@ -14,39 +14,29 @@ struct VerifiedEnd: Sendable {
   let version: String
   let encoding: String
 
+  /// The sessions rest until `begun()`.
   static func open(_ side: Verification.Side, _ end: ComparedTable.End, jobs: Int) async throws -> VerifiedEnd
   {
-    var opened: [Connection] = []
-    do {
-      let name: String
-      var holder: Connection?
-      if let given = side.snapshot {
-        name = given
-      } else {
-        let connection = try await Session.open(side.connection, end: side.end, purpose: "verify")
-        opened.append(connection)
-        holder = connection
-        name = try await export(connection)
-      }
-      let sessions = try await withThrowingTaskGroup(of: Connection.self) { group in
-        for _ in 0..<max(1, jobs) { group.addTask { try await enter(side, snapshot: name) } }
-        // Each that is open is closed again when another could not be opened.
-        var sessions: [Connection] = []
-        var failure: (any Error)?
-        while let result = await group.nextResult() {
-          switch result {
-          case .success(let connection): sessions.append(connection)
-          case .failure(let error):
-            failure = failure ?? error
-            group.cancelAll()
-          }
+    let count = max(1, jobs) + (side.snapshot == nil ? 1 : 0)
+    let opened = try await withThrowingTaskGroup(of: Connection.self) { group in
+      for _ in 0..<count { group.addTask { try await open(side) } }
+      // Each that is open is closed again when another could not be opened.
+      var opened: [Connection] = []
+      var failure: (any Error)?
+      while let result = await group.nextResult() {
+        switch result {
+        case .success(let connection): opened.append(connection)
+        case .failure(let error):
+          failure = failure ?? error
+          group.cancelAll()
         }
-        guard let failure else { return sessions }
-        for session in sessions { await session.close() }
-        throw failure
       }
-      opened += sessions
-      return try await VerifiedEnd(side, end, snapshot: name, sessions, holder)
+      guard let failure else { return opened }
+      for connection in opened { await connection.close() }
+      throw failure
+    }
+    do {
+      return try await VerifiedEnd(side, end, opened)
     } catch {
       for connection in opened { await connection.close() }
       throw error
@@ -54,10 +44,11 @@ struct VerifiedEnd: Sendable {
   }
 
   private init(
-    _ side: Verification.Side, _ end: ComparedTable.End, snapshot: String, _ sessions: [Connection],
-    _ holder: Connection?
+    _ side: Verification.Side, _ end: ComparedTable.End, _ opened: [Connection]
   ) async throws {
-    (self.side, self.end, self.snapshot, self.sessions, self.holder) = (side, end, snapshot, sessions, holder)
+    (self.side, self.end) = (side, end)
+    holder = side.snapshot == nil ? opened.last : nil
+    sessions = side.snapshot == nil ? opened.dropLast() : opened
     let rows = try await sessions[0].query(
       """
       SELECT pg_catalog.current_setting('server_version') AS version,
@@ -66,6 +57,30 @@ struct VerifiedEnd: Sendable {
     versionNumber = try await sessions[0].serverVersion()
     version = try rows.first?.text("version") ?? ""
     encoding = try rows.first?.text("encoding") ?? ""
+  }
+
+  /// Under the snapshot that was given, or else one of this moment.
+  func begun() async throws -> VerifiedEnd {
+    var begun = self
+    let name = if let holder { try await Self.export(holder) } else { side.snapshot ?? "" }
+    begun.snapshot = name
+    try await forEachSession { try await Self.takeOver(name, on: $0, with: Self.begin) }
+    return begun
+  }
+
+  /// Lets go of the snapshot and of every lock.
+  func rest() async throws {
+    try await holder?.query("COMMIT", doing: "ending a comparison of the \(side.end)", within: .seconds(30))
+    try await forEachSession { [side] in
+      try await $0.query("COMMIT", doing: "ending a comparison of the \(side.end)", within: .seconds(30))
+    }
+  }
+
+  private func forEachSession(_ body: @escaping @Sendable (Connection) async throws -> Void) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for session in sessions { group.addTask { try await body(session) } }
+      try await group.waitForAll()
+    }
   }
 
   /// For catalogs, and what needs no more than one.
@@ -86,20 +101,21 @@ struct VerifiedEnd: Sendable {
     return try rows.first?.text("name") ?? ""
   }
 
-  private static func enter(_ side: Verification.Side, snapshot: String) async throws -> Connection {
+  private static func open(_ side: Verification.Side) async throws -> Connection {
     let connection = try await Session.open(side.connection, end: side.end, purpose: "verify")
     do {
       try await Session.noticeLostClient(of: connection)
-      // The jobs are all the server is to spend, and no statement is worth being compiled. Names in texts
-      // are quoted where they need to be. Whoever locks a table for long is no reason to wait for ever.
+      // The jobs are all the server is to spend, and no statement is worth being compiled, or planned anew
+      // for other keys. Names in texts are quoted where they need to be. Whoever locks a table for long is no
+      // reason to wait for ever.
       try await connection.query(
         """
         SELECT pg_catalog.set_config(s.name, wanted.value, false)
         FROM pg_catalog.pg_settings s JOIN (VALUES ('max_parallel_workers_per_gather', '0'), ('jit', 'off'),
-          ('quote_all_identifiers', 'off'), ('xmlbinary', 'base64'), ('lock_timeout', '60s')
+          ('quote_all_identifiers', 'off'), ('xmlbinary', 'base64'), ('lock_timeout', '60s'),
+          ('plan_cache_mode', 'force_generic_plan'), \(Session.onlyTablesSetting)
         ) AS wanted (name, value) ON s.name = wanted.name
         """, doing: "preparing a session to compare in", within: .seconds(30))
-      try await takeOver(snapshot, on: connection, with: begin)
       return connection
     } catch {
       await connection.close()
@@ -111,8 +127,7 @@ struct VerifiedEnd: Sendable {
   {
     try await connection.query(
       """
-      \(begin); SET TRANSACTION SNAPSHOT \(SQL.literal(snapshot));
-      \(Session.readingTablesOnly)
+      \(begin); SET TRANSACTION SNAPSHOT \(SQL.literal(snapshot))
       """, doing: "taking over the exported snapshot of the \(connection.end)", within: .seconds(30))
   }
 
@@ -121,6 +136,7 @@ struct VerifiedEnd: Sendable {
   private static let longestTransaction = Duration.seconds(1)
 
   func unlock(_ session: Connection) async throws {
+    guard let snapshot else { return }
     try await Self.takeOver(snapshot, on: session, with: "COMMIT; \(Self.begin)")
   }
 

@@ -1,0 +1,59 @@
+import LibPQ
+import LogicalReplication
+
+/// What both ends have that can be compared, and how.
+struct ComparedEnds: Sendable {
+  let agreement: ComparedTable.Agreement
+  let source: [RelationName: TableShape]
+  let target: [RelationName: TableShape]
+  /// Unique indexes of the source's tables.
+  let indexes: [UInt32: [UniqueIndex]]
+  /// For the report.
+  let notes: [String]
+
+  static func read(
+    _ source: VerifiedEnd, _ target: VerifiedEnd, digests: [DigestFunction]
+  ) async throws -> ComparedEnds {
+    let versions = (source.versionNumber, target.versionNumber)
+    let writesFloatsDifferently = (versions.0 < 120_000) != (versions.1 < 120_000)
+    let sharesEncoding = source.encoding == target.encoding
+    let digest = try await digest(digests, source, target, sharesEncoding: sharesEncoding)
+    async let here = TableShape.read(from: source.first, findsFloats: writesFloatsDifferently)
+    async let there = TableShape.read(from: target.first, findsFloats: writesFloatsDifferently)
+    let (sourceShapes, targetShapes) = try await (here, there)
+    let isSlower = digest.function == .md5 && min(versions.0, versions.1) >= 110_000
+    return ComparedEnds(
+      agreement: ComparedTable.Agreement(
+        digest: digest, sharesEncoding: sharesEncoding, writesFloatsDifferently: writesFloatsDifferently),
+      source: sourceShapes, target: targetShapes, indexes: try await UniqueIndex.read(from: source.first),
+      notes: isSlower ? ["the servers' hash functions differ, so that MD5 is used"] : [])
+  }
+
+  /// The fastest digest that both ends compute alike.
+  private static func digest(
+    _ functions: [DigestFunction], _ source: VerifiedEnd, _ target: VerifiedEnd, sharesEncoding: Bool
+  ) async throws -> Digest {
+    let version = min(source.versionNumber, target.versionNumber)
+    let seed = Int64.random(in: 1 ... .max)
+    for function in functions {
+      switch function {
+      case .record where version < 140_000: continue
+      case .array where version < 110_000: continue
+      case .record, .array, .md5: break
+      }
+      let digest = Digest(function: function, seed: seed)
+      let sql = digest.probe(sharesEncoding: sharesEncoding)
+      async let here = source.first.query(sql, doing: "trying out a digest", within: .seconds(30))
+      async let there = target.first.query(sql, doing: "trying out a digest", within: .seconds(30))
+      let (left, right) = try await (here.first, there.first)
+      if try left?.text("key") == right?.text("key"), try left?.text("row") == right?.text("row") {
+        return digest
+      }
+    }
+    throw MigrationError(
+      .failed, doing: "looking for a digest that both ends compute alike",
+      reason: "the source (\(source.version)) and the target (\(target.version)) send the same values in "
+        + "different forms",
+      remedy: "Compare them with --verify counts, and tell whoever made these servers.")
+  }
+}
