@@ -108,12 +108,17 @@ extension Connection {
     }
     var isNeeded = [Bool](repeating: false, count: batch.statements.count)
     for call in batch.calls[calls] where call.isPrepared { isNeeded[call.statement] = true }
-    for (sql, isNeeded) in zip(batch.statements, isNeeded) where isNeeded && prepared[sql] == nil {
-      let name = "replicate_\(prepared.count + 1)"
-      guard PQsendPrepare(try live(), name, sql, 0, nil) == 1 else { throw lost(action) }
-      try finish(action: "\(action): preparing a statement")
-      prepared[sql] = name
+    for (sql, isNeeded) in zip(batch.statements, isNeeded) where isNeeded {
+      try prepare(sql, action: action)
     }
+  }
+
+  func prepare(_ sql: String, action: String, until deadline: ContinuousClock.Instant? = nil) throws {
+    guard prepared[sql] == nil else { return }
+    let name = "replicate_\(prepared.count + 1)"
+    guard PQsendPrepare(try live(), name, sql, 0, nil) == 1 else { throw lost(action) }
+    try finish(action: "\(action): preparing a statement", until: deadline)
+    prepared[sql] = name
   }
 
   private func sendCalls(

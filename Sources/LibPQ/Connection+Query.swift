@@ -7,14 +7,18 @@ extension Connection {
   ///   - parameters: texts for `$1`…, nil for NULL. The server infers their types.
   ///   - action: what this does to which object, for errors.
   ///   - limit: how long it may take; when it passes, the statement is cancelled on the server.
+  ///   - isPrepared: the statement is kept on the connection, with its plan, for the next time. Only one
+  ///     statement then.
   /// - Throws: `PostgresError`; `CancellationError` when the task was cancelled, after cancelling the
   ///   statement.
   @discardableResult
   package func query(
-    _ sql: String, _ parameters: [String?] = [], doing action: String, within limit: Duration? = nil
+    _ sql: String, _ parameters: [String?] = [], doing action: String, within limit: Duration? = nil,
+    isPrepared: Bool = false
   ) async throws -> Rows {
     let deadline = limit.map { ContinuousClock.now + $0 }
     return try await cancellable {
+      if isPrepared { try prepare(sql, action: action, until: deadline) }
       try send(sql, parameters, action: action)
       guard let result = try finish(action: action, until: deadline) else {
         throw PostgresError(
@@ -83,7 +87,11 @@ extension Connection {
         code: .unexpectedResult, action: "\(end): \(action)", message: "a text has a zero byte in it")
     }
     let isSent: Bool
-    if parameters.isEmpty {
+    if let name = prepared[sql] {
+      isSent = CStrings(parameters).withPointers {
+        PQsendQueryPrepared(connection, name, Int32(parameters.count), $0, nil, nil, 0) == 1
+      }
+    } else if parameters.isEmpty {
       isSent = PQsendQuery(connection, sql) == 1
     } else {
       isSent = CStrings(parameters).withPointers {

@@ -54,14 +54,15 @@ package enum Session {
   /// For a transaction that reads tables by their names: a view that has taken the name of one meanwhile
   /// would run its owner's code with our rights. As pg_dump does it, where the server knows the setting (17,
   /// and older ones since August 2024).
-  package static let readingTablesOnly = """
-    SELECT pg_catalog.set_config(s.name, wanted.value, true)
-    FROM pg_catalog.pg_settings s JOIN (VALUES \(onlyTablesSetting)) AS wanted (name, value)
-      ON s.name = wanted.name
-    """
+  package static let readingTablesOnly = readingTablesOnly(isLocal: true)
 
-  /// The same as a row of name and value.
-  package static let onlyTablesSetting = "('restrict_nonsystem_relation_kind', 'view, foreign-table')"
+  /// - Parameter isLocal: only in the transaction.
+  package static func readingTablesOnly(isLocal: Bool) -> String {
+    """
+    SELECT CASE WHEN pg_catalog.current_setting('restrict_nonsystem_relation_kind', true) IS NOT NULL THEN
+      pg_catalog.set_config('restrict_nonsystem_relation_kind', 'view, foreign-table', \(isLocal)) END
+    """
+  }
 
   private static func prepared(_ string: ConnectionString, purpose: String) -> ConnectionString {
     string

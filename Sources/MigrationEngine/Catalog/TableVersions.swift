@@ -39,9 +39,12 @@ package struct TableVersions: Sendable, Equatable {
         LEFT JOIN (
           SELECT attrelid, pg_catalog.string_agg(
             pg_catalog.concat_ws(':', attnum, atttypid, attname), ' ' ORDER BY attnum) AS columns
-          FROM pg_catalog.pg_attribute WHERE attnum > 0 GROUP BY attrelid) AS a ON a.attrelid = c.oid
+          -- Below are the system's own.
+          FROM pg_catalog.pg_attribute WHERE attnum > 0 AND attrelid >= 16384 GROUP BY attrelid
+        ) AS a ON a.attrelid = c.oid
       WHERE \(Catalog.isUserTable) AND c.relpersistence = 'p'
-      """, doing: "reading which tables of the \(connection.end) were written anew", within: .seconds(60))
+      """, doing: "reading which tables of the \(connection.end) were written anew", within: .seconds(60),
+      isPrepared: true)
     return Dictionary(
       try rows.map {
         (RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")), try $0.text("version"))

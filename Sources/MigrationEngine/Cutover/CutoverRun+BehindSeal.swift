@@ -71,12 +71,14 @@ extension CutoverRun {
     report.isSealed = true
     try await stages.record(report)
     await Failpoint.reached("sealed and noted")
-    let sequences = await copySequencesAgain()
     await noteLargeObjects()
-    let restored = try await stages.restoreTables()
-    await warnOfLargeObjects()
+    async let sequences = copySequencesAgain()
+    async let restored = stages.restoreTables()
+    let detail = try await "\(sequences)\(restored)"
     try await door.open(target)
-    return "\(sequences)\(restored)\(stages.poolers == nil ? pause() : "")"
+    let pause = stages.poolers == nil ? pause() : ""
+    await warnOfLargeObjects()
+    return "\(detail)\(pause)"
   }
 
   /// What follows may take minutes, and an engine that comes after a crash in it has this to tell. Nobody

@@ -30,6 +30,8 @@ actor CutoverRun {
   /// Whose sessions our role may not end, and what would let it.
   private var refusal = ""
   private var nonce = ""
+  /// Of the marker that the stream is told to wait for, before it is written.
+  private var announced: String?
   /// What tells the source's large objects that were written since; nil when nobody can tell.
   var largeObjectsHorizon: String?
   private var wasSealTried = false
@@ -260,6 +262,9 @@ actor CutoverRun {
   /// target is closed, and gets the sequences' states again.
   private func meetObjects() async throws {
     try await Sequences.copy(from: source, to: target)
+    let writers = Writers(try source)
+    _ = try await writers.ofDefinitions()
+    _ = try await writers.ofLargeObjects()
     try await door.prepare(target)
   }
 
@@ -295,6 +300,7 @@ actor CutoverRun {
   }
 
   private func putUpFence() async throws -> String {
+    _ = await announceMarker()
     let lifetime = Duration.seconds(request.timeoutSeconds) + Self.margin
     let fence = try await guardian().fence(
       expiringAfter: lifetime, token: token ?? WriteGuard.newToken())
@@ -302,9 +308,17 @@ actor CutoverRun {
     return "expires at \(fence.expiry)"
   }
 
-  private func mark() async throws -> String {
-    nonce = "\(UInt64.random(in: 0 ... .max))"
+  /// A stream that knows of it reads on without a pause, from before the fence.
+  private func announceMarker() async -> String {
+    let nonce = announced ?? "\(UInt64.random(in: 0 ... .max))"
+    announced = nonce
     await stages.expectMarker(nonce)
+    return nonce
+  }
+
+  private func mark() async throws -> String {
+    nonce = await announceMarker()
+    announced = nil
     let rows = try await source.query(
       "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2) AS lsn", [MessagePrefix.fence, nonce],
       doing: "writing the fence's marker", within: .seconds(15))
@@ -314,10 +328,11 @@ actor CutoverRun {
   }
 
   private func finalise() async throws -> String {
-    let sequences = try await Sequences.copy(from: source, to: target)
-    let tables = try await stages.finaliseTables()
+    async let sequences = Sequences.copy(from: source, to: target)
+    async let tables = stages.finaliseTables()
+    let detail = try await "\(sequences) sequences, \(tables)"
     try await stages.ensureNoBreach()
-    return "\(sequences) sequences, \(tables)"
+    return detail
   }
 
   private func compare() async throws -> String {

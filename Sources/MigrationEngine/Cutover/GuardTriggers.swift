@@ -32,7 +32,8 @@ struct GuardTriggers: Sendable {
       WHERE \(Catalog.isUserTable) AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
         WHERE \(isOurs) AND t.tgenabled = '\(firesAlways ? "A" : "O")' AND t.tgqual IS NULL)
       ORDER BY n.nspname, c.relname
-      """, doing: "looking for tables without trigger \(name) on the \(connection.end)", within: .seconds(60))
+      """, doing: "looking for tables without trigger \(name) on the \(connection.end)", within: .seconds(60),
+      isPrepared: true)
     return try rows.compactMap { row in
       let name = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
       guard try row.bool("is_ours") || !leftBehind.contains(name) else { return nil }
@@ -60,7 +61,8 @@ struct GuardTriggers: Sendable {
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_trigger t ON \(isOurs)
       WHERE \(Catalog.isUserTable)
-      """, doing: "reading the definitions of the \(connection.end)'s tables", within: .seconds(60))
+      """, doing: "reading the definitions of the \(connection.end)'s tables", within: .seconds(60),
+      isPrepared: true)
     var definitions = Definitions()
     for row in rows {
       let name = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))

@@ -41,7 +41,7 @@ struct HeldTriggers: Sendable {
           ELSE '' END) AS statement
       FROM (\(Self.all)) AS t JOIN replicate.held h ON h.catalog = t.catalog AND h.oid = t.oid
       WHERE t.enabled = 'D' ORDER BY t.place, t.oid
-      """, doing: action, within: .seconds(60))
+      """, doing: action, within: .seconds(60), isPrepared: true)
     // Event triggers last: they would see the others' DDL.
     return try rows.map { try $0.text("statement") }
       + (rows.isEmpty ? [] : ["DELETE FROM replicate.held"])

@@ -8,6 +8,9 @@ package enum Sequences {
   @discardableResult
   package static func copy(from source: Connection, to target: Connection) async throws -> Int {
     let names = try await names(on: source)
+    try await source.query(
+      Session.readingTablesOnly(isLocal: false), doing: "reading the \(source.end)'s sequences",
+      within: .seconds(30))
     // One statement for all would grow with the catalog.
     for piece in names.batches(of: 500) {
       try await set(try await read(piece, on: source), on: target)
@@ -34,7 +37,7 @@ package enum Sequences {
             -- An extension's own, whose state is the user's.
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension x
               WHERE x.oid = e.refobjid AND c.oid = ANY (x.extconfig)))
-      """, doing: "listing the \(source.end)'s sequences", within: .seconds(30))
+      """, doing: "listing the \(source.end)'s sequences", within: .seconds(30), isPrepared: true)
     return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
   }
 
@@ -44,9 +47,8 @@ package enum Sequences {
       "SELECT \(SQL.literal(name.description)) AS name, last_value, is_called FROM \(name)"
     }
     let rows = try await source.query(
-      "\(Session.readingTablesOnly);\n\(queries.joined(separator: " UNION ALL "))",
-      doing: "reading the \(source.end)'s sequences",
-      within: .seconds(30))
+      queries.joined(separator: " UNION ALL "), doing: "reading the \(source.end)'s sequences",
+      within: .seconds(30), isPrepared: true)
     return try rows.map { row in
       Value(
         name: try row.text("name"), last: try row.integer("last_value", as: Int64.self),
@@ -54,11 +56,13 @@ package enum Sequences {
     }
   }
 
+  /// What is written last behind the fence opens the target, and makes this durable, too.
   private static func set(_ values: [Value], on target: Connection) async throws {
     guard !values.isEmpty else { return }
     let list = values.map { "(\(SQL.literal($0.name)), bigint '\($0.last)', \($0.isCalled))" }
     try await target.query(
       """
+      SET LOCAL synchronous_commit = off;
       SELECT pg_catalog.count(pg_catalog.setval(v.name::pg_catalog.regclass, v.last, v.is_called))
       FROM (VALUES \(list.joined(separator: ", "))) AS v (name, last, is_called)
       """, doing: "setting the \(target.end)'s sequences", within: .seconds(30))

@@ -268,7 +268,9 @@ package struct Writers: Sendable {
         AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
         AND (\(condition))
       ORDER BY l.virtualtransaction
-      """, doing: "reading who holds locks on the \(connection.end)'s tables", within: .seconds(15))
+      """, doing: "reading who holds locks on the \(connection.end)'s tables", within: .seconds(15),
+      // Its plan costs several times what running it does, and users wait.
+      isPrepared: true)
     return try rows.map { row in
       Writer(
         transaction: try row.text("virtualtransaction"), pid: try row.optional("pid").flatMap { Int32($0) },

@@ -76,6 +76,9 @@ package final class StreamMonitor: Sendable {
     state.withLock { $0.awaited.flatMap { $0.nonce == nonce ? $0.marker : nil } }
   }
 
+  /// Users wait for what comes.
+  var isMarkerAwaited: Bool { state.withLock { $0.awaited?.marker == .expected } }
+
   package var isBreached: Bool { state.withLock { $0.awaited?.marker == .breached } }
 
   // MARK: The stream's own side

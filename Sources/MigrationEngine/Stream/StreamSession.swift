@@ -201,7 +201,9 @@ package struct StreamSession: Sendable {
         limit: Self.receivedBytes, patience: .milliseconds(200), doing: "receiving the stream")
       if !received.messages.isEmpty { await inbox.put(received) }
       try Task.checkCancellation()
-      if let pause = Self.pause(after: received.bytes.count) { try await Task.sleep(for: pause) }
+      if !monitor.isMarkerAwaited, let pause = Self.pause(after: received.bytes.count) {
+        try await Task.sleep(for: pause)
+      }
       if received.isEnded {
         throw PostgresError(
           code: .connection, action: "receiving the stream", message: "the \(direction.from) ended the stream"

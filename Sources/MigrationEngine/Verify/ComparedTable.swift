@@ -198,15 +198,24 @@ struct ComparedTable: Sendable {
 
   /// The rows of keys that are given as arrays: one parameter a column of the key.
   func rows(_ end: End, keys: [KeyParameter]) -> String {
+    "\(marks(end)) \(from(keys)) GROUP BY 1, 2"
+  }
+
+  /// What the same rows add up to.
+  func sum(_ end: End, keys: [KeyParameter]) -> String {
+    "SELECT pg_catalog.count(*) AS rows, pg_catalog.sum(\(rowHash(end))) AS digest \(from(keys))"
+  }
+
+  private func from(_ keys: [KeyParameter]) -> String {
     let arrays = keys.indices.map { "pg_catalog.unnest($\($0 + 1)::\(keys[$0].arrayType))" }
     let names = keys.indices.map { "c\($0 + 1)" }.joined(separator: ", ")
     let condition = keys.enumerated().map { index, key in
       "t.\(SQL.identifier(key.column)) \(key.equality) v.c\(index + 1)"
     }.joined(separator: " AND ")
     return """
-      \(marks(end)) FROM (SELECT DISTINCT \(names)
+      FROM (SELECT DISTINCT \(names)
         FROM ROWS FROM (\(arrays.joined(separator: ", "))) AS a (\(names))) AS v
-      JOIN ONLY \(name) AS t ON \(condition) GROUP BY 1, 2
+      JOIN ONLY \(name) AS t ON \(condition)
       """
   }
 

@@ -6,15 +6,15 @@ extension Comparison {
   func compare(
     _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows], _ report: inout VerificationReport
   ) async throws {
-    let lookup = TouchedLookup(self)
-    let (lanes, whole) = lanes(tables, touched, lookup)
     scan.meter.begin(tables: tables.count, bytes: 0)
-    report.tables += try await withThrowingTaskGroup(of: [VerificationReport.Table].self) { group in
-      for (index, lane) in lanes.enumerated() {
-        group.addTask { try await lookup.compare(lane, on: index) }
+    let outcomes = try await withThrowingTaskGroup(of: Outcome.self) { group in
+      for (index, tables) in shares(of: tables).enumerated() {
+        group.addTask { try await compare(tables, touched, on: index) }
       }
-      return try await group.reduce(into: []) { $0 += $1 }
+      return try await group.reduce(into: []) { $0.append($1) }
     }
+    report.tables += outcomes.flatMap(\.compared)
+    let whole = outcomes.flatMap(\.whole)
     guard !whole.isEmpty else { return }
     scan.meter.begin(tables: tables.count, bytes: whole.reduce(0) { $0 &+ $1.bytes })
     let first = report.tables.count
@@ -31,33 +31,67 @@ extension Comparison {
   func warmUp(
     _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows], until end: ContinuousClock.Instant
   ) async throws {
-    let lookup = TouchedLookup(self)
-    let (lanes, _) = lanes(tables, touched, lookup, limit: 100)
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for (index, lane) in lanes.enumerated() {
-        group.addTask { try await lookup.warmUp(lane, on: index, until: end) }
+      for (index, tables) in shares(of: tables).enumerated() {
+        group.addTask {
+          let (lane, _) = lane(tables, touched, limit: 100)
+          try await TouchedLookup(self).warmUp(lane, on: index, until: end)
+        }
       }
       try await group.waitForAll()
     }
   }
 
-  /// Which session looks up what, the same for the same tables; and the tables that must be read as a whole.
-  private func lanes(
-    _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows], _ lookup: TouchedLookup,
-    limit: Int = .max
-  ) -> (lanes: [TouchedLookup.Lane], whole: [ComparedTable]) {
+  /// The tables of each session, the same ones each time.
+  private func shares(of tables: [ComparedTable]) -> [[ComparedTable]] {
     let count = min(source.sessions.count, target.sessions.count)
-    var lanes = [TouchedLookup.Lane](repeating: TouchedLookup.Lane(), count: count)
-    var whole: [ComparedTable] = []
-    for table in tables {
-      let lane = Int(table.source.oid) % count
-      guard case .keys(let batches)? = touched[table.name],
-        lookup.add(batches, of: table, limit: limit, to: &lanes[lane])
-      else {
-        whole.append(table)
+    var shares = [[ComparedTable]](repeating: [], count: count)
+    for table in tables { shares[Int(table.source.oid) % count].append(table) }
+    return shares
+  }
+
+  private struct Outcome: Sendable {
+    var compared: [VerificationReport.Table]
+    /// What must be read as a whole.
+    var whole: [ComparedTable]
+  }
+
+  private func compare(
+    _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows], on index: Int
+  ) async throws -> Outcome {
+    let lookup = TouchedLookup(self)
+    let (lane, whole) = lane(tables, touched)
+    var outcome = Outcome(compared: [], whole: whole)
+    var differing: [ComparedTable] = []
+    for (table, sums) in zip(lane.tables, try await lookup.sums(lane, on: index)) {
+      scan.meter.finishTable()
+      guard sums.areEqual else {
+        differing.append(table)
         continue
       }
+      var result = VerificationReport.Table(
+        name: table.name, verdict: table.problems.isEmpty ? .equal : .different, method: table.method,
+        reason: table.reason)
+      result.sourceRows = sums.source.rows
+      result.targetRows = sums.target.rows
+      result.take(problems: table.problems)
+      outcome.compared.append(result)
     }
-    return (lanes, whole)
+    let (rows, _) = self.lane(differing, touched, asking: .rows)
+    outcome.compared += try await lookup.differences(rows, on: index)
+    return outcome
+  }
+
+  private func lane(
+    _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows],
+    asking question: TouchedLookup.Question = .sum, limit: Int = .max
+  ) -> (lane: TouchedLookup.Lane, whole: [ComparedTable]) {
+    let lookup = TouchedLookup(self)
+    var lane = TouchedLookup.Lane()
+    let whole = tables.filter { table in
+      guard case .keys(let batches)? = touched[table.name] else { return true }
+      return !lookup.add(question, batches, of: table, limit: limit, to: &lane)
+    }
+    return (lane, whole)
   }
 }

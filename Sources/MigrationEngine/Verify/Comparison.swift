@@ -106,8 +106,11 @@ extension VerificationReport.Table {
     targetRows = sums.target.rows
     bytes = table.bytes
     seconds = sums.seconds
-    if hasProblems, !table.problems.isEmpty {
-      reason = (table.problems + [reason].compactMap { $0 }).joined(separator: "; ")
-    }
+    if hasProblems { take(problems: table.problems) }
+  }
+
+  mutating func take(problems: [String]) {
+    guard !problems.isEmpty else { return }
+    reason = (problems + [reason].compactMap { $0 }).joined(separator: "; ")
   }
 }

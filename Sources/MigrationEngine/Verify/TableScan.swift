@@ -14,6 +14,12 @@ struct TableScan: Sendable {
     var rows: Int64 = 0
     /// Modulo 2^64.
     var digest: UInt64 = 0
+
+    /// Not what a server says may trap.
+    mutating func add(_ part: Sum) {
+      rows &+= part.rows
+      digest &+= part.digest
+    }
   }
 
   struct Sums: Sendable {
@@ -102,14 +108,9 @@ private final class SumLedger: Sendable {
 
   func finish(_ piece: ScanPiece, _ end: ComparedTable.End, _ part: TableScan.Sum) {
     let isLast = entries.withLock { entries in
-      func add(_ sum: inout TableScan.Sum) {
-        // Not what a server says may trap.
-        sum.rows &+= part.rows
-        sum.digest &+= part.digest
-      }
       switch end {
-      case .source: add(&entries[piece.table].sums.source)
-      case .target: add(&entries[piece.table].sums.target)
+      case .source: entries[piece.table].sums.source.add(part)
+      case .target: entries[piece.table].sums.target.add(part)
       }
       if let beganAt = entries[piece.table].beganAt {
         entries[piece.table].sums.seconds = (ContinuousClock.now - beganAt) / .seconds(1)

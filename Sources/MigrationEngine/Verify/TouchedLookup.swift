@@ -6,6 +6,9 @@ struct TouchedLookup: Sendable {
 
   init(_ comparison: Comparison) { self.comparison = comparison }
 
+  /// What is asked of the rows of a table's keys.
+  enum Question: Sendable { case sum, rows }
+
   /// What one session of each end looks up.
   struct Lane: Sendable {
     fileprivate(set) var tables: [ComparedTable] = []
@@ -34,7 +37,8 @@ struct TouchedLookup: Sendable {
   /// - Parameter limit: so many keys of each batch.
   /// - Returns: false when rows cannot be found by such keys without operators of the user's.
   func add(
-    _ batches: [TouchedKeys], of table: ComparedTable, limit: Int = .max, to lane: inout Lane
+    _ question: Question, _ batches: [TouchedKeys], of table: ComparedTable, limit: Int = .max,
+    to lane: inout Lane
   ) -> Bool {
     var parts: [(keys: TouchedKeys, source: [Parameter], target: [Parameter])] = []
     for keys in batches where keys.count > 0 {
@@ -51,8 +55,8 @@ struct TouchedLookup: Sendable {
         let rows = start..<min(count, start + Self.keysPerStatement)
         if lane.pipelines.last?.isFull ?? true { lane.pipelines.append(Pipeline()) }
         let last = lane.pipelines.count - 1
-        Self.call(table, .source, part.source, rows, of: part.keys, &lane.pipelines[last].source)
-        Self.call(table, .target, part.target, rows, of: part.keys, &lane.pipelines[last].target)
+        Self.call(question, table, .source, part.source, rows, of: part.keys, &lane.pipelines[last].source)
+        Self.call(question, table, .target, part.target, rows, of: part.keys, &lane.pipelines[last].target)
         lane.pipelines[last].tables.append(lane.tables.count - 1)
       }
     }
@@ -97,13 +101,17 @@ struct TouchedLookup: Sendable {
   }
 
   private static func call(
-    _ table: ComparedTable, _ end: ComparedTable.End, _ parameters: [Parameter], _ rows: Range<Int>,
-    of keys: TouchedKeys, _ batch: inout StatementBatch
+    _ question: Question, _ table: ComparedTable, _ end: ComparedTable.End, _ parameters: [Parameter],
+    _ rows: Range<Int>, of keys: TouchedKeys, _ batch: inout StatementBatch
   ) {
     for (column, parameter) in parameters.enumerated() {
       append(rows, column, of: keys, parameter.syntax, to: &batch)
     }
-    batch.call(table.rows(end, keys: parameters.map(\.key)), expectedRows: nil)
+    let keys = parameters.map(\.key)
+    switch question {
+    case .sum: batch.call(table.sum(end, keys: keys), expectedRows: nil)
+    case .rows: batch.call(table.rows(end, keys: keys), expectedRows: nil, isPrepared: false)
+    }
   }
 
   private static func append(
@@ -128,6 +136,43 @@ struct TouchedLookup: Sendable {
 
   // MARK: Looking up
 
+  /// - Parameter index: of the sessions that look up the lane.
+  /// - Returns: of each table what its keys' rows add up to. A row whose key came in several batches counts
+  ///   several times, on both ends.
+  func sums(_ lane: Lane, on index: Int) async throws -> [TableScan.Sums] {
+    var sums = [TableScan.Sums](repeating: TableScan.Sums(), count: lane.tables.count)
+    for pipeline in lane.pipelines {
+      try Task.checkCancellation()
+      let (here, there) = try await run(pipeline, of: lane, on: index)
+      for (call, table) in pipeline.tables.enumerated() {
+        let source = try TableScan.Sum(here[call])
+        sums[table].source.add(source)
+        sums[table].target.add(try TableScan.Sum(there[call]))
+        comparison.scan.meter.add(bytes: 0, rows: source.rows)
+      }
+    }
+    return sums
+  }
+
+  /// - Returns: of each table which of its keys' rows differ.
+  func differences(_ lane: Lane, on index: Int) async throws -> [VerificationReport.Table] {
+    var sources = [Found](repeating: Found(), count: lane.tables.count)
+    var targets = sources
+    for pipeline in lane.pipelines {
+      try Task.checkCancellation()
+      let (here, there) = try await run(pipeline, of: lane, on: index)
+      for (call, table) in pipeline.tables.enumerated() {
+        try sources[table].add(here[call])
+        try targets[table].add(there[call])
+      }
+    }
+    var compared: [VerificationReport.Table] = []
+    for (place, table) in lane.tables.enumerated() {
+      compared.append(try await result(table, sources[place].marks, targets[place].marks))
+    }
+    return compared
+  }
+
   private struct Found {
     private(set) var marks: [RowMark] = []
     /// The same key may be in several batches.
@@ -139,28 +184,6 @@ struct TouchedLookup: Sendable {
         if seen.insert(mark.place).inserted { marks.append(mark) }
       }
     }
-  }
-
-  /// - Parameter index: of the sessions that look up the lane.
-  /// - Returns: what of the rows of these keys differs.
-  func compare(_ lane: Lane, on index: Int) async throws -> [VerificationReport.Table] {
-    var sources = [Found](repeating: Found(), count: lane.tables.count)
-    var targets = sources
-    for pipeline in lane.pipelines {
-      try Task.checkCancellation()
-      let (here, there) = try await run(pipeline, of: lane, on: index)
-      for (call, table) in pipeline.tables.enumerated() {
-        comparison.scan.meter.add(bytes: 0, rows: Int64(here[call].count &+ there[call].count))
-        try sources[table].add(here[call])
-        try targets[table].add(there[call])
-      }
-    }
-    var compared: [VerificationReport.Table] = []
-    for (place, table) in lane.tables.enumerated() {
-      compared.append(try await result(table, sources[place].marks, targets[place].marks))
-      comparison.scan.meter.finishTable()
-    }
-    return compared
   }
 
   /// Forgets what it finds: only so that the sessions have met the tables.
@@ -187,15 +210,21 @@ struct TouchedLookup: Sendable {
     _ table: ComparedTable, _ source: [RowMark], _ target: [RowMark]
   ) async throws -> VerificationReport.Table {
     let found = RowComparison(source: source, target: target, limit: comparison.options.namedRows)
-    let isEqual = found.missing + found.extra + found.different == 0 && table.problems.isEmpty
     var result = VerificationReport.Table(
-      name: table.name, verdict: isEqual ? .equal : .different, method: table.method, reason: table.reason)
+      name: table.name, verdict: .different, method: table.method, reason: table.reason)
     result.sourceRows = source.reduce(0) { $0 &+ $1.count }
     result.targetRows = target.reduce(0) { $0 &+ $1.count }
     try await comparison.narrowing.note(found, of: table, in: &result)
-    if !table.problems.isEmpty {
-      result.reason = (table.problems + [result.reason].compactMap { $0 }).joined(separator: "; ")
-    }
+    result.take(problems: table.problems)
     return result
+  }
+}
+
+extension TableScan.Sum {
+  fileprivate init(_ rows: Rows) throws {
+    self.init()
+    guard let row = rows.first else { return }
+    self = Self(
+      rows: try row.integer("rows", as: Int64.self), digest: UInt64(sum: try row.optional("digest")))
   }
 }

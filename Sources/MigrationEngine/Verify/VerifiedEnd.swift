@@ -113,8 +113,9 @@ struct VerifiedEnd: Sendable {
         SELECT pg_catalog.set_config(s.name, wanted.value, false)
         FROM pg_catalog.pg_settings s JOIN (VALUES ('max_parallel_workers_per_gather', '0'), ('jit', 'off'),
           ('quote_all_identifiers', 'off'), ('xmlbinary', 'base64'), ('lock_timeout', '60s'),
-          ('plan_cache_mode', 'force_generic_plan'), \(Session.onlyTablesSetting)
-        ) AS wanted (name, value) ON s.name = wanted.name
+          ('plan_cache_mode', 'force_generic_plan')
+        ) AS wanted (name, value) ON s.name = wanted.name;
+        \(Session.readingTablesOnly(isLocal: false))
         """, doing: "preparing a session to compare in", within: .seconds(30))
       return connection
     } catch {
