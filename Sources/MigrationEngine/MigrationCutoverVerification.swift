@@ -46,6 +46,7 @@ struct MigrationCutoverVerification: Sendable {
         let plan = await preparation.plan ?? Plan(extent: extent, seconds: 0)
         return try await compare(plan, await preparation.ready, at: fenceLSN)
       },
+      // Not before the end: so many servers that end at once would take from users what they wait for.
       close: { await preparation.close() })
   }
 

@@ -189,7 +189,7 @@ extension Integration {
             "by_mood: -1 +1 ~0 missing (id)=(sad), extra (id)=(glad)", "t: -0 +0 ~1 different (id)=(1)",
           ])
         let id = TouchedKeys.Column(name: "id", typeOID: 23)
-        let touched = try await scene.verification().compare(rows: [
+        let touched = try await scene.report(of: [
           RelationName(schema: "public", name: "t"): .keys([Self.keys([id], [["1"], ["2"]])])
         ])
         #expect(touched.lines == ["t: -0 +0 ~1 different (id)=(1)"])
@@ -230,7 +230,7 @@ extension Integration {
         let key = [TouchedKeys.Column(name: "b", typeOID: 25), TouchedKeys.Column(name: "a", typeOID: 23)]
         let mood = [TouchedKeys.Column(name: "m", typeOID: 0)]
         func int(_ number: Int32) -> [UInt8] { withUnsafeBytes(of: number.bigEndian) { Array($0) } }
-        let report = try await scene.verification().compare(rows: [
+        let report = try await scene.report(of: [
           name("t"): .keys([
             // One twice, one that is equal, one that is on neither end.
             Self.keys(key, [["k\"\\3", "3"], ["k\"\\3", "3"], ["k\"\\7", "7"], ["no", "0"]]),
@@ -253,8 +253,37 @@ extension Integration {
         #expect(report.extent == .changed)
         #expect(report.table("t")?.sourceRows == 4 && report.table("t")?.targetRows == 4)
         #expect(report.table("no_key")?.reason?.contains("all of its rows") == true)
-        let nothing = try await scene.verification().compare(rows: [:])
+        let nothing = try await scene.report(of: [:])
         #expect(nothing.tables.isEmpty && !nothing.hasDifferences)
+      }
+    }
+
+    @Test("What was made ready in advance sees what came since, and new definitions once it is told of them")
+    func ready() async throws {
+      let script = """
+        CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, n FROM generate_series(1, 100) n;
+        CREATE TABLE u (id int PRIMARY KEY, v int); INSERT INTO u VALUES (1, 1);
+        """
+      try await VerifyScene.run("ready", script) { scene in
+        let id = [TouchedKeys.Column(name: "id", typeOID: 23)]
+        let touched: [RelationName: TouchedRows] = [
+          RelationName(schema: "public", name: "t"): .keys([Self.keys(id, [["1"], ["2"]])]),
+          RelationName(schema: "public", name: "u"): .keys([Self.keys(id, [["1"]])]),
+        ]
+        try await scene.withReady { ready in
+          try await ready.study()
+          try await ready.warmUp(touched)
+          #expect(try await ready.compare(rows: touched).lines == [])
+          try await scene.target("UPDATE t SET v = 0 WHERE id = 2")
+          #expect(try await ready.compare(rows: touched).lines == ["t: -0 +0 ~1 different (id)=(2)"])
+          try await scene.both("ALTER TABLE u ADD w int NOT NULL DEFAULT 7")
+          try await scene.target("UPDATE u SET w = 8")
+          ready.forget()
+          #expect(
+            try await ready.compare(rows: touched).lines == [
+              "t: -0 +0 ~1 different (id)=(2)", "u: -0 +0 ~1 different (id)=(1)",
+            ])
+        }
       }
     }
 
@@ -262,7 +291,7 @@ extension Integration {
     func counts() async throws {
       try await VerifyScene.run("counts", Self.schema) { scene in
         try await scene.target("UPDATE t SET v = 'other'; INSERT INTO u VALUES (1, NULL); DROP INDEX t_v_idx")
-        let report = try await scene.verification().count()
+        let report = try await scene.withReady { try await $0.count() }
         #expect(report.lines == ["u: -0 +1 ~0 "])
         #expect(report.table("t")?.method == .count && report.table("t")?.sourceRows == 100)
       }

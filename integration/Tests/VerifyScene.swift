@@ -62,6 +62,25 @@ struct VerifyScene: Sendable {
     try await verification(scope, configure).run()
   }
 
+  /// Of these rows alone.
+  func report(of rows: [RelationName: TouchedRows]) async throws -> VerificationReport {
+    try await withReady { try await $0.compare(rows: rows) }
+  }
+
+  func withReady<Value: Sendable>(
+    _ body: (inout ReadyVerification) async throws -> Value
+  ) async throws -> Value {
+    var ready = try await verification().ready()
+    do {
+      let value = try await body(&ready)
+      await ready.close()
+      return value
+    } catch {
+      await ready.close()
+      throw error
+    }
+  }
+
   /// As `report`, with the schema and all objects.
   func wholeReport(_ scope: Verification.Scope = .settled) async throws -> VerificationReport {
     try await report(scope) {

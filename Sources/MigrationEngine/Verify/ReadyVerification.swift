@@ -71,12 +71,17 @@ package struct ReadyVerification: Sendable {
     }
   }
 
-  /// Compares these rows; a table that is not named has none to be compared.
+  /// Compares these rows of ends that are held still; a table that is not named has none to be compared.
   package func compare(rows: [RelationName: TouchedRows]) async throws -> VerificationReport {
-    try await comparing(.changed) { comparison, report in
+    async let here: Void = source.beginHeldStill()
+    async let there: Void = target.beginHeldStill()
+    _ = try await (here, there)
+    let report = try await compare(.changed, source, target) { comparison, report in
       let tables = comparison.tables(&report, only: Set(rows.keys))
       try await comparison.compare(tables, rows, &report)
     }
+    try await rest()
+    return report
   }
 
   @discardableResult
@@ -84,28 +89,32 @@ package struct ReadyVerification: Sendable {
     _ extent: VerificationReport.Extent,
     _ body: (Comparison, inout VerificationReport) async throws -> Void
   ) async throws -> VerificationReport {
+    try await begun { source, target in try await compare(extent, source, target, body) }
+  }
+
+  private func compare(
+    _ extent: VerificationReport.Extent, _ source: VerifiedEnd, _ target: VerifiedEnd,
+    _ body: (Comparison, inout VerificationReport) async throws -> Void
+  ) async throws -> VerificationReport {
     let meter = VerificationMeter(request.onProgress)
-    return try await begun { source, target in
-      let ends =
-        if let studied { studied } else {
-          try await ComparedEnds.read(source, target, digests: options.digests)
-        }
-      let comparison = Comparison(request, source, target, ends, meter)
-      var report = VerificationReport(
-        extent: extent,
-        digest: extent == .counts ? "none: rows are only counted" : ends.agreement.digest.words,
-        startedAt: try await Self.now(target.first), sourceVersion: source.version,
-        targetVersion: target.version)
-      report.jobs = options.jobs
-      report.maxBytesPerSecond = options.maxBytesPerSecond
-      report.coversObjects = options.comparesObjects
-      report.notes += ends.notes
-      try await body(comparison, &report)
-      report.tables.sort { $0.name < $1.name }
-      report.seconds = meter.seconds
-      meter.finish()
-      return report
-    }
+    let ends =
+      if let studied { studied } else {
+        try await ComparedEnds.read(source, target, digests: options.digests)
+      }
+    var report = VerificationReport(
+      extent: extent,
+      digest: extent == .counts ? "none: rows are only counted" : ends.agreement.digest.words,
+      startedAt: try await Self.now(target.first), sourceVersion: source.version,
+      targetVersion: target.version)
+    report.jobs = options.jobs
+    report.maxBytesPerSecond = options.maxBytesPerSecond
+    report.coversObjects = options.comparesObjects
+    report.notes += ends.notes
+    try await body(Comparison(request, source, target, ends, meter), &report)
+    report.tables.sort { $0.name < $1.name }
+    report.seconds = meter.seconds
+    meter.finish()
+    return report
   }
 
   /// Both ends under snapshots while `body` runs. What fails leaves sessions that can only be closed.
@@ -117,10 +126,14 @@ package struct ReadyVerification: Sendable {
     async let there = target.begun()
     let (source, target) = try await (here, there)
     let value = try await body(source, target)
-    async let restingHere: Void = source.rest()
-    async let restingThere: Void = target.rest()
-    _ = try await (restingHere, restingThere)
+    try await rest()
     return value
+  }
+
+  private func rest() async throws {
+    async let here: Void = source.rest()
+    async let there: Void = target.rest()
+    _ = try await (here, there)
   }
 
   private static func now(_ target: Connection) async throws -> String {

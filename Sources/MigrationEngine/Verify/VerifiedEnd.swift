@@ -4,7 +4,8 @@ import LibPQ
 struct VerifiedEnd: Sendable {
   let end: ComparedTable.End
   let side: Verification.Side
-  /// The snapshot's name; nil while the sessions rest, in no transaction.
+  /// The name of the snapshot that all sessions share; nil while they rest, in no transaction, and of an end
+  /// that is held still.
   private(set) var snapshot: String?
   let sessions: [Connection]
   /// Holds the snapshot when it is one of our own.
@@ -68,9 +69,16 @@ struct VerifiedEnd: Sendable {
     return begun
   }
 
+  /// Each session under a snapshot of its own, for an end that nobody changes: that takes one round trip.
+  func beginHeldStill() async throws {
+    try await forEachSession { [side] in
+      try await $0.query(Self.begin, doing: "beginning to compare the \(side.end)", within: .seconds(30))
+    }
+  }
+
   /// Lets go of the snapshot and of every lock.
   func rest() async throws {
-    try await holder?.query("COMMIT", doing: "ending a comparison of the \(side.end)", within: .seconds(30))
+    await holder?.rollback()
     try await forEachSession { [side] in
       try await $0.query("COMMIT", doing: "ending a comparison of the \(side.end)", within: .seconds(30))
     }
@@ -137,7 +145,11 @@ struct VerifiedEnd: Sendable {
   private static let longestTransaction = Duration.seconds(1)
 
   func unlock(_ session: Connection) async throws {
-    guard let snapshot else { return }
+    guard let snapshot else {
+      try await session.query(
+        "COMMIT; \(Self.begin)", doing: "going on to compare the \(side.end)", within: .seconds(30))
+      return
+    }
     try await Self.takeOver(snapshot, on: session, with: "COMMIT; \(Self.begin)")
   }
 
