@@ -90,10 +90,14 @@ struct MigrationSnapshotPairing: Sendable {
     _ distance: Duration, _ observer: Connection, _ other: Connection
   ) async throws -> (slot: ExportedSnapshot, to: ExportedSnapshot)? {
     guard let slot = try await slot(distance, observer) else { return nil }
+    let known = ContinuousClock.now
     do {
       try await reach(slot.lsn, observer)
       onHeld(slot.lsn)
-      return (slot, try await ExportedSnapshot.current(in: other, at: slot.lsn))
+      let taken = try await ExportedSnapshot.current(in: other, at: slot.lsn)
+      logger.debug(
+        "snapshots of both ends", metadata: ["behind": "\(distance)", "then held for": "\(.now - known)"])
+      return (slot, taken)
     } catch {
       await slot.release()
       throw error

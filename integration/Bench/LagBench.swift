@@ -62,7 +62,7 @@ struct LagBench {
     try await sql([Self.tables], on: source)
     if isVerified { try await sql([Self.quiet], on: source) }
     let replicate = ReplicateProcess(source: source, target: target)
-    let engine = try await replicate.start("start", "--allow-unencrypted-target")
+    let engine = try await replicate.start("start", "--allow-unencrypted-target", "--log-level", "debug")
     try await engine.waitUntil("streaming", within: .seconds(120)) {
       engine.errors.contains("phase streaming")
     }
@@ -73,6 +73,9 @@ struct LagBench {
       try await group.next()
       group.cancelAll()
     }
+    for line in engine.errors.split(separator: "\n") where line.contains("snapshots of both ends") { print(line) }
+    let missed = engine.errors.split(separator: "\n").filter { $0.contains("had passed the snapshot") }.count
+    if missed > 0 { say("  \(missed) snapshots were too late and taken again") }
     let used = (engine.processorSeconds ?? 0) - before
     try await report(source, target)
     say(String(format: "  of one processor: %.1f %%", used / Double(seconds) * 100))
@@ -121,9 +124,11 @@ struct LagBench {
       if let id = row[0], let at = row[1].flatMap(Double.init) { committed[id] = at }
     }
     var lags: [Double] = []
+    var stalls = Stalls()
     for row in try await targetSession.rows(commits) {
       if let id = row[0], let at = row[1].flatMap(Double.init), let from = committed[id] {
         lags.append(at - from)
+        stalls.add(at - from, at: from)
       }
     }
     await sourceSession.close()
@@ -135,6 +140,34 @@ struct LagBench {
       String(
         format: "%d commits: median %.1f ms, 99th percentile %.1f ms, longest %.1f ms after the source",
         lags.count, milliseconds(0.5), milliseconds(0.99), milliseconds(1)))
+    if isVerified { say("  \(stalls.words)") }
+  }
+
+  /// The times when commits came later than they should, each by its longest.
+  private struct Stalls {
+    private var late: [(at: Double, lag: Double)] = []
+
+    /// In seconds, what a comparison may cost.
+    private static let limit = 0.2
+
+    mutating func add(_ lag: Double, at time: Double) {
+      if lag > Self.limit / 2 { late.append((time, lag)) }
+    }
+
+    var words: String {
+      var longest: [Double] = []
+      var last = -Double.infinity
+      for (at, lag) in late.sorted(by: { $0.at < $1.at }) {
+        if at - last < 0.5, let known = longest.last {
+          longest[longest.count - 1] = max(known, lag)
+        } else {
+          longest.append(lag)
+        }
+        last = at
+      }
+      return "\(longest.count) times over \(Int(Self.limit * 500)) ms: "
+        + longest.map { "\(Int($0 * 1000))" }.joined(separator: ", ")
+    }
   }
 
   private func sql(_ statements: [String], on server: ConnectionString) async throws {

@@ -82,8 +82,8 @@ struct PauseBench {
     return Pause(
       seen: seen / .seconds(1), reported: report?["write_pause_seconds"] as? Double ?? .nan,
       timeline: (report?["timeline"] as? [[String: Any]] ?? []).compactMap { entry in
-        guard let step = entry["step"] as? String, let seconds = entry["seconds"] as? Double else { return nil }
-        return (step, seconds)
+        guard let step = entry["step"] as? String else { return nil }
+        return (step, entry["seconds"] as? Double ?? .nan)
       })
   }
 

@@ -29,10 +29,14 @@ package struct ClusterPair: Sendable {
     && ProcessInfo.processInfo.environment["REPLICATE_TEST_TARGET"] == nil
 
   private static let creation = Task { try await create() }
+  private static let otherCreation = Task { try await create() }
 
-  /// One pair a test process, started at the first use and ended with the process.
+  /// Set in tasks that run beside others, and have a pair of their own.
+  @TaskLocal package static var isOther = false
+
+  /// One pair a test process, or two, started at the first use and ended with the process.
   package static var shared: ClusterPair {
-    get async throws { try await creation.value }
+    get async throws { try await (isOther ? otherCreation : creation).value }
   }
 
   private static func create() async throws -> ClusterPair {

@@ -3,7 +3,7 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// The AWS steps and the evidence of encryption, by the `aws` program and against an emulator.
   @Suite(.timeLimit(.minutes(6)), .enabled(if: Moto.isInstalled, "needs moto_server and aws"))
   struct AWSTests {

@@ -3,7 +3,7 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// `replicate abort` leaves no trace, whenever it is asked.
   @Suite(.timeLimit(.minutes(3)))
   struct AbortTests {

@@ -2,7 +2,7 @@ import Clusters
 import Foundation
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// What users get wrong before anything has begun: the program says what it is, and leaves both ends alone.
   @Suite(.timeLimit(.minutes(5)))
   struct BadInputTests {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Rows come in binary as long as that is exact, and as text from where it is not.
   @Suite(.timeLimit(.minutes(3)))
   struct BinaryStreamTests {

@@ -1,7 +1,7 @@
 import Clusters
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// A comparison that finds nothing is worth only what it would have found.
   @Suite(.timeLimit(.minutes(2)))
   struct ComparisonTests {

@@ -2,7 +2,7 @@ import Clusters
 import Foundation
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Roles that the target lacks.
   @Suite(.timeLimit(.minutes(2)))
   struct CreateRolesTests {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Definitions that change on the source while the target follows.
   @Suite(.timeLimit(.minutes(4)))
   struct DefinitionTests {

@@ -3,7 +3,7 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Nothing is written to a target unless it is encrypted in flight and at rest, or the user insists.
   @Suite(.timeLimit(.minutes(3)), .grantableParameters)
   struct EncryptionTests {

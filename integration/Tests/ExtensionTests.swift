@@ -3,7 +3,7 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// An extension of our own, whose tables hold rows of the user's.
   @Suite(.timeLimit(.minutes(3)), .ownServers)
   struct ExtensionTests {

@@ -4,7 +4,7 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Names that mean something to a server, a terminal or a log, and a path that leads to traps before
   /// `pg_catalog`: through a whole migration and back.
   @Suite(.timeLimit(.minutes(4)))

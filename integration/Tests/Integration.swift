@@ -2,8 +2,7 @@ import Clusters
 import Foundation
 import Testing
 
-/// Everything that needs real servers, one suite after another: the suites share one pair of clusters, and
-/// times measured beside another suite's load would mean nothing.
+/// What needs real servers, one suite after another: the suites share one pair of clusters.
 @Suite(.serialized)
 enum Integration {
   /// Dying in every step of a cutover and a rollback takes many minutes; `REPLICATE_TEST_EVERY_STEP=1` asks
@@ -13,6 +12,21 @@ enum Integration {
   /// All steps, or those that are tried without being asked.
   static func steps(_ few: [String], else others: [String]) -> [String] {
     triesEveryStep ? few + others : few
+  }
+}
+
+/// What needs real servers and measures no time: it runs beside `Integration`, on a pair of its own, since much
+/// of either is waiting.
+@Suite(.serialized, OtherPair())
+enum IntegrationBeside {}
+
+private struct OtherPair: SuiteTrait, TestScoping {
+  let isRecursive = true
+
+  func provideScope(
+    for test: Test, testCase: Test.Case?, performing body: @Sendable () async throws -> Void
+  ) async throws {
+    try await ClusterPair.$isOther.withValue(true) { try await body() }
   }
 }
 

@@ -72,7 +72,7 @@ struct Journey: Sendable {
     _ condition: @Sendable (Status) -> Bool
   ) async throws {
     // Each look is a process and two connections, which would take from the engine what it works with.
-    try await engine.waitUntil(what, within: limit, every: .milliseconds(150)) {
+    try await engine.waitUntil(what, within: limit, every: .milliseconds(200)) {
       let run = try await replicate.run("status", "--json")
       // Before the engine has made its state there is no migration to tell of.
       guard run.exitCode == 0 else { return false }

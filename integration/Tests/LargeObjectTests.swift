@@ -4,7 +4,7 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Large objects: no stream carries them, and they arrive all the same.
   @Suite(.timeLimit(.minutes(4)))
   struct LargeObjectTests {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Tables that are created and dropped on the source while the target follows.
   @Suite(.timeLimit(.minutes(4)))
   struct NewTableTests {

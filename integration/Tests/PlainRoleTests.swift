@@ -3,7 +3,7 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Managed services give nobody a superuser: the grants that preflight asks for must carry a migration to
   /// its end, and back.
   @Suite(.timeLimit(.minutes(3)), .grantableParameters)

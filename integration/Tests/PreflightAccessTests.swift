@@ -4,7 +4,7 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Who asks, from where, and between which databases.
   @Suite(.timeLimit(.minutes(4)))
   struct PreflightAccessTests {

@@ -4,7 +4,7 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// How the source's server is set up: each test on a server of its own.
   @Suite(.timeLimit(.minutes(4)), .ownServers)
   struct PreflightServerTests {

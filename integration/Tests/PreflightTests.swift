@@ -4,7 +4,7 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Situations are made on real servers; preflight must see each, and no longer once its own remedy was run.
   @Suite(.timeLimit(.minutes(4)))
   struct PreflightTests {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// One engine holds a migration, and one migration a source.
   @Suite(.timeLimit(.minutes(3)))
   struct SecondEngineTests {

@@ -3,7 +3,7 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Changes of many rows go over in sets; whatever the types, they arrive as each by itself would.
   @Suite(.timeLimit(.minutes(4)))
   struct SetApplyTests {

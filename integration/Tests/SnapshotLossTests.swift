@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// The copy loses its snapshot: what is in the target stays, and the rest comes under a new one.
   @Suite(.timeLimit(.minutes(5)))
   struct SnapshotLossTests {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Transactions that the source sends before they have ended, and the target applies meanwhile.
   @Suite(.timeLimit(.minutes(4)))
   struct StreamedTransactionTests {

@@ -5,7 +5,7 @@ import Logging
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// What a comparison of two databases tells apart, and what it does not take for a difference.
   @Suite(.timeLimit(.minutes(4)))
   struct VerifyDigestTests {

@@ -3,7 +3,7 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// What a migration leaves behind is not compared, and what no fence stops aborts nothing.
   @Suite(.timeLimit(.minutes(3)))
   struct VerifyLeftBehindTests {

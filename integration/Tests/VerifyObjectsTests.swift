@@ -6,7 +6,7 @@ import Testing
 
 @testable import MigrationEngine
 
-extension Integration {
+extension IntegrationBeside {
   /// What is no row of a table, who may be asked for less, and what a comparison leaves behind.
   @Suite(.timeLimit(.minutes(4)))
   struct VerifyObjectsTests {

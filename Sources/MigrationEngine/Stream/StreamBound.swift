@@ -56,6 +56,8 @@ package final class StreamBound: Sendable {
     wake()
   }
 
+  var isFixed: Bool { state.withLock { $0.isFixed } }
+
   /// Something waits that commits at or beyond the bound, and everything before it is applied.
   package var isReached: Bool { state.withLock { $0.isReached } }
 

@@ -76,8 +76,8 @@ package final class StreamMonitor: Sendable {
     state.withLock { $0.awaited.flatMap { $0.nonce == nonce ? $0.marker : nil } }
   }
 
-  /// Users wait for what comes.
-  var isMarkerAwaited: Bool { state.withLock { $0.awaited?.marker == .expected } }
+  /// Somebody waits for the stream to come to a marker or a bound.
+  var isAwaited: Bool { bound.isFixed || state.withLock { $0.awaited?.marker == .expected } }
 
   package var isBreached: Bool { state.withLock { $0.awaited?.marker == .breached } }
 

@@ -201,7 +201,7 @@ package struct StreamSession: Sendable {
         limit: Self.receivedBytes, patience: .milliseconds(200), doing: "receiving the stream")
       if !received.messages.isEmpty { await inbox.put(received) }
       try Task.checkCancellation()
-      if !monitor.isMarkerAwaited, let pause = Self.pause(after: received.bytes.count) {
+      if !monitor.isAwaited, let pause = Self.pause(after: received.bytes.count) {
         try await Task.sleep(for: pause)
       }
       if received.isEnded {

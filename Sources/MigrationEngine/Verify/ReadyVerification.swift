@@ -1,8 +1,8 @@
 import LibPQ
 import LogicalReplication
 
-/// A verification whose sessions are open and rest, so that it can begin at once, each time under snapshots of
-/// that moment.
+/// A verification whose sessions are open and rest, so that it can begin at once, each time under snapshots
+/// of that moment.
 package struct ReadyVerification: Sendable {
   private let request: Verification
   private let source: VerifiedEnd

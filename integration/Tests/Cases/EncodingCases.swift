@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Databases whose text is not UTF-8.
   @Suite(.timeLimit(.minutes(5)))
   struct EncodingCases {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Definitions and partitions that change on both ends while the stream runs.
   @Suite(.timeLimit(.minutes(5)))
   struct FollowingCases {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// How rows are found again, and what happens when their keys and unique values move.
   @Suite(.timeLimit(.minutes(5)))
   struct IdentityCases {

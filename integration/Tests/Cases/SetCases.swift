@@ -4,7 +4,7 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Traps of changes that are applied in sets, and of statements by the thousand.
   @Suite(.timeLimit(.minutes(5)))
   struct SetCases {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Tables of every shape, and what holds them together.
   @Suite(.timeLimit(.minutes(5)))
   struct TableCases {

@@ -5,7 +5,7 @@ import LogicalReplication
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Transactions that are large, deep, prepared, or slow to apply.
   ///
   /// `REPLICATE_TEST_LARGE_ROWS` (300000) and `REPLICATE_TEST_SUBTRANSACTIONS` (2000) say how large and deep.

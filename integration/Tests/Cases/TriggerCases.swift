@@ -3,7 +3,7 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// What of the user's fires for replicated changes, too.
   @Suite(.timeLimit(.minutes(5)))
   struct TriggerCases {

@@ -2,7 +2,7 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Values that others have lost on the way.
   @Suite(.timeLimit(.minutes(5)))
   struct ValueCases {

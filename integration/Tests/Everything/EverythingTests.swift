@@ -4,7 +4,7 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
+extension IntegrationBeside {
   /// Whatever pg_dump and pg_restore move without error, this moves too, object by object.
   @Suite(.timeLimit(.minutes(4)))
   struct EverythingTests {
