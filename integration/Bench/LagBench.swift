@@ -62,7 +62,7 @@ struct LagBench {
     try await sql([Self.tables], on: source)
     if isVerified { try await sql([Self.quiet], on: source) }
     let replicate = ReplicateProcess(source: source, target: target)
-    let engine = try await replicate.start("start", "--allow-unencrypted-target", "--log-level", "debug")
+    let engine = try await replicate.start("start", "--allow-unencrypted-target")
     try await engine.waitUntil("streaming", within: .seconds(120)) {
       engine.errors.contains("phase streaming")
     }
@@ -73,7 +73,6 @@ struct LagBench {
       try await group.next()
       group.cancelAll()
     }
-    for line in engine.errors.split(separator: "\n") where line.contains("snapshots of both ends") { print(line) }
     let missed = engine.errors.split(separator: "\n").filter { $0.contains("had passed the snapshot") }.count
     if missed > 0 { say("  \(missed) snapshots were too late and taken again") }
     let used = (engine.processorSeconds ?? 0) - before
