@@ -20,7 +20,7 @@ enum Integration {
 @Suite(.serialized, OtherPair())
 enum IntegrationBeside {}
 
-private struct OtherPair: SuiteTrait, TestScoping {
+private struct OtherPair: SuiteTrait, TestTrait, TestScoping {
   let isRecursive = true
 
   func provideScope(
