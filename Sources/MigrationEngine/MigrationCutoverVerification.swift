@@ -52,24 +52,39 @@ struct MigrationCutoverVerification: Sendable {
 
   // MARK: Before the fence
 
-  /// Sessions are opened, and have met the tables, while nobody waits for them.
+  /// Sessions are opened, and have met the catalogs and what was touched, while nobody waits for them.
   private func prepare(_ plan: Plan, _ preparation: Preparation) async throws {
-    await preparation.keep(plan)
-    guard let touched = plan.touched else { return }
-    var ready =
-      if let there = await preparation.ready { there } else { try await verification(.changed).ready() }
-    await preparation.keep(ready)
+    guard plan.extent != .changed || plan.touched != nil else {
+      await preparation.close()
+      return await preparation.keep(plan, nil)
+    }
+    var ready: ReadyVerification
+    if let there = await preparation.readiness(for: plan.extent) {
+      ready = there
+    } else {
+      ready = try await verification(plan.extent).ready()
+    }
+    await preparation.keep(plan, ready)
     try await ready.study()
-    try await ready.warmUp(touched.rows)
-    await preparation.keep(ready)
+    if let touched = plan.touched { try await ready.warmUp(touched.rows) } else { ready.forget() }
+    await preparation.keep(plan, ready)
   }
 
   private actor Preparation {
     private(set) var plan: Plan?
     private(set) var ready: ReadyVerification?
 
-    func keep(_ plan: Plan) { self.plan = plan }
-    func keep(_ ready: ReadyVerification) { self.ready = ready }
+    /// What is open already, if it is for the same extent.
+    func readiness(for extent: CutoverVerification) async -> ReadyVerification? {
+      if plan?.extent == extent { return ready }
+      await close()
+      return nil
+    }
+
+    func keep(_ plan: Plan, _ ready: ReadyVerification?) {
+      self.plan = plan
+      self.ready = ready
+    }
 
     func close() async {
       await ready?.close()
@@ -135,18 +150,7 @@ struct MigrationCutoverVerification: Sendable {
     _ plan: Plan, _ ready: ReadyVerification?, at fenceLSN: String?
   ) async throws -> Status.Comparison {
     let began = ContinuousClock.now
-    var report: VerificationReport
-    switch plan.extent {
-    case .full: report = try await compareInFull()
-    case .counts:
-      let ready = try await verification(.counts).ready()
-      report = try await finally(ready.close) { try await ready.count() }
-    case .changed, .none:
-      // By connections that are there: nobody can write meanwhile.
-      let versions = try await TableVersions.read(source: ends.source, target: ends.target)
-      guard let touched = try await touched(versions) else { return nothing(plan) }
-      report = try await compare(touched, ready, isStudied: versions == plan.touched?.versions)
-    }
+    guard var report = try await compared(plan, ready) else { return nothing(plan) }
     report.lsn = fenceLSN.flatMap { LSN($0) }
     if let notice = plan.notice { report.notes.append(notice) }
     try await store.keep(report, requestedBy: direction == .forward ? "the cutover" : "the rollback")
@@ -157,24 +161,22 @@ struct MigrationCutoverVerification: Sendable {
       seconds: (ContinuousClock.now - began) / .seconds(1), lsn: fenceLSN, notice: plan.notice)
   }
 
-  /// - Parameter isStudied: no table was defined anew since the sessions have met them.
-  private func compare(
-    _ touched: [RelationName: TouchedRows], _ ready: ReadyVerification?, isStudied: Bool
-  ) async throws -> VerificationReport {
-    guard var ready else {
-      let ready = try await verification(.changed).ready()
-      return try await finally(ready.close) { try await ready.compare(rows: touched) }
-    }
-    if !isStudied { ready.forget() }
-    return try await ready.compare(rows: touched)
-  }
-
-  private func compareInFull() async throws -> VerificationReport {
-    let ready = try await verification(.full).ready()
-    return try await finally(ready.close) {
+  /// - Returns: nil when nothing is to be compared.
+  private func compared(_ plan: Plan, _ ready: ReadyVerification?) async throws -> VerificationReport? {
+    guard var ready else { return nil }
+    switch plan.extent {
+    case .none: return nil
+    case .counts: return try await ready.count()
+    case .full:
       var report = try await ready.run()
       try await forgiveLargeObjects(&report, ready)
       return report
+    case .changed:
+      // By connections that are there: nobody can write meanwhile.
+      let versions = try await TableVersions.read(source: ends.source, target: ends.target)
+      guard let touched = try await touched(versions) else { return nil }
+      if versions != plan.touched?.versions { ready.forget() }
+      return try await ready.compare(rows: touched)
     }
   }
 

@@ -131,7 +131,7 @@ extension Integration {
           try await cluster.restart()
         }
         let began = ContinuousClock.now
-        let engine = try await journey.start()
+        let engine = try await journey.start("--replica-identity", "full")
         try await journey.waitUntil("ready for a cutover", engine, within: .seconds(900)) {
           $0.phase == .streaming && $0.ready
         }

@@ -15,8 +15,8 @@ enum Integration {
   }
 }
 
-/// What needs real servers and measures no time: it runs beside `Integration`, on a pair of its own, since much
-/// of either is waiting.
+/// What needs real servers and measures no time: it runs beside `Integration`, on a pair of its own, since
+/// much of either is waiting.
 @Suite(.serialized, OtherPair())
 enum IntegrationBeside {}
 

@@ -84,7 +84,7 @@ struct Journey: Sendable {
     try await waitUntil("ready for a cutover", engine) { $0.phase == .streaming && $0.ready }
   }
 
-  /// A cutover that fails behind the fence, since the target lacks sequence `counter`: it leaves the guard on
+  /// A cutover that fails once it is armed, since the target lacks sequence `counter`: it leaves the guard on
   /// every table, open. From then on a writer under way holds up the fence instead of the arming.
   func armByFailing() async throws {
     try await target("ALTER SEQUENCE counter RENAME TO away")

@@ -66,10 +66,16 @@ extension Integration {
       try await PooledScene.run("pooledfail") { scene in
         let journey = scene.journey
         scene.startClients()
-        let engine = try await scene.start()
+        let point = try await HoldingPoint("before finalise")
+        let engine = try await scene.start(meeting: point)
         try await journey.waitUntilReady(engine)
-        // Fails behind the fence.
-        try await journey.armByFailing()
+        let cutover = try await journey.replicate.start("cutover", "--yes")
+        try await point.wait(for: engine)
+        try await journey.target("ALTER SEQUENCE counter RENAME TO away")
+        try point.release()
+        #expect(try await cutover.waitForEnd(within: .seconds(30)) == 5, "\(cutover.errors)")
+        #expect(cutover.errors.contains("counter"), "\(cutover.errors)")
+        try await journey.target("ALTER SEQUENCE away RENAME TO counter")
         try await scene.waitForWrites()
         scene.expectUndisturbedClients()
         #expect(try await !scene.pooler.isPaused())
@@ -78,8 +84,10 @@ extension Integration {
         #expect(report.timeline.map(\.step).suffix(2) == ["unfence", "resume"])
         #expect((report.writePauseSeconds ?? 0) > 0)
 
-        let again = try await journey.replicate.run("cutover", "--yes")
-        #expect(again.exitCode == 0, "\(again.output)\(again.errors)\(engine.errors)")
+        let again = try await journey.replicate.start("cutover", "--yes")
+        try await point.wait(for: engine)
+        try point.release()
+        #expect(try await again.waitForEnd(within: .seconds(30)) == 0, "\(again.errors)\(engine.errors)")
         try await scene.waitForWrites()
         await scene.stopClients()
         scene.expectUndisturbedClients()

@@ -79,8 +79,11 @@ struct PooledScene: Sendable {
     await reader.stop()
   }
 
-  func start(keepingWayBack: Bool = false) async throws -> BackgroundProcess {
-    try await journey.replicate.start(
+  func start(
+    keepingWayBack: Bool = false, meeting point: HoldingPoint? = nil
+  ) async throws -> BackgroundProcess {
+    let environment = point.map { ["REPLICATE_FAILPOINT": $0.failpoint] } ?? [:]
+    return try await journey.replicate.with(environment).start(
       ["start", "--config", plan] + (keepingWayBack ? [] : ["--no-reverse"])
         + ClusterPair.shared.encryptionArguments)
   }

@@ -12,6 +12,8 @@ struct VerificationForecast: Sendable {
   /// For what is compared by keys, each row's round on an index of each end, and each table's statement.
   private static let secondsARow = 0.00005
   private static let secondsATable = 0.001
+  /// And what is asked however little was touched.
+  private static let secondsAtLeast = 0.02
   /// Where nothing was ever measured.
   private static let bytesPerSecond = Double(40 << 20)
 
@@ -50,7 +52,8 @@ struct VerificationForecast: Sendable {
       case nil: break
       }
     }
-    let rows = Double(keys) * Self.secondsARow + Double(tables) * Self.secondsATable + 0.02
+    let rows =
+      Double(keys) * Self.secondsARow + Double(tables) * Self.secondsATable + Self.secondsAtLeast
     return whole.isEmpty ? rows : rows + seconds(2 * Self.sum(whole, \.bytes), whole)
   }
 
