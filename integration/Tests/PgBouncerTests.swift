@@ -84,10 +84,8 @@ extension Integration {
         #expect(report.timeline.map(\.step).suffix(2) == ["unfence", "resume"])
         #expect((report.writePauseSeconds ?? 0) > 0)
 
-        let again = try await journey.replicate.start("cutover", "--yes")
-        try await point.wait(for: engine)
-        try point.release()
-        #expect(try await again.waitForEnd(within: .seconds(30)) == 0, "\(again.errors)\(engine.errors)")
+        let again = try await journey.replicate.run("cutover", "--yes")
+        #expect(again.exitCode == 0, "\(again.output)\(again.errors)\(engine.errors)")
         try await scene.waitForWrites()
         await scene.stopClients()
         scene.expectUndisturbedClients()
