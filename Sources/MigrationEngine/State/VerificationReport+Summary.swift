@@ -7,7 +7,7 @@ extension VerificationReport {
     let what =
       switch extent {
       case .full: "all rows of \(Self.count(compared.count, "table", "tables"))"
-      case .changed: "what was touched in \(Self.count(compared.count, "table", "tables"))"
+      case .changed: "touched rows of \(Self.count(compared.count, "table", "tables"))"
       case .counts: "row counts of \(Self.count(compared.count, "table", "tables"))"
       }
     let left = tables.count - compared.count
