@@ -55,7 +55,7 @@ extension Integration {
 
         engine = try await journey.start()
         try await journey.waitUntilReady(engine)
-        let cutover = try await journey.replicate.run("cutover", "--yes", "--max-pause", "5s")
+        let cutover = try await journey.replicate.run("cutover", "--yes", "--max-pause", "30s")
         #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
         #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
         await reader.stop()

@@ -102,6 +102,9 @@ extension IntegrationBeside {
       ("float8", "'0'", "'-0'"), ("float4", "'0'", "'-0'"), ("float8", "'NaN'", "'Infinity'"),
       ("float8", "'Infinity'", "'-Infinity'"), ("float8", "1", "1.0000000000000002"),
       ("numeric", "1.0", "1.00"), ("numeric", "'NaN'", "NULL"), ("numeric", "1e100", "1e100 + 1"),
+      ("numeric(12,2)", "0.10", "0.11"), ("numeric(12,2)", "'NaN'", "0"), ("numeric(12,2)", "0", "NULL"),
+      // Whose own hashes are equal.
+      ("numeric(30,0)", "-4294967296", "4294967296"),
       ("int8", "1", "4294967296"), ("int8", "-1", "-4294967296"), ("int8", "0", "-1"),
       ("int2", "1", "-1"), ("bool", "true", "NULL"), ("bytea", "'\\x00'", "'\\x0000'"), ("oid", "1", "2"),
       ("timestamptz", "'2020-01-01 00:00:00+00'", "'2020-01-01 00:00:00.000001+00'"),
