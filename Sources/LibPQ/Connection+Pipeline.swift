@@ -29,19 +29,22 @@ extension Connection {
     _ batch: StatementBatch, _ calls: Range<Int>? = nil, doing action: String
   ) async throws {
     let calls = (calls ?? batch.calls.indices).clamped(to: batch.calls.indices)
-    let answers = try await answers(to: batch, calls, keepingRows: false, doing: action)
+    let answers = try await answers(to: batch, calls, keepingRows: false, until: nil, doing: action)
     if let failure = answers.failure { throw failure }
   }
 
   /// Runs all calls of the batch in order, inside the transaction that is open.
-  /// - Parameter action: what the call with this index does.
+  /// - Parameters:
+  ///   - action: what the call with this index does.
+  ///   - limit: how long all may take together; when it passes, the connection is closed.
   /// - Returns: the rows of each call.
-  /// - Throws: `PostgresError` of the first call that failed.
+  /// - Throws: `PostgresError` of the first call that failed, or when the time was up.
   package func rows(
-    of batch: StatementBatch, doing action: @Sendable (Int) -> String
+    of batch: StatementBatch, within limit: Duration, doing action: @Sendable (Int) -> String
   ) async throws -> [Rows] {
     guard !batch.isEmpty else { return [] }
-    let answers = try await answers(to: batch, batch.calls.indices, keepingRows: true, doing: action(0))
+    let answers = try await answers(
+      to: batch, batch.calls.indices, keepingRows: true, until: .now + limit, doing: action(0))
     switch answers.failure?.reason {
     case .refused(var error):
       error.action = "\(end): \(action(answers.failure?.call ?? 0))"
@@ -56,17 +59,20 @@ extension Connection {
   }
 
   private func answers(
-    to batch: StatementBatch, _ calls: Range<Int>, keepingRows: Bool, doing action: String
+    to batch: StatementBatch, _ calls: Range<Int>, keepingRows: Bool,
+    until deadline: ContinuousClock.Instant?, doing action: String
   ) async throws -> BatchAnswers {
     try await cancellable {
       let connection = try live()
-      try prepareStatements(of: batch, calls, action: action)
+      try prepareStatements(of: batch, calls, action: action, until: deadline)
       guard PQenterPipelineMode(connection) == 1 else { throw lost(action) }
       let answers: BatchAnswers
       do {
-        answers = try sendCalls(calls, of: batch, keepingRows: keepingRows, action: action)
+        answers = try sendCalls(
+          calls, of: batch, keepingRows: keepingRows, action: action, until: deadline)
       } catch {
         // The pipeline is half sent: the connection has no other use.
+        if deadline != nil { cancelOnServer() }
         close()
         throw error
       }
@@ -75,41 +81,18 @@ extension Connection {
     }
   }
 
-  /// Runs the first call of the batch and gives back its rows.
-  /// - Throws: `PostgresError`.
-  package func query(_ batch: StatementBatch, doing action: String) async throws -> Rows {
-    try await cancellable {
-      let connection = try live()
-      guard let call = batch.calls.first else {
-        throw PostgresError(
-          code: .unexpectedResult, action: "\(end): \(action)", message: "there is no statement to run")
-      }
-      let isSent = batch.withUnsafeParameters { base, lengths, formats in
-        let values = call.parameters.map { batch.parameters[$0] < 0 ? nil : base + batch.parameters[$0] }
-        return PQsendQueryParams(
-          connection, batch.statements[call.statement], Int32(values.count), nil, values, lengths, formats, 0)
-      }
-      guard isSent == 1 else { throw lost(action) }
-      guard let result = try finish(action: action) else {
-        throw PostgresError(
-          code: .unexpectedResult, action: "\(end): \(action)", message: "there was no result")
-      }
-      return Rows(result.pointer)
-    }
-  }
-
   private func prepareStatements(
-    of batch: StatementBatch, _ calls: Range<Int>, action: String
+    of batch: StatementBatch, _ calls: Range<Int>, action: String, until deadline: ContinuousClock.Instant?
   ) throws {
     if prepared.count > Self.preparedLimit {
       guard PQsendQuery(try live(), "DEALLOCATE ALL") == 1 else { throw lost(action) }
-      try finish(action: "\(action): giving back prepared statements")
+      try finish(action: "\(action): giving back prepared statements", until: deadline)
       prepared = [:]
     }
     var isNeeded = [Bool](repeating: false, count: batch.statements.count)
     for call in batch.calls[calls] where call.isPrepared { isNeeded[call.statement] = true }
     for (sql, isNeeded) in zip(batch.statements, isNeeded) where isNeeded {
-      try prepare(sql, action: action)
+      try prepare(sql, action: action, until: deadline)
     }
   }
 
@@ -122,13 +105,15 @@ extension Connection {
   }
 
   private func sendCalls(
-    _ calls: Range<Int>, of batch: StatementBatch, keepingRows: Bool, action: String
+    _ calls: Range<Int>, of batch: StatementBatch, keepingRows: Bool, action: String,
+    until deadline: ContinuousClock.Instant?
   ) throws -> BatchAnswers {
     let connection = try live()
     // A statement is called by its name, or sent with each call.
     let names = CStrings(batch.statements.map { prepared[$0] ?? $0 })
     let answers = BatchAnswers(
-      batch: batch, end: end, action: action, keepsRows: keepingRows, next: calls.lowerBound)
+      batch: batch, end: end, action: action, deadline: deadline, keepsRows: keepingRows,
+      next: calls.lowerBound)
     return try names.withPointers { try sendCalls(calls, named: $0, connection, answers) }
   }
 
@@ -159,13 +144,13 @@ extension Connection {
         guard isSent == 1 else { throw lost(action) }
         queued += 64 + call.parameters.reduce(0) { $0 + Int(batch.lengths[$1]) }
         if queued >= Self.queueLimit {
-          try flush(action: action)
+          try flush(action: action, until: answers.deadline)
           try answers.takeReady(of: index + 1, from: self)
           queued = 0
         }
       }
       guard PQpipelineSync(connection) == 1 else { throw lost(action) }
-      try flush(action: action)
+      try flush(action: action, until: answers.deadline)
     }
     try answers.takeAll(from: self)
     return answers
@@ -192,6 +177,7 @@ private struct BatchAnswers: Sendable {
   let batch: StatementBatch
   let end: String
   let action: String
+  let deadline: ContinuousClock.Instant?
   let keepsRows: Bool
   var next: Int
   var failure: BatchFailure?
@@ -213,7 +199,7 @@ private struct BatchAnswers: Sendable {
   /// Takes the rest, up to the answer to the sync.
   mutating func takeAll(from connection: isolated Connection) throws {
     while true {
-      guard let result = try connection.nextResult(action: action) else {
+      guard let result = try connection.nextResult(action: action, until: deadline) else {
         next += 1
         continue
       }

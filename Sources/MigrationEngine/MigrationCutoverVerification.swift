@@ -1,7 +1,6 @@
 import LibPQ
 import Logging
 import LogicalReplication
-import Synchronization
 
 /// What a cutover or a rollback compares of both ends between fence and seal, when neither changes any more.
 struct MigrationCutoverVerification: Sendable {

@@ -54,8 +54,10 @@ extension Integration {
         #expect(!stopped.engine.running)
 
         engine = try await journey.start()
-        try await journey.waitUntilReady(engine)
-        let cutover = try await journey.replicate.run("cutover", "--yes", "--max-pause", "30s")
+        try await journey.waitUntil("a small lag", engine) {
+          $0.ready && ($0.stream.predictedPauseSeconds ?? .infinity) < 2
+        }
+        let cutover = try await journey.replicate.run("cutover", "--yes", "--max-pause", "5s")
         #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
         #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
         await reader.stop()

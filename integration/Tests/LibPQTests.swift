@@ -160,6 +160,27 @@ extension Integration {
       }
     }
 
+    @Test("A time limit of a pipeline ends its statement on the server, and the connection is closed")
+    func timeLimitOfPipeline() async throws {
+      try await withConnection { connection, server in
+        let processID = try await connection.processID()
+        var batch = StatementBatch()
+        batch.call("SELECT 1", expectedRows: nil)
+        batch.call("SELECT pg_sleep(60)", expectedRows: nil)
+        let calls = batch
+        let error = await #expect(throws: PostgresError.self) {
+          try await connection.rows(of: calls, within: .milliseconds(200)) { "sleeping in call \($0)" }
+        }
+        #expect(error?.code == .timedOut)
+        await #expect(throws: PostgresError.self) { try await connection.processID() }
+        let observer = try await SQLSession(server)
+        try await waitUntil("the end of the backend") {
+          try await observer.rows("SELECT 1 FROM pg_stat_activity WHERE pid = \(processID)").isEmpty
+        }
+        await observer.close()
+      }
+    }
+
     @Test("Cancelling the task cancels the statement on the server, and the connection goes on")
     func cancellation() async throws {
       try await withConnection { connection, server in

@@ -197,7 +197,7 @@ struct TouchedLookup: Sendable {
     _ pipeline: Pipeline, of lane: Lane, on index: Int
   ) async throws -> (source: [Rows], target: [Rows]) {
     @Sendable func rows(_ batch: StatementBatch, _ session: Connection) async throws -> [Rows] {
-      try await session.rows(of: batch) { call in
+      try await session.rows(of: batch, within: .seconds(600)) { call in
         "comparing the changed rows of \(lane.tables[pipeline.tables[call]].name)"
       }
     }

@@ -28,7 +28,7 @@ extension Integration {
           // Up to its commit the source may be told that all has come.
           let unapplied = try await journey.sourceValue("SELECT pg_current_wal_lsn()") ?? ""
           try await cases.source([
-            "INSERT INTO held SELECT i, repeat('z', 500) FROM generate_series(1001, 60000) i",
+            "INSERT INTO held SELECT i, repeat('z', 500) FROM generate_series(1001, 60000) i"
           ])
           let source = try await SQLSession(journey.databases.source)
           // Three times the timeout.
