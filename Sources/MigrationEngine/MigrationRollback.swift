@@ -165,9 +165,11 @@ struct MigrationRollback: Sendable {
         ).comparison,
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {
+          let ofExtensions = try await tables.finaliseAgain(
+            ends: exchangedEnds, options: exchangedOptions, direction: .back, logger)
           let changed = try await MigrationCopy.again(logger) { try await syncLargeObjects() }
           try await IdentityColumns.restore(catalog, on: ends.source)
-          return changed
+          return "\(ofExtensions)\(changed)"
         },
         poolers: exchangedOptions.switchPlan.pausesPoolers
           ? Cutover.Poolers(

@@ -312,10 +312,11 @@ struct MigrationStreaming: Sendable {
         ).comparison,
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {
+          let ofExtensions = try await tables.finaliseAgain(ends: ends, options: options, logger)
           let changed = try await MigrationCopy.again(logger) { try await copy.syncLargeObjects() }
           try await IdentityColumns.restore(catalog, on: ends.target)
           try await store.noteOpening()
-          return changed
+          return "\(ofExtensions)\(changed)"
         },
         poolers: options.switchPlan.pausesPoolers
           ? Cutover.Poolers(

@@ -1,4 +1,5 @@
 import LibPQ
+import Logging
 import LogicalReplication
 
 /// The tables that a migration has taken in, against those that are there now.
@@ -188,9 +189,32 @@ struct MigrationTables: Sendable {
     let unlogged = try await UnloggedTables(
       source: options.source, target: options.target, workers: options.jobs, direction: direction
     ).copy(catalog.relations)
-    let ofExtensions = try await ExtensionTables(
+    let ofExtensions = try await copyExtensionTables(ends: ends, options: options, direction: direction)
+    return "\(unlogged) unlogged tables, \(ofExtensions) of extensions"
+  }
+
+  /// Behind the seal: what was written to tables of extensions since, which no fence stops. The target has
+  /// them as they were a moment ago, so no failure keeps it from being opened.
+  /// - Returns: what was done, for the timeline; empty when there was nothing to do.
+  func finaliseAgain(
+    ends: MigrationEnds, options: MigrationOptions, direction: Direction = .forward, _ logger: Logger
+  ) async throws -> String {
+    do {
+      let copied = try await copyExtensionTables(ends: ends, options: options, direction: direction)
+      let words = copied == 1 ? "1 table of an extension" : "\(copied) tables of extensions"
+      return copied == 0 ? "" : ", \(words) again"
+    } catch let error where !(error is CancellationError) {
+      logger.warning(
+        "tables of extensions could not be read again behind the seal", metadata: ["why": "\(error)"])
+      return ", tables of extensions as they were behind the fence"
+    }
+  }
+
+  private func copyExtensionTables(
+    ends: MigrationEnds, options: MigrationOptions, direction: Direction
+  ) async throws -> Int {
+    try await ExtensionTables(
       source: options.source, target: options.target, excluded: excluded, direction: direction
     ).copy(observer: ends.source, target: ends.target)
-    return "\(unlogged) unlogged tables, \(ofExtensions) of extensions"
   }
 }

@@ -57,6 +57,59 @@ extension IntegrationBeside {
       }
     }
 
+    @Test(
+      "No fence stops writes to an extension's table: they are waited for, and what was committed arrives")
+    func writtenBehindFence() async throws {
+      let name = "replicate_late_\(getpid())"
+      try await Self.withFiles(of: name) {
+        try await Journey.run("extensionlate") { journey in
+          try await journey.source("CREATE SCHEMA \"Ext\"", "CREATE EXTENSION \(name) SCHEMA \"Ext\"")
+          try await journey.source("INSERT INTO \"Ext\".remark VALUES (1, 'of the extension''s')")
+          let writer = try await SQLSession(journey.databases.source)
+          func insert(_ id: Int) async throws {
+            try await writer.execute("BEGIN \\; INSERT INTO \"Ext\".place VALUES (\(id), 'late')")
+          }
+
+          let first = try await journey.start()
+          try await journey.waitUntilReady(first)
+          try await insert(20)
+          let early = try await journey.replicate.run("cutover", "--yes", "--timeout", "2s")
+          #expect(early.exitCode == 5, "\(early.errors)")
+          #expect(early.errors.contains("still open: pid"), "\(early.errors)")
+          try await writer.execute("COMMIT")
+          first.terminate()
+          #expect(try await first.waitForEnd(within: .seconds(20)) == 0, "\(first.errors)")
+
+          for (id, exitCode) in [(21, Int32(5)), (22, 0)] {
+            let held = try await HoldingPoint("before verify")
+            let engine = try await journey.start(meeting: held.failpoint)
+            try await journey.waitUntilReady(engine)
+            let cutover = try await journey.replicate.start("cutover", "--yes", "--verify", "full")
+            try await held.wait(for: engine)
+            try await insert(id)
+            if exitCode == 0 { try await writer.execute("COMMIT") }
+            try held.release()
+            #expect(
+              try await cutover.waitForEnd(within: .seconds(40)) == exitCode,
+              "\(cutover.errors)\(engine.errors)")
+            let words = "tables of extensions are written, which no fence stops: pid"
+            #expect(cutover.errors.contains(words) == (exitCode == 5), "\(cutover.errors)")
+            if exitCode == 5 {
+              try await writer.execute("COMMIT")
+              engine.terminate()
+            }
+            #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+          }
+          try await Self.expectEqual(journey)
+          #expect(try await journey.targetValue("SELECT count(*) FROM \"Ext\".place WHERE id > 19") == "3")
+          let timeline = try #require(try await journey.status().cutover).timeline
+          let opening = timeline.first { $0.step == "open" }
+          #expect(opening?.detail.contains("1 table of an extension again") == true, "\(timeline)")
+          await writer.close()
+        }
+      }
+    }
+
     private static func expectEqual(_ journey: Journey) async throws {
       for table in ["place", "remark"] {
         let rows = "SELECT string_agg(t::text, ';' ORDER BY t::text) FROM \"Ext\".\(table) AS t"

@@ -9,6 +9,11 @@ package struct ConfigurationTable: Sendable {
   /// Quoted, by commas; empty when there are none.
   var columns: String
 
+  /// Which `pg_class` rows are such tables; `c` is `pg_class`.
+  package static let isOne = """
+    EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig))
+    """
+
   package static func read(from connection: Connection) async throws -> [ConfigurationTable] {
     let rows = try await connection.query(
       """

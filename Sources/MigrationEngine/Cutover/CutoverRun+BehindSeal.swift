@@ -151,14 +151,15 @@ extension CutoverRun {
   private func warnOfLargeObjects() async {
     guard let source = try? source else { return }
     do {
-      let writers = try await Writers(source).ofLargeObjects()
+      let writers = try await Writers(source).ofUnfenced()
       guard !writers.isEmpty else { return }
       warn(
-        "large objects are written on the \(ends.direction.from) behind its seal, which moves nowhere: "
+        "large objects or tables of extensions are written on the \(ends.direction.from) behind its seal, "
+          + "which moves nowhere: "
           + Writers.list(writers))
     } catch {
       logger.warning(
-        "it is not known whether large objects are written on the \(ends.direction.from) behind its seal",
+        "it is not known whether anything that no fence stops is written behind the seal",
         metadata: ["why": "\(error)"])
     }
   }

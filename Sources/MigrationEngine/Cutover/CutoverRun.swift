@@ -264,7 +264,7 @@ actor CutoverRun {
     try await Sequences.copy(from: source, to: target)
     let writers = Writers(try source)
     _ = try await writers.ofDefinitions()
-    _ = try await writers.ofLargeObjects()
+    _ = try await writers.ofUnfenced()
     try await door.prepare(target)
   }
 

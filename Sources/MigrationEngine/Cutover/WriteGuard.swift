@@ -201,7 +201,9 @@ package struct WriteGuard: Sendable {
   private func ensureNothingPassed(_ fence: Fence, doing action: String) async throws {
     let writers = Writers(connection)
     // First: whoever has ended by then is in the catalogs.
-    try await awaitDefinitions(writers, doing: action)
+    try await awaitEnd("tables are made or changed, so that rows can change unseen", doing: action) {
+      try await writers.ofDefinitions()
+    }
     let unguarded = try await triggers.missing().map(\.table)
     guard unguarded.isEmpty else {
       throw MigrationError(
@@ -220,28 +222,24 @@ package struct WriteGuard: Sendable {
           "While a table's definition changes, or its trigger is disabled, rows can change unseen. "
           + "Stop that, then try again.")
     }
-    let ofLargeObjects = try await writers.ofLargeObjects()
-    guard ofLargeObjects.isEmpty else {
-      throw MigrationError(
-        .failed, doing: action,
-        reason: "large objects are written, which no fence stops: \(Writers.list(ofLargeObjects))",
-        remedy: Writers.remedy(ofLargeObjects))
-    }
+    try await awaitEnd(
+      "large objects or tables of extensions are written, which no fence stops", doing: action
+    ) { try await writers.ofUnfenced() }
   }
 
-  /// How long a transaction that changes definitions is waited for; most are short, and users wait.
-  private static let definitionsPatience = Duration.milliseconds(500)
+  /// For a transaction that keeps an end from being sealed: most are short, and users wait.
+  private static let endPatience = Duration.milliseconds(500)
 
-  private func awaitDefinitions(_ writers: Writers, doing action: String) async throws {
-    let deadline = ContinuousClock.now + Self.definitionsPatience
+  private func awaitEnd(
+    _ reason: String, doing action: String, of writers: () async throws -> [Writer]
+  ) async throws {
+    let deadline = ContinuousClock.now + Self.endPatience
     while true {
-      let open = try await writers.ofDefinitions()
+      let open = try await writers()
       if open.isEmpty { return }
       guard ContinuousClock.now < deadline else {
         throw MigrationError(
-          .failed, doing: action,
-          reason: "tables are made or changed, so that rows can change unseen: \(Writers.list(open))",
-          remedy: Writers.remedy(open))
+          .failed, doing: action, reason: "\(reason): \(Writers.list(open))", remedy: Writers.remedy(open))
       }
       try await Task.sleep(for: .milliseconds(20))
     }

@@ -34,12 +34,12 @@ package struct Writers: Sendable {
   package init(_ connection: Connection) { self.connection = connection }
 
   /// Transactions that hold a lock on one of the user's tables under which rows can be written, that have
-  /// made a table which nobody else sees yet, or that have written a large object.
+  /// made a table which nobody else sees yet, or that have written what has no trigger.
   package func holding() async throws -> [Writer] {
     try await holders(
       """
       \(Self.holds(Self.writeModes, on: Catalog.isUserTable)) OR \(Self.holdsUnseen)
-        OR \(Self.holdsLargeObject)
+        OR \(Self.holdsUnfenced)
       """)
   }
 
@@ -53,9 +53,9 @@ package struct Writers: Sendable {
       """, tellingLock: true)
   }
 
-  /// Transactions that have written a large object, or removed one, and not ended. No trigger keeps anybody
-  /// from that.
-  package func ofLargeObjects() async throws -> [Writer] { try await holders(Self.holdsLargeObject) }
+  /// Transactions that have written what no trigger keeps anybody from, and not ended: large objects, and
+  /// tables of extensions.
+  package func ofUnfenced() async throws -> [Writer] { try await holders(Self.holdsUnfenced) }
 
   /// What tells the large objects that are written from now on from those before.
   /// - Returns: nil when there are none, or our role may not look at their pages.
@@ -239,6 +239,10 @@ package struct Writers: Sendable {
           AND l.relation = 'pg_catalog.pg_largeobject'::pg_catalog.regclass
         OR l.locktype = 'object' AND l.classid = 'pg_catalog.pg_largeobject'::pg_catalog.regclass)
       AND \(hasID))
+    """
+
+  private static let holdsUnfenced = """
+    (\(holdsLargeObject) OR \(holds(writeModes, on: ConfigurationTable.isOne)) AND \(hasID))
     """
 
   /// A view of the locks is not one instant, but whoever held its lock before we asked and has not ended is
