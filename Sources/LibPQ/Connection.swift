@@ -53,6 +53,12 @@ package actor Connection {
   /// The server's version as `PQserverVersion` counts it: 150004 is 15.4.
   package func serverVersion() throws -> Int { Int(PQserverVersion(try live())) }
 
+  /// The database's encoding, as the server told it at the beginning (manual, section 34.2
+  /// `PQparameterStatus`); nil when it did not.
+  package func serverEncoding() throws -> String? {
+    PQparameterStatus(try live(), "server_encoding").map { String(cString: $0) }
+  }
+
   /// Whether the session is encrypted by TLS (manual, section 34.2 `PQsslInUse`).
   package func isEncrypted() throws -> Bool { PQsslInUse(try live()) == 1 }
 

@@ -40,12 +40,11 @@ package enum Session {
   /// statement that reads for minutes or waits for a lock (manual, section 20.3.1
   /// `client_connection_check_interval`).
   package static func noticeLostClient(of connection: Connection) async throws {
+    guard try await connection.serverVersion() >= 140_000 else { return }
     do {
-      try await connection.query(
-        """
-        SELECT pg_catalog.set_config(name, '1s', false) FROM pg_catalog.pg_settings
-        WHERE name = 'client_connection_check_interval'
-        """, doing: "asking the server to notice when this client is gone", within: .seconds(15))
+      try await set(
+        [Setting("client_connection_check_interval", "1s")], on: connection,
+        doing: "asking the server to notice when this client is gone")
     } catch let error as PostgresError where error.sqlState == .invalidParameterValue {
       // Its operating system cannot; it notices when it sends.
     }
@@ -75,33 +74,54 @@ package enum Session {
       .settingDefault("tcp_user_timeout", to: "30000")
   }
 
-  /// The path first and alone: until it is empty, operators may be those of a schema that stands before
-  /// `pg_catalog` in it, and would run with our rights.
-  ///
-  /// `pg_settings` decides what the server knows: `idle_session_timeout` came with 14, `transaction_timeout`
-  /// with 17.
+  /// A parameter of the server's, which it may know only from a version on (150000 is 15.0).
+  package struct Setting: Sendable {
+    var name: String
+    var value: String
+    var since: Int
+
+    package init(_ name: String, _ value: String, since: Int = 0) {
+      (self.name, self.value, self.since) = (name, value, since)
+    }
+  }
+
+  /// Sets them for the whole session, as far as the server knows them, without a look at any catalog: a
+  /// session is new, and every catalog that it meets takes it milliseconds.
+  package static func set(
+    _ settings: [Setting], on connection: Connection, doing action: String
+  ) async throws {
+    let version = try await connection.serverVersion()
+    let known = settings.filter { $0.since <= version }
+    let statements = known.map { "SET \($0.name) = \(SQL.literal($0.value))" }
+    try await connection.query(statements.joined(separator: "; "), doing: action, within: .seconds(15))
+  }
+
+  /// The path first: until it is empty, operators may be those of a schema that stands before `pg_catalog` in
+  /// it, and would run with our rights.
+  private static let fixed = [
+    Setting("search_path", ""), Setting("DateStyle", "ISO, YMD"), Setting("IntervalStyle", "postgres"),
+    Setting("TimeZone", "UTC"), Setting("extra_float_digits", "3"), Setting("bytea_output", "hex"),
+    Setting("standard_conforming_strings", "on"), Setting("row_security", "off"),
+    Setting("default_transaction_read_only", "off"),
+    Setting("default_transaction_isolation", "read committed"),
+    Setting("default_transaction_deferrable", "off"), Setting("statement_timeout", "0"),
+    Setting("lock_timeout", "0"), Setting("idle_in_transaction_session_timeout", "0"),
+    Setting("idle_session_timeout", "0", since: 140_000),
+    Setting("transaction_timeout", "0", since: 170_000), Setting("client_min_messages", "warning"),
+    Setting("synchronous_commit", "on"), Setting("xmloption", "content"), Setting("lc_monetary", "C"),
+    Setting("check_function_bodies", "off"),
+    // The server notices within half a minute that this machine is gone, and lets go of locks and slot.
+    Setting("tcp_keepalives_idle", "10"), Setting("tcp_keepalives_interval", "5"),
+    Setting("tcp_keepalives_count", "3"), Setting("tcp_user_timeout", "30000", since: 120_000),
+  ]
+
   private static func fixSettings(of connection: Connection) async throws {
-    try await connection.query(
-      """
-      SELECT pg_catalog.set_config('search_path', '', false);
-      SELECT pg_catalog.set_config(s.name, wanted.value, false)
-      FROM pg_catalog.pg_settings s JOIN (VALUES
-        ('DateStyle', 'ISO, YMD'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),
-        ('extra_float_digits', '3'), ('bytea_output', 'hex'), ('standard_conforming_strings', 'on'),
-        ('row_security', 'off'), ('default_transaction_read_only', 'off'),
-        ('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),
-        ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
-        ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('client_min_messages', 'warning'),
-        ('synchronous_commit', 'on'), ('xmloption', 'content'), ('lc_monetary', 'C'),
-        ('check_function_bodies', 'off'),
-        -- Bytes that mean nothing in particular can be converted to nothing.
-        ('client_encoding', CASE pg_catalog.current_setting('server_encoding')
-          WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END),
-        -- The server notices within half a minute that this machine is gone, and lets go of locks and slot.
-        ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
-        ('tcp_user_timeout', '30000')
-      ) AS wanted (name, value) ON pg_catalog.lower(s.name) = pg_catalog.lower(wanted.name)
-      """, doing: "fixing the session's settings", within: .seconds(15))
+    var settings = fixed
+    // Bytes that mean nothing in particular can be converted to nothing.
+    if try await connection.serverEncoding() == "SQL_ASCII" {
+      settings.append(Setting("client_encoding", "SQL_ASCII"))
+    }
+    try await set(settings, on: connection, doing: "fixing the session's settings")
   }
 }
 

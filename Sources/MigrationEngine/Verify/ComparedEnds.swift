@@ -6,13 +6,13 @@ struct ComparedEnds: Sendable {
   let agreement: ComparedTable.Agreement
   let source: [RelationName: TableShape]
   let target: [RelationName: TableShape]
-  /// Unique indexes of the source's tables.
+  /// Unique indexes of the source's tables, where rows are to be looked up by their keys.
   let indexes: [UInt32: [UniqueIndex]]
   /// For the report.
   let notes: [String]
 
   static func read(
-    _ source: VerifiedEnd, _ target: VerifiedEnd, digests: [DigestFunction]
+    _ source: VerifiedEnd, _ target: VerifiedEnd, digests: [DigestFunction], looksUpKeys: Bool
   ) async throws -> ComparedEnds {
     let versions = (source.versionNumber, target.versionNumber)
     let writesFloatsDifferently = (versions.0 < 120_000) != (versions.1 < 120_000)
@@ -25,7 +25,8 @@ struct ComparedEnds: Sendable {
     return ComparedEnds(
       agreement: ComparedTable.Agreement(
         digest: digest, sharesEncoding: sharesEncoding, writesFloatsDifferently: writesFloatsDifferently),
-      source: sourceShapes, target: targetShapes, indexes: try await UniqueIndex.read(from: source.first),
+      source: sourceShapes, target: targetShapes,
+      indexes: looksUpKeys ? try await UniqueIndex.read(from: source.first) : [:],
       notes: isSlower ? ["the servers' hash functions differ, so that MD5 is used"] : [])
   }
 

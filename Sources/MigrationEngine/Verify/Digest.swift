@@ -146,12 +146,20 @@ struct DigestedColumn: Sendable, Equatable {
 
   /// The value itself where that is exact, else its binary form.
   var direct: String {
-    guard case .binary(_, let typeOID, let sharesEncoding) = form else { return binary }
+    guard case .binary(let send, let typeOID, let sharesEncoding) = form else { return binary }
     if Self.exactHashes.contains(typeOID) { return value }
+    // Its own hash, from 14 on, leaves out only the sign of zero and of what is not a number.
+    if typeOID == 700 || typeOID == 701 {
+      return "\(value), CASE WHEN \(value) OPERATOR(pg_catalog.=) 0 THEN pg_catalog.\(send)(\(value)) END"
+    }
     // Not under a collation that takes different texts for equal.
     let text = "\(value) COLLATE pg_catalog.\"C\""
     if sharesEncoding, Self.texts.contains(typeOID) { return text }
     if Self.exactArrays.contains(typeOID) { return "\(value), \(dimensions)" }
+    // Its binary form is its text as well, and made with one copy more.
+    if sharesEncoding, typeOID == 3802 {
+      return "pg_catalog.textin(pg_catalog.jsonb_out(\(value))) COLLATE pg_catalog.\"C\""
+    }
     if sharesEncoding, Self.textArrays.contains(typeOID) { return "\(text), \(dimensions)" }
     return binary
   }
@@ -194,11 +202,11 @@ struct DigestedColumn: Sendable, Equatable {
     case 26: return { "pg_catalog.hashoidextended(\(value), \($0))" }
     case 2950: return { "pg_catalog.uuid_hash_extended(\(value), \($0))" }
     case 20:
-      // Its hash folds the upper half into the lower, so the upper goes first by itself.
+      // Its hash folds the upper half into the lower, so the upper also goes in by the seed.
       return { seed in
         """
         pg_catalog.hashint8extended(\(value), \
-        pg_catalog.hashint8extended(\(value) OPERATOR(pg_catalog.>>) 32, \(seed)))
+        (\(value) OPERATOR(pg_catalog.>>) 32) OPERATOR(pg_catalog.#) \(seed))
         """
       }
     case 25 where sharesEncoding, 1043 where sharesEncoding:

@@ -26,7 +26,7 @@ package struct ReadyVerification: Sendable {
   /// Reads what both ends have, for comparisons before which nobody changes that.
   package mutating func study() async throws {
     studied = try await begun { source, target in
-      try await ComparedEnds.read(source, target, digests: options.digests)
+      try await ComparedEnds.read(source, target, digests: options.digests, looksUpKeys: true)
     }
   }
 
@@ -99,7 +99,8 @@ package struct ReadyVerification: Sendable {
     let meter = VerificationMeter(request.onProgress)
     let ends =
       if let studied { studied } else {
-        try await ComparedEnds.read(source, target, digests: options.digests)
+        try await ComparedEnds.read(
+          source, target, digests: options.digests, looksUpKeys: extent == .changed)
       }
     var report = VerificationReport(
       extent: extent,

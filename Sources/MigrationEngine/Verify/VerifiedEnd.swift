@@ -109,22 +109,24 @@ struct VerifiedEnd: Sendable {
     return try rows.first?.text("name") ?? ""
   }
 
+  private static let settings = [
+    Session.Setting("max_parallel_workers_per_gather", "0"), Session.Setting("jit", "off", since: 110_000),
+    Session.Setting("quote_all_identifiers", "off"), Session.Setting("xmlbinary", "base64"),
+    Session.Setting("lock_timeout", "60s"),
+    Session.Setting("plan_cache_mode", "force_generic_plan", since: 120_000),
+  ]
+
   private static func open(_ side: Verification.Side) async throws -> Connection {
+    let action = "preparing a session to compare in"
     let connection = try await Session.open(side.connection, end: side.end, purpose: "verify")
     do {
       try await Session.noticeLostClient(of: connection)
       // The jobs are all the server is to spend, and no statement is worth being compiled, or planned anew
       // for other keys. Names in texts are quoted where they need to be. Whoever locks a table for long is no
       // reason to wait for ever.
+      try await Session.set(settings, on: connection, doing: action)
       try await connection.query(
-        """
-        SELECT pg_catalog.set_config(s.name, wanted.value, false)
-        FROM pg_catalog.pg_settings s JOIN (VALUES ('max_parallel_workers_per_gather', '0'), ('jit', 'off'),
-          ('quote_all_identifiers', 'off'), ('xmlbinary', 'base64'), ('lock_timeout', '60s'),
-          ('plan_cache_mode', 'force_generic_plan')
-        ) AS wanted (name, value) ON s.name = wanted.name;
-        \(Session.readingTablesOnly(isLocal: false))
-        """, doing: "preparing a session to compare in", within: .seconds(30))
+        Session.readingTablesOnly(isLocal: false), doing: action, within: .seconds(30))
       return connection
     } catch {
       await connection.close()
