@@ -78,8 +78,11 @@ extension IntegrationBeside {
       try await VerifyScene.run("objects", Self.schema) { scene in
         try await scene.target(planted)
         let report = try await scene.wholeReport()
-        #expect(report.lines.count == expected.count, "\(report.lines)")
-        for (line, start) in zip(report.lines, expected) { #expect(line.hasPrefix(start)) }
+        var expected = expected
+        // Views are not told apart between versions.
+        if try await !scene.isOfOneVersion() { expected.removeAll { $0.hasPrefix("view ") } }
+        #expect(report.linesOfOneVersion.count == expected.count, "\(report.lines)")
+        for (line, start) in zip(report.linesOfOneVersion, expected) { #expect(line.hasPrefix(start)) }
         #expect(report.hasDifferences == expected.contains { !$0.hasPrefix("(") })
       }
     }
@@ -93,7 +96,8 @@ extension IntegrationBeside {
           ALTER TABLE t ADD CONSTRAINT c CHECK (id > 0)
           """)
         let report = try await scene.wholeReport(.streaming)
-        #expect(report.objects.filter(\.isExpected).map(\.kind) == ["sequence", "large object"])
+        let expected = report.objects.filter { report.linesOfOneVersion.contains("(\($0.words))") }
+        #expect(expected.map(\.kind) == ["sequence", "large object"])
         #expect(report.table("unlogged")?.verdict == .notCompared)
         #expect(report.table("unlogged")?.targetRows == 0 && report.table("unlogged")?.sourceRows == 10)
         let differences = report.objects.filter { !$0.isExpected }
@@ -145,7 +149,7 @@ extension IntegrationBeside {
         try await VerifyScene.run("everything", "") { scene in
           for script in EverythingDatabase.statements(role: role) { try await scene.both(script) }
           let report = try await scene.wholeReport()
-          #expect(report.lines == [])
+          #expect(report.linesOfOneVersion == [])
           #expect(report.tables.count > 40)
           #expect(report.tables.allSatisfy { $0.verdict == .equal })
         }

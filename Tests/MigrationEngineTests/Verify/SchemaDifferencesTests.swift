@@ -149,6 +149,33 @@ struct SchemaDifferencesTests {
     #expect(lines(sequence("START 1"), sequence("START 2"), comparison).first?.hasPrefix("sequence") == true)
   }
 
+  @Test(arguments: [
+    ("a int NOT NULL", "a int", true), ("a int", "a bigint", true),
+    ("a int DEFAULT f(1)", "a int DEFAULT 1", false),
+    ("a int DEFAULT f(1) NOT NULL", "a int DEFAULT 1", true), ("a int DEFAULT 1", "a int", true),
+    ("CONSTRAINT c CHECK ((a > 0))", "CONSTRAINT c CHECK (a > 0)", false),
+    ("a int,\n    CONSTRAINT c CHECK ((a > 0))", "a int", true),
+  ])
+  func `servers of different versions write expressions differently, and no column`(
+    _ ours: String, _ theirs: String, _ isDifference: Bool
+  ) {
+    let comparison = SchemaDifferences(isStreaming: false, isAcrossVersions: true)
+    let table = { (line: String) in entry("t", "TABLE", "CREATE TABLE public.t (\n    \(line)\n);") }
+    let differences = lines(table(ours), table(theirs), comparison)
+    #expect(differences.count == 1)
+    #expect(differences.first?.hasPrefix("table public.t is defined differently") == isDifference)
+  }
+
+  @Test func `servers of different versions write indexes of columns in the same words`() {
+    let comparison = SchemaDifferences(isStreaming: false, isAcrossVersions: true)
+    let index = { (text: String) in entry("i", "INDEX", "CREATE INDEX i ON public.t USING btree (\(text));") }
+    #expect(
+      lines(index("a"), index("a, b"), comparison).first?.hasPrefix("index public.i is defined") == true)
+    for (ours, theirs) in [("lower(a)", "lower((a)::text)"), ("a) WHERE (b", "a) WHERE ((b)")] {
+      #expect(lines(index(ours), index(theirs), comparison).first?.hasPrefix("(index public.i is") == true)
+    }
+  }
+
   @Test func `a name may have the words in it that separate the parts of a header`() {
     let text = SchemaText(entry("a; Type: b", "TABLE", "x", schema: "odd schema"))
     #expect(text.entries.keys.map(\.tag) == ["a; Type: b"])
