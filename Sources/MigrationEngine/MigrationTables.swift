@@ -200,6 +200,8 @@ struct MigrationTables: Sendable {
     ends: MigrationEnds, options: MigrationOptions, direction: Direction = .forward, _ logger: Logger
   ) async throws -> String {
     do {
+      // Most have none, and the end that was left may not answer any more.
+      guard try await !ConfigurationTable.read(from: ends.target).isEmpty else { return "" }
       let copied = try await copyExtensionTables(ends: ends, options: options, direction: direction)
       let words = copied == 1 ? "1 table of an extension" : "\(copied) tables of extensions"
       return copied == 0 ? "" : ", \(words) again"
