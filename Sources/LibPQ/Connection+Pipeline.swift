@@ -71,8 +71,8 @@ extension Connection {
         answers = try sendCalls(
           calls, of: batch, keepingRows: keepingRows, action: action, until: deadline)
       } catch {
+        if let error = error as? PostgresError, error.code == .timedOut { cancelOnServer() }
         // The pipeline is half sent: the connection has no other use.
-        if deadline != nil { cancelOnServer() }
         close()
         throw error
       }

@@ -81,8 +81,9 @@ extension IntegrationBeside {
         var expected = expected
         // Views are not told apart between versions.
         if try await !scene.isOfOneVersion() { expected.removeAll { $0.hasPrefix("view ") } }
-        #expect(report.linesOfOneVersion.count == expected.count, "\(report.lines)")
-        for (line, start) in zip(report.linesOfOneVersion, expected) { #expect(line.hasPrefix(start)) }
+        let lines = try await scene.lines(report)
+        #expect(lines.count == expected.count, "\(report.lines)")
+        for (line, start) in zip(lines, expected) { #expect(line.hasPrefix(start)) }
         #expect(report.hasDifferences == expected.contains { !$0.hasPrefix("(") })
       }
     }
@@ -96,7 +97,8 @@ extension IntegrationBeside {
           ALTER TABLE t ADD CONSTRAINT c CHECK (id > 0)
           """)
         let report = try await scene.wholeReport(.streaming)
-        let expected = report.objects.filter { report.linesOfOneVersion.contains("(\($0.words))") }
+        let lines = try await scene.lines(report)
+        let expected = report.objects.filter { lines.contains("(\($0.words))") }
         #expect(expected.map(\.kind) == ["sequence", "large object"])
         #expect(report.table("unlogged")?.verdict == .notCompared)
         #expect(report.table("unlogged")?.targetRows == 0 && report.table("unlogged")?.sourceRows == 10)
@@ -149,7 +151,7 @@ extension IntegrationBeside {
         try await VerifyScene.run("everything", "") { scene in
           for script in EverythingDatabase.statements(role: role) { try await scene.both(script) }
           let report = try await scene.wholeReport()
-          #expect(report.linesOfOneVersion == [])
+          #expect(try await scene.lines(report) == [])
           #expect(report.tables.count > 40)
           #expect(report.tables.allSatisfy { $0.verdict == .equal })
         }

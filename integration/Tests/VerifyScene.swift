@@ -74,6 +74,12 @@ struct VerifyScene: Sendable {
     return versions.count == 1
   }
 
+  /// The report's lines; between servers of different versions without what these write in their own ways.
+  func lines(_ report: VerificationReport) async throws -> [String] {
+    guard try await !isOfOneVersion() else { return report.lines }
+    return report.lines.filter { !$0.hasSuffix("is written differently, as the servers' versions may do)") }
+  }
+
   /// Of these rows alone.
   func report(of rows: [RelationName: TouchedRows]) async throws -> VerificationReport {
     try await withReady { try await $0.compare(rows: rows) }
@@ -126,11 +132,6 @@ extension VerificationReport {
       let rows = table.rows.map { "\($0.kind.rawValue) \($0.words)" }.joined(separator: ", ")
       return "\(table.name.name): -\(table.missing) +\(table.extra) ~\(table.different) \(rows)"
     } + objects.map { $0.isExpected ? "(\($0.words))" : $0.words }
-  }
-
-  /// Without objects that servers of different versions write in their own ways.
-  var linesOfOneVersion: [String] {
-    lines.filter { !$0.hasSuffix("is written differently, as the servers' versions may do)") }
   }
 
   func table(_ name: String) -> Table? { tables.first { $0.name.name == name } }

@@ -10,7 +10,7 @@ package struct ConfigurationTable: Sendable {
   var columns: String
 
   /// Which `pg_class` rows are such tables; `c` is `pg_class`.
-  package static let isOne = """
+  static let isOne = """
     EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig))
     """
 

@@ -85,7 +85,7 @@ struct TableShape: Sendable, Equatable {
     AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate')
     AND (NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
         WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid AND e.deptype = 'e')
-      OR EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig)))
+      OR \(ConfigurationTable.isOne))
     """
 
   /// Without what is computed as it is read: that would run functions of the user's.
