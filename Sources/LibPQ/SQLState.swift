@@ -15,6 +15,8 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   package static let invalidAuthorization = SQLState(rawValue: "28000")
   package static let invalidCatalogName = SQLState(rawValue: "3D000")
   package static let undefinedTable = SQLState(rawValue: "42P01")
+  package static let undefinedColumn = SQLState(rawValue: "42703")
+  package static let wrongObjectType = SQLState(rawValue: "42809")
   package static let undefinedObject = SQLState(rawValue: "42704")
   package static let undefinedFunction = SQLState(rawValue: "42883")
   package static let invalidSchemaName = SQLState(rawValue: "3F000")

@@ -11,60 +11,86 @@ struct MigrationCopy: Sendable {
 
   private var store: StateStore { StateStore(ends.target) }
 
-  /// - Parameters:
-  ///   - relations: those of the source that are migrated.
-  ///   - held: the snapshot at the slot's beginning; nil when an earlier engine took it along.
-  func run(_ relations: [Relation], under held: ExportedSnapshot?) async throws {
+  /// How often it is looked whether tables that could not be copied can be now.
+  private static let pause = Duration.seconds(2)
+
+  /// Copies until every table that was registered is in the target, as the source has it by then.
+  /// - Parameter held: the snapshot at the slot's beginning; nil when an earlier engine took it along.
+  func run(under held: ExportedSnapshot?) async throws {
     let stored = try await store.relations()
-    let tables = missing(stored, relations)
     let migration = try await store.load()
     let wantsLargeObjects = migration?.largeObjectsHorizon == nil && !options.leavesLargeObjectsBehind
-    guard !tables.isEmpty || wantsLargeObjects else {
+    guard wantsLargeObjects || stored.contains(where: { $0.snapshotLSN == nil }) else {
       await held?.release()
       return try await show()
     }
     let progress = CopyProgress()
     board.beginCopy(stored, secondsSoFar: migration?.copySeconds ?? 0, progress)
     let began = ContinuousClock.now
-    let snapshot: ExportedSnapshot
-    if let held {
-      snapshot = held
-    } else {
-      snapshot = try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
-    }
-    func end() async {
-      await snapshot.release()
-      await noteTime(since: began)
-    }
+    func end() async { await noteTime(since: began) }
     try await finally(end) {
-      // First: what the rows' own checks and expressions may look things up in.
-      try await ExtensionTables(
-        source: options.source, target: options.target, excluded: Set(options.excluded)
-      ).copy(observer: ends.source, target: ends.target, under: snapshot)
       let limit = RateLimit(options.maxBytesPerSecond)
-      let copy = TableCopy(
-        source: options.source, target: options.target, workers: options.jobs, progress: progress,
-        rateLimit: limit)
-      try await copy.run(CopyPlan(tables, workers: options.jobs), under: snapshot)
-      if wantsLargeObjects { try await copyLargeObjects(under: snapshot, since: nil, limit) }
+      let first = if let held { held } else { try await nextSnapshot() }
+      var isDone = try await finally(first.release) {
+        // First: what the rows' own checks and expressions may look things up in.
+        try await ExtensionTables(
+          source: options.source, target: options.target, excluded: Set(options.excluded)
+        ).copy(observer: ends.source, target: ends.target, under: first)
+        let isDone = try await round(progress, limit, under: first)
+        if wantsLargeObjects { try await copyLargeObjects(under: first, since: nil, limit) }
+        return isDone
+      }
+      while !isDone {
+        let next = try await nextSnapshot()
+        isDone = try await finally(next.release) { try await round(progress, limit, under: next) }
+        if !isDone { try await Task.sleep(for: Self.pause) }
+      }
+      tell(nil)
     }
     try await show()
   }
 
-  /// What is not in the target yet.
-  private func missing(_ stored: [StoredRelation], _ relations: [Relation]) -> [Relation] {
-    let missing = stored.filter { $0.snapshotLSN == nil }
-    let oids = Set(missing.map(\.sourceOID))
-    let tables = relations.filter { oids.contains($0.oid) }
-    let there = Set(tables.map(\.oid))
-    let gone = missing.filter { !there.contains($0.sourceOID) }
+  /// Copies what is missing and fits, as it is under a snapshot.
+  /// - Returns: whether nothing is missing any more.
+  private func round(
+    _ progress: CopyProgress, _ limit: RateLimit?, under snapshot: ExportedSnapshot
+  ) async throws -> Bool {
+    let missing = try await store.relations().filter { $0.snapshotLSN == nil }
+    let copies = try await MigrationCopies(options: options, ends: ends).run(
+      missing, progress: progress, limit, under: snapshot)
+    if !copies.anew.isEmpty {
+      logger.info(
+        "tables were defined or written anew before they were copied, and are copied on a newer snapshot",
+        metadata: ["tables": "\(copies.anew.map(\.description))"])
+    }
+    let gone = copies.gone
     if !gone.isEmpty {
       // They are told once more, with what to do on the target, while the stream runs.
       logger.warning(
         "tables were dropped on the source before they were copied",
-        metadata: ["tables": "\(gone.map(\.name.description))"])
+        metadata: ["tables": "\(gone.map(\.description))"])
     }
-    return tables
+    tell(copies.obstacles.isEmpty ? nil : copies.obstacles.joined(separator: "\n"))
+    return copies.anew.isEmpty && copies.obstacles.isEmpty
+  }
+
+  /// A snapshot of a moment at which the transactions have ended that were open when it was asked for; until
+  /// then it is told for which it waits.
+  private func nextSnapshot() async throws -> ExportedSnapshot {
+    while true {
+      do {
+        return try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
+      } catch let error as OpenTransactions {
+        tell("\(error.error)")
+      }
+    }
+  }
+
+  /// What the copy waits for, into the status, and into the log when it is news.
+  private func tell(_ obstacle: String?) {
+    guard board.status.stream.waitsFor != obstacle else { return }
+    if let obstacle { logger.warning("the copy waits", metadata: ["for": "\(obstacle)"]) }
+    board.update { $0.stream.waitsFor = obstacle }
   }
 
   // MARK: Large objects

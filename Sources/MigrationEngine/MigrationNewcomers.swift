@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Tables that were created on the source during the migration: they are noticed, copied on a snapshot of
-/// their own, and followed like the rest.
+/// Tables that were created on the source during the migration, or whose rows became others in ways that no
+/// stream tells of: they are noticed, copied on a snapshot of their own, and followed like the rest.
 struct MigrationNewcomers: Sendable {
   let options: MigrationOptions
   let logger: Logger
@@ -15,113 +15,153 @@ struct MigrationNewcomers: Sendable {
 
   /// What is there to do.
   struct Found: Sendable {
-    var relations: [Relation] = []
-    /// Why some cannot join, for people.
+    /// Tables that are new on the source, and defined on the target as well.
+    var new: [Relation] = []
+    /// Tables whose rows are to come again, and whose definitions fit.
+    var again: [StoredRelation] = []
+    /// Tables of the target, by the source's OIDs, whose rows turned out not to be the source's any more.
+    var outdated: [UInt32: RelationName] = [:]
+    /// Why others cannot join, for people.
     var obstacles: [String] = []
-  }
 
-  /// How often it is tried again when a table cannot join.
-  private static let pause = Duration.seconds(2)
-
-  /// Waits for tables that can be copied now: the stream has come to one.
-  /// - Returns: none when it was dropped meanwhile.
-  func awaitDefined(_ monitor: StreamMonitor) async throws -> [Relation] {
-    while true {
-      let found = try await findDefined(monitor)
-      guard found.isEmpty, monitor.reading.waitsFor != nil else { return found }
-      try await Task.sleep(for: Self.pause)
+    var isEmpty: Bool { new.isEmpty && again.isEmpty && outdated.isEmpty }
+    fileprivate var names: String {
+      (new.map(\.name.description) + again.map(\.name.description) + outdated.values.map(\.description))
+        .joined(separator: ", ")
     }
   }
 
-  /// Tables that are new on the source, defined on the target as well. What keeps others from it is told by
-  /// the log and the status.
-  func findDefined(_ monitor: StreamMonitor) async throws -> [Relation] {
+  /// Looks for what is to be copied, and defines new tables on the target. What keeps others from it is told
+  /// by the log and the status.
+  func findDefined(_ monitor: StreamMonitor) async throws -> Found {
     var found = try await find()
-    if !found.relations.isEmpty {
+    if !found.new.isEmpty {
       do {
-        try await store.noteJoining(found.relations)
-        try await define(found.relations)
+        try await store.noteJoining(found.new)
+        try await define(found.new)
       } catch let error as MigrationError {
-        found.relations = []
+        found.new = []
+        found.obstacles.append("\(error)")
+      } catch let error as PostgresError where !error.isConnectionLoss {
+        found.new = []
         found.obstacles.append("\(error)")
       }
     }
-    let obstacle = found.obstacles.isEmpty ? nil : found.obstacles.joined(separator: "\n")
+    let joining = found.isEmpty ? [] : ["tables are being copied: \(found.names)"]
+    let obstacle = (found.obstacles + joining).joined(separator: "\n")
     // No cutover is ready while tables join.
-    let joining = found.relations.isEmpty ? nil : "new tables are being copied: \(list(found.relations))"
-    if monitor.isHeldUp(by: obstacle ?? joining), let obstacle {
-      logger.warning("the source has other tables than the target", metadata: ["what": "\(obstacle)"])
+    if monitor.isHeldUp(by: obstacle.isEmpty ? nil : obstacle), !found.obstacles.isEmpty {
+      logger.warning(
+        "the source has other tables than the target",
+        metadata: ["what": "\(found.obstacles.joined(separator: "\n"))"])
     }
-    return found.relations
+    return found
   }
 
   // MARK: Noticing
 
-  /// Looks for tables of the source that the migration does not know, or that an earlier engine was about to
-  /// take in.
+  /// Holds the tables of both ends against those that the migration knows.
   func find() async throws -> Found {
     let stored = try await store.relations()
     let joining = try await store.joining()
-    let known = stored.map(\.sourceOID).filter { !joining.contains($0) }
-    let unknown = try await unknownTables(known: known)
-    let gone = try await forgetGone(stored)
+    let source = try await Catalog.read(from: ends.source, measuring: false).relations
+    let target = try await Catalog.read(from: ends.target, measuring: false).relations
     var found = Found()
+    let gone = try await forgetGone(stored, source, target)
     found.obstacles = gone.sorted().map {
       "table \($0) was dropped on the source. Drop it on the target, too: DROP TABLE \($0);"
     }
-    guard !unknown.isEmpty else { return found }
-    let relations = try await Catalog.read(from: ends.source).relations.filter { unknown.contains($0.oid) }
-    let there = try await tablesOnTarget()
-    for relation in relations where !excluded.contains(relation.name) {
-      // Partitioned and unlogged tables are not registered: they have joined when the target has them.
-      let isRegistered = relation.kind == .table && !relation.isUnlogged
-      guard isRegistered || joining.contains(relation.oid) || !there.contains(relation.name) else { continue }
+    let known = stored.filter { !joining.contains($0.sourceOID) }
+    try await judge(MigrationLineages(known, source: source, target: target), &found)
+    let knownOIDs = Set(known.map(\.sourceOID))
+    let theirs = Dictionary(target.map { ($0.name, $0) }) { first, _ in first }
+    for relation in source where !knownOIDs.contains(relation.oid) && !excluded.contains(relation.name) {
       // One that was dropped and created anew waits for the old one to go from the target.
       if gone.contains(relation.name) { continue }
-      if isRegistered, !relation.isPartition, !relation.hasUsableIdentity,
-        !options.setsReplicaIdentityFull
-      {
-        found.obstacles.append(
-          "new table \(relation.name) has no replica identity: once published, the source would refuse its "
-            + "UPDATEs and DELETEs. Give it a primary key, and it joins by itself, or: "
-            + "ALTER TABLE \(relation.name) REPLICA IDENTITY FULL;")
+      // Partitioned and unlogged tables are not registered: they have joined when the target has them.
+      let isRegistered = relation.kind == .table && !relation.isUnlogged
+      let isJoining = joining.contains(relation.oid)
+      guard isRegistered || isJoining || theirs[relation.name] == nil else { continue }
+      if isRegistered, let obstacle = identityObstacle(relation) {
+        found.obstacles.append(obstacle)
+      } else if isRegistered, !isJoining, let there = theirs[relation.name], there.isUnlogged {
+        try await makeLogged(relation, there, &found)
       } else {
-        found.relations.append(relation)
+        found.new.append(relation)
       }
     }
     return found
   }
 
-  private func unknownTables(known: [UInt32]) async throws -> Set<UInt32> {
-    let rows = try await ends.source.query(
+  private func identityObstacle(_ relation: Relation) -> String? {
+    guard !relation.isPartition, !relation.hasUsableIdentity, !options.setsReplicaIdentityFull else {
+      return nil
+    }
+    return """
+      new table \(relation.name) has no replica identity: once published, the source would refuse its \
+      UPDATEs and DELETEs. Give it a primary key, and it joins by itself, or: \
+      ALTER TABLE \(relation.name) REPLICA IDENTITY FULL;
       """
-      SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE \(Catalog.isUserTable)
-        AND NOT EXISTS (SELECT FROM pg_catalog.unnest($1::oid[]) AS k (oid) WHERE k.oid = c.oid)
-      """, [SQL.array(known.map(String.init))], doing: "looking for new tables on the source",
-      within: .seconds(60))
-    return Set(try rows.map { try $0.integer("oid", as: UInt32.self) })
+  }
+
+  private func judge(_ lineages: MigrationLineages, _ found: inout Found) async throws {
+    for table in lineages.tables {
+      if let obstacle = table.obstacle { found.obstacles.append(obstacle) }
+      let isCopied = table.stored.snapshotLSN != nil
+      guard let target = table.target, let verdict = table.verdict else {
+        found.new.append(table.source)
+        continue
+      }
+      switch verdict {
+      case .follows where !isCopied, .copyAgain where !isCopied: found.again.append(table.stored)
+      case .follows(let lineage):
+        if lineage != table.stored.lineage || target.fileNode != table.stored.targetFile
+          || table.source.name != table.stored.name
+        {
+          try await store.store(lineage, of: table.source, targetFile: target.fileNode)
+        }
+      case .copyAgain(let reason):
+        logger.warning(
+          "a table is copied again", metadata: ["table": "\(table.source.name)", "because": "\(reason)"])
+        found.outdated[table.source.oid] = target.name
+      case .differs(let difference):
+        if isCopied, difference.isToBeCopied { found.outdated[table.source.oid] = target.name }
+      }
+    }
+  }
+
+  /// A table that was unlogged is in the WAL by now: it becomes one of those that are streamed, and its copy
+  /// is to survive a crash of the target as well.
+  private func makeLogged(_ relation: Relation, _ there: Relation, _ found: inout Found) async throws {
+    do {
+      try await LockRetry.run(
+        "ALTER TABLE \(there.name) SET LOGGED", on: ends.target,
+        doing: "making table \(there.name) logged, as it is on the source now", within: .seconds(5))
+      try await store.register([relation])
+    } catch let error as PostgresError where !error.isConnectionLoss {
+      found.obstacles.append("\(error)")
+    }
   }
 
   /// Forgets tables that neither end has any more.
   /// - Returns: those that only the target has.
-  private func forgetGone(_ stored: [StoredRelation]) async throws -> Set<RelationName> {
-    let rows = try await ends.source.query(
-      """
-      SELECT k.oid FROM pg_catalog.unnest($1::oid[]) AS k (oid)
-      WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = k.oid)
-      """, [SQL.array(stored.map { "\($0.sourceOID)" })], doing: "looking for dropped tables on the source",
-      within: .seconds(60))
-    let oids = Set(try rows.map { try $0.integer("oid", as: UInt32.self) })
-    guard !oids.isEmpty else { return [] }
-    let there = try await tablesOnTarget()
-    let gone = stored.filter { oids.contains($0.sourceOID) }
-    let forgotten = gone.filter { !there.contains($0.name) }
+  private func forgetGone(
+    _ stored: [StoredRelation], _ source: [Relation], _ target: [Relation]
+  ) async throws -> Set<RelationName> {
+    let there = Set(source.map(\.oid))
+    var left: Set<RelationName> = []
+    var forgotten: [StoredRelation] = []
+    for table in stored where !there.contains(table.sourceOID) {
+      let found = target.first { relation in
+        table.lineage.map { $0.targetOID == relation.oid } ?? (table.name == relation.name)
+      }
+      if let found { left.insert(found.name) } else { forgotten.append(table) }
+    }
     if !forgotten.isEmpty {
       logger.info("dropped on both ends", metadata: ["tables": "\(forgotten.map(\.name.description))"])
       try await store.forget(forgotten.map(\.sourceOID))
     }
-    return Set(gone.map(\.name)).intersection(there)
+    return left
   }
 
   private func tablesOnTarget() async throws -> Set<RelationName> {
@@ -151,7 +191,11 @@ struct MigrationNewcomers: Sendable {
     } catch let error as MigrationError {
       await archive.remove()
       throw MigrationError(
-        .failed, doing: "making \(list(missing)), created on the source during the migration, on the target",
+        .failed,
+        doing: """
+          making \(missing.map(\.name.description).joined(separator: ", ")), created on the source during \
+          the migration, on the target
+          """,
         reason: error.reason,
         remedy: "Make what is missing on the target by hand, or the table itself, and it joins by itself.")
     }
@@ -159,42 +203,115 @@ struct MigrationNewcomers: Sendable {
     try await IdentityColumns.relax(Catalog(relations: missing), on: ends.target)
   }
 
-  /// Copies tables that are defined on both ends, and lets the stream come to where they were copied.
-  /// Begins anew what an earlier engine left half done.
-  /// - Parameter follow: streams until everything before an LSN is applied.
-  func join(
-    _ relations: [Relation], _ monitor: StreamMonitor, follow: (LSN) async throws -> Void
-  ) async throws {
-    guard !relations.isEmpty else { return }
-    logger.info("new tables join the migration", metadata: ["tables": "\(list(relations))"])
-    let tables = relations.filter { $0.kind == .table && !$0.isUnlogged }
+  /// Lets the changes of tables rest whose rows are not the source's any more, until they are copied again.
+  /// Not while the stream runs.
+  func setAside(_ outdated: [UInt32: RelationName]) async throws {
+    for (oid, name) in outdated { try await store.setAside(oid, name) }
+  }
+
+  /// What the stream could not read any more.
+  func outdated(_ table: OutdatedTable) async throws -> [UInt32: RelationName] {
+    logger.warning("a table is copied again", metadata: ["because": "\(table.error)"])
+    let target = try await Catalog.read(from: ends.target, measuring: false).relations
+    let stored = try await store.relations().first { $0.sourceOID == table.sourceOID }
+    let found =
+      target.first { $0.oid == stored?.lineage?.targetOID } ?? target.first { $0.name == stored?.name }
+    guard let found else { throw table.error }
+    return [table.sourceOID: found.name]
+  }
+
+  /// A snapshot for what was prepared, while the stream runs: nothing is applied that commits at or beyond
+  /// its LSN until the bound is lifted.
+  /// - Returns: nil when open transactions did not let it be taken yet, which is told.
+  func snapshot(_ monitor: StreamMonitor) async throws -> ExportedSnapshot? {
+    do {
+      return try await MigrationSnapshotPairing(
+        direction: .forward, from: options.source, to: options.target, monitor: monitor, logger: logger,
+        slotLimit: Self.slotLimit
+      ).takeFirst()
+    } catch let error as OpenTransactions {
+      if monitor.isHeldUp(by: "\(error.error)") {
+        logger.warning("tables wait for their snapshot", metadata: ["for": "\(error.error)"])
+      }
+      return nil
+    }
+  }
+
+  /// The same while no stream runs, however long it takes.
+  func snapshotAtLast(_ monitor: StreamMonitor) async throws -> ExportedSnapshot {
+    while true {
+      if let snapshot = try await snapshot(monitor) {
+        monitor.bound.lift()
+        return snapshot
+      }
+    }
+  }
+
+  /// How long a snapshot waits for each transaction that is open, before it is told and tried again.
+  private static let slotLimit = Duration.seconds(20)
+
+  /// What must be there before the snapshot under which tables are copied. The stream may run: it leaves them
+  /// alone until they are copied. Begins anew what an earlier engine left half done.
+  func prepare(_ found: Found) async throws {
+    logger.info("tables join the migration", metadata: ["tables": "\(found.names)"])
+    let tables = found.new.filter { $0.kind == .table && !$0.isUnlogged }
     if options.setsReplicaIdentityFull { try await FullIdentity.set(on: tables, source: ends.source) }
     try await store.register(tables)
-    try await publication.add(relations, on: ends.source)
-    try await detach(relations)
-    try await SchemaTransfer.dropIndexes(on: ends.target, of: relations.map(\.name))
-    let snapshot = try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
-    let archive = SchemaArchive(source: options.source, only: relations.map(\.name))
+    let again = Set(found.again.map(\.sourceOID))
+    let published = try await Catalog.read(from: ends.source, measuring: false).relations.filter {
+      again.contains($0.oid)
+    }
+    try await publication.add(found.new + published, on: ends.source)
+    guard !found.new.isEmpty else { return }
+    try await detach(found.new)
+    try await SchemaTransfer.dropIndexes(on: ends.target, of: found.new.map(\.name))
+  }
+
+  /// Copies what was found and prepared, while the stream does not run, and lets it come to where that was
+  /// copied.
+  /// - Parameters:
+  ///   - snapshot: released.
+  ///   - follow: streams until everything before an LSN is applied.
+  func join(
+    _ found: Found, under snapshot: ExportedSnapshot, _ monitor: StreamMonitor,
+    follow: (LSN) async throws -> Void
+  ) async throws {
+    let archive = SchemaArchive(source: options.source, only: found.new.map(\.name))
     func remove() async { await archive.remove() }
     try await finally(remove) {
-      try await finally(snapshot.release) {
-        try await snapshot.telling { try await archive.dump(under: snapshot.name) }
-        let copy = TableCopy(
-          source: options.source, target: options.target, workers: options.jobs, progress: CopyProgress(),
-          rateLimit: RateLimit(options.maxBytesPerSecond))
-        try await copy.run(CopyPlan(tables, workers: options.jobs, isFirst: false), under: snapshot)
+      let isComplete = try await finally(snapshot.release) {
+        try await copy(found, archive, under: snapshot)
       }
+      guard isComplete else { return }
+      guard !found.new.isEmpty else { return try await follow(snapshot.lsn) }
       let file = try await archive.file()
       try await transfer.restore(.indexes, from: file, source: ends.source)
       try await transfer.restore(.attachments, from: file, source: ends.source)
       try await FullIdentity.restore(notedOn: ends.source, on: ends.target)
-      try await PlannerStatistics.refresh(relations, on: options.target, workers: options.jobs)
+      try await PlannerStatistics.refresh(found.new, on: options.target, workers: options.jobs)
       // Foreign keys hold only where all tables stand at one LSN.
       try await follow(snapshot.lsn)
       try await transfer.restore(.constraints, from: file, source: ends.source)
+      try await store.noteJoined()
     }
-    try await store.noteJoined()
     _ = monitor.isHeldUp(by: nil)
+  }
+
+  /// - Returns: whether all new tables were copied, so that what they need besides can be made.
+  private func copy(
+    _ found: Found, _ archive: SchemaArchive, under snapshot: ExportedSnapshot
+  ) async throws -> Bool {
+    if !found.new.isEmpty {
+      try await snapshot.telling { try await archive.dump(under: snapshot.name) }
+    }
+    let new = Set(found.new.map(\.oid))
+    let registered = try await store.relations().filter { new.contains($0.sourceOID) }
+    let left = try await MigrationCopies(options: options, ends: ends).run(
+      registered + found.again, isFirst: false, progress: CopyProgress(),
+      RateLimit(options.maxBytesPerSecond), under: snapshot)
+    // What is left is found again.
+    let names = Set(left.anew + left.gone)
+    return !registered.contains { names.contains($0.name) } && (found.new.isEmpty || left.obstacles.isEmpty)
   }
 
   /// Partitions that an earlier try has attached: their indexes could not be made anew.
@@ -218,9 +335,5 @@ struct MigrationNewcomers: Sendable {
 
   private var transfer: SchemaTransfer {
     SchemaTransfer(target: options.target, publication: publication.name, jobs: options.jobs)
-  }
-
-  private func list(_ relations: [Relation]) -> String {
-    relations.map(\.name.description).joined(separator: ", ")
   }
 }

@@ -46,13 +46,39 @@ struct MigrationSnapshotPairing: Sendable {
   ///   to the snapshot's LSN.
   func take() async throws -> MigrationSnapshotPair {
     for distance in Self.distances {
-      if let pair = try await attempt(distance) { return pair }
+      do {
+        if let pair = try await attempt(distance) { return pair }
+      } catch let error as OpenTransactions {
+        throw error.error
+      }
       logger.info(
         "the stream had passed the snapshot's LSN; taking another", metadata: ["behind": "\(distance)"])
     }
-    throw MigrationError(
-      .failed, doing: "looking at both ends at one LSN",
-      reason: "the \(direction.from) told too late where its snapshot stands, again and again",
+    throw toldTooLate
+  }
+
+  /// Only of the end that changes come from: nothing is applied that commits at or beyond its LSN until the
+  /// bound is lifted.
+  /// - Throws: `OpenTransactions` when these do not let a slot begin.
+  func takeFirst() async throws -> ExportedSnapshot {
+    for distance in Self.distances {
+      do {
+        let observer = try await session(from, direction.from)
+        let snapshot = try await closing(observer) { try await slot(distance, observer) }
+        if let snapshot { return snapshot }
+      } catch {
+        monitor.bound.lift()
+        throw error
+      }
+      monitor.bound.lift()
+    }
+    throw toldTooLate
+  }
+
+  private var toldTooLate: MigrationError {
+    MigrationError(
+      .failed, doing: "looking at the \(direction.from) at one LSN",
+      reason: "it told too late where its snapshot stands, again and again",
       remedy: "Try again when the \(direction.from) has less to do.")
   }
 

@@ -60,7 +60,7 @@ struct MigrationStages: Sendable {
         snapshot = try await transferSchema()
         action = try await phase.advance(.schemaTransferred)
       case .copyTables:
-        try await copy.run(try await relations(), under: snapshot)
+        try await copy.run(under: snapshot)
         snapshot = nil
         action = try await phase.advance(.tablesCopied)
       case .buildIndexes:
@@ -150,6 +150,17 @@ struct MigrationStages: Sendable {
     return try await Catalog.read(from: ends.source).relations.filter { !excluded.contains($0.name) }
   }
 
+  /// The same as they are under a snapshot, or now.
+  private func relations(under snapshot: ExportedSnapshot?) async throws -> [Relation] {
+    guard let snapshot else { return try await relations() }
+    let excluded = Set(migration.excluded)
+    let session = try await Session.open(options.source, end: "source", purpose: "catalog")
+    return try await closing(session) {
+      try await snapshot.enter(session)
+      return try await Catalog.read(from: session).relations.filter { !excluded.contains($0.name) }
+    }
+  }
+
   // MARK: Schema
 
   /// - Returns: the snapshot at the slot's beginning; nil when the slot is there from an earlier attempt.
@@ -176,6 +187,8 @@ struct MigrationStages: Sendable {
           source: ends.source, target: ends.target, publication: migration.publication)
         if !made.isEmpty { logger.info("made roles on the target", metadata: ["roles": "\(made)"]) }
       }
+      // Those that the dump has: what is created later joins later.
+      let dumped = try await self.relations(under: snapshot)
       if let snapshot {
         try await snapshot.telling { try await archive.dump(under: snapshot.name) }
       } else {
@@ -183,8 +196,8 @@ struct MigrationStages: Sendable {
       }
       try await restore(.preData)
       try await FullIdentity.restore(notedOn: ends.source, on: ends.target)
-      try await IdentityColumns.relax(Catalog(relations: relations), on: ends.target)
-      try await store.register(relations.filter { $0.kind == .table && !$0.isUnlogged })
+      try await IdentityColumns.relax(Catalog(relations: dumped), on: ends.target)
+      try await store.register(dumped.filter { $0.kind == .table && !$0.isUnlogged })
     } catch {
       await snapshot?.release()
       throw error
@@ -212,11 +225,8 @@ struct MigrationStages: Sendable {
   // MARK: Catch-up
 
   private func catchUp() async throws {
-    let newest = try await store.relations().compactMap(\.snapshotLSN).max() ?? .zero
     let session = try await streamSession()
-    if session.monitor.reading.feedback.confirmableLSN < newest {
-      try await follow(session, until: newest)
-    }
+    try await settle(session)
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await restore(.constraints)
     try await DatabaseProperties.read(from: ends.source).apply(to: ends.target) { step, error in
@@ -228,19 +238,39 @@ struct MigrationStages: Sendable {
     try await MaterializedViews.refresh(source: ends.source, target: ends.target)
   }
 
-  /// Streams until everything before `end` is applied; tables that were created meanwhile join.
-  private func follow(_ session: (stream: StreamSession, monitor: StreamMonitor), until end: LSN) async throws
-  {
+  /// How often it is looked whether a table can be copied that could not before.
+  private static let settlingPause = Duration.seconds(2)
+
+  /// Streams until all tables are at one LSN. Those that were created meanwhile join, and those that became
+  /// others are copied again.
+  private func settle(_ session: (stream: StreamSession, monitor: StreamMonitor)) async throws {
     let newcomers = MigrationNewcomers(
       options: options, logger: logger, ends: ends, publication: Publication(name: migration.publication),
       excluded: Set(migration.excluded))
     while true {
       do {
-        return try await session.stream.run(until: end)
-      } catch is NewTable {
-        let relations = try await newcomers.awaitDefined(session.monitor)
-        try await newcomers.join(relations, session.monitor) { try await session.stream.run(until: $0) }
-        try await TargetGuard(ends.target).close()
+        let stored = try await store.relations()
+        let newest = stored.compactMap(\.snapshotLSN).max() ?? .zero
+        if session.monitor.reading.feedback.confirmableLSN < newest {
+          try await session.stream.run(until: newest)
+        }
+        let found = try await newcomers.findDefined(session.monitor)
+        try await newcomers.setAside(found.outdated)
+        if !found.new.isEmpty || !found.again.isEmpty {
+          try await newcomers.prepare(found)
+          let snapshot = try await newcomers.snapshotAtLast(session.monitor)
+          try await newcomers.join(found, under: snapshot, session.monitor) {
+            try await session.stream.run(until: $0)
+          }
+          try await TargetGuard(ends.target).close()
+        } else if found.outdated.isEmpty {
+          // What cannot join is told again while the stream runs; what is not copied any more must be.
+          let present = Set(try await Catalog.read(from: ends.source, measuring: false).relations.map(\.oid))
+          if !stored.contains(where: { $0.snapshotLSN == nil && present.contains($0.sourceOID) }) { return }
+          try await Task.sleep(for: Self.settlingPause)
+        }
+      } catch let outdated as OutdatedTable {
+        try await newcomers.setAside(try await newcomers.outdated(outdated))
       }
     }
   }

@@ -57,8 +57,11 @@ struct MigrationStreaming: Sendable {
   /// What ends a run of the stream.
   private enum Turn: Sendable {
     case complete(Status.Cutover)
-    /// These are defined on the target, and must be copied before the stream goes on.
-    case newTables([Relation])
+    /// Must be copied before the stream goes on: nothing was applied that commits at or beyond the snapshot's
+    /// LSN.
+    case join(MigrationNewcomers.Found, ExportedSnapshot)
+    /// Their changes must not be applied any more.
+    case setAside([UInt32: RelationName])
   }
 
   /// Streams until a cutover is complete.
@@ -70,9 +73,13 @@ struct MigrationStreaming: Sendable {
       case .complete(let report):
         if await phase.current == .complete { try await cleanUpOrTell() }
         return report
-      case .newTables(let relations):
-        try await newcomers.join(relations, session.monitor) { try await session.stream.run(until: $0) }
+      case .join(let found, let snapshot):
+        session.monitor.bound.lift()
+        try await newcomers.join(found, under: snapshot, session.monitor) {
+          try await session.stream.run(until: $0)
+        }
         try await TargetGuard(ends.target).close()
+      case .setAside(let tables): try await newcomers.setAside(tables)
       }
       resumesCutover = await phase.current == .cutover
     }
@@ -94,8 +101,8 @@ struct MigrationStreaming: Sendable {
         guard let turn = try await group.next() ?? nil else { throw CancellationError() }
         return turn
       }
-    } catch is NewTable {
-      return .newTables(try await newcomers.awaitDefined(session.monitor))
+    } catch let outdated as OutdatedTable {
+      return .setAside(try await newcomers.outdated(outdated))
     }
   }
 
@@ -176,9 +183,10 @@ struct MigrationStreaming: Sendable {
       }
       let requested = try await store.requestedCutover()
       if requested != nil || .now >= nextLook {
-        let found = try await newcomers.findDefined(session.monitor)
-        if !found.isEmpty { return .newTables(found) }
-        nextLook = .now + Self.newTablesPause
+        let began = ContinuousClock.now
+        if let turn = try await lookForTables(mayWait: requested == nil) { return turn }
+        // What is looked at may be tens of thousands of tables.
+        nextLook = .now + max(Self.tablesPause, (.now - began) * 20)
       }
       if let requested {
         if let report = try await intermission.during({ try await cutOver(requested) }) {
@@ -190,8 +198,18 @@ struct MigrationStreaming: Sendable {
     }
   }
 
-  /// How often it is looked for new tables on the source.
-  private static let newTablesPause = Duration.seconds(5)
+  /// How often it is looked for new tables on the source, and for those that were written anew.
+  private static let tablesPause = Duration.seconds(2)
+
+  /// - Parameter mayWait: nobody has asked for a cutover, which would have to hear why it cannot begin.
+  private func lookForTables(mayWait: Bool) async throws -> Turn? {
+    let found = try await newcomers.findDefined(session.monitor)
+    if !found.outdated.isEmpty { return .setAside(found.outdated) }
+    guard !found.isEmpty, mayWait else { return nil }
+    try await newcomers.prepare(found)
+    guard let snapshot = try await newcomers.snapshot(session.monitor) else { return nil }
+    return .join(found, snapshot)
+  }
 
   /// What the write pause may be for a cutover that begins by itself, in seconds.
   private static let automaticPauseSeconds = 2.0

@@ -11,17 +11,22 @@ struct MigrationTables: Sendable {
   func verify(source: Connection, target: Connection, publication: String) async throws {
     let action = "comparing the source's tables with the migrated ones"
     let migrated = try await StateStore(target).relations()
-    let names = Dictionary(migrated.map { ($0.sourceOID, $0.name) }) { first, _ in first }
-    let tables = try await Catalog.read(from: source, measuring: false).publishable.filter {
-      !excluded.contains($0.name)
+    let relations = try await Catalog.read(from: source, measuring: false).relations
+    let onTarget = try await Catalog.read(from: target, measuring: false).relations
+    let known = MigrationLineages(migrated, source: relations, target: onTarget).tables
+    let obstacles = known.compactMap(\.obstacle)
+    guard obstacles.isEmpty else {
+      throw MigrationError(.failed, doing: action, reason: obstacles.joined(separator: "\n"))
     }
-    let new = tables.filter { names[$0.oid] != $0.name }.map(\.name.description)
+    let ready = Set(known.filter { $0.appliesFrom != nil }.map(\.source.oid))
+    let tables = Catalog(relations: relations).publishable.filter { !excluded.contains($0.name) }
+    let new = tables.filter { !ready.contains($0.oid) }.map(\.name.description)
     guard new.isEmpty else {
       throw MigrationError(
-        .failed, doing: action, reason: "not part of the migration yet: \(new.joined(separator: ", "))",
+        .failed, doing: action, reason: "not on the target yet: \(new.joined(separator: ", "))",
         remedy:
-          "They were created or renamed a moment ago. New tables join by themselves within seconds; one that "
-          + "was renamed needs the same name on the target. Then ask again.")
+          "They were created or written anew a moment ago, and join by themselves. Ask again in seconds."
+      )
     }
     let rows = try await source.query(
       "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1", [publication],
@@ -38,7 +43,8 @@ struct MigrationTables: Sendable {
     }
   }
 
-  /// What the stream must know. A table that was renamed on both ends is followed.
+  /// What the stream must know. Changes of a table whose rows are to be copied, or copied again, are left
+  /// alone: the copy will have them.
   func streamed(source: Connection, target: Connection) async throws -> StreamTables {
     let store = StateStore(target)
     let position = try await source.query(
@@ -48,27 +54,20 @@ struct MigrationTables: Sendable {
     let onTarget = try await Catalog.read(from: target, measuring: false).relations
     let indexes = try await UniqueIndex.read(from: target)
     let arrayForms = try await ArrayForm.read(from: target)
-    let now = Dictionary(onSource.map { ($0.oid, $0) }) { first, _ in first }
-    let targetNames = Set(onTarget.map(\.name))
     var snapshots: [UInt32: (name: RelationName, lsn: LSN)] = [:]
-    var sources: [RelationName: Relation] = [:]
-    for relation in try await store.relations() {
-      guard let lsn = relation.snapshotLSN else { continue }
-      var name = relation.name
-      if let new = now[relation.sourceOID]?.name, new != name, targetNames.contains(new),
-        !targetNames.contains(name)
-      {
-        try await store.rename(relation.sourceOID, to: new)
-        name = new
-      }
-      snapshots[relation.sourceOID] = (name, lsn)
-      sources[name] = now[relation.sourceOID]
+    var known: [UInt32: MigrationLineages.Table] = [:]
+    for table in MigrationLineages(try await store.relations(), source: onSource, target: onTarget).tables {
+      guard let lsn = table.appliesFrom, let there = table.target else { continue }
+      snapshots[table.source.oid] = (there.name, lsn)
+      known[there.oid] = table
     }
     let ignored = onSource.filter { $0.kind == .partitioned || excluded.contains($0.name) }
     let tables = onTarget.map { relation in
-      TargetTable(
+      var table = TargetTable(
         relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
-        source: sources[relation.name])
+        source: known[relation.oid]?.source)
+      if case .differs(let difference)? = known[relation.oid]?.verdict { table.difference = difference }
+      return table
     }
     return StreamTables(
       target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },

@@ -20,7 +20,7 @@ extension IntegrationBeside {
         try await journey.source(
           "INSERT INTO other VALUES (1) \\; ALTER TABLE t ADD COLUMN note text DEFAULT 'none'",
           "INSERT INTO t VALUES (2, 2, 'two')", "INSERT INTO other VALUES (2)")
-        let remedy = "ALTER TABLE \"public\".\"t\" ADD COLUMN \"note\" text;"
+        let remedy = "ALTER TABLE \"public\".\"t\" ADD COLUMN \"note\" text DEFAULT 'none';"
         try await journey.waitUntil("waiting for the column", engine) {
           $0.stream.waitsFor?.contains(remedy) == true && !$0.ready
         }
@@ -31,7 +31,7 @@ extension IntegrationBeside {
         try await journey.source(
           "ALTER TABLE t ALTER COLUMN v TYPE bigint", "INSERT INTO t VALUES (3, 3000000000, 'three')")
         try await journey.waitUntil("waiting for the type", engine) {
-          $0.stream.waitsFor?.contains("ALTER COLUMN \"v\" TYPE bigint;") == true
+          $0.stream.waitsFor?.contains("ALTER COLUMN \"v\" TYPE bigint USING") == true
         }
         try await journey.target("ALTER TABLE t ALTER COLUMN v TYPE bigint")
         try await journey.waitUntilReady(engine)

@@ -14,7 +14,10 @@ package struct Catalog: Sendable {
     let rows = try await connection.query(
       "\(relationsSQL(measuring: measuring)) ORDER BY n.nspname, c.relname", doing: "reading the catalog",
       within: .seconds(60))
-    return Catalog(relations: try rows.map { try relation($0, columns: columns) })
+    return Catalog(
+      relations: try rows.map {
+        try relation($0, columns: columns[try $0.integer("oid", as: UInt32.self)])
+      })
   }
 
   package subscript(name: RelationName) -> Relation? { relations.first { $0.name == name } }
@@ -31,15 +34,20 @@ package struct Catalog: Sendable {
     """
 
   private static func relationsSQL(measuring: Bool) -> String {
-    let bytes = measuring ? "pg_catalog.pg_table_size(c.oid)" : "0"
+    // Of a table that was dropped since the snapshot there is no size.
+    let bytes = measuring ? "coalesce(pg_catalog.pg_table_size(c.oid), 0)" : "0"
     let blocks =
       measuring
-      ? "pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint" : "0"
+      ? """
+      coalesce(pg_catalog.pg_relation_size(c.oid), 0)
+        / pg_catalog.current_setting('block_size')::bigint
+      """
+      : "0"
     let isMostlyTOAST =
       measuring
       ? """
       c.reltoastrelid <> 0
-        AND pg_catalog.pg_relation_size(c.reltoastrelid) > pg_catalog.pg_relation_size(c.oid)
+        AND coalesce(pg_catalog.pg_relation_size(c.reltoastrelid) > pg_catalog.pg_relation_size(c.oid), false)
       """
       : "false"
     return """
@@ -59,7 +67,7 @@ package struct Catalog: Sendable {
       """
   }
 
-  private static func relation(_ row: Rows.Row, columns: [UInt32: [Column]]) throws -> Relation {
+  private static func relation(_ row: Rows.Row, columns: TableColumns?) throws -> Relation {
     let oid = try row.integer("oid", as: UInt32.self)
     guard let kind = Relation.Kind(rawValue: try row.text("relkind")),
       let identity = ReplicaIdentity(catalog: try row.text("relreplident"))
@@ -79,40 +87,8 @@ package struct Catalog: Sendable {
       heapBlocks: try row.integer("heap_blocks", as: Int64.self),
       isMostlyTOAST: try row.bool("is_mostly_toast"),
       estimatedRows: try row.integer("estimated_rows", as: Int64.self),
-      columns: columns[oid] ?? [],
-      rowTypeOID: try row.integer("reltype", as: UInt32.self))
-  }
-
-  private static func readColumns(from connection: Connection) async throws -> [UInt32: [Column]] {
-    let rows = try await connection.query(
-      """
-      WITH RECURSIVE domain (oid, base) AS (
-        SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE typtype = 'd'
-        UNION ALL
-        SELECT d.oid, t.typbasetype FROM domain d JOIN pg_catalog.pg_type t ON t.oid = d.base
-        WHERE t.typtype = 'd')
-      SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.atttypid,
-        CASE w.typtype WHEN 'e' THEN 25 ELSE w.oid END AS wire_type,
-        a.attidentity, a.attgenerated <> '' AS is_generated, d.oid IS NOT NULL AS is_domain
-      FROM pg_catalog.pg_attribute a
-        JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        LEFT JOIN (SELECT d.oid, d.base FROM domain d
-          JOIN pg_catalog.pg_type t ON t.oid = d.base AND t.typtype <> 'd') AS d ON d.oid = a.atttypid
-        JOIN pg_catalog.pg_type w ON w.oid = coalesce(d.base, a.atttypid)
-      WHERE a.attnum > 0 AND NOT a.attisdropped AND \(isUserTable)
-      ORDER BY a.attrelid, a.attnum
-      """, doing: "reading the columns of all tables", within: .seconds(60))
-    var columns: [UInt32: [Column]] = [:]
-    for row in rows {
-      let column = Column(
-        name: try row.text("attname"), type: try row.text("type"),
-        typeOID: try row.integer("atttypid", as: UInt32.self),
-        wireTypeOID: try row.integer("wire_type", as: UInt32.self),
-        identity: Column.Identity(rawValue: try row.text("attidentity")) ?? .none,
-        isGenerated: try row.bool("is_generated"), isDomain: try row.bool("is_domain"))
-      columns[try row.integer("attrelid", as: UInt32.self), default: []].append(column)
-    }
-    return columns
+      columns: columns?.columns ?? [],
+      rowTypeOID: try row.integer("reltype", as: UInt32.self),
+      fileNode: columns?.fileNode ?? 0)
   }
 }

@@ -36,6 +36,33 @@ package struct Column: Sendable, Equatable {
   package var isGenerated: Bool
   /// Its type is a domain, which may refuse NULL.
   package var isDomain = false
+  /// `attnum`: what a column is known by, whatever its name.
+  package var number = 0
+  /// `typname`: what a type is known by on both ends.
+  package var typeName = ""
+  /// `atttypmod`; -1 for none.
+  package var modifier: Int32 = -1
+  /// Where it is not the type's own: quoted for SQL.
+  package var collation: String?
+  package var isNotNull = false
+  /// Generated when it is read, not when it is written (from 18 on).
+  package var isVirtual = false
+  /// The expression of its default, or of its generation.
+  package var expression: String?
+  /// What rows have that are older than the column: `attmissingval`. Nil when they have NULL, or were written
+  /// anew since.
+  package var missingValue: String?
+  /// The sequence that goes with it, as `serial` makes one.
+  package var sequence: OwnedSequence?
+  /// The transaction that last changed the column's definition.
+  package var revision = ""
+}
+
+/// A sequence that is dropped with its column.
+package struct OwnedSequence: Sendable, Equatable {
+  package var name: RelationName
+  /// What follows its name in CREATE SEQUENCE.
+  package var options: String
 }
 
 /// A table or a partitioned table of the user's.
@@ -64,6 +91,8 @@ package struct Relation: Sendable {
   package var columns: [Column]
   /// The composite type of its rows.
   package var rowTypeOID: UInt32 = 0
+  /// Its file: another one when all rows were written anew, as by TRUNCATE, CLUSTER and many an ALTER TABLE.
+  package var fileNode: UInt32 = 0
 
   package var copiedColumns: [Column] { columns.filter { !$0.isGenerated } }
 }

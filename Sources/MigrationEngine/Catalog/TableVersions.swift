@@ -51,3 +51,28 @@ package struct TableVersions: Sendable, Equatable {
       }, uniquingKeysWith: { first, _ in first })
   }
 }
+
+/// What a snapshot must not differ in from what is there now, for a COPY under it to have the table's rows:
+/// one that was written anew since looks empty to it, and a name may by now be that of another table or
+/// column (manual, section 13.6).
+enum TableVersion {
+  /// - Parameter connection: in a transaction it tells what that sees, without one what is there now.
+  /// - Returns: a text a table, by its OID; none of one that is not there.
+  static func read(_ oids: [UInt32], from connection: Connection) async throws -> [UInt32: String] {
+    let rows = try await connection.query(
+      """
+      SELECT c.oid, pg_catalog.concat_ws(' ', c.relfilenode, c.relnamespace, c.relname, c.relkind,
+        pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attnum, a.attname, a.xmin), ' ' ORDER BY a.attnum))
+        AS version
+      FROM pg_catalog.pg_class c
+        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+      WHERE c.oid = ANY ($1::oid[])
+      GROUP BY c.oid, c.relfilenode, c.relnamespace, c.relname, c.relkind
+      """, [SQL.array(oids.map { "\($0)" })],
+      doing: "reading which tables of the \(connection.end) were defined or written anew",
+      within: .seconds(60), isPrepared: true)
+    return Dictionary(
+      try rows.map { (try $0.integer("oid", as: UInt32.self), try $0.text("version")) }
+    ) { first, _ in first }
+  }
+}

@@ -22,6 +22,8 @@ package struct CopyPlan: Sendable {
   package let batches: [CopyBatch]
   /// Tables that travel in parts, emptied before the first of them.
   package let split: [RelationName]
+  /// The statements that do it.
+  let clearing: [String]
 
   /// Tables up to this size share a transaction: a commit costs more than their rows.
   private static let smallBytes: Int64 = 1 << 20
@@ -33,10 +35,15 @@ package struct CopyPlan: Sendable {
   package init(batches: [CopyBatch]) {
     self.batches = batches
     split = []
+    clearing = []
   }
 
-  /// - Parameter isFirst: the tables hold next to nothing yet, and neither rules nor triggers.
-  package init(_ relations: [Relation], workers: Int, isFirst: Bool = true) {
+  /// - Parameters:
+  ///   - isFirst: the tables hold next to nothing yet, and neither rules nor triggers.
+  ///   - referenced: those that foreign keys of others keep from being truncated.
+  package init(
+    _ relations: [Relation], workers: Int, isFirst: Bool = true, referenced: Set<RelationName> = []
+  ) {
     let sorted = relations.sorted { ($0.bytes, $1.name) > ($1.bytes, $0.name) }
     let total = sorted.reduce(Int64(0)) { $0.addingReportingOverflow($1.bytes).partialValue }
     let share = total / Int64(max(1, workers))
@@ -47,15 +54,19 @@ package struct CopyPlan: Sendable {
       if parts == 1 {
         batches.append(
           CopyBatch(
-            pieces: [Self.whole(relation, isFrozen: true)], clearing: Self.truncate([relation])))
+            pieces: [Self.whole(relation, isFrozen: !referenced.contains(relation.name))],
+            clearing: Self.clear([relation], referenced)))
       } else {
         split.append(relation.name)
         batches += (0..<parts).map { CopyBatch(pieces: [Self.part($0, of: parts, relation)], clearing: nil) }
       }
     }
-    batches += Self.together(sorted.filter { $0.bytes <= Self.smallBytes }, isFirst: isFirst)
+    batches += Self.together(sorted.filter { $0.bytes <= Self.smallBytes }) {
+      isFirst ? Self.delete($0) : Self.clear($0, referenced)
+    }
     self.batches = batches
     self.split = split
+    clearing = sorted.filter { split.contains($0.name) }.map { Self.clear([$0], referenced) }
   }
 
   /// Only a table that would keep one worker busy when the others are done is worth to be cut up. A part
@@ -70,16 +81,14 @@ package struct CopyPlan: Sendable {
     return Int(min(parts, relation.heapBlocks, 1000))
   }
 
-  private static func together(_ relations: [Relation], isFirst: Bool) -> [CopyBatch] {
+  private static func together(_ relations: [Relation], clearing: ([Relation]) -> String) -> [CopyBatch] {
     var batches: [CopyBatch] = []
     var batch: [Relation] = []
     var bytes: Int64 = 0
     func close() {
       guard !batch.isEmpty else { return }
       batches.append(
-        CopyBatch(
-          pieces: batch.map { whole($0, isFrozen: false) },
-          clearing: isFirst ? delete(batch) : truncate(batch)))
+        CopyBatch(pieces: batch.map { whole($0, isFrozen: false) }, clearing: clearing(batch)))
       (batch, bytes) = ([], 0)
     }
     for relation in relations {
@@ -98,8 +107,12 @@ package struct CopyPlan: Sendable {
     relations.map { "DELETE FROM ONLY \($0.name)" }.joined(separator: "; ")
   }
 
-  private static func truncate(_ relations: [Relation]) -> String {
-    "TRUNCATE \(relations.map { "ONLY \($0.name)" }.joined(separator: ", "))"
+  private static func clear(_ relations: [Relation], _ referenced: Set<RelationName>) -> String {
+    let kept = relations.filter { referenced.contains($0.name) }
+    let rest = relations.filter { !referenced.contains($0.name) }
+    let truncate = "TRUNCATE \(rest.map { "ONLY \($0.name)" }.joined(separator: ", "))"
+    return [rest.isEmpty ? nil : truncate, kept.isEmpty ? nil : delete(kept)].compactMap { $0 }
+      .joined(separator: "; ")
   }
 
   /// - Parameter isFrozen: the table is truncated in the same transaction, and nobody else reads it yet.

@@ -54,7 +54,12 @@ package struct ExtensionTables: Sendable {
         .joined(separator: "; "))
     let copy = TableCopy(
       source: source, target: target, workers: 1, progress: CopyProgress(), isStreamed: false)
-    try await copy.run(CopyPlan(batches: [batch]), under: snapshot)
+    guard try await copy.run(CopyPlan(batches: [batch]), under: snapshot).isEmpty else {
+      throw MigrationError(
+        .failed, doing: "copying the user's rows in tables of extensions",
+        reason: "an extension's tables were defined or written anew on the \(direction.from) meanwhile",
+        remedy: "Try again: a newer snapshot has them as they are now.")
+    }
   }
 
   private static func piece(_ table: ConfigurationTable) -> CopyPiece {

@@ -38,7 +38,7 @@ package struct ReplicationSlot: Sendable {
   /// A newer snapshot with its LSN, from a slot that goes with its session: for tables copied later than the
   /// rest, and to compare both ends.
   /// - Parameter limit: how long to wait for each transaction that is open.
-  /// - Throws: `MigrationError` that names the transactions that did not end.
+  /// - Throws: `OpenTransactions` that names those that did not end.
   package static func temporarySnapshot(
     on source: ConnectionString, observer: Connection, within limit: Duration = .seconds(30)
   ) async throws -> ExportedSnapshot {
@@ -69,12 +69,18 @@ package struct ReplicationSlot: Sendable {
       return ExportedSnapshot(name: try row.text("snapshot_name"), lsn: lsn, holder: connection)
     } catch let error as PostgresError where error.sqlState == .lockNotAvailable || error.code == .timedOut {
       await connection.close()
-      throw MigrationError(
-        .failed, doing: action,
-        reason:
-          "open transactions did not end within the time limit: \(try await openTransactions(observer))",
-        remedy:
-          "End these transactions (pg_terminate_backend(pid), ROLLBACK PREPARED 'gid'), then try again.")
+      let reason = "open transactions did not end within \(limit): \(try await openTransactions(observer))"
+      guard temporary else {
+        throw MigrationError(
+          .failed, doing: action, reason: reason,
+          remedy:
+            "End these transactions (pg_terminate_backend(pid), ROLLBACK PREPARED 'gid'), then try again.")
+      }
+      throw OpenTransactions(
+        error: MigrationError(
+          .failed, doing: "taking a newer snapshot of the \(observer.end)", reason: reason,
+          remedy: "It goes on when they have ended, by themselves or by pg_terminate_backend(pid), "
+            + "ROLLBACK PREPARED 'gid'."))
     } catch {
       await connection.close()
       throw error
@@ -128,4 +134,10 @@ package struct ReplicationSlot: Sendable {
       }
     }
   }
+}
+
+/// Transactions that were open when a snapshot was asked for have not ended in time: it can be asked for
+/// again.
+package struct OpenTransactions: Error {
+  package var error: MigrationError
 }

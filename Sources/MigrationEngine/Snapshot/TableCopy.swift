@@ -26,24 +26,46 @@ struct TableCopy: Sendable {
   /// A table, or a batch of small ones, is emptied, filled and marked as copied in one transaction of the
   /// target, so that a crash costs what was under way and no more. A table that travels in parts is marked
   /// after the last of them.
-  func run(_ plan: CopyPlan, under snapshot: ExportedSnapshot) async throws {
-    try await clear(plan.split, snapshot.direction)
-    let queue = WorkQueue(plan.batches)
-    let parts = PartCounter()
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      for _ in 0..<min(workers, plan.batches.count) {
-        group.addTask { try await work(through: queue, parts, under: snapshot) }
+  /// - Parameter lineages: what the tables are under the snapshot, by their OIDs on the source.
+  /// - Returns: the OIDs of tables that are not copied, since the snapshot does not tell what they are any
+  ///   more:
+  ///   they need a newer one.
+  func run(
+    _ plan: CopyPlan, under snapshot: ExportedSnapshot, lineages: [UInt32: TableLineage] = [:]
+  ) async throws -> Set<UInt32> {
+    try await clear(plan.clearing, snapshot.direction)
+    let observer = try await Session.open(source, end: snapshot.direction.from, purpose: "copy")
+    return try await closing(observer) {
+      let watch = SnapshotWatch(
+        observer: observer, versions: try await versions(of: plan, under: snapshot, in: observer))
+      let queue = WorkQueue(plan.batches)
+      let parts = PartCounter()
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for _ in 0..<min(workers, plan.batches.count) {
+          group.addTask { try await work(through: queue, parts, watch, under: snapshot, lineages) }
+        }
+        try await group.waitForAll()
       }
-      try await group.waitForAll()
+      return await watch.outdated
     }
   }
 
-  private func clear(_ tables: [RelationName], _ direction: Direction) async throws {
-    guard !tables.isEmpty else { return }
+  private func versions(
+    of plan: CopyPlan, under snapshot: ExportedSnapshot, in session: Connection
+  ) async throws -> [UInt32: String] {
+    try await snapshot.enter(session)
+    let oids = Set(plan.batches.flatMap(\.pieces).map(\.sourceOID))
+    let versions = try await TableVersion.read(Array(oids), from: session)
+    try await session.query("COMMIT", doing: "leaving the snapshot's transaction")
+    return versions
+  }
+
+  private func clear(_ statements: [String], _ direction: Direction) async throws {
+    guard !statements.isEmpty else { return }
     let target = try await open(direction)
     try await closing(target) {
-      for table in tables {
-        try await target.query("TRUNCATE ONLY \(table)", doing: "emptying \(table)")
+      for statement in statements {
+        try await target.query(statement, doing: "emptying a table that is copied in parts")
       }
     }
   }
@@ -58,25 +80,46 @@ struct TableCopy: Sendable {
   }
 
   private func work(
-    through queue: WorkQueue<CopyBatch>, _ parts: PartCounter, under snapshot: ExportedSnapshot
+    through queue: WorkQueue<CopyBatch>, _ parts: PartCounter, _ watch: SnapshotWatch,
+    under snapshot: ExportedSnapshot, _ lineages: [UInt32: TableLineage]
   ) async throws {
     let source = try await Session.open(source, end: snapshot.direction.from, purpose: "copy")
     let target = try await open(snapshot.direction)
     try await closing(source, target) {
       try await snapshot.enter(source)
-      while let batch = await queue.next() {
-        let copied = try await copy(batch, from: source, to: target, at: snapshot.lsn)
-        let whole = await parts.finished(batch, copied)
+      while var batch = await queue.next() {
+        var copied: [CopiedRelation]?
+        while copied == nil {
+          do {
+            copied = try await copy(batch, from: source, to: target, watch, at: snapshot.lsn, lineages)
+          } catch let missing as MissingOnSource {
+            await watch.note(missing.piece)
+            batch.pieces.removeAll { $0.sourceOID == missing.piece.sourceOID }
+            try await target.query("ROLLBACK", doing: "copying without \(missing.piece.name)")
+            try await source.query("ROLLBACK", doing: "copying without \(missing.piece.name)")
+            try await snapshot.enter(source)
+          }
+        }
+        let whole = await parts.finished(batch, copied ?? [], lineages)
         if isStreamed, !whole.isEmpty { try await StateStore(target).markCopied(whole, at: snapshot.lsn) }
         progress.finish(
-          tables: batch.clearing == nil ? whole.count : copied.count, rows: copied.reduce(0) { $0 + $1.rows })
+          tables: batch.clearing == nil ? whole.count : copied?.count ?? 0,
+          rows: copied?.reduce(0) { $0 + $1.rows } ?? 0)
       }
     }
   }
 
-  /// - Returns: what came, a value a piece.
+  /// The snapshot has a table, or a column, that is not there any more under its name.
+  private struct MissingOnSource: Error {
+    var piece: CopyPiece
+  }
+
+  private static let missing: Set<SQLState> = [.undefinedTable, .undefinedColumn, .wrongObjectType]
+
+  /// - Returns: what came and is what the snapshot tells of.
   private func copy(
-    _ batch: CopyBatch, from source: Connection, to target: Connection, at lsn: LSN
+    _ batch: CopyBatch, from source: Connection, to target: Connection, _ watch: SnapshotWatch, at lsn: LSN,
+    _ lineages: [UInt32: TableLineage]
   ) async throws -> [CopiedRelation] {
     guard let first = batch.pieces.first else { return [] }
     let action = "copying \(first.name)\(batch.pieces.count > 1 ? " and others" : "")"
@@ -84,15 +127,45 @@ struct TableCopy: Sendable {
     var copied: [CopiedRelation] = []
     for piece in batch.pieces {
       let action = "copying \(piece.name)"
-      try await source.startCopyOut(piece.copyOut, doing: action)
+      do {
+        try await source.startCopyOut(piece.copyOut, doing: action)
+      } catch let error as PostgresError where error.sqlState.map(Self.missing.contains) ?? false {
+        throw MissingOnSource(piece: piece)
+      }
       try await target.startCopyIn(piece.copyIn, doing: action)
       let pump = CopyPump(source: source, target: target, rateLimit: rateLimit) { progress.add(bytes: $0) }
       let (rows, bytes) = try await pump.run(doing: action)
-      copied.append(CopiedRelation(sourceOID: piece.sourceOID, bytes: bytes, rows: Int64(rows)))
+      var relation = CopiedRelation(sourceOID: piece.sourceOID, bytes: bytes, rows: Int64(rows))
+      relation.lineage = lineages[piece.sourceOID]
+      copied.append(relation)
     }
+    // Each COPY has locked its table until the snapshot's transaction ends: what it is now it was then.
+    let outdated = try await watch.outdated(batch.pieces)
+    copied.removeAll { outdated.contains($0.sourceOID) }
     if isStreamed, batch.clearing != nil { try await StateStore(target).markCopied(copied, at: lsn) }
     try await target.query("COMMIT", doing: action)
     return copied
+  }
+}
+
+/// Which tables are not what the snapshot tells of them.
+private actor SnapshotWatch {
+  private let observer: Connection
+  private let versions: [UInt32: String]
+  private(set) var outdated: Set<UInt32> = []
+
+  init(observer: Connection, versions: [UInt32: String]) {
+    self.observer = observer
+    self.versions = versions
+  }
+
+  func note(_ piece: CopyPiece) { outdated.insert(piece.sourceOID) }
+
+  func outdated(_ pieces: [CopyPiece]) async throws -> Set<UInt32> {
+    let oids = pieces.map(\.sourceOID)
+    let now = try await TableVersion.read(oids, from: observer)
+    outdated.formUnion(oids.filter { now[$0] == nil || now[$0] != versions[$0] })
+    return outdated
   }
 }
 
@@ -101,10 +174,14 @@ private actor PartCounter {
   private var parts: [UInt32: (count: Int, sum: CopiedRelation)] = [:]
 
   /// - Returns: the tables whose last part this was.
-  func finished(_ batch: CopyBatch, _ copied: [CopiedRelation]) -> [CopiedRelation] {
-    zip(batch.pieces, copied).compactMap { piece, part in
-      guard piece.parts > 1 else { return nil }
+  func finished(
+    _ batch: CopyBatch, _ copied: [CopiedRelation], _ lineages: [UInt32: TableLineage]
+  ) -> [CopiedRelation] {
+    copied.compactMap { part in
+      guard let piece = batch.pieces.first(where: { $0.sourceOID == part.sourceOID }), piece.parts > 1
+      else { return nil }
       var table = parts[piece.sourceOID] ?? (0, CopiedRelation(sourceOID: piece.sourceOID, bytes: 0, rows: 0))
+      table.sum.lineage = lineages[piece.sourceOID]
       table.count += 1
       table.sum.bytes += part.bytes
       table.sum.rows += part.rows

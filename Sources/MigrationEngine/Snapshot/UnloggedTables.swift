@@ -25,7 +25,13 @@ package struct UnloggedTables: Sendable {
     try await finally(snapshot.release) {
       let copy = TableCopy(
         source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)
-      try await copy.run(CopyPlan(tables, workers: workers, isFirst: false), under: snapshot)
+      let left = try await copy.run(CopyPlan(tables, workers: workers, isFirst: false), under: snapshot)
+      guard left.isEmpty else {
+        throw MigrationError(
+          .failed, doing: "copying the unlogged tables of the \(direction.from)",
+          reason: tables.filter { left.contains($0.oid) }.map(\.name.description).joined(separator: ", ")
+            + " was defined or written anew meanwhile", remedy: "Ask again.")
+      }
     }
     return tables.count
   }

@@ -2,7 +2,7 @@
 /// it can be killed and started on another machine.
 enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
-  static let format = 3
+  static let format = 4
 
   /// Where a stream stands: on the end that it is applied to.
   static let progress = """
@@ -45,10 +45,11 @@ enum StateSchema {
       schema_name text NOT NULL,
       relation_name text NOT NULL,
       snapshot_lsn pg_lsn,
+      lineage text,
+      target_file oid,
       bytes_total bigint NOT NULL,
       bytes bigint NOT NULL DEFAULT 0,
-      rows bigint NOT NULL DEFAULT 0,
-      UNIQUE (schema_name, relation_name));
+      rows bigint NOT NULL DEFAULT 0);
     CREATE TABLE replicate.joining (
       source_oid oid PRIMARY KEY);
     \(progress);

@@ -5,8 +5,12 @@ package import LogicalReplication
 package struct StoredRelation: Sendable {
   package var sourceOID: UInt32
   package var name: RelationName
-  /// The LSN from which on its changes apply; nil until it is copied.
+  /// The LSN from which on its changes apply; nil until it is copied, and while it is to be copied again.
   package var snapshotLSN: LSN?
+  /// What it was when it was copied last; nil before.
+  package var lineage: TableLineage?
+  /// The file of the target's table since then.
+  package var targetFile: UInt32?
   package var bytesTotal: Int64
   package var bytes: Int64
   package var rows: Int64
@@ -17,6 +21,8 @@ package struct CopiedRelation: Sendable {
   package var sourceOID: UInt32
   package var bytes: Int64
   package var rows: Int64
+  /// What it was on both ends meanwhile.
+  package var lineage: TableLineage?
 
   package init(sourceOID: UInt32, bytes: Int64, rows: Int64) {
     self.sourceOID = sourceOID
@@ -59,6 +65,8 @@ extension StateStore {
         sourceOID: try row.integer("source_oid", as: UInt32.self),
         name: RelationName(schema: try row.text("schema_name"), name: try row.text("relation_name")),
         snapshotLSN: try row.optional("snapshot_lsn").flatMap(LSN.init),
+        lineage: try row.optional("lineage").flatMap { try Self.decode(TableLineage?.self, $0) },
+        targetFile: try row.optional("target_file").flatMap(UInt32.init),
         bytesTotal: try row.integer("bytes_total", as: Int64.self),
         bytes: try row.integer("bytes", as: Int64.self),
         rows: try row.integer("rows", as: Int64.self))
@@ -99,14 +107,18 @@ extension StateStore {
   package func markCopied(_ copied: [CopiedRelation], at snapshotLSN: LSN) async throws {
     let marked = try await connection.query(
       """
-      UPDATE replicate.relation r SET snapshot_lsn = $1, bytes = c.bytes, rows = c.rows
+      UPDATE replicate.relation r SET snapshot_lsn = $1, bytes = c.bytes, rows = c.rows,
+        lineage = c.lineage, target_file = pg_catalog.pg_relation_filenode(c.target)
       FROM ROWS FROM (pg_catalog.unnest($2::oid[]), pg_catalog.unnest($3::bigint[]),
-        pg_catalog.unnest($4::bigint[])) AS c (oid, bytes, rows)
+        pg_catalog.unnest($4::bigint[]), pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::oid[]))
+        AS c (oid, bytes, rows, lineage, target)
       WHERE r.source_oid = c.oid
       """,
       [
         snapshotLSN.description, SQL.array(copied.map { "\($0.sourceOID)" }),
         SQL.array(copied.map { "\($0.bytes)" }), SQL.array(copied.map { "\($0.rows)" }),
+        try SQL.array(copied.map { try Self.encode($0.lineage) }),
+        SQL.array(copied.map { "\($0.lineage?.targetOID ?? 0)" }),
       ], doing: "marking tables as copied", within: Self.limit)
     guard marked.affected == copied.count else {
       throw MigrationError(
@@ -116,12 +128,32 @@ extension StateStore {
     }
   }
 
-  /// The source, and then the target, has given a relation another name.
-  package func rename(_ sourceOID: UInt32, to name: RelationName) async throws {
+  /// What a relation is by now, on both ends, with the same rows.
+  package func store(_ lineage: TableLineage, of relation: Relation, targetFile: UInt32) async throws {
     try await connection.query(
-      "UPDATE replicate.relation SET schema_name = $2, relation_name = $3 WHERE source_oid = $1",
-      [String(sourceOID), name.schema, name.name], doing: "storing the new name of table \(name)",
-      within: Self.limit)
+      """
+      UPDATE replicate.relation SET schema_name = $2, relation_name = $3, lineage = $4, target_file = $5
+      WHERE source_oid = $1
+      """,
+      [
+        "\(relation.oid)", relation.name.schema, relation.name.name, try Self.encode(lineage),
+        "\(targetFile)",
+      ], doing: "storing what became of table \(relation.name)", within: Self.limit)
+  }
+
+  /// Its rows are not the source's any more: its changes do not apply until it is copied again. It is emptied
+  /// in the same commit, so that its definition can be changed whatever was in it.
+  /// - Parameter table: on the target.
+  package func setAside(_ sourceOID: UInt32, _ table: RelationName) async throws {
+    let isReferenced = try await ForeignKeys.referencedTables(on: connection).contains(table)
+    try await LockRetry.run(
+      """
+      SET LOCAL session_replication_role = replica;
+      UPDATE replicate.relation SET snapshot_lsn = NULL WHERE source_oid = \(sourceOID);
+      \(isReferenced ? "DELETE FROM" : "TRUNCATE") ONLY \(table)
+      """, on: connection, doing: "emptying table \(table), which is to be copied again",
+      within: .seconds(60),
+      tryLimitMilliseconds: 1000)
   }
 
   package func progress() async throws -> StoredProgress? { try await progress(locking: "") }

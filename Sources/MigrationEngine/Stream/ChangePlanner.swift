@@ -262,7 +262,8 @@ struct ChangePlanner {
     // Its rows went with it.
     let isDropped = lsn < tables.sourceLSN && !tables.present.contains(message.relationID)
     guard let copied = tables.snapshots[message.relationID] else {
-      if isDropped { return nil }
+      // What is to be copied is copied with its changes, on a snapshot that is newer than they are.
+      if isDropped || tables.direction == .forward { return nil }
       throw DefinitionDifference(
         error: MigrationError(
           .failed, doing: "following the source's tables",
@@ -270,22 +271,36 @@ struct ChangePlanner {
         isNewTable: true)
     }
     if isDropped, tables.target[copied.name] == nil { return nil }
-    var target = tables.target[copied.name]
-    if lsn >= tables.sourceLSN { target?.source = nil }
-    guard copied.name == name || target?.source?.name == copied.name else {
-      throw RelationMatch.different(
-        copied.name, tables.direction, "it is \(name) on the \(tables.direction.from)",
-        copied.name.schema == name.schema
-          ? "ALTER TABLE \(copied.name) RENAME TO \(SQL.identifier(name.name));"
-          : "move and rename it with ALTER TABLE … SET SCHEMA and RENAME.")
-    }
-    guard var target else {
+    guard var target = tables.target[copied.name] else {
       throw RelationMatch.different(
         copied.name, tables.direction, "the \(tables.direction.to) has no such table",
         "give it back its name, or its rows are lost.")
     }
     target.direction = tables.direction
-    return try StreamTable(message, target: target, snapshotLSN: copied.lsn, form: tables.form)
+    if lsn >= tables.sourceLSN { (target.source, target.difference) = (nil, nil) }
+    do {
+      guard copied.name == name || target.source?.name == copied.name else {
+        throw RelationMatch.different(
+          copied.name, tables.direction, "it is \(name) on the \(tables.direction.from)",
+          ColumnRemedy.rename(target.relation, to: name, isTaken: tables.target[name] != nil))
+      }
+      return try StreamTable(message, target: target, snapshotLSN: copied.lsn, form: tables.form)
+    } catch let difference as DefinitionDifference {
+      throw explained(difference, target)
+    }
+  }
+
+  /// By the catalogs of both ends it is known what it takes, or that nothing does.
+  private static func explained(
+    _ difference: DefinitionDifference, _ target: TargetTable
+  ) -> DefinitionDifference {
+    if let known = target.difference {
+      return RelationMatch.different(target.relation.name, target.direction, known.reason, known.remedy)
+    }
+    var difference = difference
+    difference.isOutdated =
+      target.source != nil && target.direction == .forward && difference.isOfColumns
+    return difference
   }
 
   /// The table that a change of the open transaction belongs to; nil when the change is not to be applied.

@@ -5,6 +5,10 @@ struct DefinitionDifference: Error {
   var error: MigrationError
   /// The table is none of those that differ: it was created during the migration.
   var isNewTable = false
+  /// It is the columns that differ, of which the catalogs of both ends tell.
+  var isOfColumns = false
+  /// The ends fit together by now; only what the stream has of the table is older: its rows must come again.
+  var isOutdated = false
   /// What the source said of the table.
   var message: RelationMessage?
   /// Where the transaction committed that saw it so.
@@ -21,6 +25,8 @@ package struct TargetTable: Sendable {
   package var arrayForms: [UInt32: ArrayForm]
   /// What the table is on the source by now, which the stream may be far behind; nil when that is not known.
   package var source: Relation?
+  /// What it takes that it becomes what it is on the source by now; nil where nothing is known to differ.
+  var difference: TableDifference?
   /// What the ends are called.
   var direction = Direction.forward
 
@@ -37,55 +43,63 @@ package struct TargetTable: Sendable {
 /// Compares what the source says of a table with what the target has. Nothing is guessed: a difference stops
 /// the stream and is named. The target may be ahead of the stream, where the source itself is.
 enum RelationMatch {
-  /// OIDs below it are the same in every database: `FirstNormalObjectId`.
-  private static let firstUserOID: UInt32 = 16384
-
   /// The target's columns in the order in which tuples carry them.
   /// - Throws: `DefinitionDifference`.
   static func columns(of message: RelationMessage, in target: TargetTable) throws -> [Column] {
     let name = target.relation.name
     let (from, to) = (target.direction.from, target.direction.to)
     func different(_ reason: String, _ remedy: String) -> DefinitionDifference {
-      Self.different(name, target.direction, reason, remedy)
+      var difference = Self.different(name, target.direction, reason, remedy)
+      difference.isOfColumns = true
+      return difference
     }
     let theirs = byName(target.relation.columns)
     let now = byName(target.source?.columns ?? [])
+    let remedy = ColumnRemedy(table: name, wasRewritten: false)
     let columns = try message.columns.map { column in
       let quoted = SQL.identifier(column.name)
       guard let match = theirs[column.name] else {
         throw different(
           "the \(from) has column \(quoted), the \(to) has not",
-          "ALTER TABLE \(name) ADD COLUMN \(quoted) \(now[column.name]?.type ?? "…");")
+          now[column.name].map(remedy.add) ?? "ALTER TABLE \(name) ADD COLUMN \(quoted) …;")
       }
       guard !match.isGenerated else {
         throw different(
-          "column \(quoted) is generated on the \(to) and not on the \(from)",
-          "ALTER TABLE \(name) ALTER COLUMN \(quoted) DROP EXPRESSION;")
+          "column \(quoted) is generated on the \(to) and not on the \(from)", remedy.dropExpression(match))
       }
-      let bothBuiltIn = column.typeOID < firstUserOID && match.typeOID < firstUserOID
-      guard !bothBuiltIn || column.typeOID == match.typeOID || now[column.name]?.typeOID == match.typeOID
-      else {
-        let type = now[column.name]?.type
+      guard holds(match, column, now: now[column.name]) else {
+        let type = now[column.name]?.typeAndCollation
         throw different(
           "column \(quoted) is of type \(match.type) on the \(to) and of \(type ?? "another") on the \(from)",
-          "ALTER TABLE \(name) ALTER COLUMN \(quoted) TYPE \(type ?? "…");")
+          now[column.name].map { remedy.retype($0, converting: false) }
+            ?? "ALTER TABLE \(name) ALTER COLUMN \(quoted) TYPE …;")
       }
       return match
     }
     let sent = Set(message.columns.map(\.name))
-    for column in target.relation.columns
-    where !column.isGenerated && !sent.contains(column.name) && now[column.name]?.isGenerated == true {
-      throw different(
-        "column \(SQL.identifier(column.name)) is generated on the \(from) and not on the \(to)",
-        "drop the column and add it again with the expression of the \(from).")
-    }
-    for column in target.relation.columns
-    where !column.isGenerated && !sent.contains(column.name) && now[column.name] == nil {
-      throw different(
-        "the \(to) has column \(SQL.identifier(column.name)), the \(from) has not",
-        "ALTER TABLE \(name) DROP COLUMN \(SQL.identifier(column.name));")
+    for column in target.relation.columns where !column.isGenerated && !sent.contains(column.name) {
+      let quoted = SQL.identifier(column.name)
+      guard let source = now[column.name] else {
+        throw different("the \(to) has column \(quoted), the \(from) has not", remedy.drop(column))
+      }
+      guard !source.isGenerated else {
+        throw different(
+          "column \(quoted) is generated on the \(from) and not on the \(to)",
+          "\(remedy.drop(column)) \(remedy.add(source))")
+      }
+      // Rows come without it that are older than the column: only NULL is what both ends give them.
+      guard column.expression == nil, column.identity == .none, source.missingValue == nil else {
+        throw different("column \(quoted) is newer than the rows that come", "")
+      }
     }
     return columns
+  }
+
+  /// Whether the target's column holds what the source sends, or is what the source's is by now.
+  private static func holds(_ match: Column, _ column: RelationMessage.Column, now: Column?) -> Bool {
+    let typeName = now.flatMap { $0.typeOID == column.typeOID ? $0.typeName : nil }
+    return match.holds(typeOID: column.typeOID, typeName: typeName, modifier: column.typeModifier)
+      || now.map(match.holds) ?? false
   }
 
   static func byName(_ columns: [Column]) -> [String: Column] {

@@ -29,6 +29,7 @@ package final class StreamMonitor: Sendable {
     var obstacle: String?
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker)?
+    var tables: Set<UInt32> = []
   }
 
   private let state: Mutex<State>
@@ -101,6 +102,10 @@ package final class StreamMonitor: Sendable {
       state.changes = progress.changes
     }
   }
+
+  /// The OIDs of the tables whose changes are applied.
+  var tables: Set<UInt32> { state.withLock { $0.tables } }
+  func applies(to tables: Set<UInt32>) { state.withLock { $0.tables = tables } }
 
   func received(upTo lsn: LSN) { state.withLock { $0.feedback.received(upTo: lsn) } }
 

@@ -8,6 +8,12 @@ package struct NewTable: Error {
   package var error: MigrationError
 }
 
+/// The stream has come to changes of a table as neither end has it any more: its rows must be copied again.
+package struct OutdatedTable: Error {
+  package var sourceOID: UInt32
+  package var error: MigrationError
+}
+
 /// One run of the stream: START_REPLICATION until it is told to stop, with tasks that do not wait for each
 /// other longer than they must: one receives, one applies, one confirms, one keeps the source informed. Here
 /// `source` is the end that changes come from and `target` the one that they go to, whichever way that is.
@@ -44,7 +50,8 @@ package struct StreamSession: Sendable {
   /// table's definition differs it stops, tells, and goes on once the ends fit together again; where rows in
   /// binary do not do, they come again as text.
   /// - Parameter end: return once everything before it is applied.
-  /// - Throws: `NewTable` when it cannot go on before a table has joined.
+  /// - Throws: `NewTable` when it cannot go on before a table is there, `OutdatedTable` before one was copied
+  ///   again.
   package func run(until end: LSN? = nil) async throws {
     var mayStream = true
     var mayBeBinary = true
@@ -53,6 +60,8 @@ package struct StreamSession: Sendable {
         return try await runOnce(until: end, mayStream: mayStream, mayBeBinary: mayBeBinary)
       } catch let difference as DefinitionDifference where difference.isNewTable {
         throw NewTable(error: difference.error)
+      } catch let difference as DefinitionDifference where difference.isOutdated {
+        throw OutdatedTable(sourceOID: difference.message?.relationID ?? 0, error: difference.error)
       } catch let difference as DefinitionDifference {
         try await waitForTheEnd(of: difference)
         mayBeBinary = true
@@ -66,8 +75,10 @@ package struct StreamSession: Sendable {
       } catch is PositionMoved {
         logger.info("streaming again from where the \(direction.to) stands now")
       } catch let error where Applier.isRefusal(error) {
-        // What refuses a change may be that it is there already.
-        guard try await hasMoved() else { throw error }
+        // What refuses a change may be that it is there already, or that the table is another one by now.
+        var isOutdated = try await hasMoved()
+        if !isOutdated { isOutdated = try await tablesHaveChanged() }
+        guard isOutdated else { throw error }
         logger.info(
           "streaming again from where the \(direction.to) stands now", metadata: ["because": "\(error)"])
       }
@@ -101,7 +112,7 @@ package struct StreamSession: Sendable {
       _ = try ChangePlanner.table(of: message, at: difference.lsn, in: tables)
       return nil
     } catch let difference as DefinitionDifference {
-      return difference.error
+      return difference.isOutdated ? nil : difference.error
     }
   }
 
@@ -111,6 +122,11 @@ package struct StreamSession: Sendable {
     return try await closing(state) {
       try await progress(in: state).appliedLSN != monitor.feedback.appliedLSN
     }
+  }
+
+  /// Whether a table to which changes were applied is to be copied again first.
+  private func tablesHaveChanged() async throws -> Bool {
+    !monitor.tables.isSubset(of: try await tables().snapshots.keys)
   }
 
   private func progress(in state: Connection) async throws -> StoredProgress {
@@ -138,6 +154,7 @@ package struct StreamSession: Sendable {
     var tables = try await tables()
     tables.direction = direction
     tables.form = form(for: tables, mayBeBinary: mayBeBinary)
+    monitor.applies(to: Set(tables.snapshots.keys))
     let isStreaming = mayStream && tables.areAllPassed(at: monitor.feedback.confirmableLSN)
     let replication = try await startReplication(tables.form, isStreaming)
     let sessions = try await LaneSessions(target: target, end: direction.to, isStreaming: isStreaming)
