@@ -16,19 +16,21 @@ struct MigrationCopy: Sendable {
 
   /// Copies until every table that was registered is in the target, as the source has it by then.
   /// - Parameter held: the snapshot at the slot's beginning; nil when an earlier engine took it along.
-  func run(under held: ExportedSnapshot?) async throws {
+  /// - Returns: whether definitions have changed since that.
+  func run(under held: ExportedSnapshot?) async throws -> Bool {
     let stored = try await store.relations()
     let migration = try await store.load()
     let wantsLargeObjects = migration?.largeObjectsHorizon == nil && !options.leavesLargeObjectsBehind
     guard wantsLargeObjects || stored.contains(where: { $0.snapshotLSN == nil }) else {
       await held?.release()
-      return try await show()
+      try await show()
+      return false
     }
     let progress = CopyProgress()
     board.beginCopy(stored, secondsSoFar: migration?.copySeconds ?? 0, progress)
     let began = ContinuousClock.now
     func end() async { await noteTime(since: began) }
-    try await finally(end) {
+    let hasChanged = try await finally(end) {
       let limit = RateLimit(options.maxBytesPerSecond)
       let first = if let held { held } else { try await nextSnapshot() }
       var isDone = try await finally(first.release) {
@@ -40,14 +42,17 @@ struct MigrationCopy: Sendable {
         if wantsLargeObjects { try await copyLargeObjects(under: first, since: nil, limit) }
         return isDone
       }
+      let hasChanged = !isDone
       while !isDone {
         let next = try await nextSnapshot()
         isDone = try await finally(next.release) { try await round(progress, limit, under: next) }
         if !isDone { try await Task.sleep(for: Self.pause) }
       }
       tell(nil)
+      return hasChanged
     }
     try await show()
+    return hasChanged
   }
 
   /// Copies what is missing and fits, as it is under a snapshot.

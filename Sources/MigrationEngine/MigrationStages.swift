@@ -60,7 +60,7 @@ struct MigrationStages: Sendable {
         snapshot = try await transferSchema()
         action = try await phase.advance(.schemaTransferred)
       case .copyTables:
-        try await copy.run(under: snapshot)
+        if try await copy.run(under: snapshot) { await archive.remove() }
         snapshot = nil
         action = try await phase.advance(.tablesCopied)
       case .buildIndexes:
@@ -206,6 +206,28 @@ struct MigrationStages: Sendable {
   }
 
   private func restore(_ section: SchemaSection) async throws {
+    let isFresh = await !archive.exists
+    if isFresh, section != .preData { try await dumpAnew() }
+    do {
+      try await restoreOnce(section)
+    } catch let error as MigrationError where section != .preData && !isFresh {
+      // What it names may have been dropped or renamed on both ends since it was dumped.
+      logger.info(
+        "restoring the schema's \(section.rawValue) again, as they are now",
+        metadata: ["because": "\(error.reason)"])
+      try await dumpAnew()
+      try await restoreOnce(section)
+    }
+  }
+
+  /// The schema as it is now. Tables that the target lacks will join with all that belongs to them.
+  private func dumpAnew() async throws {
+    let present = Set(try await Catalog.read(from: ends.target, measuring: false).relations.map(\.name))
+    let source = try await Catalog.read(from: ends.source, measuring: false).relations
+    try await archive.dump(under: nil, without: source.map(\.name).filter { !present.contains($0) })
+  }
+
+  private func restoreOnce(_ section: SchemaSection) async throws {
     let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
     if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
     try await schema.restore(

@@ -73,16 +73,23 @@ struct MigrationStreaming: Sendable {
       case .complete(let report):
         if await phase.current == .complete { try await cleanUpOrTell() }
         return report
-      case .join(let found, let snapshot):
-        session.monitor.bound.lift()
-        try await newcomers.join(found, under: snapshot, session.monitor) {
-          try await session.stream.run(until: $0)
-        }
-        try await TargetGuard(ends.target).close()
+      case .join(let found, let snapshot): try await join(found, under: snapshot)
       case .setAside(let tables): try await newcomers.setAside(tables)
       }
       resumesCutover = await phase.current == .cutover
     }
+  }
+
+  private func join(_ found: MigrationNewcomers.Found, under snapshot: ExportedSnapshot) async throws {
+    session.monitor.bound.lift()
+    do {
+      try await newcomers.join(found, under: snapshot, session.monitor) {
+        try await session.stream.run(until: $0)
+      }
+    } catch let outdated as OutdatedTable {
+      try await newcomers.setAside(try await newcomers.outdated(outdated))
+    }
+    try await TargetGuard(ends.target).close()
   }
 
   private func turn(resumesCutover: Bool) async throws -> Turn {

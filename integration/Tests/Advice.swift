@@ -18,14 +18,13 @@ extension Journey {
     try await waitUntil("advice: \(part)", engine) {
       $0.stream.waitsFor.map { Self.advice($0).contains { $0.contains(part) } } ?? false && !$0.ready
     }
-    var done: [String] = []
+    var done: Set<String> = []
     let deadline = ContinuousClock.now + .seconds(60)
     while ContinuousClock.now < deadline {
       let status = try await status()
       guard let waitsFor = status.stream.waitsFor else { break }
-      for statement in Self.advice(waitsFor) where statement != done.last {
+      for statement in Self.advice(waitsFor) where done.insert(statement).inserted {
         try await target(statement)
-        done.append(statement)
       }
     }
     try await waitUntilReady(engine)

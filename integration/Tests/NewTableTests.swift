@@ -94,7 +94,7 @@ extension IntegrationBeside {
         for moment in [0, 300, 600, 900] {
           let current = engine
           try await current.waitUntil("tables join", within: .seconds(30)) {
-            current.errors.contains("new tables join")
+            current.errors.contains("tables join the migration")
           }
           // The moment is what is tested.
           try await Task.sleep(for: .milliseconds(moment))

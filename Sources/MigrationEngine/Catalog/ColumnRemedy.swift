@@ -11,6 +11,7 @@ struct ColumnRemedy {
   /// - Parameter isTaken: another one has the name, maybe to exchange it; then first a name between.
   static func rename(_ relation: Relation, to name: RelationName, isTaken: Bool) -> String {
     let table = relation.name
+    if isTaken, table.name == between(relation.oid) { return "after the table that has the name still." }
     let name = isTaken ? RelationName(schema: table.schema, name: between(relation.oid)) : name
     var statements: [String] = []
     var current = table

@@ -15,7 +15,8 @@ package actor SchemaArchive {
   }
 
   /// Dumps anew, as the schema is under `snapshot`.
-  package func dump(under snapshot: String?) async throws {
+  /// - Parameter excluded: tables that are not to be in it.
+  package func dump(under snapshot: String?, without excluded: [RelationName] = []) async throws {
     remove()
     let directory = FileManager.default.temporaryDirectory.appending(path: "replicate-\(UUID().uuidString)")
     try FileManager.default.createDirectory(
@@ -27,12 +28,16 @@ package actor SchemaArchive {
     ]
     // Quoted, so that nothing in a name is taken for a pattern (manual, psql, "Patterns").
     arguments += tables.map { "--table=\($0)" }
+    arguments += excluded.map { "--exclude-table=\($0)" }
     if let snapshot { arguments.append("--snapshot=\(snapshot)") }
     try await PostgresTool(name: "pg_dump").run(
       arguments + [source.argument(purpose: "schema")], on: source, doing: "dumping the source's schema")
   }
 
-  /// The dump; one of this moment when an earlier engine made the first.
+  /// Whether there is a dump; an earlier engine takes its own along.
+  package var exists: Bool { directory != nil }
+
+  /// The dump; one of this moment when there is none.
   package func file() async throws -> URL {
     if directory == nil { try await dump(under: nil) }
     guard let directory else {

@@ -102,6 +102,11 @@ package struct CopyPlan: Sendable {
 
   // MARK: Statements
 
+  /// A piece that travelled with others, by itself.
+  static func alone(_ piece: CopyPiece) -> CopyBatch {
+    CopyBatch(pieces: [piece], clearing: "DELETE FROM ONLY \(piece.name)")
+  }
+
   /// Faster where there is nothing to delete: TRUNCATE makes new files.
   private static func delete(_ relations: [Relation]) -> String {
     relations.map { "DELETE FROM ONLY \($0.name)" }.joined(separator: "; ")

@@ -83,42 +83,57 @@ struct TableCopy: Sendable {
     through queue: WorkQueue<CopyBatch>, _ parts: PartCounter, _ watch: SnapshotWatch,
     under snapshot: ExportedSnapshot, _ lineages: [UInt32: TableLineage]
   ) async throws {
-    let source = try await Session.open(source, end: snapshot.direction.from, purpose: "copy")
-    let target = try await open(snapshot.direction)
-    try await closing(source, target) {
-      try await snapshot.enter(source)
-      while var batch = await queue.next() {
-        var copied: [CopiedRelation]?
-        while copied == nil {
-          do {
-            copied = try await copy(batch, from: source, to: target, watch, at: snapshot.lsn, lineages)
-          } catch let missing as MissingOnSource {
-            await watch.note(missing.piece)
-            batch.pieces.removeAll { $0.sourceOID == missing.piece.sourceOID }
-            try await target.query("ROLLBACK", doing: "copying without \(missing.piece.name)")
-            try await source.query("ROLLBACK", doing: "copying without \(missing.piece.name)")
-            try await snapshot.enter(source)
+    var again: [CopyBatch] = []
+    while true {
+      do {
+        let source = try await Session.open(source, end: snapshot.direction.from, purpose: "copy")
+        let target = try await open(snapshot.direction)
+        return try await closing(source, target) {
+          try await snapshot.enter(source)
+          while true {
+            var next = again.popLast()
+            if next == nil { next = await queue.next() }
+            guard let batch = next else { return }
+            let copied = try await copy(batch, from: source, to: target, watch, at: snapshot.lsn, lineages)
+            let whole = await parts.finished(batch, copied, lineages)
+            if isStreamed, !whole.isEmpty {
+              try await StateStore(target).markCopied(whole, at: snapshot.lsn)
+            }
+            progress.finish(
+              tables: batch.clearing == nil ? whole.count : copied.count,
+              rows: copied.reduce(0) { $0 + $1.rows })
           }
         }
-        let whole = await parts.finished(batch, copied ?? [], lineages)
-        if isStreamed, !whole.isEmpty { try await StateStore(target).markCopied(whole, at: snapshot.lsn) }
-        progress.finish(
-          tables: batch.clearing == nil ? whole.count : copied?.count ?? 0,
-          rows: copied?.reduce(0) { $0 + $1.rows } ?? 0)
+      } catch let missing as MissingTable {
+        let batch = missing.batch
+        if batch.pieces.count == 1, let piece = batch.pieces.first { await watch.note(piece) }
+        // One by one it shows which it is, and the others do not suffer.
+        if batch.pieces.count > 1 { again += batch.pieces.map(CopyPlan.alone) }
       }
     }
   }
 
-  /// The snapshot has a table, or a column, that is not there any more under its name.
-  private struct MissingOnSource: Error {
-    var piece: CopyPiece
+  /// A table or column is not there any more under its name, on either end.
+  private struct MissingTable: Error {
+    var batch: CopyBatch
   }
 
   private static let missing: Set<SQLState> = [.undefinedTable, .undefinedColumn, .wrongObjectType]
 
-  /// - Returns: what came and is what the snapshot tells of.
   private func copy(
     _ batch: CopyBatch, from source: Connection, to target: Connection, _ watch: SnapshotWatch, at lsn: LSN,
+    _ lineages: [UInt32: TableLineage]
+  ) async throws -> [CopiedRelation] {
+    do {
+      return try await copyAll(of: batch, from: source, to: target, watch, at: lsn, lineages)
+    } catch let error as PostgresError where error.sqlState.map(Self.missing.contains) ?? false {
+      throw MissingTable(batch: batch)
+    }
+  }
+
+  /// - Returns: what came and is what the snapshot tells of.
+  private func copyAll(
+    of batch: CopyBatch, from source: Connection, to target: Connection, _ watch: SnapshotWatch, at lsn: LSN,
     _ lineages: [UInt32: TableLineage]
   ) async throws -> [CopiedRelation] {
     guard let first = batch.pieces.first else { return [] }
@@ -127,11 +142,7 @@ struct TableCopy: Sendable {
     var copied: [CopiedRelation] = []
     for piece in batch.pieces {
       let action = "copying \(piece.name)"
-      do {
-        try await source.startCopyOut(piece.copyOut, doing: action)
-      } catch let error as PostgresError where error.sqlState.map(Self.missing.contains) ?? false {
-        throw MissingOnSource(piece: piece)
-      }
+      try await source.startCopyOut(piece.copyOut, doing: action)
       try await target.startCopyIn(piece.copyIn, doing: action)
       let pump = CopyPump(source: source, target: target, rateLimit: rateLimit) { progress.add(bytes: $0) }
       let (rows, bytes) = try await pump.run(doing: action)

@@ -30,6 +30,12 @@ package final class StreamMonitor: Sendable {
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker)?
     var tables: Set<UInt32> = []
+
+    /// Both, as one may have to go before the other.
+    var waits: String? {
+      guard let waitsFor, let obstacle else { return waitsFor ?? obstacle }
+      return "\(waitsFor)\n\(obstacle)"
+    }
   }
 
   private let state: Mutex<State>
@@ -58,7 +64,7 @@ package final class StreamMonitor: Sendable {
     state.withLock {
       Reading(
         feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
-        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waitsFor ?? $0.obstacle)
+        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waits)
     }
   }
 

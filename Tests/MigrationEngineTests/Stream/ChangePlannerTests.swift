@@ -6,11 +6,11 @@ import Testing
 
 /// Chunks in, statements out: conversations with the planner.
 @Suite struct ChangePlannerTests {
-  private static let columns = [
+  static let columns = [
     StreamMessages.Column(name: "id", isKey: true, type: 23), StreamMessages.Column(name: "body"),
   ]
 
-  private func planner(snapshot: UInt64 = 100, ignored: Set<UInt32> = []) -> ChangePlanner {
+  func planner(snapshot: UInt64 = 100, ignored: Set<UInt32> = []) -> ChangePlanner {
     let table = TargetTable(
       relation: .fixture("notes", [("id", 23), ("body", 25)]),
       uniqueIndexes: [
@@ -27,13 +27,13 @@ import Testing
         ], ignored: ignored, present: [], sourceLSN: .zero))
   }
 
-  private static let forms: [UInt32: ArrayForm] = [
+  static let forms: [UInt32: ArrayForm] = [
     23: .array(type: "integer[]", delimiter: UInt8(ascii: ","), isPlain: true),
     25: .array(type: "text[]", delimiter: UInt8(ascii: ","), isPlain: false),
     114: .array(type: "json[]", delimiter: UInt8(ascii: ","), isPlain: false),
   ]
 
-  private func plan(
+  func plan(
     _ planner: inout ChangePlanner, folding: Bool = false, _ write: (inout StreamMessages) -> Void
   ) throws -> ChunkPlan {
     var messages = StreamMessages()
@@ -42,7 +42,7 @@ import Testing
   }
 
   /// All but the first, which begins the transaction or sets the savepoint.
-  private func statements(_ plan: ChunkPlan) -> [String] {
+  func statements(_ plan: ChunkPlan) -> [String] {
     calls(plan).map { plan.batch.statements[$0.statement] }
   }
 
@@ -316,127 +316,6 @@ import Testing
       stream.commit(200, end: 210)
     }
     #expect(statements(plan) == ["TRUNCATE ONLY \"public\".\"notes\", ONLY \"public\".\"bare\""])
-  }
-
-  @Test(
-    "What does not fit stops the stream and is named",
-    arguments: [
-      ("a rename", 1, "renamed", columns, "RENAME TO \"renamed\""),
-      ("a new column", 1, "notes", columns + [.init(name: "extra")], "the source has column \"extra\""),
-      ("a dropped column", 1, "notes", [columns[0]], "the target has column \"body\""),
-      ("another type", 1, "notes", [columns[0], .init(name: "body", type: 20)], "type"),
-      (
-        "another key", 1, "notes", [.init(name: "id", type: 23), .init(name: "body", isKey: true)],
-        "no unique index"
-      ),
-    ] as [(String, UInt32, String, [StreamMessages.Column], String)])
-  func differences(
-    _ what: String, _ id: UInt32, _ name: String, _ columns: [StreamMessages.Column], _ reason: String
-  ) throws {
-    var planner = planner()
-    let thrown = #expect(throws: (any Error).self) {
-      try plan(&planner) { stream in
-        stream.begin(200)
-        stream.commit(200, end: 210)
-        stream.begin(220)
-        stream.relation(id, name, columns)
-      }
-    }
-    let difference = try #require(thrown as? DefinitionDifference)
-    #expect(difference.wholeMessages == 2, "what came before can be applied")
-    #expect(difference.error.description.contains(reason), "\(what): \(difference.error)")
-    #expect(difference.error.remedy != nil)
-    #expect(!difference.isOutdated, "nothing is known of what the source has by now")
-  }
-
-  @Test("A table that is not copied yet is left alone: its copy will have the changes")
-  func notCopied() throws {
-    var tables = StreamTables(
-      target: [:], snapshots: [:], ignored: [], present: [9], sourceLSN: LSN(rawValue: 1))
-    func insert(_ stream: inout StreamMessages) {
-      stream.begin(200)
-      stream.relation(9, "later", Self.columns)
-      stream.insert(9, [.text("1"), .null])
-      stream.commit(200, end: 210)
-    }
-    var forward = ChangePlanner(tables: tables)
-    #expect(try !plan(&forward, insert).hasChanges)
-    // On the way back nothing is copied.
-    tables.direction = .back
-    var back = ChangePlanner(tables: tables)
-    let thrown = #expect(throws: DefinitionDifference.self) { try plan(&back, insert) }
-    #expect(thrown?.isNewTable == true)
-  }
-
-  @Test("A table of which neither end has what the stream has is copied again")
-  func outdated() throws {
-    let now = Relation.fixture("notes", [("id", 23), ("renamed", 25)])
-    var target = TargetTable(
-      relation: now,
-      uniqueIndexes: [
-        UniqueIndex(isPrimary: true, keys: [.init(column: "id", equality: "OPERATOR(pg_catalog.=)")])
-      ], arrayForms: Self.forms, source: now)
-    func difference() -> DefinitionDifference? {
-      var planner = ChangePlanner(
-        tables: StreamTables(
-          target: [now.name: target], snapshots: [1: (now.name, LSN(rawValue: 1))], ignored: [],
-          present: [1], sourceLSN: LSN(rawValue: 300)))
-      return #expect(throws: DefinitionDifference.self) {
-        try plan(&planner) { stream in
-          stream.begin(200)
-          stream.relation(1, "notes", Self.columns)
-        }
-      }
-    }
-    #expect(difference()?.isOutdated == true)
-    target.difference = TableDifference(reason: "known", remedy: "do that", isToBeCopied: false)
-    let known = difference()
-    #expect(known?.isOutdated == false)
-    #expect(known?.error.description.contains("do that") == true)
-  }
-
-  @Test("Changes of a table that the source has dropped since, and the target lacks, are left out")
-  func droppedTable() throws {
-    var planner = ChangePlanner(
-      tables: StreamTables(
-        target: [:], snapshots: [1: (RelationName(schema: "public", name: "notes"), LSN(rawValue: 1))],
-        ignored: [], present: [2], sourceLSN: LSN(rawValue: 300)))
-    for (id, lsn) in [(1, 200), (9, 210)] as [(UInt32, UInt64)] {
-      let plan = try plan(&planner) { stream in
-        stream.begin(lsn)
-        stream.relation(id, "notes", Self.columns)
-        stream.insert(id, [.text("1"), .null])
-        stream.commit(lsn, end: lsn + 10)
-      }
-      #expect(!plan.hasChanges)
-    }
-  }
-
-  @Test("A target that is as the source is by now does not differ, however far behind the stream is")
-  func targetAhead() throws {
-    let now = Relation.fixture("notes", [("id", 20), ("body", 25), ("later", 25)])
-    let target = TargetTable(
-      relation: now,
-      uniqueIndexes: [
-        UniqueIndex(isPrimary: true, keys: [.init(column: "id", equality: "OPERATOR(pg_catalog.=)")])
-      ], arrayForms: Self.forms, source: now)
-    func planner(readAt lsn: UInt64) -> ChangePlanner {
-      ChangePlanner(
-        tables: StreamTables(
-          target: [now.name: target], snapshots: [1: (now.name, LSN(rawValue: 1))], ignored: [],
-          present: [1], sourceLSN: LSN(rawValue: lsn)))
-    }
-    func before(_ stream: inout StreamMessages) {
-      stream.begin(200)
-      stream.relation(1, "before", Self.columns)
-      stream.insert(1, [.text("1"), .text("x")])
-    }
-    var ahead = planner(readAt: 201)
-    let plan = try plan(&ahead, before)
-    // What the source was before the transaction says nothing of it.
-    var stale = planner(readAt: 200)
-    #expect(throws: DefinitionDifference.self) { try self.plan(&stale, before) }
-    #expect(statements(plan).first?.hasPrefix("INSERT INTO \"public\".\"notes\" (\"id\", \"body\")") == true)
   }
 
   @Test("Under REPLICA IDENTITY FULL, where the source calls every column a key, an UPDATE sets the others")
