@@ -69,10 +69,12 @@ struct MigrationTables: Sendable {
       if case .differs(let difference)? = known[relation.oid]?.verdict { table.difference = difference }
       return table
     }
-    return StreamTables(
+    var streamed = StreamTables(
       target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
       snapshots: snapshots, ignored: Set(ignored.map(\.oid)), present: Set(onSource.map(\.oid)),
       sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
+    streamed.foreignKeys = try await ForeignKeys.references(on: target)
+    return streamed
   }
 
   /// What the reverse stream must know: tables that are on both ends under one name. Those that the target
@@ -97,12 +99,14 @@ struct MigrationTables: Sendable {
         relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
         source: origins[relation.name])
     }
-    return StreamTables(
+    var all = StreamTables(
       target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
       snapshots: Dictionary(streamed.map { ($0.oid, (name: $0.name, lsn: openedLSN)) }) { first, _ in first },
       ignored: Set(onTarget.filter { $0.kind == .partitioned || excluded.contains($0.name) }.map(\.oid)),
       present: Set(onTarget.map(\.oid)),
       sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
+    all.foreignKeys = try await ForeignKeys.references(on: source)
+    return all
   }
 
   /// Tables of the target whose changes do not go back: they were created after the cutover, or lost from the

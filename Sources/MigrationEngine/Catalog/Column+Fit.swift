@@ -1,7 +1,7 @@
 /// Which values a column can hold.
 extension Column {
   /// OIDs below it are the same in every database: `FirstNormalObjectId`.
-  private static let firstUserOID: UInt32 = 16384
+  static let firstUserOID: UInt32 = 16384
 
   /// Whether every value of `other`, a column of the other end, is kept as it is.
   func holds(_ other: Column) -> Bool {

@@ -57,19 +57,28 @@ extension ChangePlanner {
   mutating func add(
     _ message: TruncateMessage, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
   ) throws {
-    var names: [String] = []
+    var names: [RelationName] = []
     for id in message.relationIDs {
       // A relation that no change has described yet is described before the TRUNCATE, so it is known here.
       guard let table = try table(id, columns: nil) else { continue }
       touchAll(table, id)
-      names.append(table.name.description)
+      names.append(table.name)
     }
     guard let first = message.relationIDs.first, !names.isEmpty else { return }
     try fold?.write(message.relationIDs, buffer, &plan)
-    // ONLY: all that the source truncated is in the list, and its sequences are set at the cutover.
-    plan.call(
-      "TRUNCATE ONLY \(names.joined(separator: ", ONLY "))", expectedRows: nil,
-      origin: count(.truncate, first, &plan))
+    let change = count(.truncate, first, &plan)
+    for statement in truncation(of: names) { plan.call(statement, expectedRows: nil, origin: change) }
+  }
+
+  /// ONLY: all that the source truncated is in the list, and its sequences are set at the cutover. But not the
+  /// partitioned and unlogged tables among it, nor those that are still to be copied: what such a table
+  /// references the server does not let go without it.
+  private func truncation(of names: [RelationName]) -> [String] {
+    let all = Set(names)
+    let kept = names.filter { !(foreignKeys[$0] ?? []).isSubset(of: all) }
+    let rest = names.filter { !kept.contains($0) }
+    let truncate = "TRUNCATE \(rest.map { "ONLY \($0)" }.joined(separator: ", "))"
+    return (rest.isEmpty ? [] : [truncate]) + kept.map { "DELETE FROM ONLY \($0)" }
   }
 
   private func appendKey(

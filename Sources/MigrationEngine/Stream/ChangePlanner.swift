@@ -14,6 +14,8 @@ package struct StreamTables: Sendable {
   /// Where the source stood when its tables were read: of transactions that committed before, it is known
   /// what became of the definitions that they saw.
   package var sourceLSN: LSN
+  /// Which of the target's tables reference a table by foreign keys.
+  var foreignKeys: [RelationName: Set<RelationName>] = [:]
   /// How the rows come.
   var form = StreamForm.text
   /// Which way they go: what the ends are called.
@@ -93,6 +95,8 @@ struct ChangePlanner {
     self.memory = memory
     decoder = PgOutputDecoder(version: Self.protocolVersion, streaming: streaming)
   }
+
+  var foreignKeys: [RelationName: Set<RelationName>] { tables.foreignKeys }
 
   /// Whether the next message belongs to a transaction that began in an earlier chunk.
   var isInTransaction: Bool { open != nil }

@@ -117,8 +117,11 @@ enum RelationMatch {
     }
     switch message.replicaIdentity {
     case .full:
-      // Old tuples are whole rows; a primary key among them finds the row without reading the table.
-      return target.uniqueIndexes.first(where: \.isPrimary).flatMap(keys).map(RowLookup.index) ?? .wholeRow
+      // Old tuples are whole rows; a key among them finds the row without reading the table. One that may be
+      // NULL tells no rows apart.
+      let notNull = Set(target.relation.columns.filter(\.isNotNull).map(\.name))
+      let key = target.uniqueIndexes.first { $0.isPrimary || $0.keys.allSatisfy { notNull.contains($0.column) } }
+      return key.flatMap(keys).map(RowLookup.index) ?? .wholeRow
     case .nothing: return .none
     case .primaryKey, .index:
       let wanted = Set(message.columns.filter(\.isKey).map(\.name))

@@ -5,7 +5,7 @@ import LogicalReplication
 enum RowLookup: Sendable, Equatable {
   /// By the columns of a unique index: positions in the tuple, with their equality.
   case index([KeyColumn])
-  /// By all columns: one of the rows that are equal to the last bit.
+  /// By all columns: one of the rows that are equal.
   case wholeRow
   /// Not at all: the source itself refuses UPDATE and DELETE of such a table once it is published.
   case none
@@ -144,15 +144,7 @@ final class StreamTable {
         let column = columns[key.position]
         return "\(SQL.identifier(column.name)) \(key.equality) $\(firstParameter + offset)::\(column.type)"
       }.joined(separator: " AND ")
-    case .wholeRow:
-      let names = columns.map { SQL.identifier($0.name) }.joined(separator: ", ")
-      let values = columns.enumerated().map { "$\(firstParameter + $0)::\($1.type)" }.joined(separator: ", ")
-      // `*=` compares the stored bytes, so it needs no equality of the types (json has none) and tells NULLs
-      // equal.
-      return """
-        ctid = (SELECT ctid FROM ONLY \(name) \
-        WHERE ROW(\(names))::record OPERATOR(pg_catalog.*=) ROW(\(values))::record LIMIT 1)
-        """
+    case .wholeRow: return WholeRow.condition(name, columns, firstParameter: firstParameter)
     case .none: return "false"
     }
   }

@@ -109,7 +109,7 @@ import Testing
     #expect(calls(plan).first?.expectedRows == 1)
   }
 
-  @Test("A table without any key is searched by whole rows, one of them")
+  @Test("A table without any key is searched by whole rows, equal for the server, and the same if there is one")
   func fullIdentity() throws {
     var planner = planner()
     let plan = try plan(&planner) { stream in
@@ -122,7 +122,11 @@ import Testing
       statements(plan) == [
         """
         DELETE FROM ONLY "public"."bare" WHERE ctid = (SELECT ctid FROM ONLY "public"."bare" WHERE \
-        ROW("a", "b")::record OPERATOR(pg_catalog.*=) ROW($1::text, $2::text)::record LIMIT 1)
+        ("a" OPERATOR(pg_catalog.=) $1::text OR "a" IS NULL AND $1::text IS NULL) AND \
+        ("b" IS NULL AND $2::text IS NULL OR "b" IS NOT NULL AND $2::text IS NOT NULL AND \
+        pg_catalog.format('%s', "b") COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) \
+        pg_catalog.format('%s', $2::text)) \
+        ORDER BY ROW("a", "b")::record OPERATOR(pg_catalog.*=) ROW($1::text, $2::text)::record DESC LIMIT 1)
         """
       ])
   }

@@ -1,0 +1,51 @@
+/// Finds a row by all its columns, under REPLICA IDENTITY FULL on a table without a key.
+///
+/// Rows are equal when the server says so, not when their bytes are: a NaN has many, and an array may be stored
+/// in several ways. Where equal rows differ all the same, as `1.0` and `1.00` do, the one with the same bytes
+/// is the one that the source means.
+enum WholeRow {
+  /// The condition that one row of a table fulfils: `$n`, `$n+1`, … are the values of its columns.
+  static func condition(_ table: RelationName, _ columns: [Column], firstParameter: Int) -> String {
+    let names = columns.map { SQL.identifier($0.name) }.joined(separator: ", ")
+    let values = columns.enumerated().map { "$\(firstParameter + $0)::\($1.type)" }.joined(separator: ", ")
+    let equal = columns.enumerated().map { isEqual($1, "$\(firstParameter + $0)::\($1.type)") }
+    return """
+      ctid = (SELECT ctid FROM ONLY \(table) \
+      WHERE \(equal.isEmpty ? "true" : equal.joined(separator: " AND ")) \
+      ORDER BY ROW(\(names))::record OPERATOR(pg_catalog.*=) ROW(\(values))::record DESC LIMIT 1)
+      """
+  }
+
+  private static func isEqual(_ column: Column, _ value: String) -> String {
+    let name = SQL.identifier(column.name)
+    let equal =
+      hasEquality(column)
+      ? "\(name) OPERATOR(pg_catalog.=) \(value)"
+      // What a type prints is what it has read from the source. By its output function, not by a cast of the
+      // user's.
+      : """
+      pg_catalog.format('%s', \(name)) COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) \
+      pg_catalog.format('%s', \(value))
+      """
+    let areNull = "\(name) IS NULL AND \(value) IS NULL"
+    // A NULL prints as nothing.
+    guard hasEquality(column) else {
+      return "(\(areNull) OR \(name) IS NOT NULL AND \(value) IS NOT NULL AND \(equal))"
+    }
+    return column.isNotNull ? equal : "(\(equal) OR \(areNull))"
+  }
+
+  /// Whether `=` of pg_catalog is the type's own equality. Geometric types have one that means something else.
+  private static func hasEquality(_ column: Column) -> Bool {
+    column.wireTypeOID < Column.firstUserOID && !withoutEquality.contains(column.wireTypeOID)
+  }
+
+  private static let withoutEquality: Set<UInt32> = [
+    // json, xml, jsonpath, refcursor, txid_snapshot, pg_snapshot
+    114, 142, 4072, 1790, 2970, 5038,
+    // point, lseg, path, box, polygon, line, circle
+    600, 601, 602, 603, 604, 628, 718,
+    // their arrays
+    199, 143, 4073, 2201, 2949, 5039, 1017, 1018, 1019, 1020, 1027, 629, 719,
+  ]
+}
