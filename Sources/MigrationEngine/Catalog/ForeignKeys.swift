@@ -1,8 +1,8 @@
 import LibPQ
 
 enum ForeignKeys {
-  /// Which other tables reference a table: without them the server refuses to TRUNCATE it, whatever the role of
-  /// the session (manual, TRUNCATE).
+  /// Which other tables reference a table: without them the server refuses to TRUNCATE it, whatever the role
+  /// of the session (manual, TRUNCATE).
   static func references(on connection: Connection) async throws -> [RelationName: Set<RelationName>] {
     let rows = try await connection.query(
       """

@@ -70,8 +70,8 @@ extension ChangePlanner {
     for statement in truncation(of: names) { plan.call(statement, expectedRows: nil, origin: change) }
   }
 
-  /// ONLY: all that the source truncated is in the list, and its sequences are set at the cutover. But not the
-  /// partitioned and unlogged tables among it, nor those that are still to be copied: what such a table
+  /// ONLY: all that the source truncated is in the list, and its sequences are set at the cutover. But not
+  /// the partitioned and unlogged tables among it, nor those that are still to be copied: what such a table
   /// references the server does not let go without it.
   private func truncation(of names: [RelationName]) -> [String] {
     let all = Set(names)

@@ -120,7 +120,9 @@ enum RelationMatch {
       // Old tuples are whole rows; a key among them finds the row without reading the table. One that may be
       // NULL tells no rows apart.
       let notNull = Set(target.relation.columns.filter(\.isNotNull).map(\.name))
-      let key = target.uniqueIndexes.first { $0.isPrimary || $0.keys.allSatisfy { notNull.contains($0.column) } }
+      let key = target.uniqueIndexes.first { index in
+        index.isPrimary || index.keys.allSatisfy { notNull.contains($0.column) }
+      }
       return key.flatMap(keys).map(RowLookup.index) ?? .wholeRow
     case .nothing: return .none
     case .primaryKey, .index:

@@ -1,8 +1,8 @@
 /// Finds a row by all its columns, under REPLICA IDENTITY FULL on a table without a key.
 ///
-/// Rows are equal when the server says so, not when their bytes are: a NaN has many, and an array may be stored
-/// in several ways. Where equal rows differ all the same, as `1.0` and `1.00` do, the one with the same bytes
-/// is the one that the source means.
+/// Rows are equal when the server says so, not when their bytes are: a NaN has many, and an array may be
+/// stored in several ways. Where equal rows differ all the same, as `1.0` and `1.00` do, the one with the
+/// same bytes is the one that the source means.
 enum WholeRow {
   /// The condition that one row of a table fulfils: `$n`, `$n+1`, … are the values of its columns.
   static func condition(_ table: RelationName, _ columns: [Column], firstParameter: Int) -> String {
@@ -35,7 +35,8 @@ enum WholeRow {
     return column.isNotNull ? equal : "(\(equal) OR \(areNull))"
   }
 
-  /// Whether `=` of pg_catalog is the type's own equality. Geometric types have one that means something else.
+  /// Whether `=` of pg_catalog is the type's own equality. Geometric types have one that means something
+  /// else.
   private static func hasEquality(_ column: Column) -> Bool {
     column.wireTypeOID < Column.firstUserOID && !withoutEquality.contains(column.wireTypeOID)
   }

@@ -109,7 +109,7 @@ import Testing
     #expect(calls(plan).first?.expectedRows == 1)
   }
 
-  @Test("A table without any key is searched by whole rows, equal for the server, and the same if there is one")
+  @Test("A table without any key is searched by whole rows: equal ones, the same if it is there")
   func fullIdentity() throws {
     var planner = planner()
     let plan = try plan(&planner) { stream in
