@@ -32,7 +32,7 @@ struct Surroundings: Sendable {
     if isatty(STDIN_FILENO) == 1, isatty(STDERR_FILENO) == 1 {
       // Blocks a thread of the cooperative pool, at a moment when nothing else runs.
       surroundings.ask = { question in
-        errors.write(Fitting.plain(question))
+        errors.write(Fitting.plainText(question))
         return readLine()
       }
     }

@@ -31,12 +31,11 @@ extension Preflight {
       if target < source {
         findings.append(
           Finding(
-            .warning, check: "server_version", object: "target",
-            why:
-              "The target is PostgreSQL \(target), older than the source's \(source): what only the newer "
-              + "version "
-              + "knows cannot be restored.",
-            remedy: "Use a target of PostgreSQL \(source) or newer."))
+            .blocker, check: "server_version", object: "target",
+            why: """
+              The target is PostgreSQL \(target), older than the source's \(source): it does not read what \
+              pg_dump writes of the source.
+              """, remedy: "Use a target of PostgreSQL \(source) or newer."))
       }
       return findings
     }
@@ -93,7 +92,8 @@ extension Preflight {
       case .major(let major) where major < source:
         return blocker(
           "\(program) is of version \(major) and refuses a source of version \(source).", install)
-      case .major(let major) where program == "pg_restore" && major >= 17 && target < 17:
+      // Where the source is newer than that, it is the target that is too old.
+      case .major(let major) where program == "pg_restore" && major >= 17 && target < 17 && source <= 16:
         return blocker(
           "pg_restore of version \(major) sets transaction_timeout, which a target of version \(target) does "
             + "not know.",

@@ -72,6 +72,9 @@ enum Fitting {
     return lines.joined(separator: "\n")
   }
 
+  /// The same for text of ours whose line breaks are meant; names in it were made plain before.
+  static func plainText(_ text: String) -> String { split(text).map(plain).joined(separator: "\n") }
+
   static func split(_ text: String) -> [String] {
     text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map { String($0) }
   }

@@ -26,7 +26,7 @@ final class Output: Sendable {
 
   /// Control characters other than line breaks do not pass, wherever they come from.
   func line(_ text: String) {
-    write(Fitting.split(text).map(Fitting.plain).joined(separator: "\n") + "\n")
+    write(Fitting.plainText(text) + "\n")
   }
 
   /// A reader that left (`| head`) asked for no more; any other failure lost a result.

@@ -6,10 +6,10 @@ import Testing
 @Suite struct ServerFindingsTests {
   @Test(
     arguments: [
-      (13, 17, [Finding.Severity.blocker]), (14, 14, []), (15, 17, []), (16, 15, [.warning]),
-      (13, 12, [.blocker, .warning]),
+      (13, 17, [Finding.Severity.blocker]), (14, 14, []), (15, 17, []), (16, 15, [.blocker]),
+      (13, 12, [.blocker, .blocker]),
     ] as [(Int, Int, [Finding.Severity])])
-  func `a source without messages in its stream blocks, an older target is a warning`(
+  func `a source without messages in its stream blocks, and so does an older target`(
     source: Int, target: Int, severities: [Finding.Severity]
   ) {
     #expect(Preflight.ServerVersions.judge(source: source, target: target).map(\.severity) == severities)
@@ -41,6 +41,8 @@ import Testing
       Preflight.ClientPrograms.judge("pg_restore", version: .major(17), source: 15, target: 16).count == 1)
     #expect(Preflight.ClientPrograms.judge("pg_restore", version: .major(16), source: 15, target: 16).isEmpty)
     #expect(Preflight.ClientPrograms.judge("pg_restore", version: .major(17), source: 15, target: 17).isEmpty)
+    // There is no version from 18 to 16: the target's own finding says what to do.
+    #expect(Preflight.ClientPrograms.judge("pg_restore", version: .major(18), source: 18, target: 15).isEmpty)
   }
 
   @Test func `a server that is fit gives no findings`() {
