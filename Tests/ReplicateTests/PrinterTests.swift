@@ -7,6 +7,10 @@ import Testing
 @testable import replicate
 
 @Suite struct StatusPrinterTests {
+  @Test func aQuestionKeepsItsLinesOnTheTerminalAndNothingThatMovesTheCursor() {
+    #expect(Fitting.plainText("a\u{1b}[2J moment.\nGo on? [y/N] ") == "a?[2J moment.\nGo on? [y/N] ")
+  }
+
   @Test func aStreamingMigrationReadsLikeThis() {
     #expect(
       StatusPrinter.text(.sample()) == """
