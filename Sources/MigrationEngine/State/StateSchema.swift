@@ -4,11 +4,16 @@ enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
   static let format = 4
 
-  /// Where a stream stands: on the end that it is applied to.
+  /// Where a stream stands: on the end that it is applied to. The anchor is the transaction that ends at
+  /// `applied_lsn`, its time in microseconds since 2000-01-01 UTC as the stream has it; none before the first.
   static let progress = """
     CREATE TABLE IF NOT EXISTS replicate.progress (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
       applied_lsn pg_lsn NOT NULL,
+      anchor_lsn pg_lsn,
+      anchor_xid bigint,
+      anchor_time bigint,
+      timeline bigint,
       transactions bigint NOT NULL DEFAULT 0,
       changes bigint NOT NULL DEFAULT 0,
       marker text NOT NULL DEFAULT '') WITH (fillfactor = 10);

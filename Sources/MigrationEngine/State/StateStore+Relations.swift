@@ -31,16 +31,6 @@ package struct CopiedRelation: Sendable {
   }
 }
 
-/// Where the stream stands.
-package struct StoredProgress: Sendable {
-  /// The end of the last transaction that is in the target; only a commit moves it.
-  package var appliedLSN: LSN
-  /// What may have been confirmed to the source beyond it, when there was nothing to apply.
-  package var confirmedLSN: LSN
-  package var transactions: Int64
-  package var changes: Int64
-}
-
 extension StateStore {
   package func register(_ relations: [Relation]) async throws {
     try await connection.query(
@@ -154,48 +144,5 @@ extension StateStore {
       """, on: connection, doing: "emptying table \(table), which is to be copied again",
       within: .seconds(60),
       tryLimitMilliseconds: 1000)
-  }
-
-  package func progress() async throws -> StoredProgress? { try await progress(locking: "") }
-
-  /// Where the stream stands once no session is about to move it.
-  package func settledProgress() async throws -> StoredProgress? {
-    try await progress(locking: " FOR UPDATE OF p")
-  }
-
-  private func progress(locking: String) async throws -> StoredProgress? {
-    let rows = try await connection.query(
-      "SELECT p.*, c.confirmed_lsn FROM replicate.progress p CROSS JOIN replicate.confirmation c\(locking)",
-      doing: "reading the stream's progress", within: Self.limit)
-    guard let row = rows.first else { return nil }
-    guard let applied = LSN(try row.text("applied_lsn")), let confirmed = LSN(try row.text("confirmed_lsn"))
-    else {
-      throw MigrationError(
-        .failed, doing: "reading the stream's progress", reason: "replicate.progress holds no usable LSN")
-    }
-    return StoredProgress(
-      appliedLSN: applied, confirmedLSN: confirmed,
-      transactions: try row.integer("transactions", as: Int64.self),
-      changes: try row.integer("changes", as: Int64.self))
-  }
-
-  /// Stores where a slot that was just made begins.
-  package func beginProgress(at consistentPoint: LSN) async throws {
-    try await connection.transaction(doing: "storing the slot's beginning") { connection in
-      for (table, column) in [("progress", "applied_lsn"), ("confirmation", "confirmed_lsn")] {
-        try await connection.query(
-          "INSERT INTO replicate.\(table) (\(column)) VALUES ($1)", [consistentPoint.description],
-          doing: "storing the slot's beginning", within: Self.limit)
-      }
-    }
-  }
-
-  /// Stores what is about to be confirmed, so that a slot ahead of `appliedLSN` can be told from one that
-  /// somebody else advanced.
-  package func store(confirmedLSN: LSN) async throws {
-    try await connection.query(
-      "UPDATE replicate.confirmation SET confirmed_lsn = greatest(confirmed_lsn, $1)",
-      [confirmedLSN.description],
-      doing: "storing the LSN to confirm", within: .seconds(30))
   }
 }

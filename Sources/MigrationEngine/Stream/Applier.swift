@@ -16,10 +16,13 @@ struct Applier {
   private let format: ValueFormat
   private let direction: Direction
   private var planner: ChangePlanner
+  /// Where the last transaction committed on the source that was committed here.
+  private(set) var anchorLSN = LSN.zero
 
   /// - Parameter isStreaming: whether transactions may come before they have committed.
   init(
-    sessions: LaneSessions, tables: StreamTables, isStreaming: Bool, monitor: StreamMonitor, logger: Logger
+    sessions: LaneSessions, tables: StreamTables, from start: StreamStart, isStreaming: Bool,
+    monitor: StreamMonitor, logger: Logger
   ) {
     self.sessions = sessions
     self.monitor = monitor
@@ -28,8 +31,8 @@ struct Applier {
     format = tables.form.format
     direction = tables.direction
     planner = ChangePlanner(
-      tables: tables, from: monitor.feedback.appliedLSN, streaming: isStreaming ? .on : .off,
-      memory: monitor.touched)
+      tables: tables, from: start, streaming: isStreaming ? .on : .off,
+      isBehindMarker: monitor.isBehindMarker, memory: monitor.touched)
   }
 
   /// Applies one piece of the stream. Transactions that end in it are committed together: nobody else reads
@@ -37,7 +40,7 @@ struct Applier {
   /// open on the target.
   /// - Throws: `DefinitionDifference` when a table is not what it is on the source; the transactions before
   ///   are applied then. `StreamingRefusal` or `BinaryRefusal` when what went wrong may be because of how the
-  ///   changes came.
+  ///   changes came. `OtherHistory` when the source is not the one that was followed.
   mutating func apply(_ piece: StreamPiece) async throws {
     do {
       try await applyOnce(piece)
@@ -154,16 +157,17 @@ struct Applier {
   }
 
   /// What the source said of the transaction's end, or of a part of it.
-  private func end(_ plan: ChunkPlan) async throws {
+  private mutating func end(_ plan: ChunkPlan) async throws {
     if let commit = plan.commit {
       try await self.commit(commit, on: try await sessions.session(for: plan.lane))
       monitor.committed(commit)
+      anchorLSN = commit.anchor.commitLSN
       await sessions.release(plan.lane)
     }
     switch plan.rollback {
     case .transaction:
       try await sessions.session(for: plan.lane).query(
-        "ROLLBACK", doing: "rolling back a transaction that the source rolled back")
+        "ROLLBACK", doing: "rolling back a streamed transaction of which nothing is to stay")
       await sessions.release(plan.lane)
     case .to(let savepoint):
       try await sessions.session(for: plan.lane).query(
@@ -177,7 +181,8 @@ struct Applier {
   private static let progress = """
     WITH moved AS (
       UPDATE replicate.progress SET applied_lsn = $1, transactions = transactions + $2,
-        changes = changes + $3, marker = coalesce($4, marker)
+        changes = changes + $3, marker = coalesce($4, marker), anchor_lsn = $6, anchor_xid = $7,
+        anchor_time = $8
       WHERE applied_lsn OPERATOR(pg_catalog.=) $5
       RETURNING 1)
     SELECT 1 / pg_catalog.count(*) FROM moved
@@ -192,6 +197,9 @@ struct Applier {
     batch.append(String(point.changes))
     if let marker = point.marker { batch.append(marker) } else { batch.appendNull() }
     batch.append(monitor.feedback.appliedLSN.description)
+    batch.append(point.anchor.commitLSN.description)
+    batch.append(String(point.anchor.xid))
+    batch.append(String(point.anchor.commitTime.microseconds))
     batch.call(Self.progress, expectedRows: 1)
     batch.call("COMMIT", expectedRows: nil)
     do {

@@ -16,6 +16,8 @@ extension ChangePlanner {
 
   private func begun(_ xid: UInt32) -> SourceTransaction {
     var transaction = SourceTransaction(xid: xid)
+    // A server may stream what ends just where it is asked to begin.
+    transaction.isPassed = xid == expected?.xid
     transaction.touchEpoch = touchEpoch
     return transaction
   }
@@ -33,7 +35,7 @@ extension ChangePlanner {
   mutating func enter(
     _ xid: UInt32?, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
   ) throws {
-    guard let xid, let transaction = open, xid != transaction.xid,
+    guard let xid, let transaction = open, !transaction.isPassed, xid != transaction.xid,
       let savepoint = open?.subtransactions.enter(xid, changes: transaction.changes)
     else { return }
     guard transaction.subtransactions.count < Subtransactions.limit else {
@@ -48,11 +50,22 @@ extension ChangePlanner {
   }
 
   mutating func finish(_ commit: StreamCommitMessage, _ plan: inout ChunkPlan) throws {
-    guard open == nil, let transaction = streamed.removeValue(forKey: commit.xid) else {
+    guard open == nil, var transaction = streamed.removeValue(forKey: commit.xid) else {
       throw unexpected("COMMIT of a streamed transaction of which nothing came")
     }
+    let anchor = StreamAnchor(commit)
+    try prove(anchor)
+    transaction.isPassed = commit.commitLSN < appliedLSN
+    // Which of its changes are in a table's copy is not known before: it comes again whole.
+    guard transaction.isPassed || commit.commitLSN >= transaction.snapshotLSN else {
+      throw StreamingRefusal(
+        reason: MigrationError(
+          .failed, doing: "streaming source transaction \(commit.xid)",
+          reason: "it committed before the snapshot of a table that it changed"),
+        until: transaction.snapshotLSN)
+    }
     try advance(to: commit.commitLSN, commit.endLSN)
-    conclude(transaction, upTo: commit.endLSN, &plan)
+    conclude(transaction, anchor, upTo: commit.endLSN, &plan)
     touchStreamed(transaction)
     // The source describes them no more: as this transaction left them, so they are for all.
     known.merge(transaction.known) { _, new in new }

@@ -21,8 +21,8 @@ package struct StreamTables: Sendable {
   /// Which way they go: what the ends are called.
   var direction = Direction.forward
 
-  /// Whether a transaction that commits later than `lsn` is in no table's copy.
-  func areAllPassed(at lsn: LSN) -> Bool { snapshots.values.allSatisfy { $0.lsn <= lsn } }
+  /// A transaction that commits at or beyond it is in no table's copy.
+  var newestSnapshotLSN: LSN { snapshots.values.lazy.map(\.lsn).max() ?? .zero }
 
   package init(
     target: [RelationName: TargetTable], snapshots: [UInt32: (name: RelationName, lsn: LSN)],
@@ -41,8 +41,14 @@ struct SourceTransaction {
   var xid: UInt32
   /// Where it committed; nil for one that is streamed before it has.
   var finalLSN: LSN?
+  /// Its commit, once that is known.
+  var anchor: StreamAnchor?
+  /// It is on the target already.
+  var isPassed = false
   var changes: Int64 = 0
   var marker: String?
+  /// A message came with it, of whomever.
+  var hasMessage = false
 
   // Of a streamed one, which has a lane of its own:
 
@@ -51,6 +57,8 @@ struct SourceTransaction {
   /// Relations as it described them: it may have changed them, and may be rolled back.
   var known: [UInt32: StreamTable?] = [:]
   var subtransactions = Subtransactions()
+  /// The newest snapshot of the tables that it changed: it must commit at or beyond it.
+  var snapshotLSN = LSN.zero
   /// What the memory of touched rows was at when it began.
   var touchEpoch = 0
 }
@@ -65,13 +73,23 @@ struct ChangePlanner {
   private var decoder: PgOutputDecoder
   /// By the relation's OID on the source; nil for those that are not ours.
   var known: [UInt32: StreamTable?] = [:]
+  /// What transactions that are on the target already said of their relations, which may be long past: they
+  /// are looked at when a change is to be applied.
+  private var passed: [UInt32: RelationMessage] = [:]
   /// The transaction that is under way.
   var open: SourceTransaction?
   /// Those that wait for their next block, by their xids.
   var streamed: [UInt32: SourceTransaction] = [:]
-  private(set) var hasSeenMarker = false
+  private(set) var hasSeenMarker: Bool
   /// The end of the last transaction that came whole; those behind it committed later.
   private var lastEndLSN: LSN
+  /// What committed before is on the target.
+  let appliedLSN: LSN
+  /// The transaction that must come first; nil once it has, or when the slot has proven the source.
+  var expected: StreamAnchor?
+  /// Where the last transaction committed that is on the target.
+  private(set) var anchorLSN: LSN
+  let newestSnapshotLSN: LSN
   /// The main lane's transaction has been begun by an earlier plan.
   private var isBegun = false
   /// Where changes are folded; nil while they are applied one by one.
@@ -82,21 +100,27 @@ struct ChangePlanner {
   private(set) var touchEpoch = 0
 
   /// - Parameters:
-  ///   - position: where the stream was asked to begin: what committed before it is on the target.
-  ///   - streaming: whether transactions may come before they have committed. `tables` must then have no
-  ///     snapshot that the stream has not passed: it is not known whether such a transaction is in it.
+  ///   - streaming: whether transactions may come before they have committed. One that turns out to be in a
+  ///     table's copy is refused at its end.
+  ///   - isBehindMarker: the target has the marker that a cutover waits for.
   ///   - memory: is told which rows are touched.
   init(
-    tables: StreamTables, from position: LSN = .zero, streaming: PgOutputStreaming = .off,
-    memory: TouchMemory? = nil
+    tables: StreamTables, from start: StreamStart = .origin, streaming: PgOutputStreaming = .off,
+    isBehindMarker: Bool = false, memory: TouchMemory? = nil
   ) {
     self.tables = tables
-    lastEndLSN = position
+    lastEndLSN = start.position
+    appliedLSN = start.appliedLSN
+    expected = start.expectsAnchor ? start.anchor : nil
+    anchorLSN = start.anchor?.commitLSN ?? .zero
+    newestSnapshotLSN = tables.newestSnapshotLSN
+    hasSeenMarker = isBehindMarker
     self.memory = memory
     decoder = PgOutputDecoder(version: Self.protocolVersion, streaming: streaming)
   }
 
   var foreignKeys: [RelationName: Set<RelationName>] { tables.foreignKeys }
+  var direction: Direction { tables.direction }
 
   /// Whether the next message belongs to a transaction that began in an earlier chunk.
   var isInTransaction: Bool { open != nil }
@@ -117,6 +141,7 @@ struct ChangePlanner {
       if open == nil { whole = index }
       switch try ReplicationFrame(buffer, message) {
       case .primaryKeepalive(let keepalive):
+        try prove(upTo: keepalive.serverLSN)
         plan.receivedLSN = max(plan.receivedLSN, keepalive.serverLSN)
         // Inside a transaction it says only how far the server has read.
         if open == nil { plan.idleLSN = max(plan.idleLSN, keepalive.serverLSN) }
@@ -160,7 +185,10 @@ struct ChangePlanner {
     case .begin(let begin):
       guard open == nil else { throw unexpected("BEGIN inside a transaction") }
       guard plan.lane == .main else { throw unexpected("BEGIN in a streamed transaction") }
-      open = SourceTransaction(xid: begin.xid, finalLSN: begin.finalLSN)
+      let anchor = StreamAnchor(begin)
+      try prove(anchor)
+      open = SourceTransaction(
+        xid: begin.xid, finalLSN: begin.finalLSN, anchor: anchor, isPassed: begin.finalLSN < appliedLSN)
     case .commit(let commit): try finish(commit, &plan)
     case .relation(let relation): try describe(relation)
     case .insert(let insert):
@@ -188,12 +216,12 @@ struct ChangePlanner {
   }
 
   private mutating func finish(_ commit: CommitMessage, _ plan: inout ChunkPlan) throws {
-    guard let transaction = open, transaction.finalLSN == commit.commitLSN else {
+    guard let transaction = open, let anchor = transaction.anchor, anchor.commitLSN == commit.commitLSN else {
       throw unexpected("COMMIT of another transaction")
     }
     open = nil
     try advance(to: commit.commitLSN, commit.endLSN)
-    conclude(transaction, upTo: commit.endLSN, &plan)
+    conclude(transaction, anchor, upTo: commit.endLSN, &plan)
   }
 
   /// The source sends transactions in the order of their commits. One that it sent again would be applied
@@ -205,14 +233,20 @@ struct ChangePlanner {
     lastEndLSN = endLSN
   }
 
-  mutating func conclude(_ transaction: SourceTransaction, upTo endLSN: LSN, _ plan: inout ChunkPlan) {
+  mutating func conclude(
+    _ transaction: SourceTransaction, _ anchor: StreamAnchor, upTo endLSN: LSN, _ plan: inout ChunkPlan
+  ) {
     plan.receivedLSN = max(plan.receivedLSN, endLSN)
-    guard transaction.changes > 0 || transaction.marker != nil || transaction.isBegun else {
+    guard isApplied(transaction, anchor) else {
+      // Only a streamed one can have begun here: nothing of it is to stay.
+      if transaction.isBegun { plan.rollback = .transaction }
       plan.idleLSN = max(plan.idleLSN, endLSN)
       return
     }
+    anchorLSN = anchor.commitLSN
+    let isChange = transaction.changes > 0 || transaction.marker != nil
     plan.commit = ChunkPlan.CommitPoint(
-      endLSN: endLSN, transactions: (plan.commit?.transactions ?? 0) + 1,
+      endLSN: endLSN, anchor: anchor, transactions: (plan.commit?.transactions ?? 0) + (isChange ? 1 : 0),
       changes: (plan.commit?.changes ?? 0) + transaction.changes,
       marker: transaction.marker ?? plan.commit?.marker)
     if transaction.finalLSN == nil, hasSeenMarker { plan.changesAfterMarker += Int(transaction.changes) }
@@ -226,6 +260,8 @@ struct ChangePlanner {
     _ message: LogicalMessage, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
   ) {
     let content = UnsafeRawBufferPointer(rebasing: buffer[message.content])
+    // In a streamed transaction it may still go with a subtransaction.
+    if message.isTransactional, open?.anchor != nil { open?.hasMessage = true }
     switch message.prefix {
     case MessagePrefix.heartbeat:
       if let beat = UInt64(String(decoding: content, as: UTF8.self)) { plan.heartbeats.append(beat) }
@@ -240,6 +276,11 @@ struct ChangePlanner {
 
   private mutating func describe(_ relation: RelationMessage) throws {
     guard let open else { throw unexpected("a relation outside of a transaction") }
+    guard !open.isPassed else {
+      known[relation.relationID] = nil
+      passed[relation.relationID] = relation
+      return
+    }
     // What one that has not committed did to its tables is nobody else's knowledge yet.
     let lsn = open.finalLSN ?? LSN(rawValue: .max)
     do {
@@ -308,16 +349,23 @@ struct ChangePlanner {
   }
 
   /// The table that a change of the open transaction belongs to; nil when the change is not to be applied.
-  func table(_ id: UInt32, columns: Int?) throws -> StreamTable? {
+  mutating func table(_ id: UInt32, columns: Int?) throws -> StreamTable? {
     guard let open else { throw unexpected("a change outside of a transaction") }
-    guard let entry = open.known[id] ?? known[id] else {
-      throw unexpected("a change of a relation that was not described")
+    guard !open.isPassed else { return nil }
+    var entry = open.known[id] ?? known[id]
+    if entry == nil, let relation = passed[id] {
+      try describe(relation)
+      entry = self.open?.known[id] ?? known[id]
     }
+    guard let entry else { throw unexpected("a change of a relation that was not described") }
     guard let table = entry else { return nil }
     if let columns, columns != table.columnCount {
       throw unexpected("a row of \(columns) columns for table \(table.name), which has \(table.columnCount)")
     }
-    guard let finalLSN = open.finalLSN else { return table }
+    guard let finalLSN = open.finalLSN else {
+      self.open?.snapshotLSN = max(open.snapshotLSN, table.snapshotLSN)
+      return table
+    }
     return finalLSN >= table.snapshotLSN ? table : nil
   }
 

@@ -16,12 +16,13 @@ struct ChunkPlan: Sendable {
   /// The end of the last transaction in the chunk, when it must be committed on the target. Whatever the
   /// chunk holds then belongs to transactions that have ended.
   var commit: CommitPoint?
-  /// What the source has rolled back of a streamed transaction; the chunk holds nothing else then.
+  /// What is to go of a streamed transaction: what the source has rolled back, or all of one that has ended
+  /// with nothing to keep. The chunk holds nothing else then.
   var rollback: Rollback?
   /// Savepoints of subtransactions lie above the chunk's own, which must stay for them to stay.
   var keepsSavepoint = false
-  /// Nothing before it is missing once the chunk is applied: the end of an empty transaction or a keepalive
-  /// that came outside of any.
+  /// Nothing before it is missing once the chunk is applied: the end of a transaction of which nothing was
+  /// to be applied, or a keepalive that came outside of any.
   var idleLSN = LSN.zero
   /// The end of what the chunk holds.
   var receivedLSN = LSN.zero
@@ -32,6 +33,8 @@ struct ChunkPlan: Sendable {
 
   struct CommitPoint: Sendable, Equatable {
     var endLSN: LSN
+    /// The transaction that ends there.
+    var anchor: StreamAnchor
     /// Transactions and changes since the commit point before.
     var transactions: Int64
     var changes: Int64

@@ -2,22 +2,47 @@ package import LogicalReplication
 
 /// What the source may be told, as a pure state machine. The server discards WAL up to what is confirmed, so
 /// that must never pass what is durable on the target (manual, section 55.4, Standby status update).
+///
+/// The positions of a stream, all in the WAL of the end that changes come from:
+///
+/// | what it is, and who moves it                                 | what it decides                         |
+/// |--------------------------------------------------------------|-----------------------------------------|
+/// | *flushed*: the end of that WAL, by IDENTIFY_SYSTEM           | whether it can be the one that was      |
+/// |                                                              | followed                                |
+/// | *confirmed*: the slot sends nothing before it; moved by the  | whether the slot proves the history of  |
+/// | source when we tell it, after a crash back to what its disk  | the source; whether others have read    |
+/// | had                                                          | from it                                 |
+/// | *applied*: the end of the last transaction that is on the    | what is skipped when it comes again     |
+/// | target; moved by `Applier` in one commit with the data       |                                         |
+/// | *anchor*: which transaction that was; the same commit        | where to begin, and what must come      |
+/// |                                                              | first, where the slot proves nothing    |
+/// | *start*: `StreamStart.position`; fixed for a run             | START_REPLICATION; whether transactions |
+/// |                                                              | are streamed before they have committed |
+/// | *snapshot* of a table: what committed before is in its copy; | which changes of a transaction apply,   |
+/// | moved by whoever copies it                                   | at its commit, however it came          |
+/// | *received*: the end of what has come in; every message       | nothing: the status tells it            |
+/// | *confirmable*: nothing that this run's source has before it  | the lag; the end of `run(until:)`;      |
+/// | is missing on the target; moved by a commit and, while       | whether a bound is reached; what is to  |
+/// | nothing is open, by empty transactions and keepalives        | be stored                               |
+/// | *stored*: up to where the target has stored, in a commit     | what the source is told; in later runs, |
+/// | that was flushed, that it may be confirmed; moved once a     | whether the slot is ahead of us, and    |
+/// | second                                                       | whether the newest snapshot is passed   |
+///
+/// The drain of a cutover asks for none of them: it waits for the commit of the marker's transaction. A
+/// comparison of both ends fixes a bound at the LSN of a slot's snapshot.
 package struct Feedback: Sendable, Equatable {
-  /// The end of what has come in.
   package private(set) var receivedLSN: LSN
-  /// The end of the last transaction that was committed on the target.
   package private(set) var appliedLSN: LSN
-  /// Up to here there is nothing that is not on the target.
   package private(set) var confirmableLSN: LSN
-  /// Up to here the target has stored, with a commit that was flushed, that it may be confirmed. Everything
-  /// that was committed before is flushed with it.
   package private(set) var storedLSN: LSN
 
+  /// - Parameter confirmedLSN: up to where it is known, and durable on the target, that nothing is missing.
+  ///   Before `appliedLSN` while the source has not proven that it has what is applied.
   package init(appliedLSN: LSN, confirmedLSN: LSN) {
-    receivedLSN = appliedLSN
+    receivedLSN = max(appliedLSN, confirmedLSN)
     self.appliedLSN = appliedLSN
-    confirmableLSN = max(appliedLSN, confirmedLSN)
-    storedLSN = confirmableLSN
+    confirmableLSN = confirmedLSN
+    storedLSN = confirmedLSN
   }
 
   package mutating func received(upTo lsn: LSN) { receivedLSN = max(receivedLSN, lsn) }

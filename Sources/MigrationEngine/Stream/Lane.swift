@@ -1,4 +1,5 @@
 import LibPQ
+import LogicalReplication
 
 /// Which transaction of the target changes belong to. Each lane has a session of its own.
 enum Lane: Hashable, Sendable {
@@ -13,6 +14,8 @@ enum Lane: Hashable, Sendable {
 /// comes again without them.
 struct StreamingRefusal: Error {
   var reason: any Error
+  /// From where on they may be streamed again; nil for not before the run ends.
+  var until: LSN?
 }
 
 /// Messages of one lane, to be applied together.

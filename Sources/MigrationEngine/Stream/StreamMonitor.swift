@@ -51,10 +51,11 @@ package final class StreamMonitor: Sendable {
         lagMeter: LagMeter(first: firstBeat)))
   }
 
-  /// For a stream that goes on from where an end stands.
+  /// For a stream that goes on from where an end stands; until it runs, by what is stored there.
   package convenience init(resuming progress: StoredProgress) {
     self.init(
-      feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.confirmedLSN),
+      feedback: Feedback(
+        appliedLSN: progress.appliedLSN, confirmedLSN: max(progress.appliedLSN, progress.confirmedLSN)),
       transactions: progress.transactions, changes: progress.changes,
       // Beats of an earlier engine may still be in the WAL.
       firstBeat: UInt64.random(in: 0...UInt64(UInt32.max)) << 24)
@@ -88,6 +89,11 @@ package final class StreamMonitor: Sendable {
 
   package var isBreached: Bool { state.withLock { $0.awaited?.marker == .breached } }
 
+  /// The target has the marker that is waited for: whatever is applied now lies behind it.
+  var isBehindMarker: Bool {
+    state.withLock { $0.awaited?.marker == .committed || $0.awaited?.marker == .breached }
+  }
+
   // MARK: The stream's own side
 
   func waits(for what: String?) { state.withLock { $0.waitsFor = what } }
@@ -100,10 +106,10 @@ package final class StreamMonitor: Sendable {
     }
   }
 
-  /// A stream begins anew from where its end stands, which a session that was given up may have moved.
-  func resume(_ progress: StoredProgress) {
+  /// A run of the stream begins. What was known of the source may have been of another one.
+  func resume(_ progress: StoredProgress, from start: StreamStart) {
     state.withLock { state in
-      state.feedback.committed(upTo: progress.appliedLSN)
+      state.feedback = Feedback(appliedLSN: start.appliedLSN, confirmedLSN: start.confirmedLSN)
       state.transactions = progress.transactions
       state.changes = progress.changes
     }

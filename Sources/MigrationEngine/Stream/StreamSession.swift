@@ -14,6 +14,9 @@ package struct OutdatedTable: Error {
   package var error: MigrationError
 }
 
+/// All snapshots of tables are passed: open transactions can be streamed from now on.
+private struct SnapshotsPassed: Error {}
+
 /// One run of the stream: START_REPLICATION until it is told to stop, with tasks that do not wait for each
 /// other longer than they must: one receives, one applies, one confirms, one keeps the source informed. Here
 /// `source` is the end that changes come from and `target` the one that they go to, whichever way that is.
@@ -53,11 +56,11 @@ package struct StreamSession: Sendable {
   /// - Throws: `NewTable` when it cannot go on before a table is there, `OutdatedTable` before one was copied
   ///   again.
   package func run(until end: LSN? = nil) async throws {
-    var mayStream = true
+    var streamsFrom = LSN.zero
     var mayBeBinary = true
     while true {
       do {
-        return try await runOnce(until: end, mayStream: mayStream, mayBeBinary: mayBeBinary)
+        return try await runOnce(until: end, streamsFrom: streamsFrom, mayBeBinary: mayBeBinary)
       } catch let difference as DefinitionDifference where difference.isNewTable {
         throw NewTable(error: difference.error)
       } catch let difference as DefinitionDifference where difference.isOutdated {
@@ -68,10 +71,14 @@ package struct StreamSession: Sendable {
       } catch let refusal as StreamingRefusal {
         logger.info(
           "applying transactions only once they have committed", metadata: ["because": "\(refusal.reason)"])
-        mayStream = false
+        streamsFrom = refusal.until ?? LSN(rawValue: .max)
+      } catch is SnapshotsPassed {
+        logger.debug("all snapshots are passed: streaming open transactions from now on")
       } catch let refusal as BinaryRefusal {
         logger.info("streaming again in text", metadata: ["because": "\(refusal.reason)"])
         mayBeBinary = false
+      } catch let other as OtherHistory {
+        throw other.error
       } catch is PositionMoved {
         logger.info("streaming again from where the \(direction.to) stands now")
       } catch let error where Applier.isRefusal(error) {
@@ -139,38 +146,73 @@ package struct StreamSession: Sendable {
     return progress
   }
 
-  private func runOnce(until end: LSN?, mayStream: Bool, mayBeBinary: Bool) async throws {
-    let observer = try await Session.open(source, end: direction.from, purpose: "slot")
-    try await SlotClaim(slot: slot, feedback: monitor.feedback, direction: direction).verify(on: observer)
-    await observer.close()
+  /// - Parameter streamsFrom: transactions are sent before they have committed when the run begins at or
+  ///   beyond it.
+  private func runOnce(until end: LSN?, streamsFrom: LSN, mayBeBinary: Bool) async throws {
     let state = try await Session.open(target, end: direction.to, purpose: "confirm")
     try await closing(state) {
-      monitor.resume(try await progress(in: state))
-      try await runOnce(until: end, state: state, mayStream: mayStream, mayBeBinary: mayBeBinary)
-    }
-  }
-
-  private func runOnce(until end: LSN?, state: Connection, mayStream: Bool, mayBeBinary: Bool) async throws {
-    var tables = try await tables()
-    tables.direction = direction
-    tables.form = form(for: tables, mayBeBinary: mayBeBinary)
-    monitor.applies(to: Set(tables.snapshots.keys))
-    let isStreaming = mayStream && tables.areAllPassed(at: monitor.feedback.confirmableLSN)
-    let replication = try await startReplication(tables.form, isStreaming)
-    let sessions = try await LaneSessions(target: target, end: direction.to, isStreaming: isStreaming)
-    try await finally(sessions.close) {
+      let (progress, start) = try await begin(state)
+      monitor.resume(progress, from: start)
+      var tables = try await tables()
+      tables.direction = direction
+      tables.form = form(for: tables, mayBeBinary: mayBeBinary)
+      monitor.applies(to: Set(tables.snapshots.keys))
+      // Below the newest snapshot most would be refused at their ends.
+      let streamsFrom = max(streamsFrom, tables.newestSnapshotLSN)
+      let isStreaming = start.position >= streamsFrom
+      let replication = try await Session.openReplication(source, end: direction.from)
       try await closing(replication) { [tables] in
-        try await stream(replication, state: state) { inbox in
-          var applier = Applier(
-            sessions: sessions, tables: tables, isStreaming: isStreaming, monitor: monitor, logger: logger)
-          while let piece = await inbox.take() {
-            try await applier.apply(piece)
-            if let end, monitor.feedback.confirmableLSN >= end { return }
+        try await verify(replication, progress, tables, state)
+        try await startReplication(replication, at: start.position, tables.form, isStreaming)
+        let sessions = try await LaneSessions(target: target, end: direction.to, isStreaming: isStreaming)
+        try await finally(sessions.close) {
+          try await stream(replication, state: state) { inbox in
+            var applier = Applier(
+              sessions: sessions, tables: tables, from: start, isStreaming: isStreaming, monitor: monitor,
+              logger: logger)
+            while let piece = await inbox.take() {
+              try await applier.apply(piece)
+              if let end {
+                if monitor.feedback.confirmableLSN >= end { return }
+              } else if !isStreaming, applier.anchorLSN >= streamsFrom, !monitor.isAwaited {
+                throw SnapshotsPassed()
+              }
+            }
+            try Task.checkCancellation()
           }
-          try Task.checkCancellation()
         }
       }
     }
+  }
+
+  /// Where the run begins.
+  private func begin(_ state: Connection) async throws -> (StoredProgress, StreamStart) {
+    let claim = SlotClaim(slot: slot, direction: direction)
+    let observer = try await Session.open(source, end: direction.from, purpose: "slot")
+    let confirmed = try await closing(observer) { try await claim.take(on: observer) }
+    let progress = try await progress(in: state)
+    try claim.verify(confirmed, progress)
+    return (progress, StreamStart(progress, slot: confirmed))
+  }
+
+  /// Looks whether the source can be the one that was followed, before anything is asked of it.
+  private func verify(
+    _ replication: Connection, _ progress: StoredProgress, _ tables: StreamTables, _ state: Connection
+  ) async throws {
+    let history = try await SourceHistory.read(from: replication)
+    // What the way back begins with is no position of a stream, nor are its snapshots.
+    let followed = progress.anchor == nil ? .zero : progress.appliedLSN
+    try history.verify(
+      reaches: direction == .forward ? max(followed, tables.newestSnapshotLSN) : followed, direction)
+    guard history.timeline != progress.timeline else { return }
+    try await StateStore(state).store(timeline: history.timeline)
+    guard let before = progress.timeline else { return }
+    let what = "the \(direction.from) has gone from timeline \(before) of its WAL to \(history.timeline)"
+    logger.notice("\(what)")
+    // The trail of events is on the target, whichever way the stream leads.
+    guard direction == .back else { return try await StateStore(state).note(what) }
+    let trail = try await Session.open(source, end: direction.from, purpose: "slot")
+    try await closing(trail) { try await StateStore(trail).note(what) }
   }
 
   private func form(for tables: StreamTables, mayBeBinary: Bool) -> StreamForm {
@@ -179,20 +221,20 @@ package struct StreamSession: Sendable {
     return form
   }
 
-  private func startReplication(_ form: StreamForm, _ isStreaming: Bool) async throws -> Connection {
-    let connection = try await Session.openReplication(source, end: direction.from)
+  private func startReplication(
+    _ connection: Connection, at position: LSN, _ form: StreamForm, _ isStreaming: Bool
+  ) async throws {
     var options = PgOutputOptions(version: ChangePlanner.protocolVersion, publications: [publication])
     options.messages = true
     options.streaming = isStreaming ? .on : .off
     options.binary = form.format == .binary
-    let command = ReplicationCommand.start(slot: slot, at: monitor.feedback.appliedLSN, options: options)
+    let command = ReplicationCommand.start(slot: slot, at: position, options: options)
     let deadline = ContinuousClock.now + .seconds(30)
     while true {
       do {
-        try await connection.startCopyBoth(command, doing: "starting the stream from slot \(slot)")
-        return connection
+        return try await connection.startCopyBoth(command, doing: "starting the stream from slot \(slot)")
       } catch let error as PostgresError where error.sqlState == .objectInUse && .now < deadline {
-        // The walsender of an engine that was killed has not noticed yet.
+        // The walsender of an engine that was killed has only now come to it, and will notice.
         try await Task.sleep(for: .milliseconds(200))
       }
     }

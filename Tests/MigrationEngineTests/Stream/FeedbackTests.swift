@@ -34,13 +34,22 @@ import Testing
     #expect(feedback.appliedLSN == lsn(10), "only an applied COMMIT moves it")
   }
 
-  @Test("A resumed stream may confirm what an earlier engine had stored, and nothing goes back")
+  @Test("A stream whose slot is ahead of what is applied goes on from there, and nothing goes back")
   func resumed() {
     var feedback = Feedback(appliedLSN: lsn(10), confirmedLSN: lsn(40))
     #expect(flushed(feedback) == 40)
     feedback.committed(upTo: lsn(20))
     feedback.idle(upTo: lsn(15))
     #expect(flushed(feedback) == 40)
+  }
+
+  @Test("What is applied is not confirmed to a source that has not proven to have it")
+  func unproven() {
+    var feedback = Feedback(appliedLSN: lsn(30), confirmedLSN: lsn(10))
+    #expect(flushed(feedback) == 10)
+    #expect(feedback.toStore == nil)
+    feedback.idle(upTo: lsn(30))
+    #expect(feedback.toStore == lsn(30))
   }
 }
 

@@ -1,5 +1,7 @@
 import LogicalReplication
 
+@testable import MigrationEngine
+
 /// Writes walsender messages as PostgreSQL does, back to back as a chunk holds them.
 struct StreamMessages {
   private(set) var bytes: [UInt8] = []
@@ -37,10 +39,10 @@ struct StreamMessages {
     }
   }
 
-  mutating func begin(_ finalLSN: UInt64, xid: UInt32 = 7) {
+  mutating func begin(_ finalLSN: UInt64, xid: UInt32 = 7, time: Int64 = 0) {
     data("B") { body in
       body.integer(finalLSN)
-      body.integer(UInt64(0))
+      body.integer(time)
       body.integer(xid)
     }
   }
@@ -108,13 +110,13 @@ struct StreamMessages {
     data("E") { _ in }
   }
 
-  mutating func streamCommit(_ xid: UInt32, _ commitLSN: UInt64, end: UInt64) {
+  mutating func streamCommit(_ xid: UInt32, _ commitLSN: UInt64, end: UInt64, time: Int64 = 0) {
     data("c") { body in
       body.integer(xid)
       body.bytes.append(0)
       body.integer(commitLSN)
       body.integer(end)
-      body.integer(UInt64(0))
+      body.integer(time)
     }
   }
 
@@ -186,5 +188,12 @@ struct StreamMessages {
         }
       }
     }
+  }
+}
+
+extension StreamAnchor {
+  static func fixture(_ commitLSN: UInt64, xid: UInt32 = 7, time: Int64 = 0) -> StreamAnchor {
+    StreamAnchor(
+      commitLSN: LSN(rawValue: commitLSN), xid: xid, commitTime: PostgresTime(microseconds: time))
   }
 }

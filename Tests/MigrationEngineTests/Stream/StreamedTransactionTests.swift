@@ -64,7 +64,9 @@ import Testing
     let end = try plan(&planner, .streamed(7)) { $0.streamCommit(7, 30, end: 31) }
     #expect(!end.hasChanges)
     #expect(!end.beginsTransaction)
-    #expect(end.commit == .init(endLSN: LSN(rawValue: 31), transactions: 1, changes: 2, marker: nil))
+    #expect(
+      end.commit
+        == .init(endLSN: LSN(rawValue: 31), anchor: .fixture(30), transactions: 1, changes: 2, marker: nil))
     // What it said of its relations holds for those behind it.
     #expect(throws: Never.self) {
       try plan(&planner, .main) { stream in
