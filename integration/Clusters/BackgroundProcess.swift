@@ -109,12 +109,16 @@ package final class BackgroundProcess: Sendable {
     _ what: String, within limit: Duration, every interval: Duration = .milliseconds(20),
     condition: @Sendable () async throws -> Bool
   ) async throws {
-    try await Clusters.waitUntil("\(what), by \(name)", within: limit, every: interval) {
+    let deadline = ContinuousClock.now + limit
+    try await Clusters.waitUntil("\(what), by \(name)", within: limit * 2, every: interval) {
       let running = isRunning
       if try await condition() { return true }
       guard running else {
         throw HarnessError(
           "\(name) ended with exit code \(exitCode ?? -1) before \(what)\n\(output)\(errors)")
+      }
+      guard ContinuousClock.now < deadline else {
+        throw HarnessError("\(what), by \(name): not within \(limit)\n\(errors.suffix(4000))")
       }
       return false
     }

@@ -73,8 +73,8 @@ struct ChangePlanner {
   private var decoder: PgOutputDecoder
   /// By the relation's OID on the source; nil for those that are not ours.
   var known: [UInt32: StreamTable?] = [:]
-  /// What transactions that are on the target already said of their relations, which may be long past: they
-  /// are looked at when a change is to be applied.
+  /// What transactions that are on the target already, or in a table's copy, said of their relations, which
+  /// may be long past: they are looked at when a change is to be applied.
   private var passed: [UInt32: RelationMessage] = [:]
   /// The transaction that is under way.
   var open: SourceTransaction?
@@ -276,7 +276,7 @@ struct ChangePlanner {
 
   private mutating func describe(_ relation: RelationMessage) throws {
     guard let open else { throw unexpected("a relation outside of a transaction") }
-    guard !open.isPassed else {
+    guard !open.isPassed, !isInCopy(open, of: relation.relationID) else {
       known[relation.relationID] = nil
       passed[relation.relationID] = relation
       return
@@ -295,6 +295,11 @@ struct ChangePlanner {
       difference.lsn = lsn
       throw difference
     }
+  }
+
+  private func isInCopy(_ transaction: SourceTransaction, of id: UInt32) -> Bool {
+    guard let lsn = transaction.finalLSN, let snapshot = tables.snapshots[id]?.lsn else { return false }
+    return lsn < snapshot
   }
 
   /// - Throws: `DefinitionDifference` when the ends do not fit together.
@@ -351,7 +356,7 @@ struct ChangePlanner {
   /// The table that a change of the open transaction belongs to; nil when the change is not to be applied.
   mutating func table(_ id: UInt32, columns: Int?) throws -> StreamTable? {
     guard let open else { throw unexpected("a change outside of a transaction") }
-    guard !open.isPassed else { return nil }
+    guard !open.isPassed, !isInCopy(open, of: id) else { return nil }
     var entry = open.known[id] ?? known[id]
     if entry == nil, let relation = passed[id] {
       try describe(relation)

@@ -126,4 +126,21 @@ extension ChangePlannerTests {
     #expect(throws: DefinitionDifference.self) { try self.plan(&stale, before) }
     #expect(statements(plan).first?.hasPrefix("INSERT INTO \"public\".\"notes\" (\"id\", \"body\")") == true)
   }
+
+  @Test("What a table was before its copy is nobody's concern, and what it was since is looked at")
+  func beforeTheCopy() throws {
+    var planner = planner(snapshot: 300)
+    func change(_ lsn: UInt64, _ columns: [StreamMessages.Column]?) throws -> ChunkPlan {
+      try plan(&planner) { stream in
+        stream.begin(lsn)
+        if let columns { stream.relation(1, "notes", columns) }
+        stream.insert(1, (columns ?? Self.columns).map { _ in .text("1") })
+        stream.commit(lsn, end: lsn + 10)
+      }
+    }
+    #expect(try !change(200, Self.columns + [.init(name: "old")]).hasChanges)
+    #expect(try !change(220, Self.columns).hasChanges)
+    // Described once, before the copy.
+    #expect(try change(300, nil).hasChanges)
+  }
 }
