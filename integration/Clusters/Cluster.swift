@@ -156,6 +156,22 @@ package actor Cluster {
     ])
   }
 
+  private nonisolated var keptData: String { "\(directory)/kept" }
+
+  /// Keeps a copy of the stopped server's data, as a snapshot of its storage does.
+  package func keepData() async throws {
+    try await serverCommand(["rm", "-rf", keptData])
+    try await serverCommand(["cp", "-a", dataDirectory, keptData])
+  }
+
+  /// Gives the stopped server the data that were kept, and keeps what it had instead.
+  package func exchangeData() async throws {
+    let aside = "\(directory)/aside"
+    try await serverCommand(["mv", dataDirectory, aside])
+    try await serverCommand(["mv", keptData, dataDirectory])
+    try await serverCommand(["mv", aside, keptData])
+  }
+
   /// Changes settings for the next start.
   package func set(_ changes: [String: String]) throws {
     settings.merge(changes) { $1 }

@@ -39,6 +39,20 @@ package struct ClusterPair: Sendable {
     get async throws { try await (isOther ? otherCreation : creation).value }
   }
 
+  /// The same with another source.
+  package func with(source: Cluster) -> ClusterPair {
+    ClusterPair(
+      source: source.superuser, target: target, sourceCluster: source, targetCluster: targetCluster,
+      targetStorage: targetStorage)
+  }
+
+  /// The same with another target.
+  package func with(target: Cluster) -> ClusterPair {
+    ClusterPair(
+      source: source, target: target.superuser, sourceCluster: sourceCluster, targetCluster: target,
+      targetStorage: target.storage)
+  }
+
   private static func create() async throws -> ClusterPair {
     let environment = ProcessInfo.processInfo.environment
     switch (environment["REPLICATE_TEST_SOURCE"], environment["REPLICATE_TEST_TARGET"]) {

@@ -5,8 +5,7 @@ enum StateSchema {
   static let format = 4
 
   /// Where a stream stands: on the end that it is applied to. The anchor is the transaction that ends at
-  /// `applied_lsn`, its time in microseconds since 2000-01-01 UTC as the stream has it; none before the
-  /// first.
+  /// `applied_lsn`, none before the first; its time is in microseconds since 2000, as the stream has it.
   static let progress = """
     CREATE TABLE IF NOT EXISTS replicate.progress (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -3,12 +3,12 @@ import LogicalReplication
 // Whether the source is the one that was followed, and by which transactions that is told later.
 //
 // An anchor must be a transaction that the server surely sends when it is asked to begin at its commit
-// record. What it sends hangs on nothing but the WAL and the catalogs as the transaction saw them,
-// memberships in the publication included. So a transaction is sent again of which a change was applied,
-// whatever became of the table and the publication since; and one with a transactional message, as the
-// fence's marker and the heartbeats are. Not an empty one, which servers from 15 on do not send; nor one
-// whose changes all went with subtransactions that were rolled back, which a server sends only as long as it
-// does not know that.
+// record. What it sends hangs on nothing but the WAL and the catalogs as the transaction saw them, with what
+// was in the publication then. So a transaction is sent again of which a change was applied, whatever became
+// of the table and the publication since; and one with a transactional message, as the fence's marker and the
+// heartbeats are. A prepared one has the commit record of its COMMIT PREPARED, as it was not asked for
+// before. Not an empty one, which servers from 15 on do not send; nor one whose changes all went with
+// subtransactions that were rolled back, which a server sends only as long as it does not know that.
 extension ChangePlanner {
   /// A transaction has committed on the source: its message tells it before anything of it is committed here.
   /// - Throws: `OtherHistory` when it stands where another one was applied.
