@@ -173,8 +173,13 @@ struct MigrationStages: Sendable {
     do {
       if options.createsRoles {
         let made = try await MissingRoles.create(
-          source: ends.source, target: ends.target, publication: migration.publication)
-        if !made.isEmpty { logger.info("made roles on the target", metadata: ["roles": "\(made)"]) }
+          source: ends.source, target: ends.target, options.target, publication: migration.publication)
+        if !made.roles.isEmpty {
+          logger.info("made roles on the target", metadata: ["roles": "\(made.roles)"])
+        }
+        for setting in made.leftOut {
+          logger.warning("a setting of a role was left out", metadata: ["statement": "\(setting)"])
+        }
       }
       if let snapshot {
         try await snapshot.telling { try await archive.dump(under: snapshot.name) }
@@ -206,7 +211,9 @@ struct MigrationStages: Sendable {
     try await restore(.indexes)
     // The target's tables: the source may have more by now.
     let relations = try await Catalog.read(from: ends.target).relations
-    try await PlannerStatistics.refresh(relations, on: options.target, workers: options.jobs)
+    try await PlannerStatistics.refresh(
+      relations, on: options.target, workers: options.jobs,
+      under: try await UserSettings.read(from: ends.source, usableOn: ends.target))
   }
 
   // MARK: Catch-up
@@ -219,13 +226,18 @@ struct MigrationStages: Sendable {
     }
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await restore(.constraints)
-    try await DatabaseProperties.read(from: ends.source).apply(to: ends.target) { step, error in
+    try await DatabaseProperties.read(from: ends.source).apply(to: ends.target, options.target) {
+      step, reason in
       logger.warning(
         "the target refused a property of the database",
-        metadata: ["statement": "\(step.name)", "why": "\(error.message)"])
+        metadata: ["statement": "\(step.name)", "why": "\(reason)"])
     }
     try await TargetGuard(ends.target).close()
-    try await MaterializedViews.refresh(source: ends.source, target: ends.target)
+    // What fails is tried again by each cutover, which is refused while users would miss rows.
+    for failure in try await MaterializedViews.refresh(from: ends.source, to: ends.target, options.target) {
+      logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
+      try await store.note(failure.words)
+    }
   }
 
   /// Streams until everything before `end` is applied; tables that were created meanwhile join.

@@ -70,10 +70,12 @@ struct MigrationTables: Sendable {
         relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
         source: sources[relation.name])
     }
-    return StreamTables(
+    var streamed = StreamTables(
       target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
       snapshots: snapshots, ignored: Set(ignored.map(\.oid)), present: Set(onSource.map(\.oid)),
       sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
+    streamed.settings = try await UserSettings.read(from: source, usableOn: target)
+    return streamed
   }
 
   /// What the reverse stream must know: tables that are on both ends under one name. Those that the target
@@ -98,12 +100,14 @@ struct MigrationTables: Sendable {
         relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
         source: origins[relation.name])
     }
-    return StreamTables(
+    var carried = StreamTables(
       target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
       snapshots: Dictionary(streamed.map { ($0.oid, (name: $0.name, lsn: openedLSN)) }) { first, _ in first },
       ignored: Set(onTarget.filter { $0.kind == .partitioned || excluded.contains($0.name) }.map(\.oid)),
       present: Set(onTarget.map(\.oid)),
       sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
+    carried.settings = try await UserSettings.read(from: target, usableOn: source)
+    return carried
   }
 
   /// Tables of the target whose changes do not go back: they were created after the cutover, or lost from the

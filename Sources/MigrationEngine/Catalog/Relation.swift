@@ -64,6 +64,7 @@ package struct Relation: Sendable {
   package var columns: [Column]
   /// The composite type of its rows.
   package var rowTypeOID: UInt32 = 0
+  package var owner = ""
 
   package var copiedColumns: [Column] { columns.filter { !$0.isGenerated } }
 }

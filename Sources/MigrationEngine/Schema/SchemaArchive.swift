@@ -29,7 +29,8 @@ package actor SchemaArchive {
     arguments += tables.map { "--table=\($0)" }
     if let snapshot { arguments.append("--snapshot=\(snapshot)") }
     try await PostgresTool(name: "pg_dump").run(
-      arguments + [source.argument(purpose: "schema")], on: source, doing: "dumping the source's schema")
+      arguments + [try await source.argument(end: "source", purpose: "schema")], on: source,
+      doing: "dumping the source's schema")
   }
 
   /// The dump; one of this moment when an earlier engine made the first.

@@ -27,7 +27,10 @@ package struct SchemaTransfer: Sendable {
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list", "--section=\(section.dumpSection)", archive.path], on: self.target,
       doing: action(section))
-    var entries = SchemaEntry.entries(of: section, in: list, excluding: try await ownObjects(on: source))
+    let verbose = try await PostgresTool(name: "pg_restore").run(
+      ["--list", "--verbose", archive.path], on: self.target, doing: action(section))
+    var entries = SchemaEntry.entries(
+      of: section, in: list, excluding: try await ownObjects(on: source), SchemaDependencies(of: verbose))
     if again {
       switch section {
       case .preData: try await TargetData.drop(on: target, keeping: before)
@@ -45,7 +48,16 @@ package struct SchemaTransfer: Sendable {
         entries.removeAll(where: \.isSchema)
       }
     }
-    try await run(entries, section, from: archive, again && section == .constraints)
+    let isCleaning = again && section == .constraints
+    guard section != .preData else { return try await run(entries, section, from: archive) }
+    let evaluated = try await UserExpressions.read(from: source)
+    let scripts = entries.filter { evaluated.owners[$0.id] != nil }
+    entries.removeAll { evaluated.owners[$0.id] != nil }
+    guard !scripts.isEmpty else { return try await run(entries, section, from: archive, isCleaning) }
+    try await run(entries.filter { !$0.isAttachment }, section, from: archive, isCleaning)
+    try await SchemaScripts(target: self.target, archive: archive, jobs: jobs, isCleaning: isCleaning).run(
+      scripts, evaluated, under: try await UserSettings.read(from: source, usableOn: target))
+    try await run(entries.filter(\.isAttachment), section, from: archive, isCleaning)
   }
 
   /// Parts in which the definitions of tables are restored that were created later than the rest. A partition
@@ -115,7 +127,7 @@ package struct SchemaTransfer: Sendable {
     }
     if isCleaning { arguments += ["--clean", "--if-exists"] }
     try await PostgresTool(name: "pg_restore").run(
-      arguments + [self.target.argument(purpose: "restore"), archive.path], on: self.target,
+      arguments + [try await target.argument(end: "target", purpose: "restore"), archive.path], on: target,
       doing: action(section))
   }
 

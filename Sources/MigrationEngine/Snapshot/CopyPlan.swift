@@ -14,6 +14,8 @@ package struct CopyBatch: Sendable, Equatable {
   package var pieces: [CopyPiece]
   /// Empties the tables first; an earlier try may have left rows behind. Nil where that is done beforehand.
   package var clearing: String?
+  /// Of the tables: what they evaluate is under this role's settings.
+  package var owner = ""
 }
 
 /// What is copied and how: relations in, statements out.
@@ -47,13 +49,17 @@ package struct CopyPlan: Sendable {
       if parts == 1 {
         batches.append(
           CopyBatch(
-            pieces: [Self.whole(relation, isFrozen: true)], clearing: Self.truncate([relation])))
+            pieces: [Self.whole(relation, isFrozen: true)], clearing: Self.truncate([relation]),
+            owner: relation.owner))
       } else {
         split.append(relation.name)
-        batches += (0..<parts).map { CopyBatch(pieces: [Self.part($0, of: parts, relation)], clearing: nil) }
+        batches += (0..<parts).map {
+          CopyBatch(pieces: [Self.part($0, of: parts, relation)], clearing: nil, owner: relation.owner)
+        }
       }
     }
-    batches += Self.together(sorted.filter { $0.bytes <= Self.smallBytes }, isFirst: isFirst)
+    let small = Dictionary(grouping: sorted.filter { $0.bytes <= Self.smallBytes }, by: \.owner)
+    for owner in small.keys.sorted() { batches += Self.together(small[owner] ?? [], isFirst: isFirst) }
     self.batches = batches
     self.split = split
   }
@@ -79,7 +85,7 @@ package struct CopyPlan: Sendable {
       batches.append(
         CopyBatch(
           pieces: batch.map { whole($0, isFrozen: false) },
-          clearing: isFirst ? delete(batch) : truncate(batch)))
+          clearing: isFirst ? delete(batch) : truncate(batch), owner: batch[0].owner))
       (batch, bytes) = ([], 0)
     }
     for relation in relations {

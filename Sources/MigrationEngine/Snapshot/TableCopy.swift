@@ -9,17 +9,21 @@ struct TableCopy: Sendable {
   let progress: CopyProgress
   /// Whether the stream goes on from the snapshot: then its LSN is stored with the rows.
   let isStreamed: Bool
+  /// Whether the tables are the user's own: what is evaluated as rows come in is so under the settings of the
+  /// database's users. An extension's is under those that its author could count on.
+  let areUsers: Bool
   let rateLimit: RateLimit?
 
   init(
     source: ConnectionString, target: ConnectionString, workers: Int, progress: CopyProgress,
-    isStreamed: Bool = true, rateLimit: RateLimit? = nil
+    isStreamed: Bool = true, areUsers: Bool = true, rateLimit: RateLimit? = nil
   ) {
     self.source = source
     self.target = target
     self.workers = workers
     self.progress = progress
     self.isStreamed = isStreamed
+    self.areUsers = areUsers
     self.rateLimit = rateLimit
   }
 
@@ -63,9 +67,13 @@ struct TableCopy: Sendable {
     let source = try await Session.open(source, end: snapshot.direction.from, purpose: "copy")
     let target = try await open(snapshot.direction)
     try await closing(source, target) {
+      let settings =
+        areUsers ? try await UserSettings.read(from: source, usableOn: target) : UserSettings()
+      try await settings.apply(to: target)
       try await snapshot.enter(source)
       while let batch = await queue.next() {
-        let copied = try await copy(batch, from: source, to: target, at: snapshot.lsn)
+        let copied = try await copy(
+          batch, from: source, to: target, at: snapshot.lsn, settings.detour(to: batch.owner))
         let whole = await parts.finished(batch, copied)
         if isStreamed, !whole.isEmpty { try await StateStore(target).markCopied(whole, at: snapshot.lsn) }
         progress.finish(
@@ -76,11 +84,13 @@ struct TableCopy: Sendable {
 
   /// - Returns: what came, a value a piece.
   private func copy(
-    _ batch: CopyBatch, from source: Connection, to target: Connection, at lsn: LSN
+    _ batch: CopyBatch, from source: Connection, to target: Connection, at lsn: LSN,
+    _ detour: UserSettings.Detour?
   ) async throws -> [CopiedRelation] {
-    guard let first = batch.pieces.first else { return [] }
-    let action = "copying \(first.name)\(batch.pieces.count > 1 ? " and others" : "")"
-    try await target.query("BEGIN; \(batch.clearing ?? "")", doing: action)
+    guard let piece = batch.pieces.first else { return [] }
+    let action = "copying \(piece.name)\(batch.pieces.count > 1 ? " and others" : "")"
+    let first = ["BEGIN", detour?.enter, batch.clearing].compactMap { $0 }
+    try await target.query(first.joined(separator: "; "), doing: action)
     var copied: [CopiedRelation] = []
     for piece in batch.pieces {
       let action = "copying \(piece.name)"

@@ -14,6 +14,8 @@ package struct StreamTables: Sendable {
   /// Where the source stood when its tables were read: of transactions that committed before, it is known
   /// what became of the definitions that they saw.
   package var sourceLSN: LSN
+  /// Under which the target evaluates what users wrote.
+  package var settings = UserSettings()
   /// How the rows come.
   var form = StreamForm.text
   /// Which way they go: what the ends are called.
@@ -127,6 +129,7 @@ struct ChangePlanner {
       }
     }
     try fold?.writeAll(buffer, &plan)
+    plan.take(nil)
     guard plan.commit == nil || (open?.changes ?? 0) == 0 else {
       throw unexpected("a part of a transaction behind a whole one")
     }
@@ -285,7 +288,9 @@ struct ChangePlanner {
         "give it back its name, or its rows are lost.")
     }
     target.direction = tables.direction
-    return try StreamTable(message, target: target, snapshotLSN: copied.lsn, form: tables.form)
+    return try StreamTable(
+      message, target: target, snapshotLSN: copied.lsn, form: tables.form,
+      detour: tables.settings.detour(to: target.relation.owner))
   }
 
   /// The table that a change of the open transaction belongs to; nil when the change is not to be applied.

@@ -140,7 +140,8 @@ package struct StreamSession: Sendable {
     tables.form = form(for: tables, mayBeBinary: mayBeBinary)
     let isStreaming = mayStream && tables.areAllPassed(at: monitor.feedback.confirmableLSN)
     let replication = try await startReplication(tables.form, isStreaming)
-    let sessions = try await LaneSessions(target: target, end: direction.to, isStreaming: isStreaming)
+    let sessions = try await LaneSessions(
+      target: target, end: direction.to, isStreaming: isStreaming, settings: tables.settings)
     try await finally(sessions.close) {
       try await closing(replication) { [tables] in
         try await stream(replication, state: state) { inbox in

@@ -65,10 +65,10 @@ import Testing
         INSERT INTO "public"."notes" ("id", "body") OVERRIDING SYSTEM VALUE VALUES ($1, $2)
         """,
         """
-        UPDATE ONLY "public"."notes" SET "body" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::text
+        UPDATE ONLY "public"."notes" SET "body" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::pg_catalog.text
         """,
         """
-        DELETE FROM ONLY "public"."notes" WHERE "id" OPERATOR(pg_catalog.=) $1::text
+        DELETE FROM ONLY "public"."notes" WHERE "id" OPERATOR(pg_catalog.=) $1::pg_catalog.text
         """,
       ])
     #expect(calls(plan).allSatisfy { $0.expectedRows == 1 })
@@ -87,7 +87,9 @@ import Testing
     }
     #expect(
       statements(plan) == [
-        "UPDATE ONLY \"public\".\"notes\" SET \"id\" = $1 WHERE \"id\" OPERATOR(pg_catalog.=) $2::text"
+        """
+        UPDATE ONLY "public"."notes" SET "id" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::pg_catalog.text
+        """
       ])
     #expect(plan.batch.texts(of: calls(plan)[0]) == ["2", "1"])
     #expect(plan.commit == nil)
@@ -104,7 +106,7 @@ import Testing
     }
     #expect(
       statements(plan) == [
-        "SELECT FROM ONLY \"public\".\"notes\" WHERE \"id\" OPERATOR(pg_catalog.=) $1::text"
+        "SELECT FROM ONLY \"public\".\"notes\" WHERE \"id\" OPERATOR(pg_catalog.=) $1::pg_catalog.text"
       ])
     #expect(calls(plan).first?.expectedRows == 1)
   }
@@ -121,8 +123,9 @@ import Testing
     #expect(
       statements(plan) == [
         """
-        DELETE FROM ONLY "public"."bare" WHERE ctid = (SELECT ctid FROM ONLY "public"."bare" WHERE \
-        ROW("a", "b")::record OPERATOR(pg_catalog.*=) ROW($1::text, $2::text)::record LIMIT 1)
+        DELETE FROM ONLY "public"."bare" WHERE ctid OPERATOR(pg_catalog.=) \
+        (SELECT ctid FROM ONLY "public"."bare" WHERE ROW("a", "b")::pg_catalog.record \
+        OPERATOR(pg_catalog.*=) ROW($1::pg_catalog.text, $2::pg_catalog.text)::pg_catalog.record LIMIT 1)
         """
       ])
   }
