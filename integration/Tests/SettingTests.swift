@@ -161,6 +161,9 @@ extension IntegrationBeside {
       }
     }
 
+    /// On the target it would refuse the application's writes, which `check` tells.
+    private static let readOnly = "default_transaction_read_only"
+
     /// The same migration with its settings in place.
     private static func make(
       _ place: Place, _ settings: [String: String], _ journey: Journey
@@ -173,15 +176,16 @@ extension IntegrationBeside {
       case .database, .role:
         let holder =
           "\(place == .role ? "ROLE CURRENT_USER IN " : "")DATABASE \(quotedIdentifier(databases.name))"
-        for end in [databases.source, databases.target] {
-          for (name, value) in settings {
+        for (isTarget, end) in [(false, databases.source), (true, databases.target)] {
+          for (name, value) in settings where !isTarget || name != readOnly {
             let value = name == "search_path" ? value : quotedLiteral(value)
             try await run("ALTER \(holder) SET \(name) TO \(value)", on: end)
           }
         }
         return journey
       case .string, .environment:
-        let options = settings.map { "-c \($0)=\($1.replacing(" ", with: "\\ "))" }.joined(separator: " ")
+        let options = settings.filter { $0.key != readOnly }
+          .map { "-c \($0)=\($1.replacing(" ", with: "\\ "))" }.joined(separator: " ")
         guard place == .string else {
           return Journey(databases: databases, replicate: journey.replicate.with(["PGOPTIONS": options]))
         }
@@ -195,12 +199,9 @@ extension IntegrationBeside {
 
     /// A session of the test's own is like ours.
     private static func session(_ server: Clusters.ConnectionString) async throws -> SQLSession {
-      var settings: [String: String] = [:]
-      for setting in Session.fixed + Session.fixedForSuperusers where setting.since <= 130_000 {
-        settings[setting.name] = setting.value
-      }
-      settings["search_path"] = "pg_catalog"
-      return try await SQLSession(server, settings: settings)
+      let settings = (Session.fixed + Session.fixedForSuperusers).filter { $0.since <= 130_000 }
+      let options = settings.map { "-c \($0.name)=\($0.value.replacing(" ", with: "\\ "))" }
+      return try await SQLSession(server.with(["options": options.joined(separator: " ")]))
     }
 
     private static func run(_ sql: String, on server: Clusters.ConnectionString) async throws {
