@@ -28,10 +28,15 @@ package struct MaterializedViews: Sendable {
     }
   }
 
+  /// A view of either kind.
   private struct View: Sendable {
+    var oid: UInt32
     var name: RelationName
     var owner: String
+    var isMaterialized: Bool
     var isPopulated: Bool
+    /// OIDs of the relations that its query names.
+    var needs: [UInt32]
   }
 
   /// Where the view is refreshed.
@@ -41,20 +46,44 @@ package struct MaterializedViews: Sendable {
   /// A reader of the view is waited for so long, and others wait behind us.
   private static let lockWait = "30s"
 
-  /// Refreshes on the other end what has data where users are, in an order in which what a view reads comes
-  /// first. What fails keeps no other from being refreshed.
+  /// Refreshes on the other end what has data where users are. What fails keeps no other from being
+  /// refreshed.
   /// - Parameters:
   ///   - from: where users are; with no transaction open.
   ///   - to: the other end, and how to connect to it.
   package static func refresh(
     from: Connection, to: Connection, _ string: ConnectionString
   ) async throws -> [Failure] {
-    let populated = Set(try await views(on: from).filter(\.isPopulated).map(\.name))
-    guard !populated.isEmpty else { return [] }
+    let wanted = ordered(try await views(on: from)).filter { $0.isMaterialized && $0.isPopulated }.map(\.name)
+    guard !wanted.isEmpty else { return [] }
     let settings = try await UserSettings.read(from: from, usableOn: to)
+    let present = Dictionary(
+      try await views(on: to).filter(\.isMaterialized).map { ($0.name, $0) }
+    ) { first, _ in first }
     let refresher = MaterializedViews(end: to.end, string: string)
-    return try await refresher.refresh(
-      try await views(on: to).filter { populated.contains($0.name) }, under: settings)
+    var views = wanted.compactMap { present[$0] }
+    while true {
+      let failures = try await refresher.refresh(views, under: settings)
+      // Some functions read other views, which nothing tells: those may have rows by now.
+      guard !failures.isEmpty, failures.count < views.count else { return failures }
+      let failed = Set(failures.map(\.view))
+      views = views.filter { failed.contains($0.name) }
+    }
+  }
+
+  /// As they were made, which is an order in which what a view reads comes first, unless its query was changed
+  /// since.
+  private static func ordered(_ views: [View]) -> [View] {
+    let known = Dictionary(views.map { ($0.oid, $0) }) { first, _ in first }
+    var ordered: [View] = []
+    var seen: Set<UInt32> = []
+    func add(_ view: View) {
+      guard seen.insert(view.oid).inserted else { return }
+      for needed in view.needs.sorted() { if let needed = known[needed] { add(needed) } }
+      ordered.append(view)
+    }
+    for view in views { add(view) }
+    return ordered
   }
 
   private func refresh(_ views: [View], under settings: UserSettings) async throws -> [Failure] {
@@ -99,32 +128,27 @@ package struct MaterializedViews: Sendable {
     }
   }
 
-  /// A view comes behind all that its query names, also by other views.
   private static func views(on connection: Connection) async throws -> [View] {
     let rows = try await connection.query(
       """
-      WITH RECURSIVE needs AS (
-        SELECT DISTINCT r.ev_class AS view, d.refobjid AS needed
-        FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d ON d.objid = r.oid
-        WHERE r.ev_type = '1' AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
-          AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> r.ev_class),
-      depth (oid, depth) AS (
-        SELECT oid, 0 FROM pg_catalog.pg_class WHERE relkind = 'm'
-        UNION
-        SELECT n.view, d.depth + 1 FROM depth d JOIN needs n ON n.needed = d.oid
-        -- Views may name each other in a circle; who reads them is told.
-        WHERE d.depth < 1000)
-      SELECT n.nspname, c.relname, c.relispopulated, pg_catalog.pg_get_userbyid(c.relowner) AS owner
+      SELECT c.oid, n.nspname, c.relname, c.relkind = 'm' AS is_materialized, c.relispopulated,
+        pg_catalog.pg_get_userbyid(c.relowner) AS owner,
+        (SELECT pg_catalog.string_agg(DISTINCT d.refobjid::text, ' ')
+          FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d ON d.objid = r.oid
+          WHERE r.ev_class = c.oid AND r.ev_type = '1'
+            AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass) AS needs
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        JOIN depth d ON d.oid = c.oid
-      WHERE c.relkind = 'm' AND n.nspname !~ '^pg_'
-      GROUP BY c.oid, n.nspname, c.relname, c.relispopulated, c.relowner
-      ORDER BY pg_catalog.max(d.depth), c.oid
+      WHERE c.relkind IN ('v', 'm') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      ORDER BY c.oid
       """, doing: "reading the materialized views", within: .seconds(60))
-    return try rows.map {
+    return try rows.map { row in
       View(
-        name: RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")),
-        owner: try $0.text("owner"), isPopulated: try $0.bool("relispopulated"))
+        oid: try row.integer("oid", as: UInt32.self),
+        name: RelationName(schema: try row.text("nspname"), name: try row.text("relname")),
+        owner: try row.text("owner"), isMaterialized: try row.bool("is_materialized"),
+        isPopulated: try row.bool("relispopulated"),
+        needs: try row.optional("needs")?.split(separator: " ").compactMap { UInt32($0) } ?? [])
     }
   }
 }

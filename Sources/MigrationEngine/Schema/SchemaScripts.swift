@@ -53,8 +53,12 @@ struct SchemaScripts {
   let isCleaning: Bool
 
   func run(
-    _ entries: [SchemaEntry], _ expressions: UserExpressions, under settings: UserSettings
+    _ entries: [SchemaEntry], _ expressions: UserExpressions, source: Connection
   ) async throws {
+    let observer = try await Session.open(target, end: "target", purpose: "restore")
+    let settings = try await closing(observer) {
+      try await UserSettings.read(from: source, usableOn: observer)
+    }
     let queue = WorkQueue(entries)
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<min(max(1, jobs), entries.count) {

@@ -137,6 +137,12 @@ package struct StreamSession: Sendable {
   private func runOnce(until end: LSN?, state: Connection, mayStream: Bool, mayBeBinary: Bool) async throws {
     var tables = try await tables()
     tables.direction = direction
+    if !tables.settings.refused.isEmpty {
+      let names = Set(tables.settings.refused.map(\.name)).sorted().joined(separator: ", ")
+      logger.warning(
+        "the \(direction.to) does not take settings that users have, and evaluates their checks without them",
+        metadata: ["which": "\(names)"])
+    }
     tables.form = form(for: tables, mayBeBinary: mayBeBinary)
     let isStreaming = mayStream && tables.areAllPassed(at: monitor.feedback.confirmableLSN)
     let replication = try await startReplication(tables.form, isStreaming)
