@@ -59,6 +59,11 @@ package actor Connection {
     PQparameterStatus(try live(), "server_encoding").map { String(cString: $0) }
   }
 
+  /// Whether the session's role is a superuser, as the server tells it after each change.
+  package func isSuperuser() throws -> Bool {
+    PQparameterStatus(try live(), "is_superuser").map { String(cString: $0) } == "on"
+  }
+
   /// Whether the session is encrypted by TLS (manual, section 34.2 `PQsslInUse`).
   package func isEncrypted() throws -> Bool { PQsslInUse(try live()) == 1 }
 

@@ -58,11 +58,39 @@ package struct ConnectionString: Sendable {
     return copy
   }
 
+  /// The same string with settings that the session begins with, behind the `options` that it or the
+  /// environment (`PGOPTIONS`) has: of two that are the same the last one wins.
+  package func addingOptions(_ settings: [(name: String, value: String)]) -> ConnectionString {
+    let added = settings.map { "-c \($0.name)=\(Self.escapedOption($0.value))" }
+    let options = [self["options"] ?? Self.inheritedOptions].compactMap { $0 } + added
+    return setting("options", to: options.joined(separator: " "))
+  }
+
+  /// The server takes options apart at blanks (manual, section 55.2.1, on `options`).
+  private static func escapedOption(_ value: String) -> String {
+    var escaped = String.UnicodeScalarView()
+    for scalar in value.unicodeScalars {
+      if scalar == "\\" || scalar.properties.isWhitespace { escaped.append("\\") }
+      escaped.append(scalar)
+    }
+    return String(escaped)
+  }
+
+  private static var inheritedOptions: String? {
+    guard let defaults = PQconndefaults() else { return nil }
+    defer { PQconninfoFree(defaults) }
+    var option = defaults
+    while let name = option.pointee.keyword {
+      if String(cString: name) == "options" { return option.pointee.val.map { String(cString: $0) } }
+      option += 1
+    }
+    return nil
+  }
+
   /// What libpq is given: the keywords with the secret settings among the `options`.
   var complete: [(name: String, value: String)] {
     guard !secretSettings.isEmpty else { return keywords }
-    let options = [self["options"]].compactMap { $0 } + secretSettings.map { "-c \($0.name)=\($0.value)" }
-    return setting("options", to: options.joined(separator: " ")).keywords
+    return addingOptions(secretSettings).keywords
   }
 
   private static let secrets: Set<String> = ["password", "sslpassword"]

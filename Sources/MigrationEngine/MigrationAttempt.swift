@@ -209,8 +209,8 @@ struct MigrationAttempt: Sendable {
       SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
       WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()
         AND application_name IN
-          ('replicate copy', 'replicate restore', 'replicate analyze', 'replicate apply', 'replicate confirm',
-            'replicate verify', 'replicate cutover')
+          ('replicate copy', 'replicate restore', 'replicate analyze', 'replicate refresh', 'replicate apply',
+            'replicate confirm', 'replicate verify', 'replicate cutover')
       """, doing: "ending the sessions of an earlier engine", within: .seconds(15))
   }
 

@@ -288,7 +288,9 @@ struct MigrationNewcomers: Sendable {
       try await transfer.restore(.indexes, from: file, source: ends.source)
       try await transfer.restore(.attachments, from: file, source: ends.source)
       try await FullIdentity.restore(notedOn: ends.source, on: ends.target)
-      try await PlannerStatistics.refresh(found.new, on: options.target, workers: options.jobs)
+      try await PlannerStatistics.refresh(
+        found.new, on: options.target, workers: options.jobs,
+        under: try await UserSettings.read(from: ends.source, usableOn: ends.target))
       // Foreign keys hold only where all tables stand at one LSN.
       try await follow(snapshot.lsn)
       try await transfer.restore(.constraints, from: file, source: ends.source)

@@ -94,12 +94,9 @@ struct MigrationRollback: Sendable {
     if let obstacle = session.monitor.reading.waitsFor {
       throw MigrationError(.failed, doing: action, reason: obstacle)
     }
-    let stale = try await MaterializedViews.refresh(
-      source: ends.target, target: ends.source, onlyOwn: true)
-    if !stale.isEmpty {
-      logger.warning(
-        "materialized views of the source stay as they are: only their owners may refresh them",
-        metadata: ["which": "\(stale.map(\.description).joined(separator: ", "))"])
+    // The source had its rows before, and keeps them.
+    for failure in try await MaterializedViews.refresh(from: ends.target, to: ends.source, passing) {
+      logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
     }
     try await switching.verify(store)
     guard !requested.request.isRehearsal else { return }

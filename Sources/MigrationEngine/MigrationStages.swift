@@ -184,8 +184,13 @@ struct MigrationStages: Sendable {
     do {
       if options.createsRoles {
         let made = try await MissingRoles.create(
-          source: ends.source, target: ends.target, publication: migration.publication)
-        if !made.isEmpty { logger.info("made roles on the target", metadata: ["roles": "\(made)"]) }
+          source: ends.source, target: ends.target, options.target, publication: migration.publication)
+        if !made.roles.isEmpty {
+          logger.info("made roles on the target", metadata: ["roles": "\(made.roles)"])
+        }
+        for setting in made.leftOut {
+          logger.warning("a setting of a role was left out", metadata: ["statement": "\(setting)"])
+        }
       }
       // Those that the dump has: what is created later joins later.
       let dumped = try await self.relations(under: snapshot)
@@ -241,7 +246,9 @@ struct MigrationStages: Sendable {
     try await restore(.indexes)
     // The target's tables: the source may have more by now.
     let relations = try await Catalog.read(from: ends.target).relations
-    try await PlannerStatistics.refresh(relations, on: options.target, workers: options.jobs)
+    try await PlannerStatistics.refresh(
+      relations, on: options.target, workers: options.jobs,
+      under: try await UserSettings.read(from: ends.source, usableOn: ends.target))
   }
 
   // MARK: Catch-up
@@ -251,13 +258,18 @@ struct MigrationStages: Sendable {
     try await settle(session)
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await restore(.constraints)
-    try await DatabaseProperties.read(from: ends.source).apply(to: ends.target) { step, error in
+    try await DatabaseProperties.read(from: ends.source).apply(to: ends.target, options.target) {
+      step, reason in
       logger.warning(
         "the target refused a property of the database",
-        metadata: ["statement": "\(step.name)", "why": "\(error.message)"])
+        metadata: ["statement": "\(step.name)", "why": "\(reason)"])
     }
     try await TargetGuard(ends.target).close()
-    try await MaterializedViews.refresh(source: ends.source, target: ends.target)
+    // What fails is tried again by each cutover, which is refused while users would miss rows.
+    for failure in try await MaterializedViews.refresh(from: ends.source, to: ends.target, options.target) {
+      logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
+      try await store.note(failure.words)
+    }
   }
 
   /// How often it is looked whether a table can be copied that could not before.

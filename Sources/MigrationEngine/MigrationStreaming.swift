@@ -234,7 +234,7 @@ struct MigrationStreaming: Sendable {
           .failed, doing: "comparing the source's tables with the migrated ones", reason: obstacle)
       }
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
-      try await MaterializedViews.refresh(source: ends.source, target: ends.target)
+      try await refreshMaterializedViews()
       try await switching.verify(store)
       try await wayBack.prepare()
     } catch  where !MigrationCutoverRecord.endsAttempt(error) {
@@ -244,6 +244,22 @@ struct MigrationStreaming: Sendable {
     }
     try await phase.advance(.cutoverBegun)
     return try await conclude(try await cutover(for: requested).run(requested.request), requested)
+  }
+
+  /// One that stays as it was on the target is no staler than the source's; one without rows there, where the
+  /// source has some, would fail every reader.
+  private func refreshMaterializedViews() async throws {
+    let failures = try await MaterializedViews.refresh(from: ends.source, to: ends.target, options.target)
+    for failure in failures {
+      logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
+      try await store.note(failure.words)
+    }
+    let empty = failures.filter { !$0.hasData }
+    guard !empty.isEmpty else { return }
+    throw MigrationError(
+      .failed, doing: "refreshing the target's materialized views",
+      reason: empty.map(\.words).joined(separator: "\n  "),
+      remedy: empty.map(\.remedy).joined(separator: "\n  "))
   }
 
   /// A cutover that was begun and had not come to its fence when a connection was lost: who follows it

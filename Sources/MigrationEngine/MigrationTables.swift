@@ -74,6 +74,7 @@ struct MigrationTables: Sendable {
       snapshots: snapshots, ignored: Set(ignored.map(\.oid)), present: Set(onSource.map(\.oid)),
       sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
     streamed.foreignKeys = try await ForeignKeys.references(on: target)
+    streamed.settings = try await UserSettings.read(from: source, usableOn: target)
     return streamed
   }
 
@@ -99,14 +100,15 @@ struct MigrationTables: Sendable {
         relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
         source: origins[relation.name])
     }
-    var all = StreamTables(
+    var carried = StreamTables(
       target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
       snapshots: Dictionary(streamed.map { ($0.oid, (name: $0.name, lsn: openedLSN)) }) { first, _ in first },
       ignored: Set(onTarget.filter { $0.kind == .partitioned || excluded.contains($0.name) }.map(\.oid)),
       present: Set(onTarget.map(\.oid)),
       sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
-    all.foreignKeys = try await ForeignKeys.references(on: source)
-    return all
+    carried.settings = try await UserSettings.read(from: target, usableOn: source)
+    carried.foreignKeys = try await ForeignKeys.references(on: source)
+    return carried
   }
 
   /// Tables of the target whose changes do not go back: they were created after the cutover, or lost from the

@@ -53,6 +53,13 @@ struct ConnectionStringTests {
     #expect(again.password == nil)
   }
 
+  @Test func `settings come behind the options that are there, with their blanks`() throws {
+    let string = try ConnectionString("dbname=a options='-c work_mem=9MB'", for: "source")
+    let more = string.addingOptions([("DateStyle", "ISO, YMD"), ("search_path", ""), ("a.b", #"c\d"#)])
+    #expect(more["options"] == #"-c work_mem=9MB -c DateStyle=ISO,\ YMD -c search_path= -c a.b=c\\d"#)
+    #expect(string["options"] == "-c work_mem=9MB")
+  }
+
   @Test func `redaction escapes a quote that a combining mark follows`() throws {
     for value in ["a'\u{301} host=elsewhere", "a\\\u{301}' host=elsewhere", "\r\n", "a=b"] {
       let string = try ConnectionString("", for: "source").setting("dbname", to: value)

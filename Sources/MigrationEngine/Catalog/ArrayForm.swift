@@ -51,9 +51,10 @@ package enum ArrayForm: Sendable, Equatable {
       let oid = try row.integer("oid", as: UInt32.self)
       if let type = try row.optional("array_type") {
         forms[oid] = .array(
-          type: type, delimiter: try row.integer("delimiter", as: UInt8.self), isPlain: plain.contains(oid))
+          type: SQL.type(type), delimiter: try row.integer("delimiter", as: UInt8.self),
+          isPlain: plain.contains(oid))
       } else if let type = try row.optional("text_cast") {
-        forms[oid] = .texts(cast: type)
+        forms[oid] = .texts(cast: SQL.type(type))
       }
     }
     return forms

@@ -54,6 +54,7 @@ package struct Catalog: Sendable {
       SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition, c.relpersistence = 'u' AS is_unlogged,
         c.relreplident, \(bytes) AS bytes, \(blocks) AS heap_blocks, \(isMostlyTOAST) AS is_mostly_toast,
         greatest(c.reltuples, 0)::bigint AS estimated_rows, c.reltype,
+        pg_catalog.pg_get_userbyid(c.relowner) AS owner,
         CASE c.relreplident
           WHEN 'f' THEN true
           WHEN 'n' THEN false
@@ -88,7 +89,7 @@ package struct Catalog: Sendable {
       isMostlyTOAST: try row.bool("is_mostly_toast"),
       estimatedRows: try row.integer("estimated_rows", as: Int64.self),
       columns: columns?.columns ?? [],
-      rowTypeOID: try row.integer("reltype", as: UInt32.self),
-      fileNode: columns?.fileNode ?? 0)
+      rowTypeOID: try row.integer("reltype", as: UInt32.self), fileNode: columns?.fileNode ?? 0,
+      owner: try row.text("owner"))
   }
 }

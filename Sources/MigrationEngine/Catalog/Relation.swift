@@ -93,6 +93,7 @@ package struct Relation: Sendable {
   package var rowTypeOID: UInt32 = 0
   /// Its file: another one when all rows were written anew, as by TRUNCATE, CLUSTER and many an ALTER TABLE.
   package var fileNode: UInt32 = 0
+  package var owner = ""
 
   package var copiedColumns: [Column] { columns.filter { !$0.isGenerated } }
 }

@@ -6,6 +6,31 @@ package enum SQL {
 
   package static func literal(_ text: String) -> String { quotedLiteral(text) }
 
+  /// Types that `format_type` calls by words of the grammar, which mean them under any search path.
+  private static let typeWords: Set = [
+    "bigint", "bit", "boolean", "character", "double", "integer", "interval", "numeric", "real", "smallint",
+    "time", "timestamp",
+  ]
+
+  /// A type as `format_type` tells it under an empty search path, spelled for any other.
+  package static func type(_ formatted: String) -> String {
+    let name: Substring
+    if formatted.hasPrefix("\"") {
+      let end = formatted.dropFirst().firstIndex(of: "\"") ?? formatted.endIndex
+      name = formatted[..<end]
+      // Of a name with a quote in it this is only the beginning, and a dot may follow: none of PostgreSQL's.
+      guard formatted[end...].dropFirst().first != ".", formatted[end...].dropFirst().first != "\"" else {
+        return formatted
+      }
+    } else {
+      name = formatted.prefix { $0.isLetter || $0.isNumber || $0 == "_" || $0 == "$" }
+      guard formatted.dropFirst(name.count).first != ".", !typeWords.contains(String(name)) else {
+        return formatted
+      }
+    }
+    return "pg_catalog.\(formatted)"
+  }
+
   /// The text form of an array of texts, for a parameter (manual, section 8.15.6).
   package static func array(_ texts: [String]) -> String {
     "{\(texts.map { "\"\(escaped($0))\"" }.joined(separator: ","))}"

@@ -75,10 +75,10 @@ package enum Session {
   }
 
   /// A parameter of the server's, which it may know only from a version on (150000 is 15.0).
-  package struct Setting: Sendable {
-    var name: String
-    var value: String
-    var since: Int
+  package struct Setting: Sendable, Hashable {
+    package let name: String
+    package let value: String
+    let since: Int
 
     package init(_ name: String, _ value: String, since: Int = 0) {
       (self.name, self.value, self.since) = (name, value, since)
@@ -94,34 +94,6 @@ package enum Session {
     let known = settings.filter { $0.since <= version }
     let statements = known.map { "SET \($0.name) = \(SQL.literal($0.value))" }
     try await connection.query(statements.joined(separator: "; "), doing: action, within: .seconds(15))
-  }
-
-  /// The path first: until it is empty, operators may be those of a schema that stands before `pg_catalog` in
-  /// it, and would run with our rights.
-  private static let fixed = [
-    Setting("search_path", ""), Setting("DateStyle", "ISO, YMD"), Setting("IntervalStyle", "postgres"),
-    Setting("TimeZone", "UTC"), Setting("extra_float_digits", "3"), Setting("bytea_output", "hex"),
-    Setting("standard_conforming_strings", "on"), Setting("row_security", "off"),
-    Setting("default_transaction_read_only", "off"),
-    Setting("default_transaction_isolation", "read committed"),
-    Setting("default_transaction_deferrable", "off"), Setting("statement_timeout", "0"),
-    Setting("lock_timeout", "0"), Setting("idle_in_transaction_session_timeout", "0"),
-    Setting("idle_session_timeout", "0", since: 140_000),
-    Setting("transaction_timeout", "0", since: 170_000), Setting("client_min_messages", "warning"),
-    Setting("synchronous_commit", "on"), Setting("xmloption", "content"), Setting("lc_monetary", "C"),
-    Setting("check_function_bodies", "off"),
-    // The server notices within half a minute that this machine is gone, and lets go of locks and slot.
-    Setting("tcp_keepalives_idle", "10"), Setting("tcp_keepalives_interval", "5"),
-    Setting("tcp_keepalives_count", "3"), Setting("tcp_user_timeout", "30000", since: 120_000),
-  ]
-
-  private static func fixSettings(of connection: Connection) async throws {
-    var settings = fixed
-    // Bytes that mean nothing in particular can be converted to nothing.
-    if try await connection.serverEncoding() == "SQL_ASCII" {
-      settings.append(Setting("client_encoding", "SQL_ASCII"))
-    }
-    try await set(settings, on: connection, doing: "fixing the session's settings")
   }
 }
 

@@ -9,11 +9,8 @@ struct PostgresTool {
   /// - Throws: `MigrationError` with the tool's own words when it cannot run or does not exit with 0.
   @discardableResult
   func run(_ arguments: [String], on end: ConnectionString, doing action: String) async throws -> String {
-    var environment: [Environment.Key: String?] = [
-      // What is restored is durable with the phase that is stored after it.
-      "PGOPTIONS": "-c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off "
-        + "-c synchronous_commit=off"
-    ]
+    // They would win over the connection's options.
+    var environment: [Environment.Key: String?] = ["PGTZ": nil, "PGDATESTYLE": nil, "PGCLIENTENCODING": nil]
     if let password = end.password { environment["PGPASSWORD"] = password }
     // A group of its own, so that Ctrl-C reaches us alone and we end it in order.
     var options = PlatformOptions()
@@ -45,8 +42,12 @@ struct PostgresTool {
 }
 
 extension ConnectionString {
-  /// For `--dbname` of a client program.
-  func argument(purpose: String) -> String {
-    "--dbname=" + setting("application_name", to: "replicate \(purpose)").redacted
+  /// For `--dbname` of a client program, whose session has the fixed settings of ours.
+  func argument(end: String, purpose: String) async throws -> String {
+    // What is restored is durable with the phase that is stored after it.
+    let others = [Session.Setting("synchronous_commit", "off")]
+    return "--dbname="
+      + (try await Session.fixed(self, end: end, and: others))
+      .setting("application_name", to: "replicate \(purpose)").redacted
   }
 }

@@ -21,6 +21,8 @@ package struct DatabaseProperties: Sendable, Equatable {
   package struct Step: Sendable, Equatable {
     package var name: String
     var sql: String
+    /// What must be tried first, since nobody could connect any more if it failed.
+    var trial: Session.Setting?
   }
 
   var settings: [Setting] = []
@@ -66,9 +68,12 @@ package struct DatabaseProperties: Sendable, Equatable {
   }
 
   /// Gives them to the target's database, each in a transaction of its own.
-  /// - Parameter onRefusal: called for what the target's role may not do, which leaves the others untouched.
+  /// - Parameters:
+  ///   - string: to the same database, for sessions that try what would keep others from beginning.
+  ///   - onRefusal: called for what the target's role may not do, and what its server cannot, which leaves
+  ///     the others untouched.
   package func apply(
-    to target: Connection, onRefusal: (_ step: Step, _ error: PostgresError) -> Void
+    to target: Connection, _ string: ConnectionString, onRefusal: (_ step: Step, _ reason: String) -> Void
   ) async throws {
     let rows = try await target.query(
       """
@@ -77,10 +82,16 @@ package struct DatabaseProperties: Sendable, Equatable {
       """, doing: "asking the target for its name", within: .seconds(15))
     guard let row = rows.first else { return }
     for step in steps(on: try row.text("datname"), isOwner: try row.bool("is_owner")) {
+      if let trial = step.trial,
+        let reason = try await Session.refusal(of: trial, on: string, end: target.end)
+      {
+        onRefusal(step, "no session could begin any more: \(reason)")
+        continue
+      }
       do {
         try await target.query(step.sql, doing: step.name, within: .seconds(30))
       } catch let error as PostgresError where error.sqlState != nil && !error.isConnectionLoss {
-        onRefusal(step, error)
+        onRefusal(step, error.message)
       }
     }
   }
@@ -93,7 +104,9 @@ package struct DatabaseProperties: Sendable, Equatable {
         setting.role.map { "ROLE \(SQL.identifier($0)) IN DATABASE \(database)" } ?? "DATABASE \(database)"
       return Step(
         name: "ALTER \(holder) SET \(SettingText.quoted(parameter: setting.name))",
-        sql: SettingText.statement("ALTER \(holder)", set: setting.name, to: setting.value))
+        sql: SettingText.statement("ALTER \(holder)", set: setting.name, to: setting.value),
+        trial: SettingText.mayKeepSessionsFromBeginning(setting.name)
+          ? Session.Setting(setting.name, setting.value) : nil)
     }
     if let comment {
       let name = "COMMENT ON DATABASE \(database)"

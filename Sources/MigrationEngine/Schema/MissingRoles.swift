@@ -3,18 +3,35 @@ package import LibPQ
 /// Roles that the source's objects name and the target lacks, made as far as one that is no superuser may:
 /// without password, and without the rights to make databases, roles or replicas.
 package enum MissingRoles {
-  /// - Returns: the names of those that were made.
-  package static func create(source: Connection, target: Connection, publication: String) async throws
-    -> [String]
-  {
+  package struct Made: Sendable {
+    package var roles: [String] = []
+    /// Settings that would keep their roles from connecting to the target, and why: left out.
+    package var leftOut: [String] = []
+  }
+
+  /// - Parameter string: how to connect to the target.
+  package static func create(
+    source: Connection, target: Connection, _ string: ConnectionString, publication: String
+  ) async throws -> Made {
     let rows = try await target.query(
       "SELECT rolname FROM pg_catalog.pg_roles", doing: "listing the target's roles", within: .seconds(30))
     let present = Set(try rows.map { try $0.text("rolname") })
     let named = try await NamedRole.read(from: source, publication: publication)
     let missing = named.filter { !present.contains($0.name) }
-    guard !missing.isEmpty else { return [] }
-    let definitions = try await definitions(of: missing.map(\.name), among: named.map(\.name), on: source)
-    try await target.transaction(doing: "making roles on the target") { target in
+    guard !missing.isEmpty else { return Made() }
+    var definitions = try await definitions(of: missing.map(\.name), among: named.map(\.name), on: source)
+    var made = Made(roles: missing.map(\.name))
+    for setting in try await settings(of: made.roles, on: source) {
+      if SettingText.mayKeepSessionsFromBeginning(setting.name),
+        let reason = try await Session.refusal(
+          of: Session.Setting(setting.name, setting.value), on: string, end: target.end)
+      {
+        made.leftOut.append("\(setting.alter) SET \(setting.name): \(reason)")
+      } else {
+        definitions.append(SettingText.statement(setting.alter, set: setting.name, to: setting.value))
+      }
+    }
+    try await target.transaction(doing: "making roles on the target") { [definitions] target in
       for statement in definitions {
         try await target.query(statement, doing: "making roles on the target", within: .seconds(30))
       }
@@ -30,11 +47,11 @@ package enum MissingRoles {
           """, doing: "becoming a member of role \(SQL.identifier(role.name))", within: .seconds(30))
       }
     }
-    return missing.map(\.name)
+    return made
   }
 
-  /// Statements that the source writes itself, since it knows how to quote its names: roles, their settings
-  /// and comments, and who is a member of whom.
+  /// Statements that the source writes itself, since it knows how to quote its names: roles, their comments,
+  /// and who is a member of whom.
   private static func definitions(
     of missing: [String], among named: [String], on source: Connection
   ) async throws -> [String] {
@@ -60,7 +77,14 @@ package enum MissingRoles {
       ORDER BY place, statement
       """, [SQL.array(missing), SQL.array(named)],
       doing: "reading the roles that are missing on the target", within: .seconds(30))
-    let settings = try await source.query(
+    return try rows.map { try $0.text("statement") }
+  }
+
+  /// What they have in all databases.
+  private static func settings(
+    of missing: [String], on source: Connection
+  ) async throws -> [(alter: String, name: String, value: String)] {
+    let rows = try await source.query(
       """
       SELECT r.rolname, pg_catalog.split_part(e.entry, '=', 1) AS name,
         pg_catalog.substr(e.entry, pg_catalog.strpos(e.entry, '=') + 1) AS value
@@ -68,10 +92,8 @@ package enum MissingRoles {
         CROSS JOIN pg_catalog.unnest(s.setconfig) AS e (entry)
       WHERE s.setdatabase = 0 AND r.rolname::text = ANY ($1::text[])
       """, [SQL.array(missing)], doing: "reading the settings of roles", within: .seconds(30))
-    return try rows.map { try $0.text("statement") }
-      + settings.map {
-        try SettingText.statement(
-          "ALTER ROLE \(SQL.identifier($0.text("rolname")))", set: $0.text("name"), to: $0.text("value"))
-      }
+    return try rows.map {
+      ("ALTER ROLE \(SQL.identifier(try $0.text("rolname")))", try $0.text("name"), try $0.text("value"))
+    }
   }
 }

@@ -5,26 +5,37 @@ package enum PlannerStatistics {
   /// Tables in one statement; each is a transaction of its own.
   private static let batchSize = 50
 
-  /// - Parameter relations: partitions may be among them; ANALYZE of a partitioned table reads them too.
-  package static func refresh(_ relations: [Relation], on target: ConnectionString, workers: Int) async throws
-  {
-    let names = relations.filter { !$0.isPartition }.sorted { $0.bytes > $1.bytes }.map(\.name.description)
-    let workers = min(workers, names.count)
+  /// - Parameters:
+  ///   - relations: partitions may be among them; ANALYZE of a partitioned table reads them too.
+  ///   - settings: under which expressions of indexes and statistics are evaluated.
+  package static func refresh(
+    _ relations: [Relation], on target: ConnectionString, workers: Int, under settings: UserSettings
+  ) async throws {
+    let tables = relations.filter { !$0.isPartition }.sorted { $0.bytes > $1.bytes }
+    let workers = min(workers, tables.count)
     try await withThrowingTaskGroup(of: Void.self) { group in
       for worker in 0..<workers {
         // Dealt out like cards, so that each has as much to do.
-        let share = stride(from: worker, to: names.count, by: workers).map { names[$0] }
-        group.addTask { try await analyze(share, on: target) }
+        let share = stride(from: worker, to: tables.count, by: workers).map { tables[$0] }
+        group.addTask { try await analyze(share, on: target, under: settings) }
       }
       try await group.waitForAll()
     }
   }
 
-  private static func analyze(_ names: [String], on target: ConnectionString) async throws {
+  private static func analyze(
+    _ tables: [Relation], on target: ConnectionString, under settings: UserSettings
+  ) async throws {
     let connection = try await Session.open(target, end: "target", purpose: "analyze")
+    let byDetour = Dictionary(grouping: tables) { settings.detour(to: $0.owner, isLocal: false) }
     try await closing(connection) {
-      for batch in names.batches(of: batchSize) {
-        try await connection.query("ANALYZE \(batch.joined(separator: ", "))", doing: "analysing tables")
+      try await settings.apply(to: connection)
+      for (detour, tables) in byDetour {
+        if let detour { try await connection.query(detour.enter, doing: "preparing to analyse tables") }
+        for batch in tables.map(\.name.description).batches(of: batchSize) {
+          try await connection.query("ANALYZE \(batch.joined(separator: ", "))", doing: "analysing tables")
+        }
+        if let detour { try await connection.query(detour.leave, doing: "preparing to analyse tables") }
       }
     }
   }

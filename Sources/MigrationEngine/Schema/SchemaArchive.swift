@@ -31,7 +31,8 @@ package actor SchemaArchive {
     arguments += excluded.map { "--exclude-table=\($0)" }
     if let snapshot { arguments.append("--snapshot=\(snapshot)") }
     try await PostgresTool(name: "pg_dump").run(
-      arguments + [source.argument(purpose: "schema")], on: source, doing: "dumping the source's schema")
+      arguments + [try await source.argument(end: "source", purpose: "schema")], on: source,
+      doing: "dumping the source's schema")
   }
 
   /// Whether there is a dump; an earlier engine takes its own along.

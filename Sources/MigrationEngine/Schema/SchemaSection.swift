@@ -25,24 +25,27 @@ struct SchemaEntry: Equatable {
   }
 
   let line: Substring
+  /// What other entries of the same dump call it.
+  let dumpID: Int
   let id: CatalogID
   /// Begins with the kind of the object.
   let description: Substring
 
   init?(_ line: Substring) {
     let parts = line.split(separator: " ", maxSplits: 3)
-    guard parts.count == 4, parts[0].last == ";", UInt32(parts[0].dropLast()) != nil,
+    guard parts.count == 4, parts[0].last == ";", let dumpID = UInt32(parts[0].dropLast()),
       let classOID = UInt32(parts[1]), let oid = UInt32(parts[2])
     else { return nil }
     self.line = line
+    self.dumpID = Int(dumpID)
     id = CatalogID(classOID: classOID, oid: oid)
     description = parts[3]
   }
 
   private static let indexKinds = ["INDEX ", "CONSTRAINT ", "STATISTICS "]
 
-  /// Whether the entry is restored with the indexes: `INDEX`, `INDEX ATTACH`, and the constraints that
-  /// indexes carry.
+  /// Whether the entry is restored with the indexes, if it needs nothing that comes later: `INDEX`, `INDEX
+  /// ATTACH`, and the constraints that indexes carry.
   var isIndex: Bool { Self.indexKinds.contains { description.hasPrefix($0) } }
 
   private static let schemaKinds = [
@@ -54,18 +57,46 @@ struct SchemaEntry: Equatable {
   /// A partition, or its index, becomes one of its parent's.
   var isAttachment: Bool { description.hasPrefix("TABLE ATTACH ") || description.hasPrefix("INDEX ATTACH ") }
 
-  /// Those of a list that belong to a section, without the objects that this program itself made.
+  /// pg_restore would refresh under its own empty path; it is done later, under the owner's settings.
+  var isRefresh: Bool { description.hasPrefix("MATERIALIZED VIEW DATA ") }
+
+  /// Those of a list that belong to a section, without the objects that this program itself made. The indexes
+  /// of materialized views come with the constraints, as a view itself may that needs a primary key.
   static func entries(
-    of section: SchemaSection, in list: String, excluding own: Set<CatalogID>
+    of section: SchemaSection, in list: String, excluding own: Set<CatalogID>,
+    _ dependencies: SchemaDependencies = SchemaDependencies(of: "")
   ) -> [SchemaEntry] {
-    list.split(separator: "\n").compactMap { SchemaEntry($0) }
+    var later = dependencies.materializedViews
+    return list.split(separator: "\n").compactMap { SchemaEntry($0) }
       .filter { entry in
-        guard !own.contains(entry.id) else { return false }
-        return switch section {
-        case .preData: true
-        case .indexes: entry.isIndex
-        case .constraints: !entry.isIndex
-        }
+        guard !own.contains(entry.id), !entry.isRefresh else { return false }
+        guard section != .preData else { return true }
+        let isLater =
+          !entry.isIndex || dependencies.needs[entry.dumpID, default: []].contains(where: later.contains)
+        if isLater { later.insert(entry.dumpID) }
+        return isLater == (section == .constraints)
       }
+  }
+}
+
+/// What the entries of a dump need of each other: pg_dump has put each behind that.
+struct SchemaDependencies {
+  private(set) var needs: [Int: [Int]] = [:]
+  private(set) var materializedViews: Set<Int> = []
+
+  /// - Parameter list: of the whole dump, as `pg_restore --list --verbose` prints it.
+  init(of list: String) {
+    let mark = ";\tdepends on:"
+    var last: Int?
+    for line in list.split(separator: "\n") {
+      if let entry = SchemaEntry(line) {
+        last = entry.dumpID
+        if entry.description.hasPrefix("MATERIALIZED VIEW "), !entry.isRefresh {
+          materializedViews.insert(entry.dumpID)
+        }
+      } else if let last, line.hasPrefix(mark) {
+        needs[last] = line.dropFirst(mark.count).split(separator: " ").compactMap { Int($0) }
+      }
+    }
   }
 }

@@ -27,7 +27,10 @@ package struct SchemaTransfer: Sendable {
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list", "--section=\(section.dumpSection)", archive.path], on: self.target,
       doing: action(section))
-    var entries = SchemaEntry.entries(of: section, in: list, excluding: try await ownObjects(on: source))
+    let verbose = try await PostgresTool(name: "pg_restore").run(
+      ["--list", "--verbose", archive.path], on: self.target, doing: action(section))
+    var entries = SchemaEntry.entries(
+      of: section, in: list, excluding: try await ownObjects(on: source), SchemaDependencies(of: verbose))
     if again {
       switch section {
       case .preData: try await TargetData.drop(on: target, keeping: before)
@@ -45,7 +48,26 @@ package struct SchemaTransfer: Sendable {
         entries.removeAll(where: \.isSchema)
       }
     }
-    try await run(entries, section, from: archive, again && section == .constraints)
+    let isCleaning = again && section == .constraints
+    guard section != .preData else { return try await run(entries, section, from: archive) }
+    try await make(entries, from: archive, isCleaning, source) { entries in
+      try await run(entries, section, from: archive, isCleaning)
+    }
+  }
+
+  /// What calls functions of users is made apart, before a part of it is attached to its parent's.
+  private func make(
+    _ entries: [SchemaEntry], from archive: URL, _ isCleaning: Bool, _ source: Connection,
+    _ restore: ([SchemaEntry]) async throws -> Void
+  ) async throws {
+    let evaluated = try await UserExpressions.read(from: source)
+    let scripts = entries.filter { evaluated.owners[$0.id] != nil }
+    guard !scripts.isEmpty else { return try await restore(entries) }
+    let others = entries.filter { evaluated.owners[$0.id] == nil }
+    try await restore(others.filter { !$0.isAttachment })
+    try await SchemaScripts(target: target, archive: archive, jobs: jobs, isCleaning: isCleaning).run(
+      scripts, evaluated, source: source)
+    try await restore(others.filter(\.isAttachment))
   }
 
   /// Parts in which the definitions of tables are restored that were created later than the rest. A partition
@@ -83,8 +105,15 @@ package struct SchemaTransfer: Sendable {
     let own = try await ownObjects(on: source)
     let entries = list.split(separator: "\n").compactMap { SchemaEntry($0) }
       .filter { part.contains($0) && !own.contains($0.id) }
-    try await run(
-      entries, sections, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
+    func restore(_ entries: [SchemaEntry]) async throws {
+      try await run(
+        entries, sections, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
+    }
+    switch part {
+    case .tables, .attachments: try await restore(entries)
+    case .indexes, .constraints:
+      try await make(entries, from: archive, part == .constraints, source, restore)
+    }
   }
 
   private func action(_ section: SchemaSection) -> String {
@@ -115,7 +144,7 @@ package struct SchemaTransfer: Sendable {
     }
     if isCleaning { arguments += ["--clean", "--if-exists"] }
     try await PostgresTool(name: "pg_restore").run(
-      arguments + [self.target.argument(purpose: "restore"), archive.path], on: self.target,
+      arguments + [try await target.argument(end: "target", purpose: "restore"), archive.path], on: target,
       doing: action(section))
   }
 

@@ -14,6 +14,8 @@ package struct CopyBatch: Sendable, Equatable {
   package var pieces: [CopyPiece]
   /// Empties the tables first; an earlier try may have left rows behind. Nil where that is done beforehand.
   package var clearing: String?
+  /// Of the tables: what they evaluate is under this role's settings.
+  package var owner = ""
 }
 
 /// What is copied and how: relations in, statements out.
@@ -55,14 +57,19 @@ package struct CopyPlan: Sendable {
         batches.append(
           CopyBatch(
             pieces: [Self.whole(relation, isFrozen: !referenced.contains(relation.name))],
-            clearing: Self.clear([relation], referenced)))
+            clearing: Self.clear([relation], referenced), owner: relation.owner))
       } else {
         split.append(relation.name)
-        batches += (0..<parts).map { CopyBatch(pieces: [Self.part($0, of: parts, relation)], clearing: nil) }
+        batches += (0..<parts).map {
+          CopyBatch(pieces: [Self.part($0, of: parts, relation)], clearing: nil, owner: relation.owner)
+        }
       }
     }
-    batches += Self.together(sorted.filter { $0.bytes <= Self.smallBytes }) {
-      isFirst ? Self.delete($0) : Self.clear($0, referenced)
+    let small = Dictionary(grouping: sorted.filter { $0.bytes <= Self.smallBytes }, by: \.owner)
+    for owner in small.keys.sorted() {
+      batches += Self.together(small[owner] ?? []) {
+        isFirst ? Self.delete($0) : Self.clear($0, referenced)
+      }
     }
     self.batches = batches
     self.split = split
@@ -88,7 +95,8 @@ package struct CopyPlan: Sendable {
     func close() {
       guard !batch.isEmpty else { return }
       batches.append(
-        CopyBatch(pieces: batch.map { whole($0, isFrozen: false) }, clearing: clearing(batch)))
+        CopyBatch(
+          pieces: batch.map { whole($0, isFrozen: false) }, clearing: clearing(batch), owner: batch[0].owner))
       (batch, bytes) = ([], 0)
     }
     for relation in relations {
@@ -103,8 +111,8 @@ package struct CopyPlan: Sendable {
   // MARK: Statements
 
   /// A piece that travelled with others, by itself.
-  static func alone(_ piece: CopyPiece) -> CopyBatch {
-    CopyBatch(pieces: [piece], clearing: "DELETE FROM ONLY \(piece.name)")
+  static func alone(_ piece: CopyPiece, of batch: CopyBatch) -> CopyBatch {
+    CopyBatch(pieces: [piece], clearing: "DELETE FROM ONLY \(piece.name)", owner: batch.owner)
   }
 
   /// Faster where there is nothing to delete: TRUNCATE makes new files.

@@ -53,7 +53,8 @@ package struct ExtensionTables: Sendable {
       clearing: tables.reversed().map { "DELETE FROM ONLY \($0.name) \($0.condition)" }
         .joined(separator: "; "))
     let copy = TableCopy(
-      source: source, target: target, workers: 1, progress: CopyProgress(), isStreamed: false)
+      source: source, target: target, workers: 1, progress: CopyProgress(), isStreamed: false,
+      areUsers: false)
     guard try await copy.run(CopyPlan(batches: [batch]), under: snapshot).isEmpty else {
       throw MigrationError(
         .failed, doing: "copying the user's rows in tables of extensions",

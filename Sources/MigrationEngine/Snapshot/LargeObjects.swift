@@ -97,7 +97,7 @@ package struct LargeObjects: Sendable {
         """
         SET LOCAL ROLE \(SQL.identifier(owner));
         SELECT pg_catalog.lo_create(o) FROM pg_catalog.unnest('\(Self.array(objects.map(\.oid)))'::oid[]) o;
-        RESET ROLE
+        SET LOCAL ROLE NONE
         """, doing: "making large objects of role \(SQL.identifier(owner))")
     }
     try await target.query("SELECT pg_catalog.lo_put(object, at, data) FROM pg_temp.part", doing: action)

@@ -9,17 +9,21 @@ struct TableCopy: Sendable {
   let progress: CopyProgress
   /// Whether the stream goes on from the snapshot: then its LSN is stored with the rows.
   let isStreamed: Bool
+  /// Whether the tables are the user's own: what is evaluated as rows come in is so under the settings of the
+  /// database's users. An extension's is under those that its author could count on.
+  let areUsers: Bool
   let rateLimit: RateLimit?
 
   init(
     source: ConnectionString, target: ConnectionString, workers: Int, progress: CopyProgress,
-    isStreamed: Bool = true, rateLimit: RateLimit? = nil
+    isStreamed: Bool = true, areUsers: Bool = true, rateLimit: RateLimit? = nil
   ) {
     self.source = source
     self.target = target
     self.workers = workers
     self.progress = progress
     self.isStreamed = isStreamed
+    self.areUsers = areUsers
     self.rateLimit = rateLimit
   }
 
@@ -89,12 +93,17 @@ struct TableCopy: Sendable {
         let source = try await Session.open(source, end: snapshot.direction.from, purpose: "copy")
         let target = try await open(snapshot.direction)
         return try await closing(source, target) {
+          let settings =
+            areUsers ? try await UserSettings.read(from: source, usableOn: target) : UserSettings()
+          try await settings.apply(to: target)
           try await snapshot.enter(source)
           while true {
             var next = again.popLast()
             if next == nil { next = await queue.next() }
             guard let batch = next else { return }
-            let copied = try await copy(batch, from: source, to: target, watch, at: snapshot.lsn, lineages)
+            let copied = try await copy(
+              batch, from: source, to: target, watch, at: snapshot.lsn, lineages,
+              settings.detour(to: batch.owner))
             let whole = await parts.finished(batch, copied, lineages)
             if isStreamed, !whole.isEmpty {
               try await StateStore(target).markCopied(whole, at: snapshot.lsn)
@@ -108,7 +117,7 @@ struct TableCopy: Sendable {
         let batch = missing.batch
         if batch.pieces.count == 1, let piece = batch.pieces.first { await watch.note(piece) }
         // One by one it shows which it is, and the others do not suffer.
-        if batch.pieces.count > 1 { again += batch.pieces.map(CopyPlan.alone) }
+        if batch.pieces.count > 1 { again += batch.pieces.map { CopyPlan.alone($0, of: batch) } }
       }
     }
   }
@@ -122,10 +131,10 @@ struct TableCopy: Sendable {
 
   private func copy(
     _ batch: CopyBatch, from source: Connection, to target: Connection, _ watch: SnapshotWatch, at lsn: LSN,
-    _ lineages: [UInt32: TableLineage]
+    _ lineages: [UInt32: TableLineage], _ detour: UserSettings.Detour?
   ) async throws -> [CopiedRelation] {
     do {
-      return try await copyAll(of: batch, from: source, to: target, watch, at: lsn, lineages)
+      return try await copyAll(of: batch, from: source, to: target, watch, at: lsn, lineages, detour)
     } catch let error as PostgresError where error.sqlState.map(Self.missing.contains) ?? false {
       throw MissingTable(batch: batch)
     }
@@ -134,11 +143,12 @@ struct TableCopy: Sendable {
   /// - Returns: what came and is what the snapshot tells of.
   private func copyAll(
     of batch: CopyBatch, from source: Connection, to target: Connection, _ watch: SnapshotWatch, at lsn: LSN,
-    _ lineages: [UInt32: TableLineage]
+    _ lineages: [UInt32: TableLineage], _ detour: UserSettings.Detour?
   ) async throws -> [CopiedRelation] {
-    guard let first = batch.pieces.first else { return [] }
-    let action = "copying \(first.name)\(batch.pieces.count > 1 ? " and others" : "")"
-    try await target.query("BEGIN; \(batch.clearing ?? "")", doing: action)
+    guard let piece = batch.pieces.first else { return [] }
+    let action = "copying \(piece.name)\(batch.pieces.count > 1 ? " and others" : "")"
+    let first = ["BEGIN", detour?.enter, batch.clearing].compactMap { $0 }
+    try await target.query(first.joined(separator: "; "), doing: action)
     var copied: [CopiedRelation] = []
     for piece in batch.pieces {
       let action = "copying \(piece.name)"

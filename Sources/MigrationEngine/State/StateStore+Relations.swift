@@ -93,16 +93,16 @@ extension StateStore {
   }
 
   /// Marks relations as copied. Runs on the connection that copies them, in the same transaction as their
-  /// rows.
+  /// rows, thus under the search path of the database's users.
   package func markCopied(_ copied: [CopiedRelation], at snapshotLSN: LSN) async throws {
     let marked = try await connection.query(
       """
       UPDATE replicate.relation r SET snapshot_lsn = $1, bytes = c.bytes, rows = c.rows,
         lineage = c.lineage, target_file = pg_catalog.pg_relation_filenode(c.target)
-      FROM ROWS FROM (pg_catalog.unnest($2::oid[]), pg_catalog.unnest($3::bigint[]),
-        pg_catalog.unnest($4::bigint[]), pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::oid[]))
-        AS c (oid, bytes, rows, lineage, target)
-      WHERE r.source_oid = c.oid
+      FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.oid[]), pg_catalog.unnest($3::pg_catalog.int8[]),
+        pg_catalog.unnest($4::pg_catalog.int8[]), pg_catalog.unnest($5::pg_catalog.text[]),
+        pg_catalog.unnest($6::pg_catalog.oid[])) AS c (oid, bytes, rows, lineage, target)
+      WHERE r.source_oid OPERATOR(pg_catalog.=) c.oid
       """,
       [
         snapshotLSN.description, SQL.array(copied.map { "\($0.sourceOID)" }),

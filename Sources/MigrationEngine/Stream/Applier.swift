@@ -180,12 +180,13 @@ struct Applier {
   /// Only from where this stream left it: what a session that was given up commits late is not done twice.
   private static let progress = """
     WITH moved AS (
-      UPDATE replicate.progress SET applied_lsn = $1, transactions = transactions + $2,
-        changes = changes + $3, marker = coalesce($4, marker), anchor_lsn = $6, anchor_xid = $7,
-        anchor_time = $8
+      UPDATE replicate.progress SET applied_lsn = $1,
+        transactions = transactions OPERATOR(pg_catalog.+) $2,
+        changes = changes OPERATOR(pg_catalog.+) $3, marker = coalesce($4, marker), anchor_lsn = $6,
+        anchor_xid = $7, anchor_time = $8
       WHERE applied_lsn OPERATOR(pg_catalog.=) $5
       RETURNING 1)
-    SELECT 1 / pg_catalog.count(*) FROM moved
+    SELECT 1 OPERATOR(pg_catalog./) pg_catalog.count(*) FROM moved
     """
 
   private func commit(_ point: ChunkPlan.CommitPoint, on target: Connection) async throws {

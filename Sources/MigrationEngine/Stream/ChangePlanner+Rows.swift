@@ -10,6 +10,7 @@ extension ChangePlanner {
     guard let (table, change) = try change(.insert, id, message.new, &plan) else { return }
     touch(table, id, buffer, message.new)
     if let fold, try fold.add(table, id, buffer, &plan, { $0.insert(message.new, buffer) }) { return }
+    plan.take(table.detour)
     try plan.append { batch in
       for value in message.new.columns(in: buffer) { try batch.append(value, buffer, of: table) }
     }
@@ -33,6 +34,7 @@ extension ChangePlanner {
     }
     let statement = table.update(
       StreamTable.UpdateShape(unchanged: unchanged, setsKey: message.old != nil))
+    plan.take(table.detour)
     try plan.append { batch in
       for (value, isSet) in zip(message.new.columns(in: buffer), statement.sets) where isSet {
         try batch.append(value, buffer, of: table)
@@ -50,6 +52,7 @@ extension ChangePlanner {
     guard let (table, change) = try change(.delete, id, old, &plan) else { return }
     touch(table, id, buffer, old)
     if let fold, try fold.add(table, id, buffer, &plan, { $0.delete(old, buffer) }) { return }
+    plan.take(table.detour)
     try plan.append { try appendKey(old, buffer, table, &$0) }
     plan.call(table.delete, expectedRows: 1, origin: change)
   }

@@ -45,6 +45,8 @@ extension ChangePlanner {
           reason: "it has more than \(Subtransactions.limit) subtransactions"))
     }
     try fold?.writeAll(buffer, &plan)
+    // To roll back to it must lead back to the settings that all other changes begin with.
+    plan.take(nil)
     plan.call("SAVEPOINT \(savepoint)", expectedRows: nil)
     plan.keepsSavepoint = true
   }

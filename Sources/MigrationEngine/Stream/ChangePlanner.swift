@@ -16,6 +16,8 @@ package struct StreamTables: Sendable {
   package var sourceLSN: LSN
   /// Which of the target's tables reference a table by foreign keys.
   var foreignKeys: [RelationName: Set<RelationName>] = [:]
+  /// Under which the target evaluates what users wrote.
+  package var settings = UserSettings()
   /// How the rows come.
   var form = StreamForm.text
   /// Which way they go: what the ends are called.
@@ -156,6 +158,7 @@ struct ChangePlanner {
       }
     }
     try fold?.writeAll(buffer, &plan)
+    plan.take(nil)
     guard plan.commit == nil || (open?.changes ?? 0) == 0 else {
       throw unexpected("a part of a transaction behind a whole one")
     }
@@ -334,7 +337,9 @@ struct ChangePlanner {
           copied.name, tables.direction, "it is \(name) on the \(tables.direction.from)",
           ColumnRemedy.rename(target.relation, to: name, isTaken: tables.target[name] != nil))
       }
-      return try StreamTable(message, target: target, snapshotLSN: copied.lsn, form: tables.form)
+      return try StreamTable(
+        message, target: target, snapshotLSN: copied.lsn, form: tables.form,
+        detour: tables.settings.detour(to: target.relation.owner))
     } catch let difference as DefinitionDifference {
       throw explained(difference, target)
     }

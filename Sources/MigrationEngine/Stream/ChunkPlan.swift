@@ -71,6 +71,9 @@ struct ChunkPlan: Sendable {
 
   static let savepoint = "replicate_chunk"
 
+  /// The settings that the calls added last are under; nil for those that the session begins with.
+  private var detour: UserSettings.Detour?
+
   init(lane: Lane, beginsTransaction: Bool) {
     self.lane = lane
     self.beginsTransaction = beginsTransaction
@@ -83,6 +86,14 @@ struct ChunkPlan: Sendable {
   mutating func call(_ sql: String, expectedRows: Int?, origin: Change? = nil, isPrepared: Bool = true) {
     batch.call(sql, expectedRows: expectedRows, isPrepared: isPrepared)
     origins.append(origin)
+  }
+
+  /// The next calls are under these settings; nil at the end and before a savepoint of the source's.
+  mutating func take(_ detour: UserSettings.Detour?) {
+    guard detour != self.detour else { return }
+    if let before = self.detour { call(before.leave, expectedRows: nil) }
+    if let detour { call(detour.enter, expectedRows: nil) }
+    self.detour = detour
   }
 
   /// Writes parameters of the next call.

@@ -55,6 +55,7 @@ struct FoldWriter {
 
   private func write(_ group: Group, _ shape: SetStatements.Shape, _ plan: inout ChunkPlan) throws {
     guard group.count > 0 else { return }
+    plan.take(table.detour)
     var rows = Array(0..<group.count)
     if group.count >= Self.setRows, let statement = table.set(shape) {
       let large = rows.filter { isLarge($0, group) }
@@ -125,6 +126,8 @@ struct FoldWriter {
   }
 
   func writeInserts(_ plan: inout ChunkPlan) throws {
+    guard insertCount > 0 else { return }
+    plan.take(table.detour)
     let isCopied = insertCount >= Self.setRows && table.columnCount > 0
     var copied = CopyData(
       table.format, columnCount: table.columnCount, capacity: isCopied ? copyCapacity : 0)

@@ -6,6 +6,7 @@ actor LaneSessions {
   private let target: ConnectionString
   private let end: String
   private let isStreaming: Bool
+  private let settings: UserSettings
   private let main: Connection
   private var streamed: [UInt32: Connection] = [:]
   /// Kept for the next streamed transaction.
@@ -17,20 +18,25 @@ actor LaneSessions {
   /// - Parameters:
   ///   - end: what the target is called.
   ///   - isStreaming: whether there may be lanes beside the main one.
-  init(target: ConnectionString, end: String, isStreaming: Bool) async throws {
+  ///   - settings: under which checks, generated columns and the like are evaluated.
+  init(
+    target: ConnectionString, end: String, isStreaming: Bool, settings: UserSettings
+  ) async throws {
     self.target = target
     self.end = end
     self.isStreaming = isStreaming
-    main = try await Self.open(target, end, isStreaming)
+    self.settings = settings
+    main = try await Self.open(target, end, isStreaming, settings)
   }
 
   private static func open(
-    _ target: ConnectionString, _ end: String, _ isStreaming: Bool
+    _ target: ConnectionString, _ end: String, _ isStreaming: Bool, _ settings: UserSettings
   ) async throws -> Connection {
     let connection = try await Session.open(target, end: end, purpose: "apply")
     let wait = isStreaming ? "\(lockWaitSeconds)s" : "0"
+    try await settings.apply(to: connection)
     try await connection.query(
-      settings + "; SET lock_timeout = '\(wait)'", doing: "preparing the session that applies changes")
+      conduct + "; SET lock_timeout = '\(wait)'", doing: "preparing the session that applies changes")
     return connection
   }
 
@@ -39,7 +45,7 @@ actor LaneSessions {
   /// for comes after it.
   private static let lockWaitSeconds = 5
 
-  private static let settings = """
+  private static let conduct = """
     -- No trigger or rule of the user's fires.
     SET session_replication_role = replica;
     -- What is confirmed to the source waits for a later commit that is flushed.
@@ -65,7 +71,11 @@ actor LaneSessions {
           reason: "\(Self.limit) others are streamed at the same time"))
     }
     let session: Connection
-    if let spare { session = spare } else { session = try await Self.open(target, end, isStreaming) }
+    if let spare {
+      session = spare
+    } else {
+      session = try await Self.open(target, end, isStreaming, settings)
+    }
     spare = nil
     streamed[xid] = session
     return session

@@ -155,6 +155,12 @@ package struct StreamSession: Sendable {
       monitor.resume(progress, from: start)
       var tables = try await tables()
       tables.direction = direction
+      if !tables.settings.refused.isEmpty {
+        let names = Set(tables.settings.refused.map(\.name)).sorted().joined(separator: ", ")
+        logger.warning(
+          "the \(direction.to) does not take settings of its users, and evaluates their checks without them",
+          metadata: ["which": "\(names)"])
+      }
       tables.form = form(for: tables, mayBeBinary: mayBeBinary)
       monitor.applies(to: Set(tables.snapshots.keys))
       // Below the newest snapshot most would be refused at their ends.
@@ -164,7 +170,8 @@ package struct StreamSession: Sendable {
       try await closing(replication) { [tables] in
         try await verify(replication, progress, tables, state)
         try await startReplication(replication, at: start.position, tables.form, isStreaming)
-        let sessions = try await LaneSessions(target: target, end: direction.to, isStreaming: isStreaming)
+        let sessions = try await LaneSessions(
+          target: target, end: direction.to, isStreaming: isStreaming, settings: tables.settings)
         try await finally(sessions.close) {
           try await stream(replication, state: state) { inbox in
             var applier = Applier(

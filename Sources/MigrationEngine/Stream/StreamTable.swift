@@ -38,6 +38,8 @@ final class StreamTable {
   let arrayForms: [ArrayForm?]
   /// The type of the target's rows.
   let rowType: RowType
+  /// To the settings of its owner, where they are not those that the session begins with.
+  let detour: UserSettings.Detour?
   private let isKey: [Bool]
   private var updates: [UpdateShape: UpdateStatement] = [:]
   private var sets = SetStatements()
@@ -58,7 +60,11 @@ final class StreamTable {
 
   /// - Throws: `DefinitionDifference` when source and target do not fit together; `BinaryRefusal` when the
   ///   rows come in binary and one of them would read another's value wrongly.
-  init(_ message: RelationMessage, target: TargetTable, snapshotLSN: LSN, form: StreamForm) throws {
+  init(
+    _ message: RelationMessage, target: TargetTable, snapshotLSN: LSN, form: StreamForm,
+    detour: UserSettings.Detour? = nil
+  ) throws {
+    self.detour = detour
     name = target.relation.name
     self.snapshotLSN = snapshotLSN
     columnCount = message.columns.count
@@ -142,7 +148,8 @@ final class StreamTable {
         // Without its type the parameter would be of the operator's, which may read other texts: regclass
         // is compared as oid.
         let column = columns[key.position]
-        return "\(SQL.identifier(column.name)) \(key.equality) $\(firstParameter + offset)::\(column.type)"
+        let value = "$\(firstParameter + offset)::\(SQL.type(column.type))"
+        return "\(SQL.identifier(column.name)) \(key.equality) \(value)"
       }.joined(separator: " AND ")
     case .wholeRow: return WholeRow.condition(name, columns, firstParameter: firstParameter)
     case .none: return "false"

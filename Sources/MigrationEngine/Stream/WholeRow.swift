@@ -7,12 +7,14 @@ enum WholeRow {
   /// The condition that one row of a table fulfils: `$n`, `$n+1`, … are the values of its columns.
   static func condition(_ table: RelationName, _ columns: [Column], firstParameter: Int) -> String {
     let names = columns.map { SQL.identifier($0.name) }.joined(separator: ", ")
-    let values = columns.enumerated().map { "$\(firstParameter + $0)::\($1.type)" }.joined(separator: ", ")
-    let equal = columns.enumerated().map { isEqual($1, "$\(firstParameter + $0)::\($1.type)") }
+    let values = columns.enumerated().map { "$\(firstParameter + $0)::\(SQL.type($1.type))" }
+    let equal = zip(columns, values).map(isEqual)
+    func record(_ list: String) -> String { "ROW(\(list))::pg_catalog.record" }
     return """
-      ctid = (SELECT ctid FROM ONLY \(table) \
+      ctid OPERATOR(pg_catalog.=) (SELECT ctid FROM ONLY \(table) \
       WHERE \(equal.isEmpty ? "true" : equal.joined(separator: " AND ")) \
-      ORDER BY ROW(\(names))::record OPERATOR(pg_catalog.*=) ROW(\(values))::record DESC LIMIT 1)
+      ORDER BY \(record(names)) OPERATOR(pg_catalog.*=) \(record(values.joined(separator: ", "))) \
+      DESC LIMIT 1)
       """
   }
 

@@ -18,7 +18,7 @@ extension Comparison {
     return try await PostgresTool(name: "pg_dump").run(
       [
         "--schema-only", "--no-subscriptions", "--exclude-schema=replicate", "--snapshot=\(snapshot)",
-        end.side.connection.argument(purpose: "verify"),
+        try await end.side.connection.argument(end: end.side.end, purpose: "verify"),
       ], on: end.side.connection, doing: "dumping the \(end.side.end)'s schema to compare it")
   }
 }

@@ -111,7 +111,6 @@ struct VerifiedEnd: Sendable {
 
   private static let settings = [
     Session.Setting("max_parallel_workers_per_gather", "0"), Session.Setting("jit", "off", since: 110_000),
-    Session.Setting("quote_all_identifiers", "off"), Session.Setting("xmlbinary", "base64"),
     Session.Setting("lock_timeout", "60s"),
     Session.Setting("plan_cache_mode", "force_generic_plan", since: 120_000),
   ]
@@ -122,8 +121,7 @@ struct VerifiedEnd: Sendable {
     do {
       try await Session.noticeLostClient(of: connection)
       // The jobs are all the server is to spend, and no statement is worth being compiled, or planned anew
-      // for other keys. Names in texts are quoted where they need to be. Whoever locks a table for long is no
-      // reason to wait for ever.
+      // for other keys. Whoever locks a table for long is no reason to wait for ever.
       try await Session.set(settings, on: connection, doing: action)
       try await connection.query(
         Session.readingTablesOnly(isLocal: false), doing: action, within: .seconds(30))

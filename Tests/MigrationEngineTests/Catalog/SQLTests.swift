@@ -32,6 +32,20 @@ struct SQLTests {
     #expect(escaped.unicodeScalars.count { $0 == "\\" } == 2)
   }
 
+  @Test(arguments: [
+    ("text", "pg_catalog.text"), ("text[]", "pg_catalog.text[]"), (#""char""#, #"pg_catalog."char""#),
+    (#""char"[]"#, #"pg_catalog."char"[]"#), ("int4range", "pg_catalog.int4range"),
+    ("integer", "integer"), ("character varying(5)[]", "character varying(5)[]"),
+    ("timestamp(3) with time zone", "timestamp(3) with time zone"), ("double precision", "double precision"),
+    ("interval day to second(3)", "interval day to second(3)"), ("numeric(10,2)", "numeric(10,2)"),
+    ("bit varying(3)", "bit varying(3)"), ("app.text", "app.text"),
+    (#"app."My Type"(1,2)"#, #"app."My Type"(1,2)"#),
+    (#""My App".text"#, #""My App".text"#), (#""a""b".text[]"#, #""a""b".text[]"#),
+  ])
+  func `a type is spelled for every search path`(formatted: String, spelled: String) {
+    #expect(SQL.type(formatted) == spelled)
+  }
+
   @Test func `a relation is spelled with its schema, quoted, and sorts by both`() {
     let name = RelationName(schema: "My", name: "a\"b")
     #expect(name.description == #""My"."a""b""#)

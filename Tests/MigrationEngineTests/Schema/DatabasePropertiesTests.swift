@@ -22,8 +22,21 @@ import Testing
       ])
   }
 
+  @Test func whatWouldLockEverybodyOutIsTriedFirst() {
+    var properties = DatabaseProperties()
+    properties.settings = ["work_mem", "Session_Preload_Libraries", "local_preload_libraries"].map {
+      .init(role: nil, name: $0, value: "x")
+    }
+    #expect(
+      properties.steps(on: "d", isOwner: true).map(\.trial) == [
+        nil, Session.Setting("Session_Preload_Libraries", "x"),
+        Session.Setting("local_preload_libraries", "x"),
+      ])
+  }
+
   @Test(arguments: [
-    ("public, owned", "'public', 'owned'"), (#""$user", "a""b,c" ,x"#, #"'$user', 'a"b,c', 'x'"#),
+    ("public, Owned", "'public', 'owned'"), ("public, owned", "'public', 'owned'"),
+    (#""$user", "a""b,c" ,x"#, #"'$user', 'a"b,c', 'x'"#),
     (#""""#, "''"), ("", "''"), ("a,", "'a'"), (#""unclosed"#, "'unclosed'"),
   ]) func aListIsTakenApart(value: String, literals: String) {
     #expect(SettingText.literal(value, of: "search_path") == literals)

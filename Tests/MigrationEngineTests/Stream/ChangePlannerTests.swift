@@ -65,10 +65,10 @@ import Testing
         INSERT INTO "public"."notes" ("id", "body") OVERRIDING SYSTEM VALUE VALUES ($1, $2)
         """,
         """
-        UPDATE ONLY "public"."notes" SET "body" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::text
+        UPDATE ONLY "public"."notes" SET "body" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::pg_catalog.text
         """,
         """
-        DELETE FROM ONLY "public"."notes" WHERE "id" OPERATOR(pg_catalog.=) $1::text
+        DELETE FROM ONLY "public"."notes" WHERE "id" OPERATOR(pg_catalog.=) $1::pg_catalog.text
         """,
       ])
     #expect(calls(plan).allSatisfy { $0.expectedRows == 1 })
@@ -89,7 +89,9 @@ import Testing
     }
     #expect(
       statements(plan) == [
-        "UPDATE ONLY \"public\".\"notes\" SET \"id\" = $1 WHERE \"id\" OPERATOR(pg_catalog.=) $2::text"
+        """
+        UPDATE ONLY "public"."notes" SET "id" = $1 WHERE "id" OPERATOR(pg_catalog.=) $2::pg_catalog.text
+        """
       ])
     #expect(plan.batch.texts(of: calls(plan)[0]) == ["2", "1"])
     #expect(plan.commit == nil)
@@ -106,7 +108,7 @@ import Testing
     }
     #expect(
       statements(plan) == [
-        "SELECT FROM ONLY \"public\".\"notes\" WHERE \"id\" OPERATOR(pg_catalog.=) $1::text"
+        "SELECT FROM ONLY \"public\".\"notes\" WHERE \"id\" OPERATOR(pg_catalog.=) $1::pg_catalog.text"
       ])
     #expect(calls(plan).first?.expectedRows == 1)
   }
@@ -123,12 +125,14 @@ import Testing
     #expect(
       statements(plan) == [
         """
-        DELETE FROM ONLY "public"."bare" WHERE ctid = (SELECT ctid FROM ONLY "public"."bare" WHERE \
-        ("a" OPERATOR(pg_catalog.=) $1::text OR "a" IS NULL AND $1::text IS NULL) AND \
-        ("b" IS NULL AND $2::text IS NULL OR "b" IS NOT NULL AND $2::text IS NOT NULL AND \
+        DELETE FROM ONLY "public"."bare" WHERE ctid OPERATOR(pg_catalog.=) \
+        (SELECT ctid FROM ONLY "public"."bare" WHERE \
+        ("a" OPERATOR(pg_catalog.=) $1::pg_catalog.text OR "a" IS NULL AND $1::pg_catalog.text IS NULL) AND \
+        ("b" IS NULL AND $2::pg_catalog.text IS NULL OR "b" IS NOT NULL AND \
+        $2::pg_catalog.text IS NOT NULL AND \
         pg_catalog.format('%s', "b") COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) \
-        pg_catalog.format('%s', $2::text)) \
-        ORDER BY ROW("a", "b")::record OPERATOR(pg_catalog.*=) ROW($1::text, $2::text)::record DESC LIMIT 1)
+        pg_catalog.format('%s', $2::pg_catalog.text)) ORDER BY ROW("a", "b")::pg_catalog.record \
+        OPERATOR(pg_catalog.*=) ROW($1::pg_catalog.text, $2::pg_catalog.text)::pg_catalog.record DESC LIMIT 1)
         """
       ])
   }

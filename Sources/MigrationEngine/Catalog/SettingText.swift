@@ -16,14 +16,21 @@ enum SettingText {
     "temp_tablespaces", "unix_socket_directories",
   ]
 
+  /// A library that the server lacks: all other values that it does not take are a warning and no more.
+  static func mayKeepSessionsFromBeginning(_ parameter: String) -> Bool {
+    ["local_preload_libraries", "session_preload_libraries"].contains(parameter.lowercased())
+  }
+
   static func literal(_ value: String, of parameter: String) -> String {
-    guard lists.contains(parameter.lowercased()) else { return SQL.literal(value) }
-    let names = names(in: value)
+    let parameter = parameter.lowercased()
+    guard lists.contains(parameter) else { return SQL.literal(value) }
+    let names = names(in: value, areIdentifiers: ["search_path", "temp_tablespaces"].contains(parameter))
     return names.isEmpty ? "''" : names.map(SQL.literal).joined(separator: ", ")
   }
 
   /// The names of a list in which a name may stand in double quotes, with `""` for a quote.
-  private static func names(in list: String) -> [String] {
+  /// - Parameter areIdentifiers: without quotes they are the same in capital letters.
+  static func names(in list: String, areIdentifiers: Bool) -> [String] {
     var names: [String] = []
     var rest = Substring(list)
     while true {
@@ -43,6 +50,7 @@ enum SettingText {
         name = String(rest.prefix { $0 != "," })
         rest = rest.dropFirst(name.count)
         while name.last == " " { name.removeLast() }
+        if areIdentifiers { name = name.lowercased() }
       }
       names.append(name)
       rest = rest.drop { $0 != "," }.dropFirst()
