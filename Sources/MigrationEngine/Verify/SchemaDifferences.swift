@@ -28,7 +28,7 @@ struct SchemaDifferences: Sendable {
     let left = prepared(source)
     let right = prepared(target)
     return Set(left.keys).union(right.keys).sorted().compactMap { name in
-      guard left[name] != right[name] else { return nil }
+      guard left[name] != right[name], !comesWithExtension(name, left, right) else { return nil }
       let ours = SchemaNormalForm.of(left[name])
       var theirs = SchemaNormalForm.of(right[name])
       guard ours != theirs else { return nil }
@@ -88,6 +88,14 @@ struct SchemaDifferences: Sendable {
     SchemaText.Name(kind: "COMMENT", schema: "-", tag: "SCHEMA replicate"),
     SchemaText.Name(kind: "ACL", schema: "-", tag: "SCHEMA replicate"),
   ]
+
+  /// The comment of an extension that is missing.
+  private func comesWithExtension(_ name: SchemaText.Name, _ left: Objects, _ right: Objects) -> Bool {
+    guard name.kind == "COMMENT", name.tag.hasPrefix("EXTENSION ") else { return false }
+    let `extension` = SchemaText.Name(
+      kind: "EXTENSION", schema: name.schema, tag: String(name.tag.dropFirst("EXTENSION ".count)))
+    return (left[`extension`] == nil) != (right[`extension`] == nil)
+  }
 
   private func wasThereBefore(_ name: SchemaText.Name) -> Bool {
     let object = ["COMMENT", "ACL"].contains(name.kind) ? name.tag : "\(name.kind) \(name.tag)"

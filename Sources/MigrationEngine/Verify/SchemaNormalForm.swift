@@ -291,6 +291,9 @@ struct SchemaNormalForm: Sendable {
     {
       return [.group(open: "(", cast(inner[..<(collate - 1)], to: type, isBare) + inner[(collate - 1)...])]
     }
+    if isBare, let collate = element.lastIndex(of: .token("COLLATE")), collate > 1 {
+      return cast(element[..<(collate - 1)], to: type, isBare) + element[(collate - 1)...]
+    }
     // A literal of the type itself is only given its length.
     let literal = element.prefix { $0.isString }
     if !literal.isEmpty, type.bare != type.text, element.dropFirst(literal.count).first == .token("::"),
