@@ -128,7 +128,7 @@ struct MigrationSchemaComparison: Sendable {
     var warnings: [String] {
       let names = Set(differences.compactMap(\.name))
       return differences.filter(isAccepted).map { "accepted: \($0.words)" }
-        + expected.filter { $0.kind == "database" }.map(\.words)
+        + expected.filter { $0.kind == "database" || $0.isDoubtful }.map(\.words)
         + accepted.subtracting(names).sorted().map {
           "--accept-difference \(MigrationSchemaComparison.quoted($0)) names no difference of the schemas"
         }

@@ -39,7 +39,8 @@ extension IntegrationBeside {
       """
     private static let columns = """
       id int PRIMARY KEY, v varchar, w varchar(10), t text, c char(5), n numeric, s smallint, b bigint,
-      f float8,      d dom, m mood, name name, r regclass, ts text[], vs varchar[], j jsonb, p pair, at timestamp, i interval
+      f float8, d dom, m mood, name name, r regclass, ts text[], vs varchar[], j jsonb, p pair, at timestamp,
+      i interval
       """
 
     /// One object of each kind for each condition.

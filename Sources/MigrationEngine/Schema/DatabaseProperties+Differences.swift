@@ -12,8 +12,12 @@ extension DatabaseProperties {
   ) -> [Difference] {
     let (from, to) = direction == .forward ? (source, target) : (target, source)
     var differences = settings(from, to, direction)
-    if source.comment != target.comment {
-      differences.append(difference("comment of the database", "is another on the target"))
+    if from.comment == nil, to.comment != nil {
+      differences.append(
+        difference("comment of the database", "is only on the \(direction.to)", isExpected: true))
+    } else if from.comment != to.comment {
+      let words = to.comment == nil ? "is missing on the" : "is another on the"
+      differences.append(difference("comment of the database", "\(words) \(direction.to)"))
     }
     if source.connectionLimit != target.connectionLimit {
       let limits = "is \(source.connectionLimit) on the source and \(target.connectionLimit) on the target"

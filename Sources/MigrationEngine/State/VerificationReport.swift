@@ -187,6 +187,8 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     package var words: String
     /// It is so because only the cutover carries it over, or because the servers are of different versions.
     package var isExpected: Bool
+    /// Expected, and yet worth a look before it is relied on. Not told with the rest.
+    package var isDoubtful = false
     /// Nil where a person has to look, or where it may hold what is to stay secret. Not told with the rest.
     package var remedy: Remedy?
 

@@ -241,12 +241,18 @@ struct SchemaDifferences: Sendable {
       return difference(name, "has its parts in another order on the target", isExpected: true)
     }
     guard !isAcrossVersions || Self.isSameAcrossVersions(name, ours, theirs) else {
-      return difference(
+      var written = difference(
         name, "is written differently, as the servers' versions may do", isExpected: true)
+      written.isDoubtful = Self.withoutQualifiers(ours) != Self.withoutQualifiers(theirs)
+      return written
     }
     return difference(
       name, "is defined differently on the target\(Self.firstDifference(name, ours, theirs))",
       remedy: remedy(name, ours, theirs))
+  }
+
+  private static func withoutQualifiers(_ lines: [Substring]) -> String {
+    SchemaNormalForm.withoutQualifiers(lines.joined(separator: "\n"))
   }
 
   private static func withoutComma(_ line: Substring) -> Substring {

@@ -16,6 +16,21 @@ struct SchemaNormalForm: Sendable {
     return written(normal(nodes))
   }
 
+  /// With names without what they belong to: from 16 on, views of one table name their columns alone.
+  static func withoutQualifiers(_ text: String) -> String {
+    guard let tokens = tokens(of: text) else { return text }
+    var names: [String] = []
+    for token in tokens {
+      guard token.contains("."), token.utf8.first.map({ isOfWord($0) }) == true, Double(token) == nil else {
+        names.append(token)
+        continue
+      }
+      if token.hasPrefix("."), names.last?.hasPrefix("\"") == true { names.removeLast() }
+      names.append(token.split(separator: ".", omittingEmptySubsequences: false).last.map(String.init) ?? "")
+    }
+    return names.joined()
+  }
+
   private enum Node: Equatable {
     /// A word or a number with its dots, a string, a quoted name, white space, `::`, or one character.
     case token(String)

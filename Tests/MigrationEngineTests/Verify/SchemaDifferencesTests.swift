@@ -150,6 +150,11 @@ struct SchemaDifferencesTests {
       lines(view("SELECT t.a"), view("SELECT a"), comparison) == [
         "(view public.v is written differently, as the servers' versions may do)"
       ])
+    for (text, isDoubtful) in [("SELECT a", false), ("SELECT b", true)] {
+      let differences = comparison.differences(
+        source: SchemaText(view("SELECT t.a")), target: SchemaText(view(text)))
+      #expect(differences.map(\.isDoubtful) == [isDoubtful], "all but the table's name is the same: \(text)")
+    }
     #expect(lines(view("SELECT a"), "", comparison) == ["view public.v is missing on the target"])
     let sequence = { (text: String) in entry("s", "SEQUENCE", text) }
     #expect(lines(sequence("START 1"), sequence("START 2"), comparison).first?.hasPrefix("sequence") == true)
@@ -186,5 +191,113 @@ struct SchemaDifferencesTests {
     let text = SchemaText(entry("a; Type: b", "TABLE", "x", schema: "odd schema"))
     #expect(text.entries.keys.map(\.tag) == ["a; Type: b"])
     #expect(text.entries.keys.map(\.schema) == ["odd schema"])
+  }
+
+  @Test func `what the target had before is no difference, and what is there anew is`() {
+    let entries = ["citext", "Odd x"].map {
+      entry($0, "EXTENSION", "CREATE EXTENSION", schema: "-")
+        + entry("EXTENSION \($0)", "COMMENT", "COMMENT ON EXTENSION", schema: "-")
+    }.joined()
+    let trigger = entry("watch", "EVENT TRIGGER", "CREATE EVENT TRIGGER watch", schema: "-")
+    var own = OwnObjects()
+    own.targetBefore = ["extension citext", "extension \"Odd x\"", "event trigger watch"]
+    #expect(lines("", entries + trigger, SchemaDifferences(own: own)) == [])
+    #expect(lines(entries, "", SchemaDifferences(own: own)).count == 2, "the comments come with them")
+    own.targetBefore = ["extension citext"]
+    #expect(
+      lines("", entries, SchemaDifferences(own: own)) == ["extension Odd x is missing on the source"])
+  }
+
+  @Test func `what the role on the target and owners of objects were granted to restore them is none`() {
+    let grants = { (lines: [String]) in
+      entry("SCHEMA app", "ACL", lines.joined(separator: "\n"), schema: "-")
+    }
+    let table = entry("t", "TABLE", "CREATE TABLE app.t (\n);", schema: "app", owner: "Owner")
+    let (usage, ours) = ("GRANT USAGE ON SCHEMA app TO PUBLIC;", "GRANT ALL ON SCHEMA app TO mover;")
+    let owners = "GRANT CREATE ON SCHEMA app TO \"Owner\";"
+    var own = OwnObjects()
+    own.targetRole = "mover"
+    let comparison = SchemaDifferences(own: own)
+    #expect(lines(table, table + grants([ours]), comparison) == [])
+    #expect(lines(table + grants([usage]), table + grants([usage, ours]), comparison) == [])
+    for (before, after) in [([], [owners]), ([usage], [usage, ours, owners])] {
+      let source = before.isEmpty ? table : table + grants(before)
+      let told = lines(source, table + grants(after), comparison)
+      #expect(told.count == 1 && told[0].hasPrefix("(privileges of schema app let owners"), "\(told)")
+    }
+    let more = "GRANT CREATE ON SCHEMA app TO somebody;"
+    #expect(
+      lines(table, table + grants([owners, more]), comparison) == [
+        "privileges of schema app are missing on the source"
+      ])
+    #expect(
+      lines(table + grants([more]), table, comparison) == [
+        "privileges of schema app are missing on the target"
+      ])
+  }
+
+  @Test func `of a table with another owner only the table is told`() {
+    let parts = { (owner: String) in
+      entry(
+        "t", "TABLE", "CREATE TABLE public.t (\n);\n\nALTER TABLE public.t OWNER TO \(owner);", owner: owner)
+        + entry("t_v", "INDEX", "CREATE INDEX t_v ON public.t (v);", owner: owner)
+        + entry("TABLE t", "COMMENT", "COMMENT ON TABLE public.t IS 'x';", owner: owner)
+    }
+    let differences = SchemaDifferences().differences(
+      source: SchemaText(parts("a")), target: SchemaText(parts("b")))
+    #expect(differences.map(\.words) == ["table public.t belongs to a on the source and b on the target"])
+    #expect(differences[0].remedy == .init(end: "target", sql: "ALTER TABLE public.t OWNER TO a;"))
+  }
+
+  @Test func `statements that mend a difference are given for the end that lacks something`() {
+    let index = entry(
+      "t_v", "INDEX", "CREATE INDEX t_v ON public.t (v);\n\nALTER TABLE public.t CLUSTER ON t_v;")
+    let bare = entry("t_v", "INDEX", "CREATE INDEX t_v ON public.t (v);")
+    let function = entry("f()", "FUNCTION", "CREATE FUNCTION public.f() AS 'secret';")
+    func remedies(_ source: String, _ target: String, _ direction: Direction) -> [String?] {
+      SchemaDifferences(direction: direction).differences(
+        source: SchemaText(source), target: SchemaText(target)
+      ).map { $0.remedy.map { "\($0.end): \($0.sql)" } }
+    }
+    let whole = "CREATE INDEX t_v ON public.t (v); ALTER TABLE public.t CLUSTER ON t_v;"
+    #expect(remedies(index + function, "", .forward) == [nil, "target: \(whole)"])
+    #expect(remedies(index, "", .back) == [nil])
+    #expect(remedies("", index, .back) == ["source: \(whole)"])
+    #expect(remedies(index, bare, .forward) == ["target: ALTER TABLE public.t CLUSTER ON t_v;"])
+    #expect(remedies(bare, index, .forward) == [nil])
+  }
+
+  @Test func `one difference among expressions that are only written differently is told alone`() {
+    let table = { (list: String, type: String) in
+      entry(
+        "t", "TABLE",
+        "CREATE TABLE public.t (\n    v \(type),\n    CONSTRAINT c CHECK (((v)::text = ANY (\(list))))\n);")
+    }
+    let first = "(ARRAY['a'::character varying])::text[]"
+    let second = "ARRAY[('a'::character varying)::text]"
+    #expect(lines(table(first, "text"), table(second, "text")) == [])
+    #expect(
+      lines(table(first, "text"), table(second, "integer")) == [
+        "table public.t is defined differently on the target (the source has: v text; the target has: "
+          + "v integer)"
+      ])
+    let acrossVersions = SchemaDifferences(isStreaming: false, isAcrossVersions: true)
+    #expect(lines(table(first, "text"), table(second, "text"), acrossVersions) == [])
+  }
+
+  @Test func `functions, privileges and triggers are the same in every version`() {
+    let comparison = SchemaDifferences(isStreaming: false, isAcrossVersions: true)
+    for (kind, one, other) in [
+      ("FUNCTION", "CREATE FUNCTION f() AS $$ SELECT 1 $$;", "CREATE FUNCTION f() AS $$ SELECT 2 $$;"),
+      ("ACL", "GRANT SELECT ON TABLE public.t TO a;", "GRANT SELECT ON TABLE public.t TO b;"),
+      ("TRIGGER", "CREATE TRIGGER x BEFORE INSERT ON t;", "CREATE TRIGGER x AFTER INSERT ON t;"),
+    ] {
+      let told = lines(entry("x", kind, one), entry("x", kind, other), comparison)
+      #expect(told.count == 1 && told[0].contains(" defined differently"), "\(told)")
+    }
+    let atomic = { (name: String) in
+      entry("f()", "FUNCTION", "CREATE FUNCTION f()\n    BEGIN ATOMIC\n SELECT \(name) FROM t;\nEND;")
+    }
+    #expect(lines(atomic("t.a"), atomic("a"), comparison).first?.contains("written differently") == true)
   }
 }
