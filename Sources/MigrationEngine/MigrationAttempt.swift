@@ -174,6 +174,7 @@ struct MigrationAttempt: Sendable {
     if options.createsRoles { overrides.append("--create-roles") }
     if !options.keepsWayBack { overrides.append("--no-reverse") }
     if options.cutover == .auto { overrides.append("--cutover auto") }
+    overrides += options.acceptedDifferences.map { "--accept-difference '\($0)'" }
     overrides += options.excluded.map { "--exclude-table \($0)" }
     let how = overrides.isEmpty ? "" : ", with \(overrides.joined(separator: ", "))"
     return "by \(process.userName) on \(process.hostName), process \(process.processIdentifier)\(how)"

@@ -195,7 +195,6 @@ struct MigrationCutoverVerification: Sendable {
     wanted.comparesSchema = false
     if extent == .full { wanted.comparesLargeObjects = try await carriesLargeObjects() }
     wanted.excluded = tables.excluded
-    wanted.ownPublications = [MigrationAttempt.publicationName, MigrationWayBack.publicationName]
     return Verification(
       source: .init(options.source, end: "source"), target: .init(options.target, end: "target"),
       relations: relations, options: wanted, logger: logger)

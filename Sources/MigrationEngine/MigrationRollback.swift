@@ -16,6 +16,22 @@ struct MigrationRollback: Sendable {
   let tables: MigrationTables
   let publication: String
   let session: Session
+  private let comparedSchemas = ComparedSchemas()
+
+  init(
+    options: MigrationOptions, passing: ConnectionString, logger: Logger, ends: MigrationEnds,
+    board: MigrationBoard, phase: PhaseRecord, tables: MigrationTables, publication: String, session: Session
+  ) {
+    self.options = options
+    self.passing = passing
+    self.logger = logger
+    self.ends = ends
+    self.board = board
+    self.phase = phase
+    self.tables = tables
+    self.publication = publication
+    self.session = session
+  }
 
   private var store: StateStore { StateStore(ends.target) }
   private var record: MigrationCutoverRecord { MigrationCutoverRecord(board: board, store: store) }
@@ -31,6 +47,12 @@ struct MigrationRollback: Sendable {
     return (options, ends)
   }
 
+  private var schemas: MigrationSchemaComparison {
+    MigrationSchemaComparison(
+      direction: .back, options: options, ends: ends, tables: tables, logger: logger,
+      compared: comparedSchemas)
+  }
+
   private var switching: MigrationSwitch {
     MigrationSwitch(
       direction: .back, options: exchanged.options, ends: exchanged.ends, logger: logger)
@@ -43,13 +65,15 @@ struct MigrationRollback: Sendable {
     report.direction = .back
     try await record.tell(report, requested)
     do {
-      try await prepare(requested)
+      try await prepare(requested, &report)
     } catch  where !MigrationCutoverRecord.endsAttempt(error) {
       report.result = .aborted
       report.reason = "\(error)"
       return try await conclude(report, requested)
     }
-    return try await conclude(try await cutover(for: requested).run(requested.request), requested)
+    let prelude = report
+    return try await conclude(
+      try await cutover(for: requested).run(requested.request, after: prelude), requested)
   }
 
   /// What an engine that died in a rollback left: before the seal it is undone, after it finished.
@@ -79,7 +103,7 @@ struct MigrationRollback: Sendable {
     """
   }
 
-  private func prepare(_ requested: StoredCutover) async throws {
+  private func prepare(_ requested: StoredCutover, _ report: inout Status.Cutover) async throws {
     let action = "comparing the target's tables with those that go back"
     guard requested.request.direction == .back else {
       throw MigrationError(.failed, doing: "cutting over", reason: "the target is open already")
@@ -94,6 +118,7 @@ struct MigrationRollback: Sendable {
     if let obstacle = session.monitor.reading.waitsFor {
       throw MigrationError(.failed, doing: action, reason: obstacle)
     }
+    try await schemas.run(for: requested, &report, record)
     // The source had its rows before, and keeps them.
     for failure in try await MaterializedViews.refresh(from: ends.target, to: ends.source, passing) {
       logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
@@ -147,6 +172,7 @@ struct MigrationRollback: Sendable {
         finalisingSeconds: {
           try await tables.finalisingSeconds(catalog) { try await syncLargeObjects() }
         },
+        ensureSchemas: { try await schemas.again(stored.request) },
         finaliseTables: {
           let changed = try await syncLargeObjects()
           return try await tables.finalise(

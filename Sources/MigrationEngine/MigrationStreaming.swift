@@ -15,6 +15,7 @@ struct MigrationStreaming: Sendable {
   let session: (stream: StreamSession, monitor: StreamMonitor)
 
   private let intermission = Intermission()
+  private let comparedSchemas = ComparedSchemas()
 
   init(
     options: MigrationOptions, logger: Logger, ends: MigrationEnds, board: MigrationBoard,
@@ -48,6 +49,11 @@ struct MigrationStreaming: Sendable {
     MigrationVerification(
       direction: .forward, options: options, board: board, monitor: session.monitor, tables: tables,
       logger: logger, intermission: intermission)
+  }
+  private var schemas: MigrationSchemaComparison {
+    MigrationSchemaComparison(
+      direction: .forward, options: options, ends: ends, tables: tables, logger: logger,
+      compared: comparedSchemas)
   }
   private var newcomers: MigrationNewcomers {
     MigrationNewcomers(
@@ -186,7 +192,10 @@ struct MigrationStreaming: Sendable {
       if options.cutover == .auto, .now >= notBefore,
         board.catchUp.isSteady(within: Self.automaticPauseSeconds)
       {
-        try await store.request(CutoverRequest(requestedBy: "the catch-up monitor"), in: [.streaming])
+        try await store.request(
+          CutoverRequest(
+            requestedBy: "the catch-up monitor", acceptedDifferences: options.acceptedDifferences),
+          in: [.streaming])
       }
       let requested = try await store.requestedCutover()
       if requested != nil || .now >= nextLook {
@@ -234,6 +243,7 @@ struct MigrationStreaming: Sendable {
           .failed, doing: "comparing the source's tables with the migrated ones", reason: obstacle)
       }
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
+      try await schemas.run(for: requested, &report, record)
       try await refreshMaterializedViews()
       try await switching.verify(store)
       try await wayBack.prepare()
@@ -243,7 +253,9 @@ struct MigrationStreaming: Sendable {
       return try await conclude(report, requested)
     }
     try await phase.advance(.cutoverBegun)
-    return try await conclude(try await cutover(for: requested).run(requested.request), requested)
+    let prelude = report
+    return try await conclude(
+      try await cutover(for: requested).run(requested.request, after: prelude), requested)
   }
 
   /// One that stays as it was on the target is no staler than the source's; one without rows there, where the
@@ -340,6 +352,7 @@ struct MigrationStreaming: Sendable {
         finalisingSeconds: {
           try await tables.finalisingSeconds(catalog) { try await copy.syncLargeObjects() }
         },
+        ensureSchemas: { try await schemas.again(stored.request) },
         finaliseTables: {
           let changed = try await copy.syncLargeObjects()
           return try await tables.finalise(catalog, ends: ends, options: options)

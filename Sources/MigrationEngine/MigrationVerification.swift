@@ -91,7 +91,7 @@ struct MigrationVerification: Sendable {
     if let obstacle = monitor.reading.waitsFor {
       throw MigrationError(.failed, doing: "comparing both ends", reason: "the stream waits: \(obstacle)")
     }
-    let (relations, carriesLargeObjects) = try await relations(request.tables)
+    let wanted = try await wanted(request.tables)
     let before = try await TableVersions.read(source: options.source, target: options.target)
     let isWhole = request.tables.isEmpty
     let memory = monitor.touched
@@ -105,7 +105,7 @@ struct MigrationVerification: Sendable {
     let anew: Set<RelationName>
     do {
       report = try await finally(pair.release) {
-        try await compare(relations, request, pair, withLargeObjects: carriesLargeObjects)
+        try await compare(wanted, request, pair)
       }
       anew = try await TableVersions.read(source: options.source, target: options.target).changed(
         since: before)
@@ -133,38 +133,48 @@ struct MigrationVerification: Sendable {
   }
 
   private func compare(
-    _ relations: [Relation], _ request: VerificationRequest, _ pair: MigrationSnapshotPair,
-    withLargeObjects: Bool
+    _ wanted: Wanted, _ request: VerificationRequest, _ pair: MigrationSnapshotPair
   ) async throws -> VerificationReport {
-    var wanted = Verification.Options(scope: .streaming)
-    wanted.jobs = request.jobs
-    wanted.maxBytesPerSecond = request.maxBytesPerSecond
-    wanted.comparesObjects = request.tables.isEmpty
-    wanted.comparesLargeObjects = withLargeObjects
-    wanted.comparesSchema = request.tables.isEmpty
-    wanted.excluded = tables.excluded
-    wanted.ownPublications = [MigrationAttempt.publicationName, MigrationWayBack.publicationName]
+    var how = Verification.Options(scope: .streaming)
+    how.jobs = request.jobs
+    how.maxBytesPerSecond = request.maxBytesPerSecond
+    how.comparesObjects = request.tables.isEmpty
+    how.comparesLargeObjects = wanted.carriesLargeObjects
+    how.comparesSchema = request.tables.isEmpty
+    how.excluded = tables.excluded
+    how.direction = direction
+    how.own = wanted.own
     let (source, target) = direction == .forward ? (pair.from, pair.to) : (pair.to, pair.from)
     var report = try await Verification(
       source: .init(options.source, end: "source", snapshot: source.name),
       target: .init(options.target, end: "target", snapshot: target.name),
-      relations: relations, options: wanted,
+      relations: wanted.relations, options: how,
       onProgress: { progress in board.update { $0.verification?.progress = progress } }, logger: logger
     ).run()
     report.lsn = pair.lsn
+    if how.comparesSchema { report.objects += wanted.ofDatabases }
     return report
   }
 
-  /// What is migrated, or of that what was named; and whether large objects are.
-  private func relations(
-    _ names: [RelationName]
-  ) async throws -> (relations: [Relation], carriesLargeObjects: Bool) {
+  private struct Wanted: Sendable {
+    /// What is migrated, or of that what was named.
+    var relations: [Relation]
+    var carriesLargeObjects: Bool
+    var own: OwnObjects
+    var ofDatabases: [VerificationReport.ObjectDifference]
+  }
+
+  private func wanted(_ names: [RelationName]) async throws -> Wanted {
     let source = try await Session.open(options.source, end: "source", purpose: "verify")
     let target = try await Session.open(options.target, end: "target", purpose: "verify")
     return try await closing(source, target) {
       let all = try await tables.comparable(direction, source: source, target: target)
-      let carriesLargeObjects = try await StateStore(target).carriesLargeObjects(options)
-      guard !names.isEmpty else { return (all, carriesLargeObjects) }
+      let whole = Wanted(
+        relations: all, carriesLargeObjects: try await StateStore(target).carriesLargeObjects(options),
+        own: try await MigrationSchemaComparison.own(source: source, target: target),
+        ofDatabases: try await MigrationSchemaComparison.ofDatabases(
+          source: source, target: target, direction))
+      guard !names.isEmpty else { return whole }
       let wanted = try await Set(names).union(partitions(of: names, on: source))
       let chosen = all.filter { wanted.contains($0.name) }
       let missing = Set(names).subtracting(chosen.map(\.name)).sorted()
@@ -174,7 +184,9 @@ struct MigrationVerification: Sendable {
           reason: "not among the migrated tables: \(missing.map(\.description).joined(separator: ", "))",
           remedy: "Give tables with their schemas, as replicate report lists them.")
       }
-      return (chosen, carriesLargeObjects)
+      var part = whole
+      part.relations = chosen
+      return part
     }
   }
 

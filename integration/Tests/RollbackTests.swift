@@ -265,7 +265,9 @@ extension Integration {
         #expect(try await rollback.waitForEnd(within: .seconds(60)) == 5, "\(rollback.errors)")
         let outcome = try #require(try await back.report().cutovers.last?.outcome)
         #expect(outcome.reason?.contains("\(which):") == true, "\(outcome.reason ?? "")")
-        #expect(outcome.timeline.map(\.step).starts(with: ["arm", "fence"]), "\(outcome.timeline)")
+        #expect(
+          outcome.timeline.map(\.step).starts(with: ["compare schemas", "arm", "fence"]),
+          "\(outcome.timeline)")
         #expect(try await back.isWritable(.target, "INSERT INTO t (v) VALUES (1)"))
         #expect(try await !back.isWritable(.source, "INSERT INTO t (v) VALUES (1)"))
         try await next.waitForStream()

@@ -4,6 +4,15 @@ import LogicalReplication
 package enum SQL {
   package static func identifier(_ name: String) -> String { quotedIdentifier(name) }
 
+  /// For people: quoted only where nobody could read it otherwise.
+  package static func words(_ name: String) -> String {
+    let isPlain = name.utf8.allSatisfy { byte in
+      (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
+        || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || byte == UInt8(ascii: "_")
+    }
+    return isPlain ? name : identifier(name)
+  }
+
   package static func literal(_ text: String) -> String { quotedLiteral(text) }
 
   /// Types that `format_type` calls by words of the grammar, which mean them under any search path.

@@ -16,6 +16,9 @@ package struct Cutover: Sendable {
     /// Brings over as much as can be before the fence of what the stream does not carry, and predicts what
     /// the rest will take.
     package var finalisingSeconds: @Sendable () async throws -> Double
+    /// Just before the fence: whether the schemas are still what they were when they were compared. Returns
+    /// what somebody should look at.
+    package var ensureSchemas: @Sendable () async throws -> [String]
     /// Brings over what the stream does not carry, and says what that was.
     package var finaliseTables: @Sendable () async throws -> String
     /// Compares both ends before the seal; nil when they are not to be.
@@ -41,6 +44,7 @@ package struct Cutover: Sendable {
       forgetMarker: @escaping @Sendable () async -> Void,
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
       finalisingSeconds: @escaping @Sendable () async throws -> Double = { 0 },
+      ensureSchemas: @escaping @Sendable () async throws -> [String] = { [] },
       finaliseTables: @escaping @Sendable () async throws -> String,
       comparison: Comparison? = nil,
       restoreTables: @escaping @Sendable () async throws -> String,
@@ -54,6 +58,7 @@ package struct Cutover: Sendable {
       self.forgetMarker = forgetMarker
       self.ensureNoBreach = ensureNoBreach
       self.finalisingSeconds = finalisingSeconds
+      self.ensureSchemas = ensureSchemas
       self.finaliseTables = finaliseTables
       self.comparison = comparison
       self.restoreTables = restoreTables
@@ -152,12 +157,15 @@ package struct Cutover: Sendable {
     self.onStep = onStep
   }
 
+  /// - Parameter prelude: what is told of it already.
   /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes
   ///   writes.
   /// - Throws: `CancellationError` when the engine was told to stop while the source may be sealed and the
   ///   target is not open: `resume` leads on.
-  package func run(_ request: CutoverRequest) async throws -> Status.Cutover {
-    try await withRun(request) { try await $0.begin() }
+  package func run(
+    _ request: CutoverRequest, after prelude: Status.Cutover? = nil
+  ) async throws -> Status.Cutover {
+    try await withRun(request) { try await $0.begin(after: prelude) }
   }
 
   /// Finishes or undoes the cutover of an engine that ended in its middle.

@@ -103,8 +103,8 @@ extension CutoverRun {
     }
   }
 
-  /// Into log, report and trail: nothing can be undone any more, so somebody must look.
-  private func warn(_ what: String) {
+  /// Into log, report and trail: somebody must look.
+  func warn(_ what: String) {
     guard report.warnings?.contains(what) != true else { return }
     logger.warning("\(what)")
     report.warnings = (report.warnings ?? []) + [what]

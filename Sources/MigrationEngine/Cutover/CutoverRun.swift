@@ -96,7 +96,11 @@ actor CutoverRun {
     await target.close()
   }
 
-  func begin() async throws -> Status.Cutover { try await run(machine.begin()) }
+  /// - Parameter prelude: what was done before.
+  func begin(after prelude: Status.Cutover? = nil) async throws -> Status.Cutover {
+    if let prelude { goOn(from: prelude) }
+    return try await run(machine.begin())
+  }
 
   /// - Parameter earlier: what the engine before has stored.
   func resume(from fence: SourceState.Fence, _ earlier: Status.Cutover?) async throws -> Status.Cutover {
@@ -254,6 +258,7 @@ actor CutoverRun {
       self.note(try await writers.terminate(blockers))
     }
     try await meetObjects()
+    for warning in try await stages.ensureSchemas() { warn(warning) }
     let predicted = try await predictedPause()
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
   }

@@ -10,7 +10,7 @@ package struct DatabaseProperties: Sendable, Equatable {
     var value: String
   }
 
-  package struct Grant: Sendable, Equatable {
+  package struct Grant: Sendable, Hashable {
     /// Nil for PUBLIC.
     var role: String?
     var privilege: String
@@ -30,6 +30,17 @@ package struct DatabaseProperties: Sendable, Equatable {
   /// Nil where the server's defaults hold. The owner's privileges are left out: the target has its own.
   var grants: [Grant]?
 
+  // MARK: Compared, and not given to the target
+
+  /// The same, with the defaults spelled out.
+  var allGrants: [Grant] = []
+  var owner = ""
+  /// -1 is none.
+  var connectionLimit = -1
+  /// What the database is called there, and the role that asks.
+  var name = ""
+  var role = ""
+
   package static func read(from source: Connection) async throws -> DatabaseProperties {
     let action = "reading the database's own properties"
     let own = "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
@@ -48,8 +59,10 @@ package struct DatabaseProperties: Sendable, Equatable {
     let privileges = try await source.query(
       """
       SELECT d.datacl IS NOT NULL AS is_set, a.privilege_type, a.is_grantable, r.rolname,
-        a.grantee = d.datdba AS is_owner
-      FROM pg_catalog.pg_database d LEFT JOIN pg_catalog.aclexplode(d.datacl) a ON true
+        a.grantee = d.datdba AS is_owner, d.datname, d.datconnlimit,
+        pg_catalog.pg_get_userbyid(d.datdba) AS owner, CURRENT_USER AS role
+      FROM pg_catalog.pg_database d
+        LEFT JOIN pg_catalog.aclexplode(COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) a ON true
         LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
       WHERE d.oid = \(own) ORDER BY r.rolname NULLS FIRST, a.privilege_type
       """, doing: action, within: .seconds(15))
@@ -57,13 +70,17 @@ package struct DatabaseProperties: Sendable, Equatable {
     properties.settings = try settings.map {
       Setting(role: try $0.optional("rolname"), name: try $0.text("name"), value: try $0.text("value"))
     }
-    if try privileges.first?.bool("is_set") == true {
-      properties.grants = try privileges.filter { try $0.optional("is_owner") == "f" }.map {
-        Grant(
-          role: try $0.optional("rolname"), privilege: try $0.text("privilege_type"),
-          isGrantable: try $0.bool("is_grantable"))
-      }
+    properties.allGrants = try privileges.filter { try $0.optional("is_owner") == "f" }.map {
+      Grant(
+        role: try $0.optional("rolname"), privilege: try $0.text("privilege_type"),
+        isGrantable: try $0.bool("is_grantable"))
     }
+    guard let database = privileges.first else { return properties }
+    if try database.bool("is_set") { properties.grants = properties.allGrants }
+    properties.name = try database.text("datname")
+    properties.role = try database.text("role")
+    properties.owner = try database.text("owner")
+    properties.connectionLimit = try database.integer("datconnlimit")
     return properties
   }
 

@@ -17,6 +17,22 @@ package enum FullIdentity {
     }
   }
 
+  /// The tables of an end that have it from us.
+  package static func noted(on end: Connection) async throws -> [RelationName] {
+    let action = "reading which tables of the \(end.end) were given REPLICA IDENTITY FULL"
+    let exists = try await end.query(
+      "SELECT pg_catalog.to_regclass('replicate.identity') IS NOT NULL AS it_does", doing: action,
+      within: .seconds(15))
+    guard try exists.first?.bool("it_does") == true else { return [] }
+    let rows = try await end.query(
+      """
+      SELECT n.nspname, c.relname FROM replicate.identity i
+        JOIN pg_catalog.pg_class c ON c.oid = i.relation
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      """, doing: action, within: .seconds(30))
+    return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
+  }
+
   /// Puts back what was before, on the source or on the target, whose schema was dumped after the change.
   package static func restore(notedOn source: Connection, on end: Connection) async throws {
     let rows = try await source.query(

@@ -23,6 +23,8 @@ package struct MigrationOptions: Sendable {
   package var encryptionEvidenceCommand: String?
   /// Who is asked first whether the target is encrypted at rest; nil: whom its host suggests.
   package var encryptionProvider: EncryptionEvidence.Provider?
+  /// Differences of the schemas, by their names, with which a cutover may begin by itself.
+  package var acceptedDifferences: [String] = []
   /// Behind a cutover the target's writes go back to the source, so that there is a way back.
   package var keepsWayBack = true
   /// The source is no more: a cutover that had come to its seal is finished with what the target has.
@@ -56,6 +58,9 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   /// What a comparison may take of the pause where more is compared than was asked for, because nothing tells
   /// what was touched; nil: all that is left of it.
   package var unaskedSeconds: Double?
+  /// Differences of the schemas that may stay, by the names that they are told by. Nil where it was asked for
+  /// by a version that compared none.
+  package var acceptedDifferences: [String]?
 
   package static let defaultMaxPauseSeconds = 10.0
   /// Nobody who did not say what the pause may be is to wait for long.
@@ -64,8 +69,10 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   package init(
     maxPauseSeconds: Double = defaultMaxPauseSeconds, timeoutSeconds: Double = 60, requestedBy: String,
     isRehearsal: Bool = false, terminatesBlockers: Bool = false, direction: Direction = .forward,
-    verification: CutoverVerification = .changed, unaskedSeconds: Double? = defaultUnaskedSeconds
+    verification: CutoverVerification = .changed, unaskedSeconds: Double? = defaultUnaskedSeconds,
+    acceptedDifferences: [String] = []
   ) {
+    self.acceptedDifferences = acceptedDifferences
     self.unaskedSeconds = unaskedSeconds
     self.direction = direction
     self.verification = verification

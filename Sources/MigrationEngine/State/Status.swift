@@ -144,15 +144,36 @@ package struct Status: Sendable, Codable, Equatable {
     package var stoppedAt: Double?
     /// What somebody should look at although the cutover went on; nil when there is nothing.
     package var warnings: [String]?
+    /// How the schemas of both ends differed before it; nil where they did not, or were not compared.
+    package var schemaDifferences: [SchemaDifference]?
 
     package init(step: String) { self.step = step }
 
     enum CodingKeys: String, CodingKey {
       case step, result, reason, timeline, terminated, direction, verification, warnings
+      case schemaDifferences = "schema_differences"
       case isSealed = "sealed"
       case stoppedAt = "stopped_at"
       case fenceLSN = "fence_lsn"
       case writePauseSeconds = "write_pause_seconds"
+    }
+  }
+
+  package struct SchemaDifference: Sendable, Codable, Equatable {
+    /// What it is accepted by.
+    package var name: String
+    /// As a sentence without a full stop, beginning with the name.
+    package var words: String
+    /// It was accepted by its name.
+    package var isAccepted: Bool
+
+    package init(name: String, words: String, isAccepted: Bool) {
+      (self.name, self.words, self.isAccepted) = (name, words, isAccepted)
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case name, words
+      case isAccepted = "accepted"
     }
   }
 
@@ -244,6 +265,7 @@ extension Status.Cutover {
     try container.encodeIfPresent(isSealed, forKey: .isSealed)
     try container.encodeIfPresent(stoppedAt, forKey: .stoppedAt)
     try container.encodeIfPresent(warnings, forKey: .warnings)
+    try container.encodeIfPresent(schemaDifferences, forKey: .schemaDifferences)
   }
 }
 

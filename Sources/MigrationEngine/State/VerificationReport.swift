@@ -180,20 +180,45 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     package var kind: String
     /// Quoted for SQL where it needs to be.
     package var object: String
+    /// What it is told by, and accepted by before a cutover: `index public.t_v_idx`. Nil in what was stored
+    /// by a version that did not know it.
+    package var name: String?
     /// The difference as a sentence without a full stop: `index public.t_v_idx is missing on the target`.
     package var words: String
     /// It is so because only the cutover carries it over, or because the servers are of different versions.
     package var isExpected: Bool
+    /// Expected, and yet worth a look before it is relied on. Not told with the rest.
+    package var isDoubtful = false
+    /// Nil where a person has to look, or where it may hold what is to stay secret. Not told with the rest.
+    package var remedy: Remedy?
 
-    package init(kind: String, object: String, words: String, isExpected: Bool = false) {
+    /// The statements that make the ends the same.
+    package struct Remedy: Sendable, Equatable {
+      /// Where they are to be run.
+      package var end: String
+      package var sql: String
+
+      package init(end: String, sql: String) {
+        self.end = end
+        self.sql = sql
+      }
+    }
+
+    /// - Parameter name: the kind and the object when nil.
+    package init(
+      kind: String, object: String, name: String? = nil, words: String, isExpected: Bool = false,
+      remedy: Remedy? = nil
+    ) {
       self.kind = kind
       self.object = object
+      self.name = name ?? "\(kind) \(object)"
       self.words = words
       self.isExpected = isExpected
+      self.remedy = remedy
     }
 
     enum CodingKeys: String, CodingKey {
-      case kind, object, words
+      case kind, object, name, words
       case isExpected = "expected"
     }
   }

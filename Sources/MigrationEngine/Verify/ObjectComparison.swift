@@ -188,16 +188,8 @@ extension Comparison {
 }
 
 extension RelationName {
-  /// For people: quoted only where nobody could read it otherwise.
-  var words: String { "\(Self.words(schema)).\(Self.words(name))" }
-
-  private static func words(_ name: String) -> String {
-    let isPlain = name.utf8.allSatisfy { byte in
-      (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
-        || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) || byte == UInt8(ascii: "_")
-    }
-    return isPlain ? name : SQL.identifier(name)
-  }
+  /// For people.
+  var words: String { "\(SQL.words(schema)).\(SQL.words(name))" }
 }
 
 extension VerificationReport {

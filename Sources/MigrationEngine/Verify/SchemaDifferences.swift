@@ -1,36 +1,68 @@
+/// What of the schemas belongs to the migration itself, or was on the target before it: no difference.
+package struct OwnObjects: Sendable {
+  package var publications: Set<String> = []
+  /// Tables that the migration has given REPLICA IDENTITY FULL, on either end.
+  package var identities: Set<RelationName> = []
+  /// What the target had before the migration, as the state tells it: `extension hstore`.
+  package var targetBefore: Set<String> = []
+  /// The role that the target is reached by: it was given what it needs there.
+  package var targetRole: String?
+
+  package init() {}
+}
+
 /// How two schemas differ, object by object, in words. Pure.
 struct SchemaDifferences: Sendable {
-  /// Publications that the migration itself has made.
-  var ownPublications: Set<String> = []
+  var own = OwnObjects()
   /// The stream is on: what it needs on either end is no difference.
   var isStreaming = true
   /// The servers are of different major versions, which may write the same object in other words.
   var isAcrossVersions = false
+  /// Where writes go, or are to go: on that end statements may mend a difference.
+  var direction = Direction.forward
 
-  func differences(source: SchemaText, target: SchemaText) -> [VerificationReport.ObjectDifference] {
+  typealias Difference = VerificationReport.ObjectDifference
+  private typealias Objects = [SchemaText.Name: [SchemaText.Entry]]
+
+  func differences(source: SchemaText, target: SchemaText) -> [Difference] {
     let left = prepared(source)
     let right = prepared(target)
     return Set(left.keys).union(right.keys).sorted().compactMap { name in
-      switch (left[name], right[name]) {
-      case (let ours?, let theirs?): ours == theirs ? nil : difference(name, ours, theirs)
-      case (_, nil): difference(name, "is missing on the target")
-      case (nil, _): difference(name, "is missing on the source")
+      guard left[name] != right[name], !comesWithExtension(name, left, right) else { return nil }
+      let ours = SchemaNormalForm.of(left[name])
+      var theirs = SchemaNormalForm.of(right[name])
+      guard ours != theirs else { return nil }
+      if name.kind == "ACL" { theirs = withoutGrantsToUs(theirs, besides: ours) }
+      switch (ours, theirs) {
+      case (let ours?, let theirs?):
+        return ours == theirs ? nil : difference(name, ours, theirs, ownersInSchema(name, target))
+      case (let ours?, nil):
+        return difference(name, "is missing on the target", remedy: remedy(.forward, name, ours))
+      case (nil, let theirs?):
+        guard !wasThereBefore(name) else { return nil }
+        if onlyLetsOwnersCreate(name, theirs.flatMap(\.lines), besides: [], ownersInSchema(name, target)) {
+          return difference(name, Self.neededToRestore, isExpected: true)
+        }
+        return difference(name, "is missing on the source", remedy: remedy(.back, name, theirs))
+      case (nil, nil): return nil
       }
     }
   }
 
-  private func difference(_ name: SchemaText.Name, _ words: String, isExpected: Bool = false)
-    -> VerificationReport.ObjectDifference
-  {
-    VerificationReport.ObjectDifference(
-      kind: name.kind.lowercased(), object: name.object, words: "\(name.words) \(words)",
-      isExpected: isExpected)
+  private func difference(
+    _ name: SchemaText.Name, _ words: String, isExpected: Bool = false, remedy: Difference.Remedy? = nil
+  ) -> Difference {
+    let isPlural = name.words.hasPrefix("privileges ") || name.words.hasPrefix("default privileges ")
+    let words = isPlural && words.hasPrefix("is ") ? "are\(words.dropFirst(2))" : words
+    return Difference(
+      kind: name.kind.lowercased(), object: name.object, name: name.words, words: "\(name.words) \(words)",
+      isExpected: isExpected, remedy: remedy)
   }
 
   // MARK: What is of the migration itself
 
-  private func prepared(_ text: SchemaText) -> [SchemaText.Name: [SchemaText.Entry]] {
-    var prepared: [SchemaText.Name: [SchemaText.Entry]] = [:]
+  private func prepared(_ text: SchemaText) -> Objects {
+    var prepared: Objects = [:]
     for (name, entries) in text.entries where !isOwn(name) {
       let kept = entries.filter { entry in
         !(name.kind == "TRIGGER" && entry.lines.contains { $0.contains(" EXECUTE FUNCTION replicate.") })
@@ -42,24 +74,52 @@ struct SchemaDifferences: Sendable {
 
   private func isOwn(_ name: SchemaText.Name) -> Bool {
     switch name.kind {
-    case "PUBLICATION": ownPublications.contains(name.tag)
+    case "PUBLICATION": own.publications.contains(name.tag)
     case "PUBLICATION TABLE", "PUBLICATION TABLES IN SCHEMA":
-      ownPublications.contains { name.tag.hasPrefix("\($0) ") }
-    case "COMMENT": ownPublications.contains { name.tag == "PUBLICATION \($0)" }
-    default: name.schema == "replicate" || (name.kind == "SCHEMA" && name.tag == "replicate")
+      own.publications.contains { name.tag.hasPrefix("\($0) ") }
+    case "COMMENT" where name.tag.hasPrefix("PUBLICATION "):
+      own.publications.contains { name.tag == "PUBLICATION \($0)" }
+    default: name.schema == "replicate" || Self.ofOwnSchema.contains(name)
     }
   }
 
-  /// While the stream is on, its source may have REPLICA IDENTITY FULL, and its target no column that is
-  /// GENERATED ALWAYS AS IDENTITY.
+  private static let ofOwnSchema: Set = [
+    SchemaText.Name(kind: "SCHEMA", schema: "-", tag: "replicate"),
+    SchemaText.Name(kind: "COMMENT", schema: "-", tag: "SCHEMA replicate"),
+    SchemaText.Name(kind: "ACL", schema: "-", tag: "SCHEMA replicate"),
+  ]
+
+  /// The comment of an extension that is missing.
+  private func comesWithExtension(_ name: SchemaText.Name, _ left: Objects, _ right: Objects) -> Bool {
+    guard name.kind == "COMMENT", name.tag.hasPrefix("EXTENSION ") else { return false }
+    let `extension` = SchemaText.Name(
+      kind: "EXTENSION", schema: name.schema, tag: String(name.tag.dropFirst("EXTENSION ".count)))
+    return (left[`extension`] == nil) != (right[`extension`] == nil)
+  }
+
+  private func wasThereBefore(_ name: SchemaText.Name) -> Bool {
+    let object = ["COMMENT", "ACL"].contains(name.kind) ? name.tag : "\(name.kind) \(name.tag)"
+    return ["EXTENSION", "EVENT TRIGGER", "PUBLICATION", "SCHEMA"].contains { kind in
+      guard object.hasPrefix("\(kind) ") else { return false }
+      let tag = String(object.dropFirst(kind.count + 1))
+      return [tag, SQL.identifier(tag)].contains { own.targetBefore.contains("\(kind.lowercased()) \($0)") }
+    }
+  }
+
+  /// The migration may have given a table REPLICA IDENTITY FULL, and while its stream is on, the end that is
+  /// applied to has no column that is GENERATED ALWAYS AS IDENTITY.
   private func normalised(_ entry: SchemaText.Entry, _ name: SchemaText.Name) -> SchemaText.Entry {
-    guard isStreaming else { return entry }
     var entry = entry
+    if Self.ownerless.contains(name.kind) { entry.owner = "" }
+    let hasOwnIdentity =
+      name.kind == "TABLE" && own.identities.contains(RelationName(schema: name.schema, name: name.tag))
     entry.lines = entry.lines.compactMap { line in
-      if line.hasSuffix(" REPLICA IDENTITY FULL;") || line.hasSuffix(" REPLICA IDENTITY NOTHING;") {
+      if hasOwnIdentity,
+        line.hasSuffix(" REPLICA IDENTITY FULL;") || line.hasSuffix(" REPLICA IDENTITY NOTHING;")
+      {
         return nil
       }
-      if line.contains(" ADD GENERATED ALWAYS AS IDENTITY (") {
+      if isStreaming, line.contains(" ADD GENERATED ALWAYS AS IDENTITY (") {
         return Substring(line.replacing(" GENERATED ALWAYS AS", with: " GENERATED BY DEFAULT AS"))
       }
       return line
@@ -67,31 +127,132 @@ struct SchemaDifferences: Sendable {
     return entry
   }
 
+  /// They belong to whom their table or object does.
+  private static let ownerless: Set = [
+    "ACL", "CHECK CONSTRAINT", "COMMENT", "CONSTRAINT", "DEFAULT", "FK CONSTRAINT", "INDEX", "INDEX ATTACH",
+    "POLICY", "PUBLICATION TABLE", "ROW SECURITY", "RULE", "SECURITY LABEL", "SEQUENCE OWNED BY",
+    "TABLE ATTACH", "TRIGGER",
+  ]
+
+  // MARK: Privileges that the migration needs
+
+  private static let neededToRestore =
+    "let owners of objects create there on the target, which needed that to restore them"
+
+  /// The role that the target is reached by was granted what it needs on its schemas.
+  private func withoutGrantsToUs(
+    _ entries: [SchemaText.Entry]?, besides others: [SchemaText.Entry]?
+  ) -> [SchemaText.Entry]? {
+    guard let role = own.targetRole else { return entries }
+    let known = Set((others ?? []).flatMap(\.lines))
+    let kept = entries?.compactMap { entry -> SchemaText.Entry? in
+      var entry = entry
+      entry.lines.removeAll { line in
+        !known.contains(line) && line.hasPrefix("GRANT ") && line.contains(" ON SCHEMA ")
+          && Self.isGrant(line, to: role)
+      }
+      return entry.lines.isEmpty ? nil : entry
+    }
+    return kept?.isEmpty == true ? nil : kept
+  }
+
+  private static func isGrant(_ line: Substring, to role: String) -> Bool {
+    [role, SQL.identifier(role)].contains { line.hasSuffix(" TO \($0);") }
+  }
+
+  /// Who owns what on the target, in the schema that these privileges are of.
+  private func ownersInSchema(_ name: SchemaText.Name, _ target: SchemaText) -> Set<String> {
+    guard name.kind == "ACL", name.tag.hasPrefix("SCHEMA ") else { return [] }
+    let schema = name.tag.dropFirst("SCHEMA ".count)
+    return Set(target.entries.filter { $0.key.schema == schema }.values.joined().map(\.owner))
+  }
+
+  /// pg_restore gives an object only to an owner that may create in its schema.
+  private func onlyLetsOwnersCreate(
+    _ name: SchemaText.Name, _ lines: [Substring], besides others: [Substring], _ owners: Set<String>
+  ) -> Bool {
+    guard !owners.isEmpty else { return false }
+    return lines.filter { !others.contains($0) }.allSatisfy { line in
+      line.hasPrefix("GRANT CREATE ON SCHEMA ") && owners.contains { Self.isGrant(line, to: $0) }
+    }
+  }
+
+  // MARK: What mends a difference
+
+  /// Kinds whose statements a person can be told: they hold no secret, and need nothing else.
+  private static let statedKinds: Set = [
+    "INDEX", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "SEQUENCE", "TYPE", "TRIGGER", "ACL",
+    "DEFAULT ACL", "EXTENSION", "SCHEMA", "ROW SECURITY", "STATISTICS", "PUBLICATION TABLE", "TABLE ATTACH",
+    "SEQUENCE OWNED BY", "TABLE",
+  ]
+  private static let longestStatement = 600
+
+  /// - Parameter direction: which of the ends lacks the object.
+  private func remedy(
+    _ direction: Direction, _ name: SchemaText.Name, _ entries: [SchemaText.Entry]
+  ) -> Difference.Remedy? {
+    guard direction == self.direction, Self.statedKinds.contains(name.kind) else { return nil }
+    return Self.remedy(direction, entries.flatMap(\.lines))
+  }
+
+  private static func remedy(_ direction: Direction, _ lines: [Substring]) -> Difference.Remedy? {
+    let sql = lines.map { $0.drop { $0 == " " } }.joined(separator: " ")
+    guard !sql.isEmpty, sql.utf8.count <= longestStatement else { return nil }
+    return Difference.Remedy(end: direction.to, sql: sql)
+  }
+
+  /// Whole statements that one end has besides.
+  private func remedy(
+    _ name: SchemaText.Name, _ ours: [Substring], _ theirs: [Substring]
+  ) -> Difference.Remedy? {
+    guard Self.statedKinds.contains(name.kind) else { return nil }
+    let (wanted, there) = direction == .forward ? (ours, theirs) : (theirs, ours)
+    let statements = wanted.filter { line in
+      !there.contains(line) && line.hasSuffix(";") && (line.hasPrefix("ALTER ") || line.hasPrefix("GRANT "))
+    }
+    return Self.remedy(direction, statements)
+  }
+
   // MARK: Words
 
   private func difference(
-    _ name: SchemaText.Name, _ source: [SchemaText.Entry], _ target: [SchemaText.Entry]
-  ) -> VerificationReport.ObjectDifference? {
+    _ name: SchemaText.Name, _ source: [SchemaText.Entry], _ target: [SchemaText.Entry],
+    _ owners: Set<String>
+  ) -> Difference? {
     let ours = source.flatMap(\.lines)
     let theirs = target.flatMap(\.lines)
     if source.map(\.owner) != target.map(\.owner) {
       let owners = (source.map(\.owner).first ?? "", target.map(\.owner).first ?? "")
       if owners.0 != owners.1 {
-        return difference(name, "belongs to \(owners.0) on the source and \(owners.1) on the target")
+        return difference(
+          name, "belongs to \(owners.0) on the source and \(owners.1) on the target",
+          remedy: remedy(name, ours, theirs))
       }
     }
     if let state = enabling(ours, theirs) {
       // Those that fire for replicated changes are held back on the target until it opens.
-      return difference(name, state.words, isExpected: isStreaming && state.isHeldBack)
+      return difference(
+        name, state.words, isExpected: isStreaming && state.isHeldBack, remedy: remedy(name, ours, theirs))
+    }
+    if onlyLetsOwnersCreate(name, theirs, besides: ours, owners), ours.allSatisfy(theirs.contains) {
+      return difference(name, Self.neededToRestore, isExpected: true)
     }
     if ours.map(Self.withoutComma).sorted() == theirs.map(Self.withoutComma).sorted() {
       return difference(name, "has its parts in another order on the target", isExpected: true)
     }
     guard !isAcrossVersions || Self.isSameAcrossVersions(name, ours, theirs) else {
-      return difference(
+      var written = difference(
         name, "is written differently, as the servers' versions may do", isExpected: true)
+      written.isDoubtful = Self.withoutQualifiers(ours) != Self.withoutQualifiers(theirs)
+      return written
     }
-    return difference(name, "is defined differently on the target\(Self.firstDifference(name, ours, theirs))")
+    return difference(
+      name, "is defined differently on the target\(Self.firstDifference(name, ours, theirs))",
+      remedy: remedy(name, ours, theirs))
+  }
+
+  private static func withoutQualifiers(_ lines: [Substring]) -> String {
+    SchemaNormalForm.withoutQualifiers(lines.joined(separator: "\n"))
   }
 
   private static func withoutComma(_ line: Substring) -> Substring {
@@ -100,7 +261,8 @@ struct SchemaDifferences: Sendable {
 
   /// Kinds of which every version writes the same.
   private static let sameAcrossVersions: Set = [
-    "SEQUENCE", "EXTENSION", "SCHEMA", "COMMENT", "SEQUENCE OWNED BY",
+    "ACL", "COMMENT", "DEFAULT ACL", "EXTENSION", "INDEX ATTACH", "PUBLICATION", "ROW SECURITY", "SCHEMA",
+    "SECURITY LABEL", "SEQUENCE", "SEQUENCE OWNED BY", "TYPE",
   ]
 
   /// All of a table but its expressions is written by pg_dump, the same for both ends, and not by the
@@ -112,6 +274,13 @@ struct SchemaDifferences: Sendable {
     if ["INDEX", "CONSTRAINT", "FK CONSTRAINT"].contains(name.kind) {
       return !(ours + theirs).contains(where: mayHoldExpression)
     }
+    if ["FUNCTION", "PROCEDURE"].contains(name.kind) {
+      // The rest is as it was given.
+      return !(ours + theirs).contains {
+        $0.contains(" DEFAULT ") || $0.contains("BEGIN ATOMIC") || $0.hasPrefix("    RETURN ")
+      }
+    }
+    if name.kind == "TRIGGER" { return !(ours + theirs).contains { $0.contains(" WHEN (") } }
     guard name.kind == "TABLE" else { return false }
     return ours.map(withoutExpression).sorted() != theirs.map(withoutExpression).sorted()
   }
@@ -139,7 +308,8 @@ struct SchemaDifferences: Sendable {
 
   /// Kinds whose definitions hold no secret.
   private static let toldKinds: Set = [
-    "TABLE", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "SEQUENCE", "TYPE", "TRIGGER",
+    "TABLE", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "SEQUENCE", "TYPE", "TRIGGER", "ACL",
+    "DEFAULT ACL", "STATISTICS",
   ]
 
   private static func firstDifference(
@@ -200,5 +370,19 @@ struct SchemaDifferences: Sendable {
       return true
     }
     return (enabled, rest, isEvent)
+  }
+}
+
+extension SchemaNormalForm {
+  /// An entry may have fewer lines then.
+  static func of(_ entries: [SchemaText.Entry]?) -> [SchemaText.Entry]? {
+    entries?.map { entry in
+      let text = entry.lines.joined(separator: "\n")
+      let normal = of(text)
+      guard normal != text else { return entry }
+      var entry = entry
+      entry.lines = SchemaText.joined(normal.split(separator: "\n"))
+      return entry
+    }
   }
 }

@@ -10,12 +10,20 @@ struct SchemaText: Sendable, Equatable {
       (left.kind, left.schema, left.tag) < (right.kind, right.schema, right.tag)
     }
 
-    /// `index public.t_v_idx`, `trigger x on public.t`.
+    /// `index public.t_v_idx`, `trigger x on public.t`, `privileges of table public.t`.
     var words: String {
       let kind = self.kind.lowercased()
       let prefix = schema == "-" || schema.isEmpty ? "" : "\(schema)."
-      // Such an object's tag begins with its table's name; where a name has a blank in it, nobody can tell.
       let parts = tag.split(separator: " ", omittingEmptySubsequences: false)
+      if let phrase = Self.ofObjects[self.kind] {
+        let kinds = parts.dropLast().prefix { Self.kindWords.contains($0) }
+        let name = parts.dropFirst(kinds.count).joined(separator: " ")
+        return ([phrase] + kinds.map { $0.lowercased() } + ["\(prefix)\(name)"]).joined(separator: " ")
+      }
+      if self.kind == "DEFAULT ACL" {
+        return tag.lowercased() + (prefix.isEmpty ? "" : " in schema \(schema)")
+      }
+      // Such an object's tag begins with its table's name; where a name has a blank in it, nobody can tell.
       if Self.ofTables.contains(self.kind), parts.count == 2 {
         return "\(kind) \(parts[1]) on \(prefix)\(parts[0])"
       }
@@ -25,10 +33,26 @@ struct SchemaText: Sendable, Equatable {
     }
 
     /// The object alone.
-    var object: String { String(words.dropFirst(kind.count + 1)) }
+    var object: String {
+      guard Self.ofObjects[kind] == nil, kind != "DEFAULT ACL" else { return words }
+      return String(words.dropFirst(kind.count + 1))
+    }
 
     private static let ofTables: Set = [
       "TRIGGER", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "RULE", "POLICY", "DEFAULT",
+    ]
+
+    /// Their tags begin with the kind of the object that they belong to.
+    private static let ofObjects = [
+      "ACL": "privileges of", "COMMENT": "comment on", "SECURITY LABEL": "security label on",
+    ]
+
+    private static let kindWords: Set<Substring> = [
+      "ACCESS", "AGGREGATE", "CAST", "CLASS", "COLLATION", "COLUMN", "CONFIGURATION", "CONSTRAINT",
+      "CONVERSION", "DATA", "DICTIONARY", "DOMAIN", "EVENT", "EXTENSION", "FAMILY", "FOREIGN", "FUNCTION",
+      "INDEX", "LANGUAGE", "MATERIALIZED", "METHOD", "OPERATOR", "PARSER", "POLICY", "PROCEDURE",
+      "PUBLICATION", "RULE", "SCHEMA", "SEARCH", "SEQUENCE", "SERVER", "STATISTICS", "TABLE", "TEMPLATE",
+      "TEXT", "TRIGGER", "TYPE", "VIEW", "WRAPPER",
     ]
   }
 
@@ -60,7 +84,7 @@ struct SchemaText: Sendable, Equatable {
   }
 
   /// Puts together again what a line break in a name has taken apart.
-  private static func joined(_ lines: [Substring]) -> [Substring] {
+  static func joined(_ lines: [Substring]) -> [Substring] {
     let (name, text) = (UInt8(ascii: "\""), UInt8(ascii: "'"))
     var joined: [Substring] = []
     var open: UInt8?

@@ -46,8 +46,10 @@ package struct Verification: Sendable {
     package var comparesSchema = true
     /// Tables that were left behind, those of extensions among them.
     package var excluded: Set<RelationName> = []
+    /// Which way changes go.
+    package var direction = Direction.forward
     /// Of the migration itself, on either end: no difference.
-    package var ownPublications: Set<String> = []
+    package var own = OwnObjects()
     /// Tried in this order; the first that both ends have, and compute alike, is used.
     package var digests = DigestFunction.allCases
     /// Of each table so many rows that differ are named.

@@ -20,7 +20,8 @@ struct CutoverDialog: Sendable {
       timeoutSeconds: limits.timeout, requestedBy: surroundings.user,
       isRehearsal: limits.isRehearsal, terminatesBlockers: limits.terminatesBlockers, direction: direction,
       verification: limits.verify,
-      unaskedSeconds: limits.maxPause == nil ? CutoverRequest.defaultUnaskedSeconds : nil)
+      unaskedSeconds: limits.maxPause == nil ? CutoverRequest.defaultUnaskedSeconds : nil,
+      acceptedDifferences: limits.acceptedDifferences)
     do {
       let cutover = try await surroundings.interruption.leaving(
         onLeave: {

@@ -27,6 +27,13 @@ struct StartCommand: EngineCommand {
   var cutover = MigrationOptions.Trigger.manual
 
   @Option(
+    name: .customLong("accept-difference"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "With --cutover auto: cut over although the schemas of both ends differ in this, which is named as it "
+        + "was told; may be given again.", valueName: "name"))
+  var acceptedDifferences: [String] = []
+
+  @Option(
     name: .customLong("exec"), parsing: .singleValue,
     help: ArgumentHelp(
       "A shell command to run once the target is open, after the steps of --config; may be given again.",
@@ -43,9 +50,17 @@ struct StartCommand: EngineCommand {
   @OptionGroup var confirmation: Confirmation
   @OptionGroup var log: LogOptions
 
+  func validate() throws {
+    guard acceptedDifferences.isEmpty || cutover == .auto else {
+      throw ValidationError(
+        "--accept-difference goes with --cutover auto; else give it to 'replicate cutover'")
+    }
+  }
+
   func options(in environment: [String: String]) throws -> MigrationOptions {
     var options = try migration.options(ends: ends, in: environment)
     options.cutover = cutover
+    options.acceptedDifferences = acceptedDifferences
     options.isSourceLost = isSourceLost
     options.switchPlan.steps += execSteps.map { SwitchStep(action: .exec($0)) }
     options.poolerWatch = WatchPoolersCommand.invocation

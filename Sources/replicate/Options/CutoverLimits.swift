@@ -25,6 +25,13 @@ struct CutoverLimits: ParsableArguments {
       valueName: "full|changed|counts|none"))
   var verify = CutoverVerification.changed
 
+  @Option(
+    name: .customLong("accept-difference"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "Begin although the schemas of both ends differ in this, which is named as it was told: 'index "
+        + "public.t_v_idx'; may be given again.", valueName: "name"))
+  var acceptedDifferences: [String] = []
+
   @Flag(
     name: .customLong("dry-run"),
     help: """

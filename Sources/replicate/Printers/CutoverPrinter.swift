@@ -6,7 +6,9 @@ enum CutoverPrinter {
     var lines = [headline(cutover)]
     if let reason = cutover.reason {
       let label = cutover.result == .complete ? "to do" : "reason"
-      lines.append(Fitting.padded(label, to: 12) + Fitting.plain(reason))
+      let rows = Fitting.split(reason).map(Fitting.plain)
+      lines.append(Fitting.padded(label, to: 12) + (rows.first ?? ""))
+      lines += rows.dropFirst().map { Fitting.padded("", to: 12) + $0 }
     }
     if let fence = cutover.fenceLSN { lines.append("fence       \(fence)") }
     if let verification = cutover.verification {

@@ -59,6 +59,7 @@ enum ReportPrinter {
         + "--timeout \(Quantity.seconds(request.timeoutSeconds)), "
         + "--verify \(request.verification.rawValue)"
         + (request.terminatesBlockers ? ", --terminate-blockers" : "")
+        + (request.acceptedDifferences ?? []).map { ", --accept-difference '\(Fitting.plain($0))'" }.joined()
     ]
     if let outcome = cutover.outcome {
       lines += CutoverPrinter.text(outcome, encryption: encryption).split(

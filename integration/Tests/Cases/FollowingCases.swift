@@ -129,7 +129,12 @@ extension IntegrationBeside {
       try await cases.journey.waitUntil("waiting for the index", cases.engine) {
         $0.stream.waitsFor?.contains("no unique index on its replica identity") == true
       }
-      try await cases.target(["CREATE UNIQUE INDEX c40_code ON c40_unique (code)"])
+      try await cases.target([
+        "CREATE UNIQUE INDEX c40_code ON c40_unique (code)",
+        "ALTER TABLE c40_unique REPLICA IDENTITY USING INDEX c40_code",
+        // And what no row waits for, before the cutover.
+        "CREATE INDEX c40_v ON c40 (v)", "ALTER TABLE c40 CLUSTER ON c40_pkey",
+      ])
       try await cases.settle()
       try await cases.source([
         "ALTER TABLE c9 ALTER twice DROP EXPRESSION", "UPDATE c9 SET twice = 1 WHERE id < 10",

@@ -1,0 +1,88 @@
+package import LibPQ
+import LogicalReplication
+
+/// Compares the schemas of both ends: what pg_dump says of them, object by object.
+package struct SchemaComparison: Sendable {
+  package struct Side: Sendable {
+    package var connection: ConnectionString
+    /// `source` or `target`.
+    package var end: String
+    /// The snapshot it is looked at under; nil: its state when pg_dump begins.
+    package var snapshot: String?
+    /// 150004 is 15.4.
+    package var versionNumber: Int
+
+    package init(_ connection: ConnectionString, end: String, snapshot: String? = nil, versionNumber: Int) {
+      (self.connection, self.end) = (connection, end)
+      (self.snapshot, self.versionNumber) = (snapshot, versionNumber)
+    }
+  }
+
+  /// What was found, and of how many objects.
+  package struct Findings: Sendable {
+    package var differences: [VerificationReport.ObjectDifference]
+    package var objects: Int
+  }
+
+  let source: Side
+  let target: Side
+  /// Where writes go, or are to go.
+  let direction: Direction
+  let own: OwnObjects
+  /// Tables that stay behind, whatever is done to them.
+  let excluded: Set<RelationName>
+  /// The stream is on: what it needs on either end is no difference.
+  let isStreaming: Bool
+  /// For the tables that are not to be dropped meanwhile, in seconds; nil: as long as it takes.
+  let longestLockWait: Double?
+
+  package init(
+    source: Side, target: Side, direction: Direction, own: OwnObjects, excluded: Set<RelationName>,
+    isStreaming: Bool, longestLockWait: Double? = nil
+  ) {
+    self.longestLockWait = longestLockWait
+    (self.source, self.target, self.direction) = (source, target, direction)
+    (self.own, self.excluded, self.isStreaming) = (own, excluded, isStreaming)
+  }
+
+  package func findings() async throws -> Findings {
+    async let here = dump(source)
+    async let there = dump(target)
+    let (left, right) = try await (SchemaText(here), SchemaText(there))
+    let differences = SchemaDifferences(
+      own: own, isStreaming: isStreaming,
+      isAcrossVersions: source.versionNumber / 10_000 != target.versionNumber / 10_000, direction: direction
+    ).differences(source: left, target: right)
+    return Findings(
+      differences: differences, objects: Set(left.entries.keys).union(right.entries.keys).count)
+  }
+
+  private func dump(_ side: Side) async throws -> String {
+    var arguments = ["--schema-only", "--no-subscriptions", "--exclude-schema=replicate"]
+    // Quoted, so that nothing in a name is taken for a pattern (manual, psql, "Patterns").
+    arguments += excluded.sorted().map { "--exclude-table=\($0)" }
+    if let longestLockWait {
+      // A little less than the caller waits, so that the table is named.
+      arguments.append("--lock-wait-timeout=\(Int(longestLockWait * 900))")
+    }
+    if let snapshot = side.snapshot { arguments.append("--snapshot=\(snapshot)") }
+    return try await PostgresTool(name: "pg_dump").run(
+      arguments + [try await side.connection.argument(end: side.end, purpose: "verify")], on: side.connection,
+      doing: "dumping the \(side.end)'s schema to compare it")
+  }
+}
+
+extension Comparison {
+  /// Under the snapshots of both ends.
+  func schema() async throws -> [VerificationReport.ObjectDifference] {
+    guard options.comparesSchema, let here = source.snapshot, let there = target.snapshot else { return [] }
+    return try await SchemaComparison(
+      source: SchemaComparison.Side(
+        source.side.connection, end: source.side.end, snapshot: here, versionNumber: source.versionNumber),
+      target: SchemaComparison.Side(
+        target.side.connection, end: target.side.end, snapshot: there, versionNumber: target.versionNumber),
+      direction: options.direction, own: options.own, excluded: options.excluded,
+      isStreaming: options.scope == .streaming
+    ).findings().differences
+  }
+}
