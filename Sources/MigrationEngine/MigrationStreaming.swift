@@ -313,7 +313,9 @@ struct MigrationStreaming: Sendable {
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {
           let ofExtensions = try await tables.finaliseAgain(ends: ends, options: options, logger)
-          let changed = try await MigrationCopy.again(logger) { try await copy.syncLargeObjects() }
+          let changed = try await MigrationCopy.again(left: options.source, logger) {
+            try await copy.syncLargeObjects(observer: $0)
+          }
           try await IdentityColumns.restore(catalog, on: ends.target)
           try await store.noteOpening()
           return "\(ofExtensions)\(changed)"

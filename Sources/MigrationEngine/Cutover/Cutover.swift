@@ -155,30 +155,51 @@ package struct Cutover: Sendable {
   /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes
   ///   writes.
   /// - Throws: `CancellationError` when the engine was told to stop while the source may be sealed and the
-  ///   target is not open: `resume` leads on.
+  ///   target is not open: `resume` leads on. `PostgresError` when an end that is lost let nothing begin.
   package func run(_ request: CutoverRequest) async throws -> Status.Cutover {
-    try await withRun(request) { try await $0.begin() }
+    do {
+      return try await withRun(request) { try await $0.begin() }
+    } catch let error as PostgresError where error.isAnswered {
+      // A login that is refused: nothing has begun, and what is connected goes on.
+      var report = Status.Cutover(step: "aborted")
+      if ends.direction == .back { report.direction = .back }
+      report.result = .aborted
+      report.reason = "\(error)"
+      return report
+    }
   }
 
   /// Finishes or undoes the cutover of an engine that ended in its middle.
-  /// - Parameter earlier: what that engine had stored. Once it says that the source is sealed and the
-  ///   target has everything, the source is not needed any more.
+  /// - Parameters:
+  ///   - earlier: what that engine had stored. Once it says that the source is sealed and the target has
+  ///     everything, the source is not needed any more.
+  ///   - asksSource: false where it is known to be lost.
   package func resume(
-    from fence: SourceState.Fence, request: CutoverRequest, earlier: Status.Cutover? = nil
+    from fence: SourceState.Fence, request: CutoverRequest, earlier: Status.Cutover? = nil,
+    asksSource: Bool = true
   ) async throws -> Status.Cutover {
-    try await withRun(request, needsSource: earlier?.isSealed != true) {
+    try await withRun(request, !asksSource ? .lost : earlier?.isSealed == true ? .useful : .needed) {
       try await $0.resume(from: fence, earlier)
     }
   }
 
+  /// What the source is for a cutover that goes on.
+  enum Need: Sendable {
+    case needed
+    /// It may be silent.
+    case useful
+    /// It is not to be asked.
+    case lost
+  }
+
   private func withRun(
-    _ request: CutoverRequest, needsSource: Bool = true, _ body: (CutoverRun) async throws -> Status.Cutover
+    _ request: CutoverRequest, _ need: Need = .needed, _ body: (CutoverRun) async throws -> Status.Cutover
   ) async throws -> Status.Cutover {
     let target = try await ends.openTarget()
     let run: CutoverRun
     do {
       run = try await CutoverRun(
-        request: request, ends: ends, target: target, needsSource: needsSource, stages: stages,
+        request: request, ends: ends, target: target, need: need, stages: stages,
         logger: logger, onStep: onStep)
     } catch {
       await target.close()

@@ -27,6 +27,7 @@ package final class StreamMonitor: Sendable {
     var changes: Int64
     var waitsFor: String?
     var obstacle: String?
+    var unseen: String?
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker)?
   }
@@ -57,7 +58,7 @@ package final class StreamMonitor: Sendable {
     state.withLock {
       Reading(
         feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
-        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waitsFor ?? $0.obstacle)
+        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waitsFor ?? $0.obstacle ?? $0.unseen)
     }
   }
 
@@ -90,6 +91,15 @@ package final class StreamMonitor: Sendable {
     state.withLock { state in
       defer { state.obstacle = obstacle }
       return state.obstacle != obstacle
+    }
+  }
+
+  /// Why nobody can look at where the source stands; nil: somebody does.
+  /// - Returns: whether that is news.
+  func isUnseen(_ reason: String?) -> Bool {
+    state.withLock { state in
+      defer { state.unseen = reason }
+      return state.unseen != reason
     }
   }
 
