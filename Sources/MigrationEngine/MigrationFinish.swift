@@ -76,8 +76,8 @@ package struct MigrationFinish: Sendable {
     guard case .answers(let words) = try await Silence.listen(source, end: "source").verdict else { return }
     throw refusal(
       "the source answers: \(words)",
-      "Run replicate finish without --without-source, which cleans it, too. To leave it as it is, do not name "
-        + "it (--source, REPLICATE_SOURCE).")
+      "Run replicate finish without --without-source, which cleans it, too. To leave it as it is, do not "
+        + "name it (--source, REPLICATE_SOURCE).")
   }
 
   /// - Returns: which way the newest complete cutover led.

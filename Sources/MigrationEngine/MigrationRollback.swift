@@ -146,7 +146,7 @@ struct MigrationRollback: Sendable {
         expectMarker: { monitor.expectMarker($0) },
         drain: { try await drain.wait(for: $0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
-        ensureNoBreach: { try drain.ensureNoBreach() },
+        ensureNoBreach: { try drain.ensureNoBreach() }, passing: drain.passing,
         finalisingSeconds: {
           try await tables.finalisingSeconds(catalog) { try await syncLargeObjects() }
         },

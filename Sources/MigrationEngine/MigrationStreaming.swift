@@ -65,6 +65,7 @@ struct MigrationStreaming: Sendable {
   /// - Parameter resumesCutover: an engine before this one ended in the middle of a cutover.
   func run(resumesCutover: Bool) async throws -> Status.Cutover {
     var resumesCutover = resumesCutover
+    if resumesCutover { try await lookForWhatPassed() }
     while true {
       switch try await turn(resumesCutover: resumesCutover) {
       case .complete(let report):
@@ -76,6 +77,14 @@ struct MigrationStreaming: Sendable {
       }
       resumesCutover = await phase.current == .cutover
     }
+  }
+
+  /// Where the target had everything that was to come, what comes has passed the guard of the source; and it
+  /// is not for a target that may have taken other writes.
+  private func lookForWhatPassed() async throws {
+    guard try await store.latestCutover()?.report?.isSealed == true else { return }
+    session.monitor.expectSecondMarker("")
+    if try await TargetGuard(ends.target).isOpen() { session.monitor.hold() }
   }
 
   private func turn(resumesCutover: Bool) async throws -> Turn {
@@ -100,14 +109,19 @@ struct MigrationStreaming: Sendable {
   }
 
   /// What fails for a source that is not needed any more ends nothing: what goes on opens the target, and
-  /// leads the application there.
+  /// leads the application there. It is tried again: a source that is back may have more to tell.
   private func whileNeeded(_ body: () async throws -> Void) async throws {
-    do {
-      try await body()
-    } catch  where !board.needsSource && !Task.isCancelled {
-      logger.warning(
-        "what comes from the source has ended, and is not needed any more", metadata: ["why": "\(error)"])
-      while true { try await Task.sleep(for: .seconds(3600)) }
+    var isTold = false
+    while true {
+      do {
+        return try await body()
+      } catch  where !board.needsSource && !Task.isCancelled {
+        logger.log(
+          level: isTold ? .debug : .warning,
+          "what comes from the source has ended, and is not needed any more", metadata: ["why": "\(error)"])
+        isTold = true
+        try await Task.sleep(for: .seconds(1))
+      }
     }
   }
 
@@ -295,7 +309,7 @@ struct MigrationStreaming: Sendable {
         expectMarker: { monitor.expectMarker($0) },
         drain: { try await drain.wait(for: $0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
-        ensureNoBreach: { try drain.ensureNoBreach() },
+        ensureNoBreach: { try drain.ensureNoBreach() }, passing: drain.passing,
         finalisingSeconds: {
           try await tables.finalisingSeconds(catalog) { try await copy.syncLargeObjects() }
         },

@@ -31,10 +31,17 @@ struct MigrationWithoutSource: Sendable {
         return nil
       }
       let heard = try await Silence.listen(options.source, end: "source", known: needs.place)
-      guard case .silent = heard.verdict else {
-        throw ConnectionLoss(error: waiting(for: heard.words, loss), wasConnected: false, isBehindSeal: true)
+      if case .silent = heard.verdict { return try await finishOrTryAgain(target, heard.words) }
+      var answer = loss
+      do {
+        await (try await Session.open(options.source, end: "source", purpose: "check")).close()
+      } catch let hang as PostgresError where hang.code == .timedOut {
+        // It takes connections, and says nothing to them.
+        return try await finishOrTryAgain(target, hang.message)
+      } catch let error as PostgresError {
+        answer = error
       }
-      return try await finishOrTryAgain(target, heard.words)
+      throw ConnectionLoss(error: waiting(for: heard.words, answer), wasConnected: false, isBehindSeal: true)
     }
   }
 
@@ -43,7 +50,8 @@ struct MigrationWithoutSource: Sendable {
   ///   silent.
   func runForced() async throws -> Status.Cutover {
     // Before the state is asked: who answers is told so, whatever the target holds.
-    let silence = try await silence(known: nil, for: .zero)
+    let first = try await Silence.listen(options.source, end: "source")
+    if case .answers = first.verdict { throw isThere(first) }
     let target = try await Session.open(options.target, end: "target", purpose: "engine")
     return try await closing(target) {
       guard let (_, cutover, needs) = try await left(StateStore(target)) else {
@@ -51,10 +59,13 @@ struct MigrationWithoutSource: Sendable {
           "the target holds no cutover that had come to its seal, so it may not have everything",
           "Look at replicate status; only with the source can this migration go on.")
       }
-      try verify(silence.knocks, name: needs)
+      try verify(first.knocks, name: needs)
       let isSealed = cutover.report?.isSealed == true
       // What is known to be sealed takes no writes should it be back in a moment.
-      let words = try await self.silence(known: needs.place, for: isSealed ? .zero : Self.patience).words
+      let heard = try await Silence.listen(
+        options.source, end: "source", known: needs.place, for: isSealed ? .zero : Self.patience)
+      guard case .silent = heard.verdict else { throw isThere(heard) }
+      let words = heard.words
       logger.warning("nobody answers for the source", metadata: ["seen": "\(words)"])
       guard let report = try await finishOrTryAgain(target, words) else {
         throw refusal("the cutover has ended meanwhile", "Look at replicate status.")
@@ -90,23 +101,18 @@ struct MigrationWithoutSource: Sendable {
 
   // MARK: Whether it is lost
 
-  /// - Throws: `MigrationError` with kind `.usage` unless nobody answers.
-  private func silence(known: Knock.Place?, for patience: Duration) async throws -> Silence.Sounding {
-    let sounding = try await Silence.listen(options.source, end: "source", known: known, for: patience)
-    switch sounding.verdict {
-    case .silent: return sounding
-    case .answers(let words):
-      throw refusal(
-        "the source answers, and may be taking writes: \(words)",
-        "Run replicate start without --without-source: it asks the source whether it is sealed, and tells why "
-          + "it is not let in. If what answers is no server, or must not come back: stop it, or cut it off, "
-          + "then give this command again.")
-    case .unknown(let words):
-      throw refusal(
-        "it cannot be told whether the source is lost: \(words)",
-        "See that --source names it as the cutover did, and that this machine would reach it. Where the name "
-          + "has gone with the server, give its address besides: host=NAME hostaddr=ADDRESS.")
+  private func isThere(_ heard: Silence.Sounding) -> MigrationError {
+    guard case .unknown = heard.verdict else {
+      return refusal(
+        "the source answers, and may be taking writes: \(heard.words)",
+        "Run replicate start without --without-source: it asks the source whether it is sealed, and tells "
+          + "why it is not let in. If what answers is no server, or must not come back: stop it, or cut it "
+          + "off, then give this command again.")
     }
+    return refusal(
+      "it cannot be told whether the source is lost: \(heard.words)",
+      "See that this machine would reach it. Where its name has gone with the server, give its address "
+        + "besides: host=NAME hostaddr=ADDRESS.")
   }
 
   /// The silence of another place says nothing.
@@ -177,7 +183,8 @@ struct MigrationWithoutSource: Sendable {
     try await store.note(
       cutover.report?.isSealed == true
         ? "the source could not be reached behind its seal: the cutover is finished without it (\(seen))"
-        : "--without-source: the cutover is finished without the source, which may not have been sealed (\(seen))"
+        : "--without-source: the cutover is finished without the source, which may not have been sealed "
+          + "(\(seen))"
     )
     try await store.store(failure: nil)
     var status = Status(phase: migration.phase)
@@ -262,6 +269,6 @@ extension StoredCutover {
       Date().timeIntervalSince1970 - stoppedAt - request.timeoutSeconds - CutoverRun.margin / .seconds(1)
     return past > 0
       ? "\(what), \(Int(past)) s ago at the latest."
-      : "If it lives and is not sealed, its fence expires in \(Int(-past) + 1) s at the latest, and it takes writes."
+      : "If it lives and is not sealed, its fence expires in \(Int(-past) + 1) s, and it takes writes."
   }
 }

@@ -60,7 +60,9 @@ extension Integration {
         }
         let unknown = try await starting(
           journey, with: ["host": "no-such-host.invalid"], forced[0], forced[1])
-        #expect(unknown.exitCode == 64 && unknown.errors.contains("cannot be told"), "\(unknown.errors)")
+        #expect(
+          unknown.exitCode == 64 && unknown.errors.contains("--source names no-such-host.invalid"),
+          "\(unknown.errors)")
         let other = try await starting(journey, with: ["port": "1"], forced[0], forced[1])
         #expect(other.exitCode == 64, "\(other.errors)")
         #expect(other.errors.contains("was begun with 127.0.0.1:\(source.port)"), "\(other.errors)")

@@ -52,7 +52,7 @@ package enum Silence: Sendable, Equatable {
   /// Reads an end once more that is not needed any more: on a new session where the one that was there is
   /// lost. What answers is not lost, and not passed over.
   /// - Parameter body: is given the new session.
-  /// - Returns: nil when nobody answers for the end any more.
+  /// - Returns: nil when nobody answers for the end any more, in time.
   package static func reading<Value>(
     _ string: ConnectionString, end: String, isolation: isolated (any Actor)? = #isolation,
     _ body: (_ fresh: Connection?) async throws -> Value
@@ -61,7 +61,12 @@ package enum Silence: Sendable, Equatable {
       return try await body(nil)
     } catch let error as PostgresError where error.isConnectionLoss {
       if case .silent = try await listen(string, end: end).verdict { return nil }
-      let fresh = try await Session.open(string, end: end, purpose: "cutover")
+      let fresh: Connection
+      do {
+        fresh = try await Session.open(string, end: end, purpose: "cutover")
+      } catch let hang as PostgresError where hang.code == .timedOut {
+        return nil
+      }
       return try await closing(fresh) { try await body(fresh) }
     }
   }

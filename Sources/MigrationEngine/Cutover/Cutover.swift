@@ -13,6 +13,8 @@ package struct Cutover: Sendable {
     package var forgetMarker: @Sendable () async -> Void
     /// Throws when a change was committed behind the marker.
     package var ensureNoBreach: @Sendable () async throws -> Void
+    /// What is known of changes that pass the guard.
+    package var passing: Passing
     /// Brings over as much as can be before the fence of what the stream does not carry, and predicts what
     /// the rest will take.
     package var finalisingSeconds: @Sendable () async throws -> Double
@@ -40,6 +42,7 @@ package struct Cutover: Sendable {
       drain: @escaping @Sendable (String, ContinuousClock.Instant) async throws -> Void,
       forgetMarker: @escaping @Sendable () async -> Void,
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
+      passing: Passing = Passing(),
       finalisingSeconds: @escaping @Sendable () async throws -> Double = { 0 },
       finaliseTables: @escaping @Sendable () async throws -> String,
       comparison: Comparison? = nil,
@@ -53,6 +56,7 @@ package struct Cutover: Sendable {
       self.drain = drain
       self.forgetMarker = forgetMarker
       self.ensureNoBreach = ensureNoBreach
+      self.passing = passing
       self.finalisingSeconds = finalisingSeconds
       self.finaliseTables = finaliseTables
       self.comparison = comparison
@@ -61,6 +65,31 @@ package struct Cutover: Sendable {
       self.leftBehind = leftBehind
       self.record = record
       self.switchOver = switchOver
+    }
+  }
+
+  /// Changes that no guard stops, since they are written below the executor or by whoever can take it off.
+  package struct Passing: Sendable {
+    /// The replication origins of changes that came by the stream, and how long ago the last of each did.
+    package var origins: @Sendable () async -> [(name: String, age: Duration)]
+    /// Before a second marker is written, behind the seal; `drain` waits for it, too.
+    package var expectMarker: @Sendable (_ nonce: String) async -> Void
+    /// Has nothing more applied: the end that writes go to is about to open. Says what was changed there
+    /// since the fence's marker; nil when nothing was.
+    package var hold: @Sendable (_ deadline: ContinuousClock.Instant) async throws -> String?
+    /// What has come since, and is not applied; nil when nothing has.
+    package var leftBehind: @Sendable () async -> String?
+
+    package init(
+      origins: @escaping @Sendable () async -> [(name: String, age: Duration)] = { [] },
+      expectMarker: @escaping @Sendable (String) async -> Void = { _ in },
+      hold: @escaping @Sendable (ContinuousClock.Instant) async throws -> String? = { _ in nil },
+      leftBehind: @escaping @Sendable () async -> String? = { nil }
+    ) {
+      self.origins = origins
+      self.expectMarker = expectMarker
+      self.hold = hold
+      self.leftBehind = leftBehind
     }
   }
 

@@ -67,7 +67,12 @@ extension CutoverRun {
     guard machine.isDrained else { return try await reachSource() }
     let heard = try await Silence.listen(ends.from, end: ends.direction.from, known: place)
     if case .silent = heard.verdict { return noteSilence(heard.words) }
-    try await reachSource()
+    do {
+      try await reachSource()
+    } catch let error as PostgresError where error.code == .timedOut {
+      // It takes connections, and says nothing to them.
+      return noteSilence("\(error)")
+    }
     guard machine.isSealed, try await SourceState(try source).fence() != .sealed else { return }
     await reachedSource?.close()
     reachedSource = nil
@@ -80,6 +85,7 @@ extension CutoverRun {
 
   /// - Throws: `error` when somebody answers where the source is, or it cannot be told.
   func ensureSilence(after error: any Error) async throws {
+    if let hang = error as? PostgresError, hang.code == .timedOut { return noteSilence("\(hang)") }
     let heard = try await Silence.listen(ends.from, end: ends.direction.from, known: place)
     guard case .silent = heard.verdict else { throw error }
     noteSilence(heard.words)
@@ -108,6 +114,7 @@ extension CutoverRun {
     report.isSealed = true
     try await stages.record(report)
     await Failpoint.reached("sealed and noted")
+    let proof = try await proveAgain()
     await noteLargeObjects()
     async let sequences = copySequencesAgain()
     async let restored = stages.restoreTables()
@@ -115,7 +122,7 @@ extension CutoverRun {
     try await door.open(target)
     let pause = stages.poolers == nil ? pause() : ""
     await warnOfLargeObjects()
-    return "\(detail)\(pause)"
+    return "\(proof)\(detail)\(pause)"
   }
 
   /// What follows may take minutes, and an engine that comes after a crash in it has this to tell. Nobody
@@ -146,7 +153,7 @@ extension CutoverRun {
   }
 
   /// Into log, report and trail: nothing can be undone any more, so somebody must look.
-  private func warn(_ what: String) {
+  func warn(_ what: String) {
     guard report.warnings?.contains(what) != true else { return }
     logger.warning("\(what)")
     report.warnings = (report.warnings ?? []) + [what]
@@ -182,10 +189,8 @@ extension CutoverRun {
   private func lookAgain() async {
     await warnOfLargeObjects()
     await warnOfLateLargeObjects()
-    do {
-      try await stages.ensureNoBreach()
-    } catch {
-      warn("a transaction was committed on the \(ends.direction.from) so late that it may be lost: \(error)")
+    if let left = await lookForWhatStays() {
+      report.reason = [report.reason, left].compactMap { $0 }.joined(separator: "; ")
     }
   }
 

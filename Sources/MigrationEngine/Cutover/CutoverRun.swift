@@ -38,6 +38,10 @@ actor CutoverRun {
   /// What tells the source's large objects that were written since; nil when nobody can tell.
   var largeObjectsHorizon: String?
   private var wasSealTried = false
+  /// The target has everything from before the seal, and nothing more is applied.
+  var isProven = false
+  /// Something has passed the guard.
+  var hasPassed = false
   /// Another engine has gone on with this cutover: this one must not touch it any more.
   var isForeign = false
   var retryPause = Duration.milliseconds(250)
@@ -227,7 +231,9 @@ actor CutoverRun {
   private func arm() async throws -> String {
     _ = try await predictedPause()
     let writers = Writers(try source)
-    try await writers.ensureNoSubscriptions(doing: "looking for writers that no fence stops")
+    let action = "looking for writers that no fence stops"
+    try await writers.ensureNoReplicators(doing: action)
+    try await writers.ensureNoOrigins(await stages.passing.origins(), doing: action)
     var culprits = try await writers.holding().filter {
       $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds
     }
@@ -261,6 +267,7 @@ actor CutoverRun {
     let writers = Writers(try source)
     _ = try await writers.ofDefinitions()
     _ = try await writers.ofUnfenced()
+    _ = try await writers.pastGuard()
     try await door.prepare(target)
   }
 

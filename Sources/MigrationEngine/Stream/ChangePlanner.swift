@@ -41,6 +41,8 @@ struct SourceTransaction {
   var finalLSN: LSN?
   var changes: Int64 = 0
   var marker: String?
+  /// The replication origin that it came from; nil when it began on the source.
+  var origin: String?
 
   // Of a streamed one, which has a lane of its own:
 
@@ -67,7 +69,7 @@ struct ChangePlanner {
   var open: SourceTransaction?
   /// Those that wait for their next block, by their xids.
   var streamed: [UInt32: SourceTransaction] = [:]
-  private(set) var hasSeenMarker = false
+  private(set) var hasSeenMarker: Bool
   /// The end of the last transaction that came whole; those behind it committed later.
   private var lastEndLSN: LSN
   /// The main lane's transaction has been begun by an earlier plan.
@@ -84,10 +86,12 @@ struct ChangePlanner {
   ///   - streaming: whether transactions may come before they have committed. `tables` must then have no
   ///     snapshot that the stream has not passed: it is not known whether such a transaction is in it.
   ///   - memory: is told which rows are touched.
+  ///   - isBehindMarker: whether a marker lies before `position` that somebody waited for.
   init(
     tables: StreamTables, from position: LSN = .zero, streaming: PgOutputStreaming = .off,
-    memory: TouchMemory? = nil
+    memory: TouchMemory? = nil, isBehindMarker: Bool = false
   ) {
+    hasSeenMarker = isBehindMarker
     self.tables = tables
     lastEndLSN = position
     self.memory = memory
@@ -172,8 +176,9 @@ struct ChangePlanner {
       try enter(truncate.xid, buffer, &plan)
       try add(truncate, buffer, &plan)
     case .logicalMessage(let message): note(message, buffer, &plan)
-    // Where a transaction first came from, and what a type is called, do not matter to its values.
-    case .origin, .type: break
+    case .origin(let origin): open?.origin = origin.name
+    // What a type is called does not matter to its values.
+    case .type: break
     case .streamStart(let start): try resume(start, plan)
     case .streamStop: try suspend()
     case .streamCommit(let commit): try finish(commit, &plan)
@@ -203,6 +208,7 @@ struct ChangePlanner {
 
   mutating func conclude(_ transaction: SourceTransaction, upTo endLSN: LSN, _ plan: inout ChunkPlan) {
     plan.receivedLSN = max(plan.receivedLSN, endLSN)
+    if transaction.changes > 0, let origin = transaction.origin { plan.replicationOrigins.insert(origin) }
     guard transaction.changes > 0 || transaction.marker != nil || transaction.isBegun else {
       plan.idleLSN = max(plan.idleLSN, endLSN)
       return
@@ -211,10 +217,14 @@ struct ChangePlanner {
       endLSN: endLSN, transactions: (plan.commit?.transactions ?? 0) + 1,
       changes: (plan.commit?.changes ?? 0) + transaction.changes,
       marker: transaction.marker ?? plan.commit?.marker)
-    if transaction.finalLSN == nil, hasSeenMarker { plan.changesAfterMarker += Int(transaction.changes) }
+    if transaction.finalLSN == nil, transaction.changes > 0, hasSeenMarker {
+      plan.changesAfterMarker += Int(transaction.changes)
+      for (id, table) in transaction.known where table != nil { plan.changedAfterMarker.insert(id) }
+    }
     if transaction.marker != nil {
       hasSeenMarker = true
       plan.changesAfterMarker = 0
+      plan.changedBetweenMarkers.take(&plan.changedAfterMarker)
     }
   }
 
@@ -315,7 +325,10 @@ struct ChangePlanner {
   ) -> ChunkPlan.Change {
     open?.changes += 1
     // Those of a streamed transaction count when it commits.
-    if hasSeenMarker, open?.finalLSN != nil { plan.changesAfterMarker += 1 }
+    if hasSeenMarker, open?.finalLSN != nil {
+      plan.changesAfterMarker += 1
+      plan.changedAfterMarker.insert(id)
+    }
     return ChunkPlan.Change(kind: kind, relationID: id, xid: open?.xid ?? 0)
   }
 
