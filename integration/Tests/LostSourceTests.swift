@@ -71,12 +71,13 @@ extension Integration {
         try await source.kill9()
         let result: Result<Finished, any Error>
         do {
-          result = .success(try await starting(journey, with: ["password": "wrong"], forced[0], forced[1]))
+          let named = ["host": "lost.invalid", "hostaddr": "127.0.0.1", "password": "wrong"]
+          result = .success(try await starting(journey, with: named, forced[0], forced[1]))
         } catch { result = .failure(error) }
         try await source.start()
         let run = try result.get()
         #expect(run.exitCode == 0, "\(run.output)\(run.errors)")
-        let seen = "connection refused by 127.0.0.1:\(source.port); tried"
+        let seen = "connection refused by lost.invalid (127.0.0.1:\(source.port)); tried"
         #expect(run.output.contains(seen), "\(run.output)")
         #expect(run.output.contains("it takes writes since its fence expired"), "\(run.output)")
         #expect(run.errors.contains(seen), "\(run.errors)")

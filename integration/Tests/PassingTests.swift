@@ -9,9 +9,8 @@ extension Integration {
   @Suite(.timeLimit(.minutes(4)))
   struct PassingTests {
     /// As an apply worker does it, past the guard and seen by no look at the catalogs.
-    private func slip(_ journey: Journey, _ sql: String) async throws {
-      let session = try await SQLSession(
-        journey.databases.source, settings: ["default_transaction_read_only": "off"])
+    private func slip(_ end: Clusters.ConnectionString, _ sql: String) async throws {
+      let session = try await SQLSession(end, settings: ["default_transaction_read_only": "off"])
       let body = try #require(
         try await session.value("SELECT prosrc FROM pg_proc WHERE oid = 'replicate.guard()'::regprocedure"))
       func become(_ body: String) -> String {
@@ -44,7 +43,7 @@ extension Integration {
         try await journey.waitUntilReady(engine)
         let cutover = try await journey.replicate.start("cutover", "--yes")
         try await held.wait(for: engine)
-        try await slip(journey, "INSERT INTO t (v) SELECT generate_series(1, 7)")
+        try await slip(journey.databases.source, "INSERT INTO t (v) SELECT generate_series(1, 7)")
         try held.release()
         #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(engine.errors)")
         #expect(cutover.output.contains("were brought over: \"public\".\"t\""), "\(cutover.output)")
@@ -70,7 +69,7 @@ extension Integration {
         try await journey.waitUntilReady(engine)
         let cutover = try await journey.replicate.start("cutover", "--yes")
         try await held.wait(for: engine)
-        try await slip(journey, "INSERT INTO t (v) VALUES (1)")
+        try await slip(journey.databases.source, "INSERT INTO t (v) VALUES (1)")
         try await journey.target("INSERT INTO t (v) VALUES (2)")
         let lsn = try #require(try await journey.sourceValue("SELECT pg_current_wal_lsn()"))
         try await waitUntil("the stream to have come to it", within: .seconds(20)) {
@@ -101,7 +100,7 @@ extension Integration {
           try await journey.waitUntilReady(engine)
           let cutover = try await journey.replicate.start("cutover", "--yes")
           #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(engine.errors)")
-          try await slip(journey, "INSERT INTO t (v) VALUES (1)")
+          try await slip(journey.databases.source, "INSERT INTO t (v) VALUES (1)")
           let next = try await journey.start()
           _ = try await next.waitForEnd(within: .seconds(40))
           _ = try await cutover.waitForEnd(within: .seconds(30))
@@ -112,6 +111,37 @@ extension Integration {
             #expect(next.output.contains("were brought over: \"public\".\"t\""), "\(next.output)")
           }
         }
+      }
+    }
+
+    @Test("In a rollback it is the same with the ends exchanged")
+    func rollback() async throws {
+      let tables = ["CREATE TABLE t (id int PRIMARY KEY)"]
+      try await WayBack.run("passedback", prepare: tables) { back in
+        let journey = back.journey
+        let name = "back_\(journey.databases.name)"
+        let writer = try await SQLSession(journey.databases.target)
+        for sql in [
+          "SELECT pg_replication_origin_create('\(name)')",
+          "SELECT pg_replication_origin_session_setup('\(name)')", "INSERT INTO t VALUES (1)",
+        ] { try await writer.execute(sql) }
+        try await back.waitForSource("SELECT count(*) FROM t")
+        let refused = try await journey.replicate.run("rollback", "--yes")
+        #expect(refused.exitCode == 5 && refused.errors.contains("'\(name)'"), "\(refused.errors)")
+        await writer.close()
+        try await journey.target("SELECT pg_replication_origin_drop('\(name)')")
+        try await RollbackTests.stop(back.engine)
+
+        let held = try await HoldingPoint("seal announced")
+        let engine = try await journey.startWithWayBack(meeting: held.failpoint)
+        try await back.with(engine).waitForStream()
+        let rollback = try await journey.replicate.start("rollback", "--yes")
+        try await held.wait(for: engine)
+        try await slip(journey.databases.target, "INSERT INTO t SELECT generate_series(2, 5)")
+        try held.release()
+        #expect(try await rollback.waitForEnd(within: .seconds(30)) == 0, "\(rollback.errors)")
+        #expect(rollback.output.contains("were brought over: \"public\".\"t\""), "\(rollback.output)")
+        #expect(try await journey.sourceValue("SELECT count(*) FROM t") == "5")
       }
     }
 
