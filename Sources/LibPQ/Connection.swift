@@ -92,10 +92,12 @@ package actor Connection {
     let handle = Handle(pointer)
     // The server keeps its own log of notices; the default processor would write them to our stderr.
     PQsetNoticeProcessor(pointer, { _, _ in }, nil)
+    PQsetErrorVerbosity(pointer, PQERRORS_VERBOSE)
     var status = PGRES_POLLING_WRITING
+    var isAnswered = false
     while status != PGRES_POLLING_OK {
       guard status != PGRES_POLLING_FAILED, PQstatus(pointer) != CONNECTION_BAD else {
-        throw PostgresError(connection: pointer, code: .connection, action: action)
+        throw PostgresError(connecting: pointer, isAnswered: isAnswered, action: action)
       }
       let events: SocketWait.Events = status == PGRES_POLLING_READING ? .readable : .writable
       switch waiter.wait(PQsocket(pointer), for: events, until: deadline) {
@@ -103,18 +105,27 @@ package actor Connection {
       case .nudged: try Task.checkCancellation()
       case .timedOut:
         let (host, _, port) = Self.peer(of: pointer)
-        throw PostgresError(
+        var error = PostgresError(
           code: .timedOut, action: action,
-          message: "\(host), port \(port), gave no answer within the time limit",
+          message: "\(host), port \(port), \(isAnswered ? "took the connection and " : "")gave no answer "
+            + "within the time limit",
           hint: "Check host, port and firewalls.")
+        error.isAnswered = isAnswered
+        throw error
       }
       status = PQconnectPoll(pointer)
+      // libpq comes back to us when a host has taken the connection, before it says anything to it.
+      isAnswered = isAnswered || !Self.statesBefore.contains(PQstatus(pointer))
     }
+    PQsetErrorVerbosity(pointer, PQERRORS_DEFAULT)
     guard PQsetnonblocking(pointer, 1) == 0 else {
       throw PostgresError(connection: pointer, code: .connection, action: action)
     }
     self.handle = handle
   }
+
+  /// Of a connection that nobody has taken.
+  private static let statesBefore = [CONNECTION_NEEDED, CONNECTION_STARTED, CONNECTION_BAD]
 
   /// The open connection.
   /// - Throws: when it was closed or lost.

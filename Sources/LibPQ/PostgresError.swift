@@ -25,6 +25,9 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
   package var hint: String?
   /// Schema, table, column, constraint: the names the server gave to the error, where it gave any.
   package var objects: [String]
+  /// Of a try to connect that failed: somebody took the connection, whatever came of it. Who answers, with
+  /// whatever error, is there.
+  package var isAnswered = false
 
   package init(
     code: Code, action: String, message: String, sqlState: SQLState? = nil, detail: String? = nil,
@@ -90,6 +93,27 @@ extension PostgresError {
   init(connection: OpaquePointer, code: Code, action: String) {
     self.init(
       code: code, action: action, message: String(cString: PQerrorMessage(connection)).trimmedLine)
+  }
+
+  /// Of a try to connect, whose errors were to be verbose: no result holds the code of a login that the
+  /// server refuses.
+  init(connecting connection: OpaquePointer, isAnswered: Bool, action: String) {
+    let (message, state) = Self.parse(verbose: String(cString: PQerrorMessage(connection)))
+    self.init(code: .connection, action: action, message: message, sqlState: state)
+    self.isAnswered = isAnswered
+  }
+
+  /// Takes from a message of several lines the SQLSTATE behind a severity (`FATAL:  28P01: …`), and the line
+  /// that names a place in the server's source.
+  static func parse(verbose text: String) -> (message: String, sqlState: SQLState?) {
+    var state: SQLState?
+    let lines = text.trimmedLine.split(separator: "\n", omittingEmptySubsequences: false)
+    let plain = lines.filter { !$0.contains(#/^[^ ]+:  .*, [^ ]+:[0-9]+$/#) }.map { line -> String in
+      guard let match = line.firstMatch(of: #/:  ([0-9A-Z]{5}): /#) else { return String(line) }
+      state = SQLState(rawValue: String(match.output.1))
+      return line[..<match.range.lowerBound] + ":  " + line[match.range.upperBound...]
+    }
+    return (plain.joined(separator: "\n").trimmedLine, state)
   }
 
   /// The `PG_DIAG_` characters, which Swift imports as macros without a type.

@@ -73,6 +73,13 @@ final class MigrationBoard: Sendable {
 
   var stream: StreamMonitor? { state.withLock { $0.stream } }
 
+  /// Nobody can look at the source: it lets no new session in.
+  /// - Returns: whether that is news.
+  func loses(because reason: String, _ end: String) -> Bool {
+    stream?.isUnseen("the \(end) lets no new session in, which is tried again: \(reason)") ?? false
+  }
+  func sees() { _ = stream?.isUnseen(nil) }
+
   /// The source stood at `sourceLSN` a moment ago.
   func sample(sourceLSN: LSN) {
     state.withLock { state in

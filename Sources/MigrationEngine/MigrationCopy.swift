@@ -101,12 +101,13 @@ struct MigrationCopy: Sendable {
   // MARK: Large objects
 
   /// Brings over what has become of the large objects since they were copied: no stream carries it.
+  /// - Parameter observer: of the source; nil: the attempt's own.
   /// - Returns: how many have changed.
-  func syncLargeObjects() async throws -> Int {
+  func syncLargeObjects(observer: Connection? = nil) async throws -> Int {
     guard let horizon = try await store.load()?.largeObjectsHorizon, !options.leavesLargeObjectsBehind else {
       return 0
     }
-    var exist = try await LargeObjects.exist(on: ends.source)
+    var exist = try await LargeObjects.exist(on: observer ?? ends.source)
     // The last of them may have gone from the source.
     if !exist { exist = try await LargeObjects.exist(on: ends.target) }
     guard exist else { return 0 }
@@ -117,16 +118,18 @@ struct MigrationCopy: Sendable {
   }
 
   /// Large objects that were written behind the fence, which does not stop that: they are looked at once
-  /// more behind the seal. What is left is needed on the target, not on the end that was left, so a
-  /// connection that is lost stops nothing.
-  static func again(_ logger: Logger, _ sync: () async throws -> Int) async throws -> String {
-    do {
-      let changed = try await sync()
-      return changed == 0 ? "" : ", \(changed) large objects again"
-    } catch let error as PostgresError where error.isConnectionLoss {
-      logger.warning("large objects could not be read again behind the seal", metadata: ["why": "\(error)"])
+  /// more behind the seal. What is left is needed on the target, not on the end that was left, so the loss of
+  /// that stops nothing.
+  /// - Parameter left: the end that writes leave.
+  static func again(
+    left: ConnectionString, moving direction: Direction = .forward, _ logger: Logger,
+    _ sync: (_ fresh: Connection?) async throws -> Int
+  ) async throws -> String {
+    guard let changed = try await Silence.reading(left, end: direction.from, sync) else {
+      logger.warning("large objects could not be read again behind the seal")
       return ", large objects as they were behind the fence"
     }
+    return changed == 0 ? "" : ", \(changed) large objects again"
   }
 
   @discardableResult

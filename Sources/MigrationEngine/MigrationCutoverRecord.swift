@@ -31,9 +31,12 @@ struct MigrationCutoverRecord: Sendable {
     if report.isSealed == true { board.endNeedOfSource() }
   }
 
-  /// Whether an error is none of the cutover's: the engine's attempt ends with it.
+  /// Whether an error is none of the cutover's: the engine's attempt ends with it. Not with a new session
+  /// that an end does not let in, while the others go on.
   static func endsAttempt(_ error: any Error) -> Bool {
-    error is CancellationError || (error as? PostgresError)?.isConnectionLoss == true
+    if error is CancellationError { return true }
+    guard let error = error as? PostgresError else { return false }
+    return error.isConnectionLoss && !error.isAnswered
   }
 }
 

@@ -30,8 +30,33 @@ struct MigrationDrain: Sendable {
   private var breach: MigrationError {
     MigrationError(
       .failed, doing: "draining the stream",
-      reason: "a change was committed on the \(direction.from) behind the fence's marker",
-      remedy: "Look for a table whose guard trigger was disabled, then try again.")
+      reason: "a change was committed on the \(direction.from) behind the fence's marker: "
+        + monitor.passed.words,
+      remedy: "Look for a table whose guard trigger was disabled, and for what replicates into the "
+        + "\(direction.from); then try again.")
+  }
+
+  /// What proves behind the seal that nothing passed the guard unseen.
+  var passing: Cutover.Passing {
+    Cutover.Passing(
+      origins: { monitor.origins }, expectMarker: { monitor.expectSecondMarker($0) },
+      hold: { try await hold(until: $0) },
+      leftBehind: { monitor.leftBehind.isEmpty ? nil : monitor.leftBehind.words })
+  }
+
+  /// - Returns: what has changed on the end that opens since the fence's marker; nil when nothing has.
+  private func hold(until deadline: ContinuousClock.Instant) async throws -> String? {
+    monitor.hold()
+    while monitor.isApplying {
+      guard ContinuousClock.now < deadline else {
+        throw MigrationError(
+          .failed, doing: "ending the stream",
+          reason: "what came last is being applied on the \(direction.to) still",
+          remedy: "See what keeps it waiting there: a lock, or a full disk.")
+      }
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    return monitor.passed.isEmpty ? nil : monitor.passed.words
   }
 }
 

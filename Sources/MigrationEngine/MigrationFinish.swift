@@ -7,10 +7,13 @@ package struct FinishOptions: Sendable {
   package var opensOldEnd: Bool
   /// The source is no more: only the target is cleaned.
   package var isSourceGone: Bool
+  /// The source was named all the same, so that it can be told whether somebody answers there.
+  package var isSourceNamed: Bool
 
-  package init(opensOldEnd: Bool = false, isSourceGone: Bool = false) {
+  package init(opensOldEnd: Bool = false, isSourceGone: Bool = false, isSourceNamed: Bool = true) {
     self.opensOldEnd = opensOldEnd
     self.isSourceGone = isSourceGone
+    self.isSourceNamed = isSourceNamed
   }
 }
 
@@ -35,6 +38,7 @@ package struct MigrationFinish: Sendable {
       let store = StateStore(target)
       let direction = try await verify(store)
       guard try await store.load()?.isFinished != true else { return [] }
+      if options.isSourceGone, options.isSourceNamed { try await ensureGone() }
       let source = options.isSourceGone ? nil : try await openSource()
       func close() async { await source?.close() }
       return try await finally(close) {
@@ -58,10 +62,22 @@ package struct MigrationFinish: Sendable {
     do {
       return try await Session.open(source, end: "source", purpose: "finish")
     } catch let error as PostgresError where error.isConnectionLoss {
+      guard case .silent(let seen) = try await Silence.listen(source, end: "source").verdict else {
+        throw error
+      }
       throw MigrationError(
-        .failed, doing: error.action, reason: error.message,
+        .failed, doing: error.action, reason: "\(error.message) (\(seen))",
         remedy: "If the source is no more, give --without-source.")
     }
+  }
+
+  /// What is left on a source that lives would keep its WAL. A name that is gone is no source's.
+  private func ensureGone() async throws {
+    guard case .answers(let words) = try await Silence.listen(source, end: "source").verdict else { return }
+    throw refusal(
+      "the source answers: \(words)",
+      "Run replicate finish without --without-source, which cleans it, too. To leave it as it is, do not "
+        + "name it (--source, REPLICATE_SOURCE).")
   }
 
   /// - Returns: which way the newest complete cutover led.

@@ -67,6 +67,8 @@ struct MigrationReverse: Sendable {
   }
 
   private func turn(_ session: MigrationRollback.Session, _ interrupted: StoredCutover?) async throws -> End {
+    // What passes the seal of the target is not for a source that may have taken other writes.
+    if interrupted != nil, try await SourceState(ends.source).fence() == .open { session.monitor.hold() }
     let rollback = MigrationRollback(
       options: options, passing: pass.applied(to: options.source), logger: logger, ends: ends, board: board,
       phase: phase, tables: tables, publication: way.publication, session: session)

@@ -130,14 +130,14 @@ struct MigrationRollback: Sendable {
     }
   }
 
-  private func syncLargeObjects() async throws -> Int {
+  private func syncLargeObjects(observer: Connection? = nil) async throws -> Int {
     // The target has none where they were left behind, and the source is to keep its own.
     guard try await store.carriesLargeObjects(options),
       let horizon = try await store.wayBack()?.largeObjectsHorizon
     else {
       return 0
     }
-    var exist = try await LargeObjects.exist(on: ends.target)
+    var exist = try await LargeObjects.exist(on: observer ?? ends.target)
     if !exist { exist = try await LargeObjects.exist(on: ends.source) }
     guard exist else { return 0 }
     let snapshot = try await ExportedSnapshot.current(on: options.target, .back)
@@ -168,7 +168,7 @@ struct MigrationRollback: Sendable {
         expectMarker: { monitor.expectMarker($0) },
         drain: { try await drain.wait(for: $0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
-        ensureNoBreach: { try drain.ensureNoBreach() },
+        ensureNoBreach: { try drain.ensureNoBreach() }, passing: drain.passing,
         finalisingSeconds: {
           try await tables.finalisingSeconds(catalog) { try await syncLargeObjects() }
         },
@@ -190,7 +190,9 @@ struct MigrationRollback: Sendable {
         restoreTables: {
           let ofExtensions = try await tables.finaliseAgain(
             ends: exchangedEnds, options: exchangedOptions, direction: .back, logger)
-          let changed = try await MigrationCopy.again(logger) { try await syncLargeObjects() }
+          let changed = try await MigrationCopy.again(left: options.target, moving: .back, logger) {
+            try await syncLargeObjects(observer: $0)
+          }
           try await IdentityColumns.restore(catalog, on: ends.source)
           return "\(ofExtensions)\(changed)"
         },

@@ -74,6 +74,7 @@ struct MigrationStreaming: Sendable {
   /// - Parameter resumesCutover: an engine before this one ended in the middle of a cutover.
   func run(resumesCutover: Bool) async throws -> Status.Cutover {
     var resumesCutover = resumesCutover
+    if resumesCutover { try await lookForWhatPassed() }
     while true {
       switch try await turn(resumesCutover: resumesCutover) {
       case .complete(let report):
@@ -98,6 +99,14 @@ struct MigrationStreaming: Sendable {
     try await TargetGuard(ends.target).close()
   }
 
+  /// Where the target had everything that was to come, what comes has passed the guard of the source; and it
+  /// is not for a target that may have taken other writes.
+  private func lookForWhatPassed() async throws {
+    guard try await store.latestCutover()?.report?.isSealed == true else { return }
+    session.monitor.expectSecondMarker("")
+    if try await TargetGuard(ends.target).isOpen() { session.monitor.hold() }
+  }
+
   private func turn(resumesCutover: Bool) async throws -> Turn {
     do {
       return try await withThrowingTaskGroup(of: Turn?.self) { group in
@@ -120,14 +129,19 @@ struct MigrationStreaming: Sendable {
   }
 
   /// What fails for a source that is not needed any more ends nothing: what goes on opens the target, and
-  /// leads the application there.
+  /// leads the application there. It is tried again: a source that is back may have more to tell.
   private func whileNeeded(_ body: () async throws -> Void) async throws {
-    do {
-      try await body()
-    } catch  where !board.needsSource && !Task.isCancelled {
-      logger.warning(
-        "what comes from the source has ended, and is not needed any more", metadata: ["why": "\(error)"])
-      while true { try await Task.sleep(for: .seconds(3600)) }
+    var isTold = false
+    while true {
+      do {
+        return try await body()
+      } catch  where !board.needsSource && !Task.isCancelled {
+        logger.log(
+          level: isTold ? .debug : .warning,
+          "what comes from the source has ended, and is not needed any more", metadata: ["why": "\(error)"])
+        isTold = true
+        try await Task.sleep(for: .seconds(1))
+      }
     }
   }
 
@@ -348,7 +362,7 @@ struct MigrationStreaming: Sendable {
         expectMarker: { monitor.expectMarker($0) },
         drain: { try await drain.wait(for: $0, until: $1) },
         forgetMarker: { monitor.forgetMarker() },
-        ensureNoBreach: { try drain.ensureNoBreach() },
+        ensureNoBreach: { try drain.ensureNoBreach() }, passing: drain.passing,
         finalisingSeconds: {
           try await tables.finalisingSeconds(catalog) { try await copy.syncLargeObjects() }
         },
@@ -367,7 +381,9 @@ struct MigrationStreaming: Sendable {
         // Not before the seal: until then the stream may have to go on.
         restoreTables: {
           let ofExtensions = try await tables.finaliseAgain(ends: ends, options: options, logger)
-          let changed = try await MigrationCopy.again(logger) { try await copy.syncLargeObjects() }
+          let changed = try await MigrationCopy.again(left: options.source, logger) {
+            try await copy.syncLargeObjects(observer: $0)
+          }
           try await IdentityColumns.restore(catalog, on: ends.target)
           try await store.noteOpening()
           return "\(ofExtensions)\(changed)"

@@ -83,6 +83,8 @@ struct MigrationSwitch: Sendable {
       "SELECT pg_catalog.current_database() AS name", doing: "asking the \(connection.end) for its name",
       within: .seconds(15))
     let peer = try await connection.peer()
-    return Switchover.End(host: peer.host, port: peer.port, database: try rows.first?.text("name") ?? "")
+    return Switchover.End(
+      host: peer.host, port: peer.port, database: try rows.first?.text("name") ?? "",
+      address: peer.address.isEmpty ? nil : peer.address)
   }
 }

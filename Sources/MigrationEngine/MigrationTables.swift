@@ -199,29 +199,38 @@ struct MigrationTables: Sendable {
   }
 
   /// Behind the seal: what was written to tables of extensions since, which no fence stops. The target has
-  /// them as they were a moment ago, so no failure keeps it from being opened.
+  /// them as they were a moment ago, so neither a failure nor the loss of the end that was left keeps it from
+  /// being opened. One that answers is asked again.
   /// - Returns: what was done, for the timeline; empty when there was nothing to do.
   func finaliseAgain(
     ends: MigrationEnds, options: MigrationOptions, direction: Direction = .forward, _ logger: Logger
   ) async throws -> String {
+    // Most have none, and the end that was left may not answer any more.
+    guard try await !ConfigurationTable.read(from: ends.target).isEmpty else { return "" }
+    var why = "it is lost"
     do {
-      // Most have none, and the end that was left may not answer any more.
-      guard try await !ConfigurationTable.read(from: ends.target).isEmpty else { return "" }
-      let copied = try await copyExtensionTables(ends: ends, options: options, direction: direction)
-      let words = copied == 1 ? "1 table of an extension" : "\(copied) tables of extensions"
-      return copied == 0 ? "" : ", \(words) again"
+      let copied = try await Silence.reading(options.source, end: direction.from) { fresh in
+        try await copyExtensionTables(observer: fresh, ends: ends, options: options, direction: direction)
+      }
+      if let copied {
+        let words = copied == 1 ? "1 table of an extension" : "\(copied) tables of extensions"
+        return copied == 0 ? "" : ", \(words) again"
+      }
     } catch let error where !(error is CancellationError) {
-      logger.warning(
-        "tables of extensions could not be read again behind the seal", metadata: ["why": "\(error)"])
-      return ", tables of extensions as they were behind the fence"
+      // It is tried again.
+      if (error as? PostgresError)?.isConnectionLoss == true { throw error }
+      why = "\(error)"
     }
+    logger.warning(
+      "tables of extensions could not be read again behind the seal", metadata: ["why": "\(why)"])
+    return ", tables of extensions as they were behind the fence"
   }
 
   private func copyExtensionTables(
-    ends: MigrationEnds, options: MigrationOptions, direction: Direction
+    observer: Connection? = nil, ends: MigrationEnds, options: MigrationOptions, direction: Direction
   ) async throws -> Int {
     try await ExtensionTables(
       source: options.source, target: options.target, excluded: excluded, direction: direction
-    ).copy(observer: ends.source, target: ends.target)
+    ).copy(observer: observer ?? ends.source, target: ends.target)
   }
 }

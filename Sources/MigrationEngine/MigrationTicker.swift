@@ -19,26 +19,28 @@ struct MigrationTicker: Sendable {
   /// Runs until it is cancelled.
   /// - Throws: also when `replicate abort` asks the engine to go.
   func run() async throws {
-    guard board.needsSource else { return try await tick(nil) }
-    let source = try await Session.open(source, end: direction.from, purpose: "monitor")
-    try await closing(source) {
-      // A standby that the source waits for is no concern of a heartbeat.
-      try await source.query("SET synchronous_commit = local", doing: "preparing the heartbeat")
-      try await tick(source)
-    }
+    var eye = Eye()
+    try await finally({ await eye.source?.close() }) { try await tick(&eye) }
   }
 
-  private func tick(_ source: Connection?) async throws {
-    var count = 0
+  /// The session that looks at the source.
+  private struct Eye {
+    var source: Connection?
+    /// When a login is tried again that was refused.
+    var nextLogin = ContinuousClock.now
     var watch = SlotWatch()
-    var source = source
+  }
+
+  private func tick(_ eye: inout Eye) async throws {
+    var count = 0
     while true {
       do {
-        if let source { try await ask(source, beats: count.isMultiple(of: 2), &watch) }
+        try await look(&eye, beats: count.isMultiple(of: 2))
       } catch  where !board.needsSource && !Task.isCancelled {
         logger.warning(
           "the \(direction.from) is lost, and not needed any more", metadata: ["why": "\(error)"])
-        source = nil
+        await eye.source?.close()
+        eye.source = nil
       }
       let status = board.status
       try await control.publish(status)
@@ -51,6 +53,46 @@ struct MigrationTicker: Sendable {
       count += 1
       try await Task.sleep(for: Self.interval)
     }
+  }
+
+  /// How long until a login is tried again that was refused.
+  private static let loginPause = Duration.seconds(2)
+
+  /// Whether the source is there tells the stream, which has a session of its own. That no new one is let in,
+  /// as when a password has expired, is no reason to end it.
+  private func look(_ eye: inout Eye, beats: Bool) async throws {
+    if eye.source == nil {
+      guard board.needsSource, .now >= eye.nextLogin else { return }
+      do {
+        eye.source = try await open()
+        board.sees()
+      } catch let error as PostgresError where error.isAnswered && board.stream != nil {
+        eye.nextLogin = .now + Self.loginPause
+        if board.loses(because: error.message, direction.from) {
+          logger.warning(
+            "the \(direction.from) lets no new session in; trying again, and the stream goes on meanwhile",
+            metadata: ["why": "\(error)"])
+        }
+        return
+      }
+    }
+    guard let source = eye.source else { return }
+    do {
+      try await ask(source, beats: beats, &eye.watch)
+    } catch let error as PostgresError
+      where error.isConnectionLoss && board.stream != nil && board.needsSource
+    {
+      logger.info("lost the session that watches the \(direction.from)", metadata: ["why": "\(error)"])
+      await source.close()
+      eye.source = nil
+    }
+  }
+
+  private func open() async throws -> Connection {
+    let source = try await Session.open(source, end: direction.from, purpose: "monitor")
+    // A standby that the source waits for is no concern of a heartbeat.
+    try await source.query("SET synchronous_commit = local", doing: "preparing the heartbeat")
+    return source
   }
 
   private func ask(_ source: Connection, beats: Bool, _ watch: inout SlotWatch) async throws {

@@ -20,8 +20,24 @@ struct MigrationVerification: Sendable {
   /// Who asked does not want it any more.
   private struct Dismissal: Error {}
 
-  /// Runs until it is cancelled.
+  /// Runs until it is cancelled. That its session is lost, or not let in, is no reason to end the stream,
+  /// which notices by itself when an end is lost.
   func run() async throws {
+    while true {
+      do {
+        try await serve()
+      } catch let error as PostgresError where error.isConnectionLoss {
+        try Task.checkCancellation()
+        logger.warning("requests for comparisons cannot be taken", metadata: ["why": "\(error)"])
+      }
+      try await Task.sleep(for: Self.pause)
+    }
+  }
+
+  /// How long until it is tried again.
+  private static let pause = Duration.seconds(5)
+
+  private func serve() async throws {
     let connection = try await Session.open(options.target, end: "target", purpose: "verify")
     try await closing(connection) {
       let store = StateStore(connection)

@@ -17,6 +17,7 @@ struct ConnectingTests {
     let description = try #require(error).description
     #expect(error?.code == .connection)
     #expect(error?.isConnectionLoss == true)
+    #expect(error?.isAnswered == false)
     for part in ["source", "127.0.0.1", "\(port)"] { #expect(description.contains(part), "\(description)") }
     #expect(!description.contains("hunter2"))
   }
@@ -32,6 +33,7 @@ struct ConnectingTests {
     #expect(took >= .milliseconds(300) && took < .seconds(10))
     let description = try #require(error).description
     #expect(error?.code == .timedOut)
+    #expect(error?.isAnswered == true, "its machine takes connections")
     for part in ["target", "127.0.0.1", "\(server.port)"] {
       #expect(description.contains(part), "\(description)")
     }
@@ -60,6 +62,46 @@ struct ConnectingTests {
       try await Connection.open(string, end: "source")
     }
     #expect(try #require(error).description.contains("/nonexistent/.s.PGSQL.5999"))
+  }
+
+  @Test(arguments: [
+    "28P01", "28000", "3D000", "53300", "57P03", "08P01",
+  ])
+  func `a login that is refused tells the server's code, and that somebody is there`(
+    state: String
+  ) async throws {
+    let server = try FakeServer(
+      refusal: BackendMessage.error([
+        "S": "FATAL", "V": "FATAL", "C": state, "M": "no: \"app\"", "D": "Not today.", "F": "auth.c",
+        "L": "334", "R": "auth_failed",
+      ]))
+    let error = await #expect(throws: PostgresError.self) { try await server.connect() }
+    #expect(error?.sqlState?.rawValue == state)
+    #expect(error?.isAnswered == true)
+    // For those who wait until they are let in.
+    #expect(error?.isConnectionLoss == true)
+    let message = try #require(error).message
+    #expect(message.hasSuffix("FATAL:  no: \"app\"\nDETAIL:  Not today."), "\(message)")
+  }
+
+  @Test(arguments: ["", "HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n"])
+  func `who takes the connection is there, though he is no server`(words: String) async throws {
+    let server = try FakeServer(refusal: Array(words.utf8))
+    let error = await #expect(throws: PostgresError.self) { try await server.connect() }
+    #expect(error?.isAnswered == true, "\(String(describing: error))")
+    #expect(error?.sqlState == nil)
+  }
+
+  @Test func `one host of many that answers is somebody`() async throws {
+    let server = try FakeServer(refusal: BackendMessage.error(["S": "FATAL", "C": "28P01", "M": "no"]))
+    let ports = try "\(FakeServer.closedPort()),\(server.port)"
+    let string = try ConnectionString(
+      "host=127.0.0.1,127.0.0.1 port=\(ports) user=app sslmode=disable gssencmode=disable", for: "source")
+    let error = await #expect(throws: PostgresError.self) {
+      try await Connection.open(string, end: "source")
+    }
+    #expect(error?.isAnswered == true)
+    #expect(error?.sqlState == .invalidPassword)
   }
 
   @Test func `a connection that was closed says so`() async throws {

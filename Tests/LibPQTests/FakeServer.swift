@@ -20,6 +20,7 @@ final class FakeServer: Sendable {
   let port: Int
   private let listener: Int32
   private let answers: [String: Answer]
+  private let refusal: [UInt8]?
   private let connections = Mutex<[Int32]>([])
   private let statements = Mutex<[String]>([])
 
@@ -29,9 +30,11 @@ final class FakeServer: Sendable {
   /// - Parameters:
   ///   - answers: by the text of the statement; others get an empty command's end.
   ///   - isSilent: takes connections and never says anything.
-  init(_ answers: [String: Answer] = [:], isSilent: Bool = false) throws {
+  ///   - refusal: what a login gets before it hangs up; nil: it is let in.
+  init(_ answers: [String: Answer] = [:], isSilent: Bool = false, refusal: [UInt8]? = nil) throws {
     (listener, port) = try Self.listen()
     self.answers = answers
+    self.refusal = refusal
     guard !isSilent else { return }
     let listener = listener
     Thread { [weak self] in
@@ -90,6 +93,10 @@ final class FakeServer: Sendable {
       Self.bytes(connection, length - 8) != nil
     else { return true }
     if code == 80_877_102 { return cancel() }
+    if let refusal {
+      _ = Self.send([refusal], connection)
+      return true
+    }
     let greeting = [BackendMessage.authenticationOK, BackendMessage.keyData, BackendMessage.ready]
     guard Self.send(greeting, connection) else { return true }
     while let kind = Self.bytes(connection, 1), let length = Self.integer(connection),

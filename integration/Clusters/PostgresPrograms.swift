@@ -20,6 +20,13 @@ package enum PostgresPrograms {
     return "\(directory)/\(program)"
   }
 
+  /// Whether the servers have an extension's files.
+  package static func hasExtension(_ name: String) async throws -> Bool {
+    let folder = try await Command.check([path("pg_config"), "--sharedir"])
+    return FileManager.default.fileExists(
+      atPath: folder.trimmingCharacters(in: .whitespacesAndNewlines) + "/extension/\(name).control")
+  }
+
   /// Arguments that run a command as the user `postgres`, since a server refuses to run as root.
   static func asServerUser(_ arguments: [String]) -> [String] {
     guard geteuid() == 0 else { return arguments }

@@ -92,7 +92,7 @@ extension Integration {
         try await scene.prepare()
         try await scene.execute(
           "CREATE SUBSCRIPTION \"in %n\" CONNECTION 'host=/nonexistent' PUBLICATION p WITH (connect = false)")
-        #expect(try await Writers(scene.connection).subscriptions() == [])
+        #expect(try await Replicator.all(on: scene.connection).filter(\.isEnabled) == [])
         let reason = try await refusal(scene) { _ in
           try await scene.execute("ALTER SUBSCRIPTION \"in %n\" ENABLE")
         }

@@ -13,6 +13,8 @@ package struct Cutover: Sendable {
     package var forgetMarker: @Sendable () async -> Void
     /// Throws when a change was committed behind the marker.
     package var ensureNoBreach: @Sendable () async throws -> Void
+    /// What is known of changes that pass the guard.
+    package var passing: Passing
     /// Brings over as much as can be before the fence of what the stream does not carry, and predicts what
     /// the rest will take.
     package var finalisingSeconds: @Sendable () async throws -> Double
@@ -43,6 +45,7 @@ package struct Cutover: Sendable {
       drain: @escaping @Sendable (String, ContinuousClock.Instant) async throws -> Void,
       forgetMarker: @escaping @Sendable () async -> Void,
       ensureNoBreach: @escaping @Sendable () async throws -> Void,
+      passing: Passing = Passing(),
       finalisingSeconds: @escaping @Sendable () async throws -> Double = { 0 },
       ensureSchemas: @escaping @Sendable () async throws -> [String] = { [] },
       finaliseTables: @escaping @Sendable () async throws -> String,
@@ -57,6 +60,7 @@ package struct Cutover: Sendable {
       self.drain = drain
       self.forgetMarker = forgetMarker
       self.ensureNoBreach = ensureNoBreach
+      self.passing = passing
       self.finalisingSeconds = finalisingSeconds
       self.ensureSchemas = ensureSchemas
       self.finaliseTables = finaliseTables
@@ -66,6 +70,31 @@ package struct Cutover: Sendable {
       self.leftBehind = leftBehind
       self.record = record
       self.switchOver = switchOver
+    }
+  }
+
+  /// Changes that no guard stops, since they are written below the executor or by whoever can take it off.
+  package struct Passing: Sendable {
+    /// The replication origins of changes that came by the stream, and how long ago the last of each did.
+    package var origins: @Sendable () async -> [(name: String, age: Duration)]
+    /// Before a second marker is written, behind the seal; `drain` waits for it, too.
+    package var expectMarker: @Sendable (_ nonce: String) async -> Void
+    /// Has nothing more applied: the end that writes go to is about to open. Says what was changed there
+    /// since the fence's marker; nil when nothing was.
+    package var hold: @Sendable (_ deadline: ContinuousClock.Instant) async throws -> String?
+    /// What has come since, and is not applied; nil when nothing has.
+    package var leftBehind: @Sendable () async -> String?
+
+    package init(
+      origins: @escaping @Sendable () async -> [(name: String, age: Duration)] = { [] },
+      expectMarker: @escaping @Sendable (String) async -> Void = { _ in },
+      hold: @escaping @Sendable (ContinuousClock.Instant) async throws -> String? = { _ in nil },
+      leftBehind: @escaping @Sendable () async -> String? = { nil }
+    ) {
+      self.origins = origins
+      self.expectMarker = expectMarker
+      self.hold = hold
+      self.leftBehind = leftBehind
     }
   }
 
@@ -161,32 +190,54 @@ package struct Cutover: Sendable {
   /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes
   ///   writes.
   /// - Throws: `CancellationError` when the engine was told to stop while the source may be sealed and the
-  ///   target is not open: `resume` leads on.
+  ///   target is not open: `resume` leads on. `PostgresError` when an end that is lost let nothing begin.
   package func run(
     _ request: CutoverRequest, after prelude: Status.Cutover? = nil
   ) async throws -> Status.Cutover {
-    try await withRun(request) { try await $0.begin(after: prelude) }
+    do {
+      return try await withRun(request) { try await $0.begin(after: prelude) }
+    } catch let error as PostgresError where error.isAnswered {
+      // A login that is refused: nothing has begun, and what is connected goes on.
+      var report = prelude ?? Status.Cutover(step: "aborted")
+      report.step = "aborted"
+      if ends.direction == .back { report.direction = .back }
+      report.result = .aborted
+      report.reason = "\(error)"
+      return report
+    }
   }
 
   /// Finishes or undoes the cutover of an engine that ended in its middle.
-  /// - Parameter earlier: what that engine had stored. Once it says that the source is sealed and the
-  ///   target has everything, the source is not needed any more.
+  /// - Parameters:
+  ///   - earlier: what that engine had stored. Once it says that the source is sealed and the target has
+  ///     everything, the source is not needed any more.
+  ///   - asksSource: false where it is known to be lost.
   package func resume(
-    from fence: SourceState.Fence, request: CutoverRequest, earlier: Status.Cutover? = nil
+    from fence: SourceState.Fence, request: CutoverRequest, earlier: Status.Cutover? = nil,
+    asksSource: Bool = true
   ) async throws -> Status.Cutover {
-    try await withRun(request, needsSource: earlier?.isSealed != true) {
+    try await withRun(request, !asksSource ? .lost : earlier?.isSealed == true ? .useful : .needed) {
       try await $0.resume(from: fence, earlier)
     }
   }
 
+  /// What the source is for a cutover that goes on.
+  enum Need: Sendable {
+    case needed
+    /// It may be silent.
+    case useful
+    /// It is not to be asked.
+    case lost
+  }
+
   private func withRun(
-    _ request: CutoverRequest, needsSource: Bool = true, _ body: (CutoverRun) async throws -> Status.Cutover
+    _ request: CutoverRequest, _ need: Need = .needed, _ body: (CutoverRun) async throws -> Status.Cutover
   ) async throws -> Status.Cutover {
     let target = try await ends.openTarget()
     let run: CutoverRun
     do {
       run = try await CutoverRun(
-        request: request, ends: ends, target: target, needsSource: needsSource, stages: stages,
+        request: request, ends: ends, target: target, need: need, stages: stages,
         logger: logger, onStep: onStep)
     } catch {
       await target.close()

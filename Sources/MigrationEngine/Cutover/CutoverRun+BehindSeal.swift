@@ -44,14 +44,57 @@ extension CutoverRun {
       await reachedSource.close()
       self.reachedSource = nil
     }
-    if reachedSource == nil {
-      do {
-        reachedSource = try await ends.open()
-      } catch  where machine.isDrained && !Task.isCancelled {
-        logger.warning("the \(ends.direction.from) cannot be reached", metadata: ["why": "\(error)"])
-      }
-    }
+    if reachedSource == nil, need != .lost { try await reachSourceOrForgetIt() }
     return machine.isSealed ? .sealed : try await SourceState(try source).fence() ?? .open
+  }
+
+  // MARK: A source that is lost
+
+  /// In the place of a connection that is lost.
+  func reachSource() async throws {
+    let connection = try await ends.open()
+    await reachedSource?.close()
+    reachedSource = connection
+    let peer = try await connection.peer()
+    place = Knock.Place(host: peer.host, address: peer.address, port: peer.port)
+  }
+
+  /// What waits for a source that is lost would only keep the target closed. One that answers is asked, until
+  /// it tells that its seal still stands: after a failover it may have lost it, and take writes.
+  func reachSourceOrForgetIt() async throws {
+    await reachedSource?.close()
+    reachedSource = nil
+    guard machine.isDrained else { return try await reachSource() }
+    let heard = try await Silence.listen(ends.from, end: ends.direction.from, known: place)
+    if case .silent = heard.verdict { return noteSilence(heard.words) }
+    do {
+      try await reachSource()
+    } catch let error as PostgresError where error.code == .timedOut {
+      // It takes connections, and says nothing to them.
+      return noteSilence("\(error)")
+    }
+    guard machine.isSealed, try await SourceState(try source).fence() != .sealed else { return }
+    await reachedSource?.close()
+    reachedSource = nil
+    throw MigrationError(
+      .failed, doing: "looking for the seal of the \(ends.direction.from)",
+      reason: "it was sealed and is not any more: a failover or a restore may have lost the seal",
+      remedy: "What it takes now is lost. Stop it: without it the engine finishes the "
+        + "\(ends.direction.deed).")
+  }
+
+  /// - Throws: `error` when somebody answers where the source is, or it cannot be told.
+  func ensureSilence(after error: any Error) async throws {
+    if let hang = error as? PostgresError, hang.code == .timedOut { return noteSilence("\(hang)") }
+    let heard = try await Silence.listen(ends.from, end: ends.direction.from, known: place)
+    guard case .silent = heard.verdict else { throw error }
+    noteSilence(heard.words)
+  }
+
+  private func noteSilence(_ heard: String) {
+    logger.warning(
+      "the \(ends.direction.from) cannot be reached, and is not needed any more",
+      metadata: ["why": "\(heard)"])
   }
 
   private func isAlive(_ connection: Connection) async -> Bool {
@@ -71,6 +114,7 @@ extension CutoverRun {
     report.isSealed = true
     try await stages.record(report)
     await Failpoint.reached("sealed and noted")
+    let proof = try await proveAgain()
     await noteLargeObjects()
     async let sequences = copySequencesAgain()
     async let restored = stages.restoreTables()
@@ -78,7 +122,7 @@ extension CutoverRun {
     try await door.open(target)
     let pause = stages.poolers == nil ? pause() : ""
     await warnOfLargeObjects()
-    return "\(detail)\(pause)"
+    return "\(proof)\(detail)\(pause)"
   }
 
   /// What follows may take minutes, and an engine that comes after a crash in it has this to tell. Nobody
@@ -93,13 +137,18 @@ extension CutoverRun {
 
   /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed
   /// any more for a complete target, so its loss stops nothing.
-  private func copySequencesAgain() async -> String {
+  private func copySequencesAgain() async throws -> String {
+    let asTheyWere = "sequences stand as they were read behind the fence"
+    guard reachedSource != nil else { return asTheyWere }
     do {
+      return "\(try await Sequences.copy(from: try source, to: target)) sequences read again"
+    } catch let error as PostgresError where error.isConnectionLoss {
+      try await reachSourceOrForgetIt()
+      guard reachedSource != nil else { return asTheyWere }
       return "\(try await Sequences.copy(from: try source, to: target)) sequences read again"
     } catch {
       logger.warning("sequences could not be read again behind the seal", metadata: ["why": "\(error)"])
-      await forgetSource(because: error)
-      return "sequences stand as they were read behind the fence"
+      return asTheyWere
     }
   }
 
@@ -140,10 +189,8 @@ extension CutoverRun {
   private func lookAgain() async {
     await warnOfLargeObjects()
     await warnOfLateLargeObjects()
-    do {
-      try await stages.ensureNoBreach()
-    } catch {
-      warn("a transaction was committed on the \(ends.direction.from) so late that it may be lost: \(error)")
+    if let left = await lookForWhatStays() {
+      report.reason = [report.reason, left].compactMap { $0 }.joined(separator: "; ")
     }
   }
 

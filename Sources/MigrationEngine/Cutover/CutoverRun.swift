@@ -12,8 +12,11 @@ actor CutoverRun {
   let logger: Logger
   let onStep: @Sendable (Status.Cutover) -> Void
 
-  /// Nil when it cannot be reached and is not needed any more.
+  /// Nil when it is silent and not needed any more.
   var reachedSource: Connection?
+  /// Where it was reached.
+  var place: Knock.Place?
+  let need: Cutover.Need
   var target: Connection
   var machine: CutoverMachine
   var report = Status.Cutover(step: "begin")
@@ -35,29 +38,27 @@ actor CutoverRun {
   /// What tells the source's large objects that were written since; nil when nobody can tell.
   var largeObjectsHorizon: String?
   private var wasSealTried = false
+  /// The target has everything from before the seal, and nothing more is applied.
+  var isProven = false
+  /// Something has passed the guard.
+  var hasPassed = false
   /// Another engine has gone on with this cutover: this one must not touch it any more.
   var isForeign = false
   var retryPause = Duration.milliseconds(250)
 
   /// How much longer the guard lasts than the cutover may take, for the seal's own round trip.
-  private static let margin = Duration.seconds(5)
+  static let margin = Duration.seconds(5)
   /// For each step once the source is sealed: there is nothing to hurry back to.
   private static let patience = Duration.seconds(600)
 
   /// - Parameter target: handed over; `close()` closes it.
   init(
-    request: CutoverRequest, ends: Cutover.Ends, target: Connection, needsSource: Bool,
+    request: CutoverRequest, ends: Cutover.Ends, target: Connection, need: Cutover.Need,
     stages: Cutover.Stages, logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
   ) async throws {
     self.request = request
     self.ends = ends
-    do {
-      reachedSource = try await ends.open()
-    } catch  where !needsSource && !Task.isCancelled {
-      logger.warning(
-        "the \(ends.direction.from) cannot be reached, and is not needed any more",
-        metadata: ["why": "\(error)"])
-    }
+    self.need = need
     self.target = target
     self.stages = stages
     machine = CutoverMachine(
@@ -66,6 +67,12 @@ actor CutoverRun {
     self.logger = logger
     self.onStep = onStep
     if ends.direction == .back { report.direction = .back }
+    guard need != .lost else { return }
+    do {
+      try await reachSource()
+    } catch  where need == .useful && !Task.isCancelled {
+      try await ensureSilence(after: error)
+    }
   }
 
   /// What keeps the target closed until the source is sealed.
@@ -82,13 +89,6 @@ actor CutoverRun {
       }
       return reachedSource
     }
-  }
-
-  /// What waits for a source that is lost would only keep the target closed.
-  func forgetSource(because error: any Error) async {
-    guard (error as? PostgresError)?.isConnectionLoss == true else { return }
-    await reachedSource?.close()
-    reachedSource = nil
   }
 
   func close() async {
@@ -235,7 +235,9 @@ actor CutoverRun {
   private func arm() async throws -> String {
     _ = try await predictedPause()
     let writers = Writers(try source)
-    try await writers.ensureNoSubscriptions(doing: "looking for writers that no fence stops")
+    let action = "looking for writers that no fence stops"
+    try await writers.ensureNoReplicators(doing: action)
+    try await writers.ensureNoOrigins(await stages.passing.origins(), doing: action)
     var culprits = try await writers.holding().filter {
       $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds
     }
@@ -270,6 +272,7 @@ actor CutoverRun {
     let writers = Writers(try source)
     _ = try await writers.ofDefinitions()
     _ = try await writers.ofUnfenced()
+    _ = try await writers.pastGuard()
     try await door.prepare(target)
   }
 
@@ -365,6 +368,7 @@ actor CutoverRun {
     report.isSealed = false
     let told = report
     try await limited(.seal) { try await self.stages.record(told) }
+    await Failpoint.reached("seal announced")
     guard ContinuousClock.now < deadline else { return (.failed("the time for the cutover ran out"), "") }
     wasSealTried = true
     let guardian = try guardian()
@@ -408,9 +412,7 @@ actor CutoverRun {
   private func reconnect() async {
     do {
       try await Task.sleep(for: .milliseconds(200))
-      let connection = try await ends.open()
-      await reachedSource?.close()
-      reachedSource = connection
+      try await reachSource()
     } catch {
       logger.error("could not reconnect to the \(ends.direction.from)", metadata: ["why": "\(error)"])
     }

@@ -212,7 +212,10 @@ package struct WriteGuard: Sendable {
         remedy:
           "They were created, or their trigger was disabled, behind the fence. Stop that, then try again.")
     }
-    try await writers.ensureNoSubscriptions(doing: action)
+    try await writers.ensureNoReplicators(doing: action)
+    try await awaitEnd("rows are written although the fence refuses it", doing: action) {
+      try await writers.pastGuard()
+    }
     let changed = try await triggers.definitions().changed(since: fence.definitions)
     guard changed.isEmpty else {
       throw MigrationError(

@@ -98,26 +98,49 @@ package struct Writers: Sendable {
       """)
   }
 
-  /// Names of the subscriptions that write into this database: an apply worker fires no statement trigger
-  /// (manual, section 31.9), so that no fence stops it.
-  package func subscriptions() async throws -> [String] {
-    let rows = try await connection.query(
+  /// Transactions that write into a table that bears the guard although that refuses it: rows are written
+  /// below the executor, as an apply worker does it. Whoever the guard refuses holds no lock for long.
+  package func pastGuard() async throws -> [Writer] {
+    let guarded = """
+      EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'replicate_guard')
       """
-      SELECT subname FROM pg_catalog.pg_subscription WHERE subenabled AND subdbid =
-        (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) ORDER BY 1
-      """, doing: "looking for subscriptions of the \(connection.end)", within: .seconds(15))
-    return try rows.map { try $0.text("subname") }
+    return try await holders(
+      "\(Self.holds(["RowExclusiveLock"], on: guarded)) AND \(Self.hasID)", tellingLock: true)
   }
 
-  package func ensureNoSubscriptions(doing action: String) async throws {
-    let names = try await subscriptions().map(SQL.identifier)
-    guard !names.isEmpty else { return }
+  /// What replicates into this database, which no fence stops.
+  package func ensureNoReplicators(doing action: String) async throws {
+    let replicators = try await Replicator.all(on: connection).filter(\.isEnabled)
+    guard !replicators.isEmpty else { return }
     throw MigrationError(
       .failed, doing: action,
-      reason: "subscriptions write into the \(connection.end), which no fence stops: "
-        + names.joined(separator: ", "),
-      remedy: names.map { "ALTER SUBSCRIPTION \($0) DISABLE;" }.joined(separator: " "))
+      reason: "the \(connection.end) is written to by replication, which no fence stops: "
+        + replicators.map(\.object).joined(separator: ", "),
+      remedy: replicators.map(\.remedy).joined(separator: " "))
   }
+
+  /// - Parameter origins: of changes that came, and how long ago the last of each did.
+  package func ensureNoOrigins(
+    _ origins: [(name: String, age: Duration)], doing action: String
+  ) async throws {
+    let recent = origins.filter { $0.age < Self.originMemory }
+    let alive = try await Replicator.alive(recent.map(\.name), on: connection)
+    guard !alive.isEmpty else { return }
+    let named = recent.filter { alive.contains($0.name) }.map {
+      "\(SQL.literal($0.name)), \(Int($0.age / .seconds(1))) s ago"
+    }
+    let drops = alive.map { "SELECT pg_replication_origin_drop(\(SQL.literal($0)));" }
+    throw MigrationError(
+      .failed, doing: action,
+      reason: "changes came from elsewhere by replication, and what writes them may pass every fence: "
+        + "replication origin \(named.joined(separator: "; "))",
+      remedy: "End what writes them, then ask again once "
+        + "\(Self.originMemory.components.seconds / 60) minutes have passed without such changes, or its "
+        + "origin is dropped: \(drops.joined(separator: " "))")
+  }
+
+  /// How long an origin is taken to be in use after its last change.
+  private static let originMemory = Duration.seconds(600)
 
   /// Waits for exactly those that hold a write lock now.
   /// - Parameters:

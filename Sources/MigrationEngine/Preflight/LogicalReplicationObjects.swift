@@ -53,40 +53,45 @@ extension Preflight {
     }
   }
 
-  /// Subscriptions that write into the source.
+  /// What writes into the source by replication.
   enum Subscriptions {
-    struct Subscription: Sendable, Equatable {
-      var name: String
-      var isEnabled: Bool
-    }
-
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      let replicators = try await Replicator.all(on: context.source)
+      let known = Set(replicators.compactMap(\.origin))
       let rows = try await context.source.ask(
         """
-        SELECT subname, subenabled FROM pg_catalog.pg_subscription
-        WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-        ORDER BY 1
-        """, about: "the source's subscriptions")
-      return try rows.map {
-        judge(Subscription(name: try $0.text("subname"), isEnabled: try $0.bool("subenabled")))
-      }
+        SELECT o.roname FROM pg_catalog.pg_replication_origin o WHERE NOT EXISTS (
+          SELECT FROM pg_catalog.pg_subscription s WHERE o.roname = 'pg_' || s.oid) ORDER BY 1
+        """, about: "the source's replication origins")
+      let origins = try rows.map { try $0.text("roname") }.filter { !known.contains($0) }
+      return replicators.map(judge) + origins.map(judge(origin:))
     }
 
-    static func judge(_ subscription: Subscription) -> Finding {
-      let name = quotedIdentifier(subscription.name)
-      guard subscription.isEnabled else {
+    static func judge(_ replicator: Replicator) -> Finding {
+      guard replicator.isEnabled else {
         return Finding(
-          .note, check: "subscription", object: "subscription \(name)",
+          .note, check: "subscription", object: replicator.object,
           why: "It is disabled and stays behind: the target will not subscribe.",
           remedy: "Keep it disabled during the migration; make it anew on the target if it is still needed.")
       }
       return Finding(
-        .blocker, check: "subscription", object: "subscription \(name)",
+        .blocker, check: "subscription", object: replicator.object,
         why:
           "It writes into the source. Its apply worker fires no statement triggers, so the fence does not "
           + "stop it, "
           + "and writes after the fence would be lost.",
-        remedy: "ALTER SUBSCRIPTION \(name) DISABLE;")
+        remedy: replicator.remedy)
+    }
+
+    /// Origins belong to the whole cluster, and tell nothing of where they are used.
+    static func judge(origin: String) -> Finding {
+      Finding(
+        .note, check: "subscription", object: "replication origin \(quotedIdentifier(origin))",
+        why:
+          "Something may replicate into a database of the source's cluster with it. Where its changes come "
+          + "to the tables that are migrated, a cutover is refused until they have ended.",
+        remedy: "Nothing to do, unless it is used in this database: then end what uses it before the cutover."
+      )
     }
   }
 

@@ -42,6 +42,8 @@ struct Applier {
   ///   are applied then. `StreamingRefusal` or `BinaryRefusal` when what went wrong may be because of how the
   ///   changes came. `OtherHistory` when the source is not the one that was followed.
   mutating func apply(_ piece: StreamPiece) async throws {
+    guard monitor.beginApplying() else { return try observe(piece) }
+    defer { monitor.endApplying() }
     do {
       try await applyOnce(piece)
     } catch let error where Self.isRefusal(error) || error is DefinitionDifference {
@@ -90,9 +92,28 @@ struct Applier {
       planner = before
       return try await applyOnce(piece)
     }
+    monitor.passing(passage(of: plan), marker: plan.commit?.marker)
     try await end(plan)
     if plan.changesAfterMarker > 0 { monitor.breached() }
+    for origin in plan.replicationOrigins.sorted() where monitor.saw(origin: origin) {
+      logger.warning(
+        """
+        changes come from elsewhere by replication, and no fence may stop what writes them: no cutover \
+        begins while they come
+        """, metadata: ["origin": "\(origin)"])
+    }
     monitor.finished(plan)
+  }
+
+  /// What comes is only looked at: the end that it would go to is open, and may have other writes by now.
+  private mutating func observe(_ piece: StreamPiece) throws {
+    monitor.leftBehind(passage(of: try planned(piece, folding: true)))
+  }
+
+  private func passage(of plan: ChunkPlan) -> StreamMonitor.Passage {
+    StreamMonitor.Passage(
+      between: Set(plan.changedBetweenMarkers.ids.map(planner.name)),
+      behind: Set(plan.changedAfterMarker.ids.map(planner.name)), origins: plan.replicationOrigins)
   }
 
   private mutating func planned(_ piece: StreamPiece, folding: Bool) throws -> ChunkPlan {

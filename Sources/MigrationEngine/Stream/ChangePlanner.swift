@@ -51,6 +51,8 @@ struct SourceTransaction {
   var marker: String?
   /// A message came with it, of whomever.
   var hasMessage = false
+  /// The replication origin that it came from; nil when it began on the source.
+  var origin: String?
 
   // Of a streamed one, which has a lane of its own:
 
@@ -207,8 +209,9 @@ struct ChangePlanner {
       try enter(truncate.xid, buffer, &plan)
       try add(truncate, buffer, &plan)
     case .logicalMessage(let message): note(message, buffer, &plan)
-    // Where a transaction first came from, and what a type is called, do not matter to its values.
-    case .origin, .type: break
+    case .origin(let origin): open?.origin = origin.name
+    // What a type is called does not matter to its values.
+    case .type: break
     case .streamStart(let start): try resume(start, plan)
     case .streamStop: try suspend()
     case .streamCommit(let commit): try finish(commit, &plan)
@@ -240,6 +243,9 @@ struct ChangePlanner {
     _ transaction: SourceTransaction, _ anchor: StreamAnchor, upTo endLSN: LSN, _ plan: inout ChunkPlan
   ) {
     plan.receivedLSN = max(plan.receivedLSN, endLSN)
+    if transaction.changes > 0, !transaction.isPassed, let origin = transaction.origin {
+      plan.replicationOrigins.insert(origin)
+    }
     guard isApplied(transaction, anchor) else {
       // Only a streamed one can have begun here: nothing of it is to stay.
       if transaction.isBegun { plan.rollback = .transaction }
@@ -252,10 +258,14 @@ struct ChangePlanner {
       endLSN: endLSN, anchor: anchor, transactions: (plan.commit?.transactions ?? 0) + (isChange ? 1 : 0),
       changes: (plan.commit?.changes ?? 0) + transaction.changes,
       marker: transaction.marker ?? plan.commit?.marker)
-    if transaction.finalLSN == nil, hasSeenMarker { plan.changesAfterMarker += Int(transaction.changes) }
+    if transaction.finalLSN == nil, transaction.changes > 0, hasSeenMarker {
+      plan.changesAfterMarker += Int(transaction.changes)
+      for (id, table) in transaction.known where table != nil { plan.changedAfterMarker.insert(id) }
+    }
     if transaction.marker != nil {
       hasSeenMarker = true
       plan.changesAfterMarker = 0
+      plan.changedBetweenMarkers.take(&plan.changedAfterMarker)
     }
   }
 
@@ -392,7 +402,10 @@ struct ChangePlanner {
   ) -> ChunkPlan.Change {
     open?.changes += 1
     // Those of a streamed transaction count when it commits.
-    if hasSeenMarker, open?.finalLSN != nil { plan.changesAfterMarker += 1 }
+    if hasSeenMarker, open?.finalLSN != nil {
+      plan.changesAfterMarker += 1
+      plan.changedAfterMarker.insert(id)
+    }
     return ChunkPlan.Change(kind: kind, relationID: id, xid: open?.xid ?? 0)
   }
 

@@ -30,6 +30,28 @@ struct ChunkPlan: Sendable {
   var heartbeats: [UInt64] = []
   /// Changes that came after the last fence marker of the stream.
   var changesAfterMarker = 0
+  /// The relations of these, and of changes that came between two markers.
+  var changedAfterMarker = RelationIDs()
+  var changedBetweenMarkers = RelationIDs()
+  /// Replication origins of transactions in it that changed something.
+  var replicationOrigins: Set<String> = []
+
+  /// Relations, many changes of one after the other.
+  struct RelationIDs: Sendable {
+    private(set) var ids: Set<UInt32> = []
+    private var last: UInt32?
+
+    mutating func insert(_ id: UInt32) {
+      guard id != last else { return }
+      ids.insert(id)
+      last = id
+    }
+
+    mutating func take(_ other: inout RelationIDs) {
+      ids.formUnion(other.ids)
+      other = RelationIDs()
+    }
+  }
 
   struct CommitPoint: Sendable, Equatable {
     var endLSN: LSN

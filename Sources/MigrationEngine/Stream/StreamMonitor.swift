@@ -27,15 +27,53 @@ package final class StreamMonitor: Sendable {
     var changes: Int64
     var waitsFor: String?
     var obstacle: String?
+    var unseen: String?
     var lagMeter: LagMeter
-    var awaited: (nonce: String, marker: Marker)?
+    var awaited: (nonce: String, marker: Marker, isSecond: Bool)?
+    /// What was applied behind the fence's marker.
+    var passed = Passed()
+    /// What came when nothing was applied any more.
+    var leftBehind = Passed()
+    var isHeld = false
+    var isApplying = false
+    /// When the last change of each replication origin came.
+    var origins: [String: ContinuousClock.Instant] = [:]
     var tables: Set<UInt32> = []
 
-    /// Both, as one may have to go before the other.
+    /// All, as one may have to go before the other.
     var waits: String? {
-      guard let waitsFor, let obstacle else { return waitsFor ?? obstacle }
-      return "\(waitsFor)\n\(obstacle)"
+      let all = [waitsFor, obstacle].compactMap { $0 }
+      return all.isEmpty ? unseen : all.joined(separator: "\n")
     }
+  }
+
+  /// Tables that were changed though a fence stood, and the replication origins that did it.
+  package struct Passed: Sendable, Equatable {
+    package var tables: Set<String> = []
+    package var origins: Set<String> = []
+
+    package var isEmpty: Bool { tables.isEmpty }
+
+    fileprivate mutating func add(_ other: Set<String>, _ origins: Set<String>) {
+      guard !other.isEmpty else { return }
+      tables.formUnion(other)
+      self.origins.formUnion(origins)
+    }
+
+    /// `"public"."t", by replication origin 'pgl_x'`.
+    package var words: String {
+      let by = origins.sorted().map { "\(SQL.literal($0))" }.joined(separator: ", ")
+      return tables.sorted().joined(separator: ", ") + (by.isEmpty ? "" : ", by replication origin \(by)")
+    }
+  }
+
+  /// What a chunk changed behind a marker.
+  struct Passage: Sendable {
+    /// Before another marker that is in the chunk, too.
+    var between: Set<String>
+    /// Behind the last one.
+    var behind: Set<String>
+    var origins: Set<String>
   }
 
   private let state: Mutex<State>
@@ -78,7 +116,17 @@ package final class StreamMonitor: Sendable {
 
   // MARK: The drain
 
-  package func expectMarker(_ nonce: String) { state.withLock { $0.awaited = (nonce, .expected) } }
+  package func expectMarker(_ nonce: String) {
+    state.withLock {
+      $0.awaited = (nonce, .expected, false)
+      $0.passed = Passed()
+    }
+  }
+
+  /// What has come since the marker before is remembered.
+  package func expectSecondMarker(_ nonce: String) {
+    state.withLock { $0.awaited = (nonce, .expected, true) }
+  }
   package func forgetMarker() { state.withLock { $0.awaited = nil } }
   package func marker(_ nonce: String) -> Marker? {
     state.withLock { $0.awaited.flatMap { $0.nonce == nonce ? $0.marker : nil } }
@@ -89,9 +137,25 @@ package final class StreamMonitor: Sendable {
 
   package var isBreached: Bool { state.withLock { $0.awaited?.marker == .breached } }
 
-  /// The target has the marker that is waited for: whatever is applied now lies behind it.
+  /// Whether a marker that was waited for is on the target: what changes now has passed a fence.
   var isBehindMarker: Bool {
-    state.withLock { $0.awaited?.marker == .committed || $0.awaited?.marker == .breached }
+    state.withLock { state in state.awaited.map { $0.isSecond || $0.marker != .expected } ?? false }
+  }
+
+  /// What has been applied behind the fence's marker.
+  package var passed: Passed { state.withLock { $0.passed } }
+  /// What has come since nothing is applied any more.
+  package var leftBehind: Passed { state.withLock { $0.leftBehind } }
+
+  /// Has nothing more applied, for good: the end that changes go to is about to open.
+  package func hold() { state.withLock { $0.isHeld = true } }
+  /// A chunk is being applied that was begun before.
+  package var isApplying: Bool { state.withLock { $0.isApplying } }
+
+  /// The replication origins of changes that came, and how long ago the last of each did.
+  package var origins: [(name: String, age: Duration)] {
+    let now = ContinuousClock.now
+    return state.withLock { $0.origins.map { ($0.key, now - $0.value) } }.sorted { $0.0 < $1.0 }
   }
 
   // MARK: The stream's own side
@@ -103,6 +167,15 @@ package final class StreamMonitor: Sendable {
     state.withLock { state in
       defer { state.obstacle = obstacle }
       return state.obstacle != obstacle
+    }
+  }
+
+  /// Why nobody can look at where the source stands; nil: somebody does.
+  /// - Returns: whether that is news.
+  func isUnseen(_ reason: String?) -> Bool {
+    state.withLock { state in
+      defer { state.unseen = reason }
+      return state.unseen != reason
     }
   }
 
@@ -133,10 +206,58 @@ package final class StreamMonitor: Sendable {
     }
   }
 
-  /// A change came after the last marker of the stream.
+  /// A change came after the last marker of the stream. Behind the seal it is remembered and nothing else.
   func breached() {
     state.withLock { state in
-      if state.awaited?.marker == .committed { state.awaited?.marker = .breached }
+      guard let awaited = state.awaited, awaited.marker == .committed, !awaited.isSecond else { return }
+      state.awaited?.marker = .breached
+    }
+  }
+
+  /// - Returns: false when nothing is to be applied any more.
+  func beginApplying() -> Bool {
+    state.withLock { state in
+      state.isApplying = !state.isHeld
+      return state.isApplying
+    }
+  }
+
+  func endApplying() { state.withLock { $0.isApplying = false } }
+
+  /// What a chunk changed that is about to be committed.
+  /// - Parameter marker: the newest in it.
+  func passing(_ passage: Passage, marker: String?) {
+    state.withLock { state in
+      guard let awaited = state.awaited else { return }
+      if marker == awaited.nonce, !awaited.isSecond {
+        state.passed = Passed()
+      } else if awaited.isSecond || awaited.marker != .expected {
+        state.passed.add(passage.between, passage.origins)
+      } else {
+        return
+      }
+      state.passed.add(passage.behind, passage.origins)
+    }
+  }
+
+  func leftBehind(_ passage: Passage) {
+    state.withLock { $0.leftBehind.add(passage.between.union(passage.behind), passage.origins) }
+  }
+
+  /// How many origins are remembered.
+  private static let originLimit = 100
+
+  /// - Returns: whether changes of it had not come before.
+  func saw(origin: String) -> Bool {
+    state.withLock { state in
+      let isNew = state.origins[origin] == nil
+      if isNew, state.origins.count >= Self.originLimit,
+        let oldest = state.origins.min(by: { $0.value < $1.value })
+      {
+        state.origins[oldest.key] = nil
+      }
+      state.origins[origin] = .now
+      return isNew
     }
   }
 

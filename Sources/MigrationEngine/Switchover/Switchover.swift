@@ -8,11 +8,14 @@ package struct Switchover: Sendable {
     package var host: String
     package var port: String
     package var database: String
+    /// What the host was when it was reached; nil for a socket, or where an earlier version stored it.
+    package var address: String?
 
-    package init(host: String, port: String, database: String) {
+    package init(host: String, port: String, database: String, address: String? = nil) {
       self.host = host
       self.port = port
       self.database = database
+      self.address = address
     }
   }
 

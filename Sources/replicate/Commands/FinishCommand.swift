@@ -18,7 +18,9 @@ struct FinishCommand: EngineCommand {
     help: "Let the old database take writes again: after a cutover the source, after a rollback the target.")
   var opensOldEnd = false
 
-  @Flag(name: .customLong("without-source"), help: "Do not ask the source, which is no more.")
+  @Flag(
+    name: .customLong("without-source"),
+    help: "Do not ask the source, which is no more; refused while somebody answers where --source says.")
   var isSourceGone = false
 
   @OptionGroup var confirmation: Confirmation
@@ -26,16 +28,14 @@ struct FinishCommand: EngineCommand {
 
   func run(in surroundings: Surroundings) async throws -> ExitStatus {
     let target = try ends.requiredTarget(in: surroundings.environment)
-    let source =
-      isSourceGone
-      ? try ends.optionalSource(in: surroundings.environment) ?? target
-      : try ends.requiredSource(in: surroundings.environment)
+    let named = try ends.optionalSource(in: surroundings.environment)
+    let source = isSourceGone ? named ?? target : try ends.requiredSource(in: surroundings.environment)
     try confirmation.require(
       "Ends the migration to \(Confirmation.name(of: target)): after it there is no way back.",
       doing: "finishing the migration", in: surroundings)
     let removed = try await surroundings.engine.finish(
       source, target, log.logger(log.writer(in: surroundings)),
-      FinishOptions(opensOldEnd: opensOldEnd, isSourceGone: isSourceGone))
+      FinishOptions(opensOldEnd: opensOldEnd, isSourceGone: isSourceGone, isSourceNamed: named != nil))
     surroundings.output.line(AbortPrinter.text(removed: removed, left: []))
     return .done
   }

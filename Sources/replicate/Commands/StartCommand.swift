@@ -44,7 +44,10 @@ struct StartCommand: EngineCommand {
     name: .customLong("without-source"),
     help: ArgumentHelp(
       "The source is lost for good: finish a cutover that had come to its seal with what the target has.",
-      discussion: "Needs --yes where there is no terminal to ask on."))
+      discussion: """
+        Refused unless the source is silent: while anybody takes a connection where it was, with whatever \
+        error, it may be taking writes. Needs --yes where there is no terminal to ask on.
+        """))
   var isSourceLost = false
 
   @OptionGroup var confirmation: Confirmation
@@ -75,7 +78,8 @@ struct StartCommand: EngineCommand {
       try confirmation.require(
         """
         Opens \(Confirmation.name(of: options.target)) although the source cannot tell whether it was \
-        sealed: what it has taken since, and takes should it come back, is lost.
+        sealed. You vouch that it is off, or out of reach for everybody and not only for this machine: what \
+        it has taken since its fence expired, and takes should it come back, is lost.
         """,
         doing: "finishing the cutover without the source", in: surroundings)
     }

@@ -142,8 +142,19 @@ import Testing
   }
 
   @Test func `a subscription that writes into the source blocks, a disabled one is a note`() {
-    #expect(Preflight.Subscriptions.judge(.init(name: "s", isEnabled: true)).severity == .blocker)
-    #expect(Preflight.Subscriptions.judge(.init(name: "s", isEnabled: false)).severity == .note)
+    let stops: [(Replicator.Kind, String)] = [
+      (.subscription, "ALTER SUBSCRIPTION \"it's\" DISABLE;"),
+      (.subscriptionOf("pglogical"), "SELECT pglogical.alter_subscription_disable('it''s', true);"),
+      (.subscriptionOf("spock"), "SELECT spock.sub_disable('it''s', true);"),
+    ]
+    for (kind, remedy) in stops {
+      let finding = Preflight.Subscriptions.judge(Replicator(kind, "it's", isEnabled: true))
+      #expect(finding.severity == .blocker && finding.remedy == remedy)
+      #expect(Preflight.Subscriptions.judge(Replicator(kind, "it's", isEnabled: false)).severity == .note)
+    }
+    let worker = Replicator(.worker(pid: 7), "pglogical apply 1:2", isEnabled: true)
+    #expect(Preflight.Subscriptions.judge(worker).remedy.contains("pglogical.subscription"))
+    #expect(Preflight.Subscriptions.judge(origin: "o").severity == .note)
   }
 
   @Test func `large objects block unless they are left behind`() {

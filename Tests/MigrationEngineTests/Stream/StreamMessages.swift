@@ -88,6 +88,13 @@ struct StreamMessages {
     }
   }
 
+  mutating func origin(_ name: String) {
+    data("O") { body in
+      body.integer(UInt64(1))
+      body.string(name)
+    }
+  }
+
   mutating func message(_ prefix: String, _ content: String) {
     data("M") { body in
       body.bytes.append(1)
@@ -143,7 +150,7 @@ struct StreamMessages {
       body.integer(UInt64(0))
       body.tag(tag)
       // What begins and ends a block or a transaction has an xid of its own, or none.
-      if let xid, !"SEcABC".contains(tag) { body.integer(xid) }
+      if let xid, !"SEcABCO".contains(tag) { body.integer(xid) }
       build(&body)
     }
   }

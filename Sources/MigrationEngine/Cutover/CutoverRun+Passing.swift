@@ -1,0 +1,111 @@
+import LibPQ
+import Logging
+
+/// What passes a guard: an apply worker of an extension writes rows without firing its triggers. What is
+/// known of such writers is refused before the fence and at the seal. What is not, and slipped in before the
+/// seal, is carried over behind it; what comes later stays, and is told.
+extension CutoverRun {
+  /// How long the end that opens is waited for to have what came before the seal. As a rule that is nothing,
+  /// and takes milliseconds.
+  private static let proofPatience = Duration.seconds(5)
+  /// For a transaction that is writing past the guard.
+  private static let passerPatience = Duration.milliseconds(500)
+
+  /// Writes a second marker behind the seal, and waits for it: everything that was committed before the seal
+  /// is on the target then, whoever has written it. From here on nothing more is applied.
+  /// - Returns: what to tell of it, ending with a comma; empty where the source is lost.
+  func proveAgain() async throws -> String {
+    guard !isProven else { return "" }
+    let began = ContinuousClock.now
+    let isMarked = try await markAgain()
+    let passed = try await stages.passing.hold(.now + Self.proofPatience)
+    isProven = true
+    if let passed {
+      hasPassed = true
+      warn(
+        "changes passed the guard of the \(ends.direction.from) between the fence's marker and its seal, and "
+          + "were brought over: \(passed). What wrote them may go on, and what it writes now stays there: "
+          + "look for what replicates into the \(ends.direction.from)")
+    }
+    guard isMarked else { return "" }
+    return "drained again in \(Self.seconds((ContinuousClock.now - began) / .seconds(1))), "
+  }
+
+  /// - Returns: whether the target has committed the second marker.
+  private func markAgain() async throws -> Bool {
+    guard reachedSource != nil else { return false }
+    do {
+      try await writeAndAwaitMarker()
+      return true
+    } catch let loss as PostgresError where loss.isConnectionLoss {
+      logger.warning("lost the \(ends.direction.from) behind its seal", metadata: ["why": "\(loss)"])
+      try await reachSourceOrForgetIt()
+    } catch is CancellationError {
+      throw CancellationError()
+    } catch {
+      return tellUnproven(error)
+    }
+    guard reachedSource != nil else { return false }
+    do {
+      try await writeAndAwaitMarker()
+      return true
+    } catch let error as MigrationError {
+      return tellUnproven(error)
+    }
+  }
+
+  /// Nothing is refused behind the seal. What ordinary writers have written the first marker has proven.
+  private func tellUnproven(_ error: any Error) -> Bool {
+    warn(
+      "it is not known whether anything passed the guard of the \(ends.direction.from) between the fence's "
+        + "marker and its seal: \(error)")
+    return false
+  }
+
+  private func writeAndAwaitMarker() async throws {
+    let source = try source
+    try await awaitPassers(source)
+    let nonce = "\(UInt64.random(in: 0 ... .max))"
+    await stages.passing.expectMarker(nonce)
+    try await source.query(
+      "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)", [MessagePrefix.fence, nonce],
+      doing: "writing a marker behind the seal", within: .seconds(5))
+    try await stages.drain(nonce, .now + Self.proofPatience)
+  }
+
+  /// What they commit must lie before the marker.
+  private func awaitPassers(_ source: Connection) async throws {
+    let deadline = ContinuousClock.now + Self.passerPatience
+    while true {
+      let writers = try await Writers(source).pastGuard()
+      if writers.isEmpty { return }
+      guard ContinuousClock.now < deadline else {
+        hasPassed = true
+        return warn(
+          "transactions were writing past the guard of the \(ends.direction.from) when it was sealed, and "
+            + "what they commit stays there: \(Writers.list(writers))")
+      }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+  }
+
+  /// How long it is looked, behind the switch, whether what passed the guard goes on.
+  private static let lookPatience = Duration.seconds(3)
+
+  /// Nobody waits for it any more.
+  /// - Returns: what was written behind the seal and is on the old end alone, so that somebody must act.
+  func lookForWhatStays() async -> String? {
+    let deadline = ContinuousClock.now + (hasPassed ? Self.lookPatience : .zero)
+    while true {
+      if let left = await stages.passing.leftBehind() {
+        let what =
+          "changes were committed on the \(ends.direction.from) behind its seal, and are not on the "
+          + "\(ends.direction.to): \(left)"
+        warn("\(what). Something replicates into the \(ends.direction.from) that no fence stops")
+        return "\(what). Stop what writes them, and bring them over by hand"
+      }
+      guard ContinuousClock.now < deadline else { return nil }
+      do { try await Task.sleep(for: .milliseconds(100)) } catch { return nil }
+    }
+  }
+}
