@@ -14,19 +14,39 @@ extension Integration {
     private static let kills =
       ProcessInfo.processInfo.environment["REPLICATE_TEST_KILLS"].flatMap(Int.init) ?? 3
 
+    /// The transaction that inserted a row, as `replicate.progress` has it: what its commit message says.
+    private static let lastCommit = """
+      WITH message AS (
+        SELECT chr(get_byte(data, 0)) AS kind, xid::text, encode(data, 'hex') AS hex
+        FROM pg_logical_slot_peek_binary_changes('late', NULL, NULL, 'proto_version', '1',
+          'publication_names', 'replicate')),
+      commit AS (
+        SELECT xid, ('x' || substr(hex, 5, 16))::bit(64)::bigint AS begins,
+          ('x' || substr(hex, 21, 16))::bit(64)::bigint AS ends,
+          ('x' || substr(hex, 37, 16))::bit(64)::bigint AS at
+        FROM message WHERE kind = 'C' AND xid IN (SELECT xid FROM message WHERE kind = 'I'))
+      SELECT format(
+        'applied_lsn = %L, anchor_lsn = %L, anchor_xid = %s, anchor_time = %s',
+        '0/0'::pg_lsn + ends::numeric, '0/0'::pg_lsn + begins::numeric, xid, at)
+      FROM commit
+      """
+
     @Test("What a session that its engine had given up commits late is not done twice")
     func lateCommit() async throws {
       try await Cases.run("late", tables: ["CREATE TABLE log (v text)"]) { cases in
         let journey = cases.journey
         try await cases.settle()
         try await cases.engine.whileFrozen {
-          try await journey.source("INSERT INTO log VALUES ('once')")
-          let position = try await journey.sourceValue("SELECT pg_current_wal_insert_lsn()") ?? ""
+          try await journey.source(
+            "SELECT pg_create_logical_replication_slot('late', 'pgoutput')",
+            "INSERT INTO log VALUES ('once')")
+          let position = try await journey.sourceValue(Self.lastCommit) ?? ""
+          try await journey.source("SELECT pg_drop_replication_slot('late')")
           // As the session of an engine before this one would.
           try await journey.target(
             """
             BEGIN \\; SET LOCAL session_replication_role = replica \\; INSERT INTO log VALUES ('once') \\;
-            UPDATE replicate.progress SET applied_lsn = '\(position)' \\; COMMIT
+            UPDATE replicate.progress SET \(position) \\; COMMIT
             """)
         }
         try await journey.source("INSERT INTO log VALUES ('later')")

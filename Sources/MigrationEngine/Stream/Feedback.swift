@@ -10,8 +10,8 @@ package import LogicalReplication
 /// | *flushed*: the end of that WAL, by IDENTIFY_SYSTEM           | whether it can be the one that was      |
 /// |                                                              | followed                                |
 /// | *confirmed*: the slot sends nothing before it; moved by the  | whether the slot proves the history of  |
-/// | source when we tell it, after a crash back to what its disk  | the source; whether others have read    |
-/// | had                                                          | from it                                 |
+/// | source when we tell it, after a crash back to what its disk  | the source; where to begin; whether     |
+/// | had                                                          | others have read from it                |
 /// | *applied*: the end of the last transaction that is on the    | what is skipped when it comes again     |
 /// | target; moved by `Applier` in one commit with the data       |                                         |
 /// | *anchor*: which transaction that was; the same commit        | where to begin, and what must come      |
@@ -25,8 +25,8 @@ package import LogicalReplication
 /// | is missing on the target; moved by a commit and, while       | whether a bound is reached; what is to  |
 /// | nothing is open, by empty transactions and keepalives        | be stored                               |
 /// | *stored*: up to where the target has stored, in a commit     | what the source is told; in later runs, |
-/// | that was flushed, that it may be confirmed; moved once a     | whether the slot is ahead of us, and    |
-/// | second                                                       | whether the newest snapshot is passed   |
+/// | that was flushed, that it may be confirmed; moved once a     | whether others have read from the slot  |
+/// | second                                                       |                                         |
 ///
 /// The drain of a cutover asks for none of them: it waits for the commit of the marker's transaction. A
 /// comparison of both ends fixes a bound at the LSN of a slot's snapshot.

@@ -89,11 +89,11 @@ package final class StreamMonitor: Sendable {
         lagMeter: LagMeter(first: firstBeat)))
   }
 
-  /// For a stream that goes on from where an end stands; until it runs, by what is stored there.
+  /// For a stream that goes on from where an end stands. What was confirmed to another run says nothing of
+  /// the source that this one will meet.
   package convenience init(resuming progress: StoredProgress) {
     self.init(
-      feedback: Feedback(
-        appliedLSN: progress.appliedLSN, confirmedLSN: max(progress.appliedLSN, progress.confirmedLSN)),
+      feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.appliedLSN),
       transactions: progress.transactions, changes: progress.changes,
       // Beats of an earlier engine may still be in the WAL.
       firstBeat: UInt64.random(in: 0...UInt64(UInt32.max)) << 24)

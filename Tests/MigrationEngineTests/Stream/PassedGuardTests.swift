@@ -100,7 +100,11 @@ import Testing
   ) {
     monitor.passing(.init(between: between, behind: behind, origins: ["o"]), marker: marker)
     monitor.committed(
-      .init(endLSN: LSN(rawValue: 1), transactions: 1, changes: 1, marker: marker))
+      .init(
+        endLSN: LSN(rawValue: 1),
+        anchor: StreamAnchor(
+          commitLSN: .zero, xid: 1, commitTime: PostgresTime(microsecondsSinceEpoch: 0)),
+        transactions: 1, changes: 1, marker: marker))
     if !behind.isEmpty { monitor.breached() }
   }
 
