@@ -71,8 +71,8 @@ package struct MaterializedViews: Sendable {
     }
   }
 
-  /// As they were made, which is an order in which what a view reads comes first, unless its query was changed
-  /// since.
+  /// As they were made, which is an order in which what a view reads comes first, unless its query was
+  /// changed since.
   private static func ordered(_ views: [View]) -> [View] {
     let known = Dictionary(views.map { ($0.oid, $0) }) { first, _ in first }
     var ordered: [View] = []
