@@ -47,7 +47,8 @@ extension IntegrationBeside {
           "ALTER DATABASE \(database) SET TimeZone = 'UTC'",
           // As a source with other time zone data may have it.
           """
-          UPDATE pg_db_role_setting SET setconfig[array_position(setconfig, 'TimeZone=UTC')] = 'TimeZone=Nowhere/At_all'
+          UPDATE pg_db_role_setting
+          SET setconfig[array_position(setconfig, 'TimeZone=UTC')] = 'TimeZone=Nowhere/At_all'
           WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
           """)
         let report = try await PreflightScene.check(

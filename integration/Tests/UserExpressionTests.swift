@@ -13,7 +13,8 @@ extension IntegrationBeside {
         "CREATE SCHEMA \(schema) AUTHORIZATION \(owner)",
         "CREATE TABLE \(schema).a_lookup (word text PRIMARY KEY, rank int, padding text)",
         """
-        INSERT INTO \(schema).a_lookup SELECT '\(words)' || n, n, repeat('x', 1000) FROM generate_series(1, 99) n
+        INSERT INTO \(schema).a_lookup SELECT '\(words)' || n, n, repeat('x', 1000)
+        FROM generate_series(1, 99) n
         """,
         """
         CREATE FUNCTION \(schema).known(text) RETURNS boolean LANGUAGE plpgsql AS
@@ -35,7 +36,10 @@ extension IntegrationBeside {
         "ALTER TABLE \(schema).t ADD CONSTRAINT whole CHECK (\(schema).whole(t))",
         "CREATE INDEX t_rank ON \(schema).t (\(schema).rank(word))",
         "CREATE UNIQUE INDEX t_some ON \(schema).t (word, id) WHERE \(schema).rank(word) > 50",
-        "ALTER TABLE \(schema).t ADD CONSTRAINT apart EXCLUDE USING btree ((\(schema).rank(word) * 1000 + id) WITH =)",
+        """
+        ALTER TABLE \(schema).t
+          ADD CONSTRAINT apart EXCLUDE USING btree ((\(schema).rank(word) * 1000 + id) WITH =)
+        """,
         "CREATE STATISTICS \(schema).t_stats ON word, (\(schema).rank(word)) FROM \(schema).t",
         """
         CREATE TABLE \(schema).parts (id int, word text) PARTITION BY RANGE (id);
@@ -72,8 +76,9 @@ extension IntegrationBeside {
     ) -> [String] {
       [
         """
-        INSERT INTO \(schema).t SELECT n, '\(words)' || n % 99 + 1, timestamptz '2024-01-01 20:00:00+00' + n * interval
-          '1 hour', \(least) FROM generate_series(\(ids.lowerBound), \(ids.upperBound)) n
+        INSERT INTO \(schema).t SELECT n, '\(words)' || n % 99 + 1,
+          timestamptz '2024-01-01 20:00:00+00' + n * interval '1 hour', \(least)
+        FROM generate_series(\(ids.lowerBound), \(ids.upperBound)) n
         """,
         """
         INSERT INTO \(schema).parts SELECT n, '\(words)' || n % 99 + 1
@@ -154,7 +159,8 @@ extension IntegrationBeside {
             #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
             #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
             let ranked = """
-              SELECT count(*) FROM pg_class WHERE relname IN ('t_rank', 't_some', 'apart', 'parts_low_rank_idx', 'late_rank')
+              SELECT count(*) FROM pg_class
+              WHERE relname IN ('t_rank', 't_some', 'apart', 'parts_low_rank_idx', 'late_rank')
               """
             #expect(try await journey.targetValue(ranked) == "9")
           }
@@ -189,7 +195,8 @@ extension IntegrationBeside {
         #expect(engine.errors.contains("no session could begin any more"), "\(engine.errors)")
         let stored = try await fresh.targetValue(
           """
-          SELECT array_to_string(setconfig, ' ') FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
+          SELECT array_to_string(setconfig, ' ')
+          FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
           WHERE datname = current_database() AND setrole = 0
           """)
         #expect(stored == "work_mem=7MB app.last=here")
