@@ -103,7 +103,7 @@ import Testing
       .init(
         endLSN: LSN(rawValue: 1),
         anchor: StreamAnchor(
-          commitLSN: .zero, xid: 1, commitTime: PostgresTime(microsecondsSinceEpoch: 0)),
+          commitLSN: .zero, xid: 1, commitTime: PostgresTime(microseconds: 0)),
         transactions: 1, changes: 1, marker: marker))
     if !behind.isEmpty { monitor.breached() }
   }
