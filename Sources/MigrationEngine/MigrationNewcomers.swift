@@ -222,12 +222,15 @@ struct MigrationNewcomers: Sendable {
 
   /// A snapshot for what was prepared, while the stream runs: nothing is applied that commits at or beyond
   /// its LSN until the bound is lifted.
+  /// - Parameter limit: for each transaction that is open.
   /// - Returns: nil when open transactions did not let it be taken yet, which is told.
-  func snapshot(_ monitor: StreamMonitor) async throws -> ExportedSnapshot? {
+  func snapshot(
+    _ monitor: StreamMonitor, within limit: Duration = Self.slotLimit
+  ) async throws -> ExportedSnapshot? {
     do {
       return try await MigrationSnapshotPairing(
         direction: .forward, from: options.source, to: options.target, monitor: monitor, logger: logger,
-        slotLimit: Self.slotLimit
+        slotLimit: limit
       ).takeFirst()
     } catch let error as OpenTransactions {
       if monitor.isHeldUp(by: "\(error.error)") {
@@ -248,7 +251,7 @@ struct MigrationNewcomers: Sendable {
   }
 
   /// How long a snapshot waits for each transaction that is open, before it is told and tried again.
-  private static let slotLimit = Duration.seconds(20)
+  static let slotLimit = Duration.seconds(20)
 
   /// What must be there before the snapshot under which tables are copied. The stream may run: it leaves them
   /// alone until they are copied. Begins anew what an earlier engine left half done.

@@ -214,7 +214,7 @@ struct MigrationStreaming: Sendable {
       let requested = try await store.requestedCutover()
       if requested != nil || .now >= nextLook {
         let began = ContinuousClock.now
-        if let turn = try await lookForTables(mayWait: requested == nil) { return turn }
+        if let turn = try await lookForTables(isAwaited: requested != nil) { return turn }
         // What is looked at may be tens of thousands of tables.
         nextLook = .now + max(Self.tablesPause, (.now - began) * 20)
       }
@@ -231,13 +231,17 @@ struct MigrationStreaming: Sendable {
   /// How often it is looked for new tables on the source, and for those that were written anew.
   private static let tablesPause = Duration.seconds(2)
 
-  /// - Parameter mayWait: nobody has asked for a cutover, which would have to hear why it cannot begin.
-  private func lookForTables(mayWait: Bool) async throws -> Turn? {
+  /// How long transactions are waited for that keep tables from joining before a cutover that was asked for.
+  private static let awaitedPatience = Duration.seconds(3)
+
+  /// - Parameter isAwaited: somebody has asked for a cutover, and is to hear soon why it cannot begin.
+  private func lookForTables(isAwaited: Bool) async throws -> Turn? {
     let found = try await newcomers.findDefined(session.monitor)
     if !found.outdated.isEmpty { return .setAside(found.outdated) }
-    guard !found.isEmpty, mayWait else { return nil }
+    guard !found.isEmpty else { return nil }
     try await newcomers.prepare(found)
-    guard let snapshot = try await newcomers.snapshot(session.monitor) else { return nil }
+    let limit = isAwaited ? Self.awaitedPatience : MigrationNewcomers.slotLimit
+    guard let snapshot = try await newcomers.snapshot(session.monitor, within: limit) else { return nil }
     return .join(found, snapshot)
   }
 

@@ -28,7 +28,7 @@ extension IntegrationBeside {
       }
     }
 
-    @Test("A stream that is behind a change of type is read as text, where binary would be read wrongly")
+    @Test("A stream that is behind a change of type leaves the table's old rows alone, and copies it again")
     func typeChangedAhead() async throws {
       try await Journey.run("binary_ahead") { journey in
         try await journey.source(
@@ -44,7 +44,7 @@ extension IntegrationBeside {
         try await journey.waitUntilReady(engine)
         try await journey.expectEqualEnds(engine)
         #expect(engine.errors.contains(Self.inBinary), "\(engine.errors)")
-        #expect(engine.errors.contains(Self.again), "\(engine.errors)")
+        #expect(engine.errors.contains("a table is copied again"), "\(engine.errors)")
       }
     }
 

@@ -98,7 +98,9 @@ extension Integration {
       let outcome = try #require(last.outcome, "\(step)")
       let reason = outcome.reason ?? ""
       #expect(reason.contains("\(lost):") && !reason.contains("told to stop"), "\(step): \(reason)")
-      #expect(outcome.timeline.map(\.step).starts(with: ["arm", "fence"]), "\(step): \(outcome.timeline)")
+      #expect(
+        outcome.timeline.map(\.step).starts(with: ["compare schemas", "arm", "fence"]),
+        "\(step): \(outcome.timeline)")
       #expect(outcome.timeline.last?.step == "unfence", "\(step)")
       #expect((outcome.writePauseSeconds ?? 0) > 0, "\(step)")
       #expect(cutover.errors.contains("\(lost):"), "\(step): \(cutover.errors)")

@@ -58,7 +58,10 @@ package struct SchemaComparison: Sendable {
   }
 
   private func dump(_ side: Side) async throws -> String {
-    var arguments = ["--schema-only", "--no-subscriptions", "--exclude-schema=replicate"]
+    // In one encoding, whatever the databases have.
+    var arguments = [
+      "--schema-only", "--no-subscriptions", "--exclude-schema=replicate", "--encoding=UTF8",
+    ]
     // Quoted, so that nothing in a name is taken for a pattern (manual, psql, "Patterns").
     arguments += excluded.sorted().map { "--exclude-table=\($0)" }
     if let longestLockWait {
