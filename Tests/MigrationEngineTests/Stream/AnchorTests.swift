@@ -65,7 +65,9 @@ import Testing
 
   /// The target has transaction 7, which committed at 100 and ended at 110; the table was copied at 50, its
   /// neighbour at `other`.
-  private func planner(slot: UInt64 = 80, other: UInt64 = 50) -> ChangePlanner {
+  private func planner(
+    slot: UInt64 = 80, other: UInt64 = 50, isBehindMarker: Bool = false
+  ) -> ChangePlanner {
     func table(_ name: String) -> TargetTable {
       TargetTable(
         relation: .fixture(name, [("id", 23)]),
@@ -83,7 +85,7 @@ import Testing
           1: (notes.relation.name, LSN(rawValue: 50)), 2: (others.relation.name, LSN(rawValue: other)),
         ],
         ignored: [], present: [], sourceLSN: .zero),
-      from: StreamStart(progress, slot: LSN(rawValue: slot)), streaming: .on)
+      from: StreamStart(progress, slot: LSN(rawValue: slot)), streaming: .on, isBehindMarker: isBehindMarker)
   }
 
   private func plan(
@@ -128,6 +130,18 @@ import Testing
     #expect(!plan.hasChanges)
     #expect(plan.commit == nil)
     #expect(plan.idleLSN.rawValue == 110)
+  }
+
+  @Test("A change behind the fence's marker is a breach in the next run, too, but not what comes again")
+  func behindMarker() throws {
+    var planner = planner(isBehindMarker: true)
+    #expect(try plan(&planner) { sendAnchor(&$0) }.changesAfterMarker == 0)
+    let late = try plan(&planner) { stream in
+      stream.begin(120, xid: 8)
+      stream.insert(1, [.text("2")])
+      stream.commit(120, end: 130)
+    }
+    #expect(late.changesAfterMarker == 1)
   }
 
   @Test("What the table was then is no matter: it is looked at with the first change that is applied")
