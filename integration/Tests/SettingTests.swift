@@ -187,7 +187,8 @@ extension IntegrationBeside {
         let options = settings.filter { $0.key != readOnly }
           .map { "-c \($0)=\($1.replacing(" ", with: "\\ "))" }.joined(separator: " ")
         guard place == .string else {
-          return Journey(databases: databases, replicate: journey.replicate.with(["PGOPTIONS": options]))
+          let environment = ["PGOPTIONS": options, "PGTZ": "Asia/Kathmandu", "PGDATESTYLE": "SQL, DMY"]
+          return Journey(databases: databases, replicate: journey.replicate.with(environment))
         }
         return Journey(
           databases: databases,

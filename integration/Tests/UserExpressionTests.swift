@@ -173,6 +173,36 @@ extension IntegrationBeside {
       #expect(differences == [])
     }
 
+    @Test(
+      "What only an application's own sessions know is named, and once it is mended the migration goes on")
+    func unknowable() async throws {
+      try await Journey.run("unknowable") { journey in
+        let session = try await SQLSession(journey.databases.source, settings: ["app.here": "1"])
+        for sql in [
+          "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1), (2, 2)",
+          """
+          CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+            'BEGIN RETURN $1 + current_setting(''app.here'')::int; END'
+          """,
+          "CREATE INDEX t_f ON t (f(v))",
+        ] { try await session.execute(sql) }
+        await session.close()
+        var engine = try await journey.start()
+        #expect(try await engine.waitForEnd(within: .seconds(60)) == 1)
+        for words in ["t_f", "unrecognized configuration parameter \"app.here\"", "ALTER FUNCTION … SET"] {
+          #expect(engine.errors.contains(words), "\(engine.errors)")
+        }
+        let remedy = "ALTER FUNCTION f(int) SET app.here = '1';"
+        try await journey.source(remedy)
+        try await journey.target(remedy)
+        engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        try await journey.expectEqualEnds(engine)
+        let index = "SELECT count(*) FROM pg_class WHERE relname = 't_f'"
+        #expect(try await journey.targetValue(index) == "1")
+      }
+    }
+
     @Test("A library that only the source has locks nobody out of the target")
     func preloadedLibrary() async throws {
       try await Journey.run("preloaded") { fresh in

@@ -91,8 +91,8 @@ struct SchemaScripts {
           reason: "\(error.message) (SQLSTATE \(error.sqlState?.rawValue ?? ""))",
           remedy: """
             It was evaluated under the settings of the database and its owner. What fails under them must be \
-            mended on both ends (for a name that is not found: ALTER FUNCTION … SET search_path = …); then \
-            start again.
+            mended on both ends (as by ALTER FUNCTION … SET search_path = …; for a name that is not found); \
+            then start again.
             """)
       }
     }

@@ -114,6 +114,21 @@ struct SchemaEntryTests {
     #expect(entries.first?.line == "3360; 2606 16402 FK CONSTRAINT public orders orders_customer_fkey app")
   }
 
+  @Test func `of a script, psql's commands and the empty path are left out`() {
+    let script = """
+      \\restrict abc
+      SET standard_conforming_strings = on;
+      SELECT pg_catalog.set_config('search_path', '', false);
+      CREATE INDEX i ON app.t USING btree (app.f(v));
+      \\unrestrict abc
+      """
+    #expect(
+      SchemaScripts.statements(script) == """
+        SET standard_conforming_strings = on;
+        CREATE INDEX i ON app.t USING btree (app.f(v));
+        """)
+  }
+
   @Test func `sections are spelled as pg_restore spells them`() {
     #expect(SchemaSection.allCases.map(\.dumpSection) == ["pre-data", "post-data", "post-data"])
   }
