@@ -51,7 +51,8 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
     return text
   }
 
-  /// Whether the connection is gone, or does not answer in time, so that a new one may help.
+  /// Whether the connection is gone, does not answer in time, or was not let in, so that a new one may help.
+  /// It does not tell that nobody is there.
   package var isConnectionLoss: Bool {
     if code == .connection || code == .timedOut { return true }
     guard let sqlState else { return false }

@@ -39,7 +39,7 @@ struct MigrationDrain: Sendable {
   /// What proves behind the seal that nothing passed the guard unseen.
   var passing: Cutover.Passing {
     Cutover.Passing(
-      origins: { monitor.origins }, expectMarker: { monitor.expectSecondMarker($0) },
+      origins: { monitor.origins }, expectMarker: { monitor.expectMarker($0, for: $1 ? .again : .seal) },
       hold: { try await hold(until: $0) },
       leftBehind: { monitor.leftBehind.isEmpty ? nil : monitor.leftBehind.words })
   }

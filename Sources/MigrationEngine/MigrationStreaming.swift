@@ -103,7 +103,7 @@ struct MigrationStreaming: Sendable {
   /// is not for a target that may have taken other writes.
   private func lookForWhatPassed() async throws {
     guard try await store.latestCutover()?.report?.isSealed == true else { return }
-    session.monitor.expectSecondMarker("")
+    session.monitor.expectMarker("", for: .again)
     if try await TargetGuard(ends.target).isOpen() { session.monitor.hold() }
   }
 

@@ -20,7 +20,12 @@ struct MigrationTicker: Sendable {
   /// - Throws: also when `replicate abort` asks the engine to go.
   func run() async throws {
     var eye = Eye()
-    try await finally({ await eye.source?.close() }) { try await tick(&eye) }
+    do {
+      try await tick(&eye)
+    } catch {
+      await eye.source?.close()
+      throw error
+    }
   }
 
   /// The session that looks at the source.

@@ -77,8 +77,9 @@ package struct Cutover: Sendable {
   package struct Passing: Sendable {
     /// The replication origins of changes that came by the stream, and how long ago the last of each did.
     package var origins: @Sendable () async -> [(name: String, age: Duration)]
-    /// Before a second marker is written, behind the seal; `drain` waits for it, too.
-    package var expectMarker: @Sendable (_ nonce: String) async -> Void
+    /// Before a marker is written behind the seal; `drain` waits for it, too. What comes behind it is no
+    /// breach, and what has come since the marker before is remembered when that is asked for.
+    package var expectMarker: @Sendable (_ nonce: String, _ remembers: Bool) async -> Void
     /// Has nothing more applied: the end that writes go to is about to open. Says what was changed there
     /// since the fence's marker; nil when nothing was.
     package var hold: @Sendable (_ deadline: ContinuousClock.Instant) async throws -> String?
@@ -87,7 +88,7 @@ package struct Cutover: Sendable {
 
     package init(
       origins: @escaping @Sendable () async -> [(name: String, age: Duration)] = { [] },
-      expectMarker: @escaping @Sendable (String) async -> Void = { _ in },
+      expectMarker: @escaping @Sendable (String, Bool) async -> Void = { _, _ in },
       hold: @escaping @Sendable (ContinuousClock.Instant) async throws -> String? = { _ in nil },
       leftBehind: @escaping @Sendable () async -> String? = { nil }
     ) {

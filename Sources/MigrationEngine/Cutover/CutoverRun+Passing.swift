@@ -66,7 +66,7 @@ extension CutoverRun {
     let source = try source
     try await awaitPassers(source)
     let nonce = "\(UInt64.random(in: 0 ... .max))"
-    await stages.passing.expectMarker(nonce)
+    await stages.passing.expectMarker(nonce, true)
     try await source.query(
       "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)", [MessagePrefix.fence, nonce],
       doing: "writing a marker behind the seal", within: .seconds(5))

@@ -29,7 +29,7 @@ package final class StreamMonitor: Sendable {
     var obstacle: String?
     var unseen: String?
     var lagMeter: LagMeter
-    var awaited: (nonce: String, marker: Marker, isSecond: Bool)?
+    var awaited: (nonce: String, marker: Marker, purpose: Purpose)?
     /// What was applied behind the fence's marker.
     var passed = Passed()
     /// What came when nothing was applied any more.
@@ -45,6 +45,16 @@ package final class StreamMonitor: Sendable {
       let all = [waitsFor, obstacle].compactMap { $0 }
       return all.isEmpty ? unseen : all.joined(separator: "\n")
     }
+  }
+
+  /// What a marker is to prove.
+  package enum Purpose: Sendable {
+    /// That a fence stands: a change behind it is a breach.
+    case fence
+    /// That everything is there, when an end is sealed already: a change behind it is remembered.
+    case seal
+    /// That everything is there which came since another marker, and is remembered.
+    case again
   }
 
   /// Tables that were changed though a fence stood, and the replication origins that did it.
@@ -116,16 +126,11 @@ package final class StreamMonitor: Sendable {
 
   // MARK: The drain
 
-  package func expectMarker(_ nonce: String) {
+  package func expectMarker(_ nonce: String, for purpose: Purpose = .fence) {
     state.withLock {
-      $0.awaited = (nonce, .expected, false)
-      $0.passed = Passed()
+      $0.awaited = (nonce, .expected, purpose)
+      if purpose != .again { $0.passed = Passed() }
     }
-  }
-
-  /// What has come since the marker before is remembered.
-  package func expectSecondMarker(_ nonce: String) {
-    state.withLock { $0.awaited = (nonce, .expected, true) }
   }
   package func forgetMarker() { state.withLock { $0.awaited = nil } }
   package func marker(_ nonce: String) -> Marker? {
@@ -139,7 +144,7 @@ package final class StreamMonitor: Sendable {
 
   /// Whether a marker that was waited for is on the target: what changes now has passed a fence.
   var isBehindMarker: Bool {
-    state.withLock { state in state.awaited.map { $0.isSecond || $0.marker != .expected } ?? false }
+    state.withLock { state in state.awaited.map { $0.purpose == .again || $0.marker != .expected } ?? false }
   }
 
   /// What has been applied behind the fence's marker.
@@ -209,7 +214,9 @@ package final class StreamMonitor: Sendable {
   /// A change came after the last marker of the stream. Behind the seal it is remembered and nothing else.
   func breached() {
     state.withLock { state in
-      guard let awaited = state.awaited, awaited.marker == .committed, !awaited.isSecond else { return }
+      guard let awaited = state.awaited, awaited.marker == .committed, awaited.purpose == .fence else {
+        return
+      }
       state.awaited?.marker = .breached
     }
   }
@@ -229,9 +236,9 @@ package final class StreamMonitor: Sendable {
   func passing(_ passage: Passage, marker: String?) {
     state.withLock { state in
       guard let awaited = state.awaited else { return }
-      if marker == awaited.nonce, !awaited.isSecond {
+      if marker == awaited.nonce, awaited.purpose != .again {
         state.passed = Passed()
-      } else if awaited.isSecond || awaited.marker != .expected {
+      } else if awaited.purpose == .again || awaited.marker != .expected {
         state.passed.add(passage.between, passage.origins)
       } else {
         return

@@ -128,13 +128,25 @@ import Testing
     let monitor = monitor()
     monitor.expectMarker("first")
     apply(monitor, marker: "first")
-    monitor.expectSecondMarker("second")
+    monitor.expectMarker("second", for: .again)
     apply(monitor, behind: ["a"])
     apply(monitor, between: ["b"], behind: ["c"], marker: "second")
     #expect(monitor.marker("second") == .committed)
     #expect(monitor.passed.tables == ["a", "b", "c"])
     monitor.expectMarker("of another cutover")
     #expect(monitor.passed.isEmpty)
+  }
+
+  @Test("Behind the seal what comes behind a marker is no breach, and what came before it is not remembered")
+  func markerBehindSeal() {
+    let monitor = monitor()
+    monitor.expectMarker("first")
+    apply(monitor, marker: "first")
+    monitor.expectMarker("anew", for: .seal)
+    apply(monitor, behind: ["a"])
+    apply(monitor, between: ["b"], behind: ["c"], marker: "anew")
+    #expect(!monitor.isBreached && monitor.marker("anew") == .committed)
+    #expect(monitor.passed.tables == ["c"])
   }
 
   @Test("Once it is held nothing is applied, and what comes is told")
