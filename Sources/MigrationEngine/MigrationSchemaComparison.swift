@@ -37,6 +37,7 @@ struct MigrationSchemaComparison: Sendable {
     let rows = try await target.query(
       "SELECT CURRENT_USER AS role", doing: "asking the target for our role", within: .seconds(15))
     own.targetRole = try rows.first?.text("role")
+    own.triggerStates = try await TargetGuard(target).triggersDiffering(from: source)
     return own
   }
 
@@ -67,12 +68,25 @@ struct MigrationSchemaComparison: Sendable {
           detail: detail))
       logger.info("\(direction.deed): \(Self.step)", metadata: ["detail": "\(detail)"])
     }
+    // First, so that what differs in nothing else is no difference.
+    if direction == .forward { try await TargetGuard(ends.target).hold(as: ends.source) }
     let found = try await find(stored.request)
     detail = found.words
+    try await letStreamCatchUp(stored.request, record.board, ContinuousClock.now - began)
     if !found.differences.isEmpty { report.schemaDifferences = found.told }
     try refuse(found)
     if !found.warnings.isEmpty { report.warnings = found.warnings }
     report.step = "prepare"
+  }
+
+  /// What the comparison has taken from the stream of a small machine does not refuse the cutover.
+  private func letStreamCatchUp(
+    _ request: CutoverRequest, _ board: MigrationBoard, _ took: Duration
+  ) async throws {
+    let patience = ContinuousClock.now + took
+    while (board.catchUp.reading.predictedPauseSeconds ?? 0) > request.maxPauseSeconds, .now < patience {
+      try await Task.sleep(for: .milliseconds(50))
+    }
   }
 
   /// Just before the fence, and quickly where nothing has changed since.
@@ -84,6 +98,7 @@ struct MigrationSchemaComparison: Sendable {
     for _ in 0..<Self.tries {
       guard try await self.versions() != versions else { return warnings }
       logger.info("a schema was changed since both were compared: comparing them again")
+      if direction == .forward { try await TargetGuard(ends.target).hold(as: ends.source) }
       let found = try await find(request)
       try refuse(found)
       warnings = found.warnings
@@ -144,10 +159,8 @@ struct MigrationSchemaComparison: Sendable {
       // What changes while they are compared is seen by the next look.
       compared.keep(try await versions())
       let comparison = SchemaComparison(
-        source: .init(
-          options.source, end: "source", versionNumber: try await ends.source.serverVersion()),
-        target: .init(
-          options.target, end: "target", versionNumber: try await ends.target.serverVersion()),
+        source: try await .init(options.source, of: ends.source),
+        target: try await .init(options.target, of: ends.target),
         direction: direction, own: try await Self.own(source: ends.source, target: ends.target),
         excluded: tables.excluded, isStreaming: true, longestLockWait: limit)
       let findings = try await comparison.findings()

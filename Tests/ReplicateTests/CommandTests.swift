@@ -222,6 +222,40 @@ import UnixSignals
     #expect(stage.errors.text.contains("cutover: arm took 412 ms: 40 tables"))
   }
 
+  @Test(arguments: ["cutover", "rollback"]) func differencesAreAcceptedByTheirNames(command: String) async {
+    var engine = Engine()
+    let asked = Mutex<CutoverRequest?>(nil)
+    engine.cutover = { _, _, _, request, _ in
+      asked.withLock { $0 = request }
+      var cutover = Status.Cutover.sample(.aborted)
+      cutover.reason = "2 objects differ:\n    index public.a is missing\n    view public.\u{1B}[31m differs"
+      return cutover
+    }
+    let names = ["index public.t_v_idx", "privileges of table public.\"T\""]
+    let options = names.flatMap { ["--accept-difference", $0] }
+    let surroundings = stage.surroundings(engine: engine)
+    #expect(await Program.run([command, "--yes"] + options, in: surroundings) == 5)
+    #expect(asked.withLock { $0?.acceptedDifferences } == names)
+    #expect(
+      stage.results.text.contains(
+        "reason      2 objects differ:\n                index public.a is missing\n"))
+    #expect(!stage.results.text.contains("\u{1B}"))
+  }
+
+  @Test func anEngineAcceptsDifferencesOnlyForACutoverOfItsOwn() async {
+    var engine = Engine()
+    let accepted = Mutex<[[String]]>([])
+    engine.start = { options, _, _, _ in
+      accepted.withLock { $0.append(options.acceptedDifferences) }
+      return .stopped
+    }
+    let option = ["--accept-difference", "view public.seen"]
+    #expect(await Program.run(["start"] + option, in: stage.surroundings(engine: engine)) == 64)
+    let automatic = ["start", "--cutover", "auto"] + option
+    #expect(await Program.run(automatic, in: stage.surroundings(engine: engine)) == 0)
+    #expect(accepted.withLock { $0 } == [["view public.seen"]])
+  }
+
   @Test func anAbortedCutoverIsExit5WithItsTimeline() async {
     var engine = Engine()
     engine.cutover = { _, _, _, _, progress in

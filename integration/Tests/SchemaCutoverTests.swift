@@ -219,6 +219,43 @@ extension Integration {
       }
     }
 
+    @Test(
+      "Triggers that fire for replicated changes open as they are on the source by then, and never before")
+    func triggers() async throws {
+      try await Journey.run("latetriggers") { journey in
+        try await journey.source(
+          "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE log (n serial PRIMARY KEY, id int)",
+          """
+          CREATE FUNCTION logs() RETURNS trigger LANGUAGE plpgsql
+            AS 'BEGIN INSERT INTO public.log (id) VALUES (NEW.id); RETURN NULL; END'
+          """, "CREATE TRIGGER first AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION logs()",
+          "ALTER TABLE t ENABLE ALWAYS TRIGGER first", "INSERT INTO t VALUES (1)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        try await journey.source(
+          "ALTER TABLE t DISABLE TRIGGER first",
+          "CREATE TRIGGER second AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION logs()",
+          "ALTER TABLE t ENABLE ALWAYS TRIGGER second")
+        let refused = try await journey.replicate.run("cutover", "--yes")
+        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+        let remedies = Self.remedies(in: refused.errors)
+        #expect(remedies.count == 1 && remedies[0].hasSuffix("DISABLE TRIGGER second;"), "\(refused.errors)")
+        for sql in remedies { try await journey.target(sql) }
+        try await journey.source("INSERT INTO t VALUES (2)", "INSERT INTO t VALUES (3)")
+        let cutover = try await journey.replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+        let states = """
+          SELECT string_agg(tgname || ' ' || tgenabled::text, ', ' ORDER BY tgname) FROM pg_trigger
+          WHERE tgname IN ('first', 'second')
+          """
+        #expect(try await journey.targetValue(states) == "first D, second A")
+        let differences = try await DatabaseComparison().differences(
+          source: journey.databases.source, target: journey.databases.target)
+        #expect(differences == [], "none has fired twice")
+      }
+    }
+
     @Test("What was made on the target behind the cutover, and is not on the source, refuses the rollback")
     func wayBack() async throws {
       try await WayBack.run(

@@ -25,6 +25,14 @@ package struct TargetGuard: Sendable {
     }
   }
 
+  /// What is held back opens as it is on the source by now.
+  package func hold(as source: Connection) async throws { try await held.hold(as: source) }
+
+  /// Triggers and rules that will be enabled in another way than they are on the source.
+  package func triggersDiffering(from source: Connection) async throws -> [TriggerState] {
+    try await held.differing(from: source)
+  }
+
   /// Lets writes pass, and the user's triggers fire: one commit for all tables.
   package func open() async throws {
     try await replace(

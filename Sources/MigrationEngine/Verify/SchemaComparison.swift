@@ -11,10 +11,21 @@ package struct SchemaComparison: Sendable {
     package var snapshot: String?
     /// 150004 is 15.4.
     package var versionNumber: Int
+    /// As `server_encoding` tells it.
+    package var encoding: String
 
-    package init(_ connection: ConnectionString, end: String, snapshot: String? = nil, versionNumber: Int) {
-      (self.connection, self.end) = (connection, end)
-      (self.snapshot, self.versionNumber) = (snapshot, versionNumber)
+    package init(
+      _ connection: ConnectionString, end: String, snapshot: String? = nil, versionNumber: Int,
+      encoding: String
+    ) {
+      (self.connection, self.end, self.snapshot) = (connection, end, snapshot)
+      (self.versionNumber, self.encoding) = (versionNumber, encoding)
+    }
+
+    package init(_ connection: ConnectionString, of session: Connection) async throws {
+      self.init(
+        connection, end: session.end, versionNumber: try await session.serverVersion(),
+        encoding: try await session.serverEncoding() ?? "")
     }
   }
 
@@ -68,6 +79,8 @@ package struct SchemaComparison: Sendable {
       // A little less than the caller waits, so that the table is named.
       arguments.append("--lock-wait-timeout=\(Int(longestLockWait * 900))")
     }
+    // Bytes that mean nothing in particular can be converted to nothing.
+    if side.encoding != "SQL_ASCII" { arguments.append("--encoding=UTF8") }
     if let snapshot = side.snapshot { arguments.append("--snapshot=\(snapshot)") }
     return try await PostgresTool(name: "pg_dump").run(
       arguments + [try await side.connection.argument(end: side.end, purpose: "verify")], on: side.connection,
@@ -81,9 +94,11 @@ extension Comparison {
     guard options.comparesSchema, let here = source.snapshot, let there = target.snapshot else { return [] }
     return try await SchemaComparison(
       source: SchemaComparison.Side(
-        source.side.connection, end: source.side.end, snapshot: here, versionNumber: source.versionNumber),
+        source.side.connection, end: source.side.end, snapshot: here, versionNumber: source.versionNumber,
+        encoding: source.encoding),
       target: SchemaComparison.Side(
-        target.side.connection, end: target.side.end, snapshot: there, versionNumber: target.versionNumber),
+        target.side.connection, end: target.side.end, snapshot: there, versionNumber: target.versionNumber,
+        encoding: target.encoding),
       direction: options.direction, own: options.own, excluded: options.excluded,
       isStreaming: options.scope == .streaming
     ).findings().differences

@@ -5,6 +5,9 @@ package struct OwnObjects: Sendable {
   package var identities: Set<RelationName> = []
   /// What the target had before the migration, as the state tells it: `extension hstore`.
   package var targetBefore: Set<String> = []
+  /// Where it is known how triggers and rules will be enabled: those for which that is not the same. Else
+  /// the text tells.
+  package var triggerStates: [TriggerState]?
   /// The role that the target is reached by: it was given what it needs there.
   package var targetRole: String?
 
@@ -46,7 +49,14 @@ struct SchemaDifferences: Sendable {
         return difference(name, "is missing on the source", remedy: remedy(.back, name, theirs))
       case (nil, nil): return nil
       }
-    }
+    } + (own.triggerStates ?? []).map(difference)
+  }
+
+  private func difference(_ state: TriggerState) -> Difference {
+    difference(
+      SchemaText.Name(kind: state.kind, schema: state.schema, tag: state.tag),
+      Self.words(state.source, state.target),
+      remedy: direction == .forward ? .init(end: direction.to, sql: state.remedy) : nil)
   }
 
   private func difference(
@@ -67,7 +77,9 @@ struct SchemaDifferences: Sendable {
       let kept = entries.filter { entry in
         !(name.kind == "TRIGGER" && entry.lines.contains { $0.contains(" EXECUTE FUNCTION replicate.") })
       }
-      if !kept.isEmpty { prepared[name] = kept.map { normalised($0, name) } }
+      // A partition's trigger may have nothing of its own but how it is enabled.
+      let normal = kept.map { normalised($0, name) }.filter { !$0.lines.isEmpty }
+      if !normal.isEmpty { prepared[name] = normal }
     }
     return prepared
   }
@@ -111,6 +123,9 @@ struct SchemaDifferences: Sendable {
   private func normalised(_ entry: SchemaText.Entry, _ name: SchemaText.Name) -> SchemaText.Entry {
     var entry = entry
     if Self.ownerless.contains(name.kind) { entry.owner = "" }
+    if own.triggerStates != nil, ["TRIGGER", "RULE", "EVENT TRIGGER"].contains(name.kind) {
+      entry.lines = Self.state(entry.lines).rest
+    }
     let hasOwnIdentity =
       name.kind == "TABLE" && own.identities.contains(RelationName(schema: name.schema, name: name.tag))
     entry.lines = entry.lines.compactMap { line in
@@ -196,6 +211,12 @@ struct SchemaDifferences: Sendable {
   }
 
   private static func remedy(_ direction: Direction, _ lines: [Substring]) -> Difference.Remedy? {
+    let lines = lines.map { line in
+      // One that fires for replicated changes would do again what the stream brings: it is held back.
+      direction == .forward && line.hasPrefix("ALTER TABLE ")
+        ? line.replacing(" ENABLE ALWAYS TRIGGER ", with: " DISABLE TRIGGER ")
+          .replacing(" ENABLE REPLICA TRIGGER ", with: " DISABLE TRIGGER ") : line
+    }
     let sql = lines.map { $0.drop { $0 == " " } }.joined(separator: " ")
     guard !sql.isEmpty, sql.utf8.count <= longestStatement else { return nil }
     return Difference.Remedy(end: direction.to, sql: sql)
@@ -329,11 +350,12 @@ struct SchemaDifferences: Sendable {
 
   // MARK: Triggers and rules
 
-  private enum Enabled: String {
-    case enabled
-    case disabled
-    case always = "enabled always"
-    case replica = "enabled for replicated changes"
+  private typealias Enabled = TriggerState.Enabled
+
+  private static func words(_ source: Enabled, _ target: Enabled) -> String {
+    source == .enabled
+      ? "is \(target.words) on the target"
+      : "is \(source.words) on the source and \(target.words) on the target"
   }
 
   /// How a trigger, rule or event trigger is enabled, when that alone differs.
@@ -343,11 +365,7 @@ struct SchemaDifferences: Sendable {
     guard left.enabled != right.enabled, left.rest == right.rest else { return nil }
     let isHeldBack =
       right.enabled == .disabled && (left.enabled == .always || left.enabled == .replica || left.isEvent)
-    return (
-      left.enabled == .enabled
-        ? "is \(right.enabled.rawValue) on the target"
-        : "is \(left.enabled.rawValue) on the source and \(right.enabled.rawValue) on the target", isHeldBack
-    )
+    return (Self.words(left.enabled, right.enabled), isHeldBack)
   }
 
   private static func state(_ lines: [Substring]) -> (enabled: Enabled, rest: [Substring], isEvent: Bool) {
