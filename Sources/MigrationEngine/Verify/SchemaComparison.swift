@@ -69,17 +69,15 @@ package struct SchemaComparison: Sendable {
   }
 
   private func dump(_ side: Side) async throws -> String {
-    // In one encoding, whatever the databases have.
-    var arguments = [
-      "--schema-only", "--no-subscriptions", "--exclude-schema=replicate", "--encoding=UTF8",
-    ]
+    var arguments = ["--schema-only", "--no-subscriptions", "--exclude-schema=replicate"]
     // Quoted, so that nothing in a name is taken for a pattern (manual, psql, "Patterns").
     arguments += excluded.sorted().map { "--exclude-table=\($0)" }
     if let longestLockWait {
       // A little less than the caller waits, so that the table is named.
       arguments.append("--lock-wait-timeout=\(Int(longestLockWait * 900))")
     }
-    // Bytes that mean nothing in particular can be converted to nothing.
+    // In one encoding, whatever the databases have; but bytes that mean nothing in particular can be
+    // converted to nothing.
     if side.encoding != "SQL_ASCII" { arguments.append("--encoding=UTF8") }
     if let snapshot = side.snapshot { arguments.append("--snapshot=\(snapshot)") }
     return try await PostgresTool(name: "pg_dump").run(
