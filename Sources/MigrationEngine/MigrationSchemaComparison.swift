@@ -72,10 +72,10 @@ struct MigrationSchemaComparison: Sendable {
     if direction == .forward { try await TargetGuard(ends.target).hold(as: ends.source) }
     let found = try await find(stored.request)
     detail = found.words
-    try await letStreamCatchUp(stored.request, record.board, ContinuousClock.now - began)
     if !found.differences.isEmpty { report.schemaDifferences = found.told }
     try refuse(found)
     if !found.warnings.isEmpty { report.warnings = found.warnings }
+    try await letStreamCatchUp(stored.request, record.board, ContinuousClock.now - began)
     report.step = "prepare"
   }
 

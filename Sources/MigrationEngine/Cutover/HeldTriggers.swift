@@ -65,20 +65,21 @@ struct HeldTriggers: Sendable {
     let there = try await other.query(
       "SELECT catalog, schema, tag, enabled FROM (\(Self.all(states: states))) AS t", doing: action,
       within: .seconds(60))
-    let held =
-      try await hasTable(doing: action) ? "replicate.held" : "(SELECT '' AS catalog, 0 AS oid, '' AS enabled)"
+    let none = "(SELECT NULL::text AS catalog, NULL::oid AS oid, NULL::\"char\" AS enabled)"
+    let held = try await hasTable(doing: action) ? "replicate.held" : none
     let here = try await connection.query(
       """
       SELECT t.catalog, t.schema, t.tag, t.disable, pg_catalog.format(t.enable, '') AS enable,
         CASE WHEN t.enabled = 'D' THEN COALESCE(h.enabled, 'D') ELSE t.enabled END AS enabled
       FROM (\(Self.all(states: states))) AS t LEFT JOIN \(held) h ON h.catalog = t.catalog AND h.oid = t.oid
       """, doing: action, within: .seconds(60))
-    func key(_ row: Rows.Row) throws -> [String] {
+    func identity(_ row: Rows.Row) throws -> [String] {
       try ["catalog", "schema", "tag"].map { try row.text($0) }
     }
-    let wanted = Dictionary(try there.map { (try key($0), try $0.text("enabled")) }) { first, _ in first }
+    let wanted = Dictionary(try there.map { (try identity($0), try $0.text("enabled")) }) { first, _ in first
+    }
     return try here.compactMap { row in
-      let key = try key(row)
+      let key = try identity(row)
       guard let source = wanted[key].flatMap(TriggerState.Enabled.init(rawValue:)),
         let target = TriggerState.Enabled(rawValue: try row.text("enabled")), source != target
       else { return nil }

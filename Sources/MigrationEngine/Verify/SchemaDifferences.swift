@@ -30,7 +30,7 @@ struct SchemaDifferences: Sendable {
   func differences(source: SchemaText, target: SchemaText) -> [Difference] {
     let left = prepared(source)
     let right = prepared(target)
-    return Set(left.keys).union(right.keys).sorted().compactMap { name in
+    let differences = Set(left.keys).union(right.keys).sorted().compactMap { name -> Difference? in
       guard left[name] != right[name], !comesWithExtension(name, left, right) else { return nil }
       let ours = SchemaNormalForm.of(left[name])
       var theirs = SchemaNormalForm.of(right[name])
@@ -39,17 +39,18 @@ struct SchemaDifferences: Sendable {
       switch (ours, theirs) {
       case (let ours?, let theirs?):
         return ours == theirs ? nil : difference(name, ours, theirs, ownersInSchema(name, target))
-      case (let ours?, nil):
-        return difference(name, "is missing on the target", remedy: remedy(.forward, name, ours))
+      case (_?, nil):
+        return difference(name, "is missing on the target", remedy: remedy(.forward, name, source))
       case (nil, let theirs?):
         guard !wasThereBefore(name) else { return nil }
         if onlyLetsOwnersCreate(name, theirs.flatMap(\.lines), besides: [], ownersInSchema(name, target)) {
           return difference(name, Self.neededToRestore, isExpected: true)
         }
-        return difference(name, "is missing on the source", remedy: remedy(.back, name, theirs))
+        return difference(name, "is missing on the source", remedy: remedy(.back, name, target))
       case (nil, nil): return nil
       }
-    } + (own.triggerStates ?? []).map(difference)
+    }
+    return differences + (own.triggerStates ?? []).map { difference($0) }
   }
 
   private func difference(_ state: TriggerState) -> Difference {
@@ -204,10 +205,10 @@ struct SchemaDifferences: Sendable {
 
   /// - Parameter direction: which of the ends lacks the object.
   private func remedy(
-    _ direction: Direction, _ name: SchemaText.Name, _ entries: [SchemaText.Entry]
+    _ direction: Direction, _ name: SchemaText.Name, _ text: SchemaText
   ) -> Difference.Remedy? {
     guard direction == self.direction, Self.statedKinds.contains(name.kind) else { return nil }
-    return Self.remedy(direction, entries.flatMap(\.lines))
+    return Self.remedy(direction, (text.entries[name] ?? []).flatMap(\.lines))
   }
 
   private static func remedy(_ direction: Direction, _ lines: [Substring]) -> Difference.Remedy? {
@@ -378,6 +379,8 @@ struct SchemaDifferences: Sendable {
       }
       for (words, state) in [
         (" ENABLE ALWAYS", Enabled.always), (" ENABLE REPLICA", .replica), (" DISABLE", .disabled),
+        // Of a partition's trigger, where its parent's is not.
+        (" ENABLE", .enabled),
       ]
       where line.contains("\(words) TRIGGER ") || line.contains("\(words) RULE ")
         || line.hasSuffix("\(words);")
