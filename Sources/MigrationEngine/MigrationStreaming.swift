@@ -185,7 +185,7 @@ struct MigrationStreaming: Sendable {
       "the source could not be cleaned: its slot and publication are there still",
       metadata: [
         "slot": "\(slot)",
-        "remedy": "run replicate start when it is back; if it is lost, replicate finish --without-source",
+        "remedy": "run replicate start when it lets us in; if it is lost, replicate finish --without-source",
       ])
     try await TargetGuard(store.connection).remove()
   }

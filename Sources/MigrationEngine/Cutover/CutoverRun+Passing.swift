@@ -23,8 +23,8 @@ extension CutoverRun {
     if let passed {
       hasPassed = true
       warn(
-        "changes passed the guard of the \(ends.direction.from) between the fence's marker and its seal, and "
-          + "were brought over: \(passed). What wrote them may go on, and what it writes now stays there: "
+        "changes passed the guard of the \(ends.direction.from) behind the fence's marker, and were brought "
+          + "over: \(passed). What wrote them may go on, and what it writes now stays there: "
           + "look for what replicates into the \(ends.direction.from)")
     }
     guard isMarked else { return "" }
