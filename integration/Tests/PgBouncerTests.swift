@@ -27,8 +27,8 @@ extension Integration {
         let report = try #require(try await journey.status().cutover)
         #expect(
           report.timeline.map(\.step) == [
-            "arm", "pause", "fence", "await writers", "mark", "drain", "finalise", "verify", "seal", "open",
-            "pgbouncer", "switch",
+            "compare schemas", "arm", "pause", "fence", "await writers", "mark", "drain", "finalise", "verify",
+            "seal", "open", "pgbouncer", "switch",
           ])
         #expect(report.reason == nil)
         let pause = try #require(report.writePauseSeconds)
@@ -110,7 +110,7 @@ extension Integration {
         #expect(
           cutover.errors.contains("transactions of its clients did not end: pid "), "\(cutover.errors)")
         let report = try #require(try await journey.status().cutover)
-        #expect(report.timeline.map(\.step) == ["arm", "pause", "resume"])
+        #expect(report.timeline.map(\.step) == ["compare schemas", "arm", "pause", "resume"])
         let pause = try #require(report.writePauseSeconds)
         #expect(pause >= 1 && pause < 3)
         try await scene.waitForWrites()
