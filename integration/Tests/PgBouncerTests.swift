@@ -27,7 +27,8 @@ extension Integration {
         let report = try #require(try await journey.status().cutover)
         #expect(
           report.timeline.map(\.step) == [
-            "compare schemas", "arm", "pause", "fence", "await writers", "mark", "drain", "finalise", "verify",
+            "compare schemas", "arm", "pause", "fence", "await writers", "mark", "drain", "finalise",
+            "verify",
             "seal", "open", "pgbouncer", "switch",
           ])
         #expect(report.reason == nil)

@@ -154,8 +154,10 @@ extension IntegrationBeside {
 
 extension Journey {
   /// Cuts over and compares everything.
-  func expectEqualEnds(_ engine: BackgroundProcess) async throws {
-    let cutover = try await replicate.run("cutover", "--yes", "--max-pause", "60s")
+  /// - Parameter accepted: differences between the schemas that are meant, by their names.
+  func expectEqualEnds(_ engine: BackgroundProcess, accepting accepted: [String] = []) async throws {
+    let cutover = try await replicate.run(
+      ["cutover", "--yes", "--max-pause", "60s"] + accepted.flatMap { ["--accept-difference", $0] })
     #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
     _ = try await engine.waitForEnd(within: .seconds(30))
     let differences = try await DatabaseComparison().differences(

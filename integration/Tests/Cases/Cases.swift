@@ -71,9 +71,9 @@ struct Cases: Sendable {
     engine = try await journey.start(options)
   }
 
-  func expectEqualEnds() async throws {
+  func expectEqualEnds(accepting accepted: [String] = []) async throws {
     try await journey.waitUntilReady(engine)
-    try await journey.expectEqualEnds(engine)
+    try await journey.expectEqualEnds(engine, accepting: accepted)
   }
 }
 
