@@ -138,12 +138,13 @@ extension Integration {
         let addition = "ALTER TABLE quiet ADD COLUMN seen timestamptz DEFAULT now()"
         try await journey.source(addition)
         try await journey.target(addition)
-        let refused = try await journey.replicate.run("cutover", "--yes", "--dry-run")
-        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
-        #expect(refused.errors.contains("\"public\".\"quiet\": "), "\(refused.errors)")
-        #expect(!refused.errors.contains("emptied"), "\(refused.errors)")
+        let rehearsed = try await journey.replicate.run("cutover", "--yes", "--dry-run")
+        #expect(rehearsed.exitCode == 0, "\(rehearsed.output)\(rehearsed.errors)")
+        #expect(engine.errors.contains("a table is copied again"), "\(engine.errors)")
+        let seen = "SELECT max(seen) FROM quiet"
+        #expect(try await journey.targetValue(seen) == (try await journey.sourceValue(seen)))
         let proof = try #require(try await journey.status().cutover?.verification)
-        #expect(proof.tables == 2, "\(proof)")
+        #expect(proof.tables >= 2, "what was written anew is compared whole: \(proof)")
         engine.terminate()
       }
     }
