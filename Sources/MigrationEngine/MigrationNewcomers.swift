@@ -164,24 +164,13 @@ struct MigrationNewcomers: Sendable {
     return left
   }
 
-  private func tablesOnTarget() async throws -> Set<RelationName> {
-    let rows = try await ends.target.query(
-      """
-      SELECT n.nspname, c.relname
-      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE \(Catalog.isUserTable)
-      """, doing: "listing the tables of the target", within: .seconds(60))
-    return Set(
-      try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) })
-  }
-
   // MARK: Joining
 
   /// Makes the tables on the target, empty and by themselves. Can be tried again.
   /// - Throws: `MigrationError` when the target refuses one, as when it needs a type that only the source
   ///   has.
   func define(_ relations: [Relation]) async throws {
-    let there = try await tablesOnTarget()
+    let there = Set(try await MigrationTables(excluded: excluded).names(on: ends.target).values)
     let missing = relations.filter { !there.contains($0.name) }
     guard !missing.isEmpty else { return }
     let archive = SchemaArchive(source: options.source, only: missing.map(\.name))

@@ -53,8 +53,8 @@ enum RelationMatch {
       difference.isOfColumns = true
       return difference
     }
-    let theirs = byName(target.relation.columns)
-    let now = byName(target.source?.columns ?? [])
+    let theirs = target.relation.columnsByName
+    let now = target.source?.columnsByName ?? [:]
     let remedy = ColumnRemedy(table: name, wasRewritten: false)
     let columns = try message.columns.map { column in
       let quoted = SQL.identifier(column.name)
@@ -100,10 +100,6 @@ enum RelationMatch {
     let typeName = now.flatMap { $0.typeOID == column.typeOID ? $0.typeName : nil }
     return match.holds(typeOID: column.typeOID, typeName: typeName, modifier: column.typeModifier)
       || now.map(match.holds) ?? false
-  }
-
-  static func byName(_ columns: [Column]) -> [String: Column] {
-    Dictionary(columns.map { ($0.name, $0) }) { first, _ in first }
   }
 
   static func lookup(_ message: RelationMessage, target: TargetTable) throws -> RowLookup {

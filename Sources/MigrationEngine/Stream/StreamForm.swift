@@ -23,7 +23,7 @@ enum StreamForm: Sendable {
     var wireTypes: [UInt32: UInt32] = [:]
     for (name, _) in tables.snapshots.values {
       guard let target = tables.target[name], let source = target.source else { continue }
-      let theirs = RelationMatch.byName(target.relation.columns)
+      let theirs = target.relation.columnsByName
       for column in source.copiedColumns {
         wireTypes[column.typeOID] = column.wireTypeOID
         guard let match = theirs[column.name], !isExact(column.wireTypeOID, match) else { continue }
