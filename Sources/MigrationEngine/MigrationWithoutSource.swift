@@ -266,7 +266,7 @@ extension StoredCutover {
     let what = "If it lives and was not sealed, it takes writes since its fence expired"
     guard let stoppedAt = report?.stoppedAt else { return "\(what)." }
     let past =
-      Date().timeIntervalSince1970 - stoppedAt - request.timeoutSeconds - CutoverRun.margin / .seconds(1)
+      Date().timeIntervalSince1970 - stoppedAt - request.limitSeconds - CutoverRun.margin / .seconds(1)
     return past > 0
       ? "\(what), \(Int(past)) s ago at the latest."
       : "If it lives and is not sealed, its fence expires in \(Int(-past) + 1) s, and it takes writes."
