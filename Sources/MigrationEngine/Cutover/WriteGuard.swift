@@ -216,7 +216,7 @@ package struct WriteGuard: Sendable {
     try await awaitEnd("rows are written although the fence refuses it", doing: action) {
       try await writers.pastGuard()
     }
-    let changed = try await triggers.definitions().changed(since: fence.definitions)
+    let changed = try await triggers.changed(since: fence.definitions)
     guard changed.isEmpty else {
       throw MigrationError(
         .failed, doing: action,
