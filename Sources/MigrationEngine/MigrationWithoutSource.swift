@@ -239,7 +239,6 @@ struct MigrationWithoutSource: Sendable {
         lag: { (0, nil) }, expectMarker: { _ in }, drain: { _, _ in }, forgetMarker: {}, ensureNoBreach: {},
         finaliseTables: { "" },
         restoreTables: {
-          try await IdentityColumns.restore(needs.identityColumns, on: target)
           try await store.noteOpening()
           return ", large objects as they were behind the fence"
         },
@@ -256,6 +255,7 @@ struct MigrationWithoutSource: Sendable {
       report, cutover, .complete, PhaseRecord(migration.phase, store, board),
       isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
     try await MigrationStreaming.leaveSource(slot: migration.slot, store, logger)
+    try await MigrationSettlement(direction: .forward, source: nil, target: target, logger: logger).makeAll()
     return report
   }
 }

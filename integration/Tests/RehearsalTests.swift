@@ -50,7 +50,8 @@ extension Integration {
     @Test("A client that truncates a table all the time keeps no cutover from being sealed")
     func truncating() async throws {
       try await Journey.run("truncating") { journey in
-        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE queue (id int PRIMARY KEY)")
+        try await journey.source(
+          "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE queue (id int PRIMARY KEY)")
         let engine = try await journey.start()
         try await journey.waitUntilReady(engine)
         let client = try await SQLSession(journey.databases.source)

@@ -135,15 +135,8 @@ struct GuardTriggers: Sendable {
     return statements
   }
 
-  /// Drops the triggers, then the function.
-  /// - Parameter quieting: statements that every transaction begins and ends with.
-  func remove(
-    within limit: Duration, quieting: (before: [String], after: [String]) = ([], [])
-  ) async throws {
-    func quiet(_ statement: String) -> String {
-      (quieting.before + [statement] + quieting.after).joined(separator: ";\n")
-    }
-    let deadline = ContinuousClock.now + limit
+  /// What drops the triggers. Each takes its table's strongest lock for a moment.
+  func drops() async throws -> [LateChange] {
     let rows = try await connection.query(
       """
       SELECT n.nspname, c.relname FROM pg_catalog.pg_trigger t
@@ -151,16 +144,28 @@ struct GuardTriggers: Sendable {
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE \(isOurs)
       """, doing: "looking for trigger \(name) on the \(connection.end)", within: .seconds(60))
-    for row in rows {
+    return try rows.map { row in
       let table = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
-      try await LockRetry.run(
-        quiet("DROP TRIGGER IF EXISTS \(SQL.identifier(name)) ON \(table)"), on: connection,
-        doing: "dropping trigger \(name) of \(table) on the \(connection.end)", within: deadline - .now)
+      return LateChange(
+        table, doing: "dropping trigger \(name) of \(table) on the \(connection.end)",
+        "DROP TRIGGER IF EXISTS \(SQL.identifier(name)) ON \(table)")
     }
-    try await connection.query(
-      quiet("DROP FUNCTION IF EXISTS \(function)()"),
-      doing: "dropping function \(function)() on the \(connection.end)",
-      within: .seconds(15))
+  }
+
+  /// Makes late changes, drops the triggers, and once all are gone the function.
+  /// - Parameter others: made first.
+  func remove(
+    after others: [LateChange] = [], within limit: Duration,
+    quieting: (before: [String], after: [String]) = ([], [])
+  ) async throws -> LateChanges.Left {
+    let changes = LateChanges(connection: connection, quieting: quieting)
+    let left = try await changes.make(others + drops(), within: limit)
+    if left.isEmpty {
+      try await connection.query(
+        changes.quiet("DROP FUNCTION IF EXISTS \(function)()"),
+        doing: "dropping function \(function)() on the \(connection.end)", within: .seconds(15))
+    }
+    return left
   }
 
   /// `t` is the trigger and `c` its table. The function is looked up once a query, and not once a table.
