@@ -45,7 +45,7 @@ struct MigrationReverse: Sendable {
     switch try await SourceState(ends.source).fence() {
     case .sealed:
       try await WriteGuard(ends.source).admit(pass)
-      try await relaxIdentities()
+      try await makeReady()
     // The rollback that another engine had begun has opened it.
     case .open where interrupted != nil: break
     case .open, .fenced, nil: throw changed
@@ -138,15 +138,17 @@ struct MigrationReverse: Sendable {
     return latest
   }
 
-  /// The stream carries values of its own for columns that are generated always. Readers of the source may be
-  /// in the way, who are not cut off: they are waited for.
-  private func relaxIdentities() async throws {
-    let relations = try await MigrationWayBack.relations(
-      of: ends.source, also: ends.target, excluded: tables.excluded)
+  /// The stream carries values of its own for columns that are generated always, and triggers that fire for
+  /// replicated changes would do again what the target has done. Readers of the source may be in the way, who
+  /// are not cut off: they are waited for.
+  private func makeReady() async throws {
     var told = LateChanges.Left()
     while true {
+      let relations = try await MigrationWayBack.relations(
+        of: ends.source, also: ends.target, excluded: tables.excluded)
       let left = try await LateChanges(connection: ends.source).make(
-        IdentityColumns.relaxations(Catalog(relations: relations), on: ends.source), within: .seconds(5))
+        IdentityColumns.relaxations(Catalog(relations: relations), on: ends.source)
+          + HeldTriggers(connection: ends.source).holding(), within: .seconds(5))
       let isWaiting = !left.isEmpty
       board.update { $0.stream.waitsFor = isWaiting ? left.words : nil }
       guard isWaiting, try await !store.isFinishRequested() else { return }

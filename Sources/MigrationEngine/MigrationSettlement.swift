@@ -23,15 +23,20 @@ struct MigrationSettlement: Sendable {
     case .back:
       guard let source else { return LateChanges.Left() }
       return try await WriteGuard(source).settle(
-        try await IdentityColumns.owed(columns, on: source), within: limit)
+        try await IdentityColumns.owed(columns, on: source)
+          + HeldTriggers(connection: source).owed(), within: limit)
     }
   }
 
-  /// Only the identity columns, where the guard stays: of the source that was left.
-  func makeIdentities(within limit: Duration) async throws -> LateChanges.Left {
+  /// What the way back has changed on the source that was left, and whose guard stays.
+  func giveBack(within limit: Duration) async throws -> LateChanges.Left {
     guard let source else { return LateChanges.Left() }
+    let held = HeldTriggers(connection: source)
+    for statement in try await held.releasing() {
+      try await source.query(statement, doing: "enabling the source's event triggers", within: .seconds(15))
+    }
     return try await LateChanges(connection: source).make(
-      try await IdentityColumns.owed(try await identityColumns(), on: source), within: limit)
+      try await IdentityColumns.owed(try await identityColumns(), on: source) + held.owed(), within: limit)
   }
 
   /// Until all is done, or the task is cancelled.

@@ -160,7 +160,7 @@ extension Integration {
           try await rehearsal.end()
           let next = try await scene.journey.start()
           try await scene.journey.waitUntilReady(next)
-          #expect(try await scene.journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+          #expect(try await scene.journey.sourceValue("SELECT state FROM replicate.fence()") == "open")
           next.terminate()
           _ = try await next.waitForEnd(within: .seconds(20))
         }

@@ -93,13 +93,13 @@ struct Journey: Sendable {
       "sequence public.away")
     #expect(failed.exitCode == 5, "\(failed.output)\(failed.errors)")
     #expect(failed.errors.contains("counter"), "the cause is named: \(failed.errors)")
-    #expect(try await sourceValue("SELECT state FROM replicate.fence") == "open")
+    #expect(try await sourceValue("SELECT state FROM replicate.fence()") == "open")
     try await target("ALTER SEQUENCE away RENAME TO counter")
   }
 
   func waitForFence(_ cutover: BackgroundProcess) async throws {
     try await cutover.waitUntil("the fence", within: .seconds(20)) {
-      try await sourceValue("SELECT state FROM replicate.fence") == "fenced"
+      try await sourceValue("SELECT state FROM replicate.fence()") == "fenced"
     }
   }
 

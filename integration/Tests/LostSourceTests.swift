@@ -96,14 +96,14 @@ extension Integration {
           #expect(try await isClosed(journey), "\(changes)")
         }
         // As a failover to a standby that had not got the seal.
-        try await journey.source("UPDATE replicate.fence SET state = 'open'")
+        try await journey.source("SELECT replicate.note('fence', '[{\"state\": \"open\"}]')")
         let waiting = try await journey.start()
         try await journey.waitUntil("a status that tells of the lost seal", waiting, within: .seconds(20)) {
           $0.failure?.contains("a failover or a restore may have lost the seal") == true
         }
         #expect(try await isClosed(journey))
         try await waiting.end()
-        try await journey.source("UPDATE replicate.fence SET state = 'sealed'")
+        try await journey.source("SELECT replicate.note('fence', '[{\"state\": \"sealed\"}]')")
         let run = try await starting(journey)
         #expect(run.exitCode == 0, "\(run.output)\(run.errors)")
         #expect(try await !isClosed(journey))

@@ -194,7 +194,7 @@ extension Integration {
         try await cutover.waitUntil("the pause", within: .seconds(20)) { try await scene.pooler.isPaused() }
         engine.kill9()
         #expect(try await engine.waitForEnd(within: .seconds(10)) == 128 + 9)
-        #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+        #expect(try await journey.sourceValue("SELECT state FROM replicate.fence()") == "open")
         try await waitUntil("the clients", within: .seconds(10)) { try await !scene.pooler.isPaused() }
         try await idle.execute("COMMIT")
         await idle.close()
@@ -224,7 +224,7 @@ extension Integration {
         scene.reader.start(on: scene.pooler.connection)
         let cutover = try await journey.replicate.start("cutover", "--yes")
         try await cutover.waitUntil("the seal", within: .seconds(30)) {
-          try await journey.sourceValue("SELECT state FROM replicate.fence") == "sealed"
+          try await journey.sourceValue("SELECT state FROM replicate.fence()") == "sealed"
         }
         try await waitUntil("the first step") {
           let running = "SELECT count(*) FROM replicate.switch_step WHERE state = 'running'"

@@ -24,7 +24,7 @@ extension Integration {
           #expect(status.cutover?.result == .rehearsed)
           #expect(status.cutover?.timeline.map(\.step).suffix(3) == ["verify", "examine", "unfence"])
           #expect(try #require(status.cutover?.writePauseSeconds) < 2)
-          #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+          #expect(try await journey.sourceValue("SELECT state FROM replicate.fence()") == "open")
           let refused = "INSERT INTO ledger_entry DEFAULT VALUES"
           #expect(try await journey.refusal(of: refused, on: journey.databases.target) == "25006")
         }
@@ -95,7 +95,7 @@ extension Integration {
           for part in ["prepared transaction 'left''over'", "COMMIT PREPARED 'left''over';"] {
             #expect(refused.errors.contains(part), "\(part) in: \(refused.errors)")
           }
-          #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+          #expect(try await journey.sourceValue("SELECT state FROM replicate.fence()") == "open")
         }
         try await journey.source("COMMIT PREPARED 'left''over'")
         try await journey.waitUntilReady(engine)

@@ -184,7 +184,7 @@ extension Integration {
         #expect(try await cutover.waitForEnd(within: .seconds(30)) == 5, "\(cutover.output)")
         #expect(
           cutover.errors.contains("function public.late() is missing on the target"), "\(cutover.errors)")
-        #expect(try await journey.sourceValue("SELECT state FROM replicate.fence") == "open")
+        #expect(try await journey.sourceValue("SELECT state FROM replicate.fence()") == "open")
         try await journey.target(late)
         let again = try await journey.replicate.run("cutover", "--yes")
         #expect(again.exitCode == 0, "\(again.output)\(again.errors)")

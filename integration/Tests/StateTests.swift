@@ -86,7 +86,7 @@ extension Integration {
         #expect(try await state.fence() == nil)
         try await state.create()
         #expect(try await state.fence() == .open)
-        try await connection.query("DELETE FROM replicate.fence", doing: "deleting the state")
+        try await connection.query("SELECT replicate.note('fence', '[]')", doing: "deleting the state")
         await #expect(throws: MigrationError.self) { try await state.fence() }
       }
     }

@@ -201,7 +201,7 @@ extension Journey {
     let cutover = try await replicate.run(["cutover", "--yes"] + options)
     #expect(cutover.exitCode == 5, "\(cutover.output)\(cutover.errors)")
     for name in names { #expect(cutover.errors.contains(name), "\(name): \(cutover.errors)") }
-    #expect(try await sourceValue("SELECT state FROM replicate.fence") == "open")
+    #expect(try await sourceValue("SELECT state FROM replicate.fence()") == "open")
     return cutover
   }
 

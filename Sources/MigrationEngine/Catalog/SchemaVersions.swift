@@ -94,6 +94,14 @@ package struct SchemaVersions: Sendable, Equatable {
       CatalogRows(name: "pg_publication", condition: "x.oid IN (SELECT oid FROM p)"),
       CatalogRows(name: "pg_publication_rel", condition: "x.prpubid IN (SELECT oid FROM p)"),
       CatalogRows(name: "pg_publication_namespace", since: 150_000),
+      // What is noted of the migration is in comments.
+      CatalogRows(
+        name: "pg_description",
+        condition: """
+          x.classoid <> 'pg_catalog.pg_proc'::pg_catalog.regclass
+            OR x.objoid NOT IN (SELECT f.oid FROM pg_catalog.pg_proc f
+              WHERE f.pronamespace = pg_catalog.to_regnamespace('replicate'))
+          """),
       CatalogRows(name: "pg_type", condition: "x.typnamespace IN (SELECT oid FROM n)"),
       CatalogRows(name: "pg_proc", condition: "x.pronamespace IN (SELECT oid FROM n)"),
       CatalogRows(name: "pg_namespace", condition: "x.oid IN (SELECT oid FROM n)"),
@@ -106,7 +114,7 @@ package struct SchemaVersions: Sendable, Equatable {
     ].map { CatalogRows(name: $0, condition: "x.\($1) IN (SELECT oid FROM r)") }
     + [
       "pg_am", "pg_amop", "pg_amproc", "pg_aggregate", "pg_cast", "pg_collation", "pg_conversion",
-      "pg_default_acl", "pg_description", "pg_enum", "pg_event_trigger", "pg_extension",
+      "pg_default_acl", "pg_enum", "pg_event_trigger", "pg_extension",
       "pg_foreign_data_wrapper", "pg_foreign_server", "pg_language", "pg_opclass", "pg_operator",
       "pg_opfamily", "pg_range", "pg_seclabel", "pg_transform", "pg_ts_config", "pg_ts_config_map",
       "pg_ts_dict", "pg_ts_parser", "pg_ts_template",

@@ -1,7 +1,7 @@
 import LibPQ
 
 /// The user's triggers and rules that fire in the replica role, too (`ENABLE ALWAYS` and `ENABLE REPLICA`),
-/// and all event triggers: on the target they would do again what the source has done and the stream brings.
+/// and all event triggers: on the end that a stream is applied to they would do again what the other has done.
 /// From the closing of the door they fire for nobody but ordinary sessions (`ALWAYS`), or not at all
 /// (`REPLICA`, event triggers); what they were is noted in the same commit, so that no crash loses it. When the
 /// door opens the application finds them as they are to be for its sessions, and no table's lock was needed:
@@ -37,31 +37,61 @@ struct HeldTriggers: Sendable {
       }
     }
 
+    /// What it will be once its end is open.
+    var opensAs: Enabled { isTouched ? enabled : held ?? enabled }
+
     /// Somebody else has changed it since, and it stays as it is.
     var isTouched: Bool { held.map { quiet($0) != enabled } ?? false }
   }
 
   /// Holds them back. Those that came since the last call are added.
   func hold() async throws {
-    let action = "holding back the target's triggers that fire for replicated changes"
-    if try await !hasTable(doing: action) {
-      try await connection.query(StateSchema.held, doing: action, within: .seconds(15))
+    for trigger in try await firing() { try await hold(trigger, as: trigger.enabled, doing: action) }
+  }
+
+  private var action: String {
+    "holding back the \(connection.end)'s triggers that fire for replicated changes"
+  }
+
+  /// Those that are not held back.
+  private func firing() async throws -> [Trigger] {
+    if try await !NotedRows.held.exist(on: connection, doing: action) {
+      try await connection.query(NotedRows.held.creation, doing: action, within: .seconds(15))
     }
-    for trigger in try await triggers(doing: action) {
-      guard trigger.isEvent ? trigger.enabled != .disabled : [.always, .replica].contains(trigger.enabled)
-      else { continue }
-      try await hold(trigger, as: trigger.enabled, doing: action)
+    return try await triggers(doing: action).filter { trigger in
+      trigger.isEvent ? trigger.enabled != .disabled : [.always, .replica].contains(trigger.enabled)
     }
+  }
+
+  /// Holds back event triggers at once.
+  /// - Returns: what holds back the others, where nobody may be kept waiting.
+  func holding() async throws -> [LateChange] {
+    var changes: [LateChange] = []
+    for trigger in try await firing() {
+      guard let table = trigger.table else {
+        try await hold(trigger, as: trigger.enabled, doing: action)
+        continue
+      }
+      changes.append(
+        LateChange(
+          table, doing: "holding back a \(trigger.catalog) of \(table) on the \(connection.end)",
+          "\(Self.noting(trigger, as: trigger.enabled));\n\(trigger.statement(trigger.quiet(trigger.enabled)))"
+        ))
+    }
+    return changes
   }
 
   private func hold(_ trigger: Trigger, as enabled: Enabled, doing action: String) async throws {
     try await change(
-      trigger, to: trigger.quiet(enabled),
-      """
-      INSERT INTO replicate.held (catalog, oid, enabled)
-        VALUES ('\(trigger.catalog)', \(trigger.oid), '\(enabled.rawValue)')
-        ON CONFLICT (catalog, oid) DO UPDATE SET enabled = EXCLUDED.enabled
-      """, doing: action)
+      trigger, to: trigger.quiet(enabled), Self.noting(trigger, as: enabled), doing: action)
+  }
+
+  private static func noting(_ trigger: Trigger, as enabled: Enabled) -> String {
+    NotedRows.held.addition(
+      of: """
+        pg_catalog.jsonb_build_object('catalog', '\(trigger.catalog)', 'oid', \(trigger.oid)::oid,
+          'enabled', '\(enabled.rawValue)')
+        """, replacing: isNoted(trigger))
   }
 
   private func release(_ trigger: Trigger, as enabled: Enabled, doing action: String) async throws {
@@ -69,7 +99,11 @@ struct HeldTriggers: Sendable {
   }
 
   private static func forget(_ trigger: Trigger) -> String {
-    "DELETE FROM replicate.held WHERE catalog = '\(trigger.catalog)' AND oid = \(trigger.oid)"
+    NotedRows.held.removal(where: isNoted(trigger))
+  }
+
+  private static func isNoted(_ trigger: Trigger) -> String {
+    "r.catalog = '\(trigger.catalog)' AND r.oid = \(trigger.oid)"
   }
 
   private func change(
@@ -88,13 +122,9 @@ struct HeldTriggers: Sendable {
   func hold(as other: Connection) async throws {
     try await hold()
     let action = "comparing the triggers that are held back with the \(other.end)'s"
-    let rows = try await other.query(
-      "SELECT catalog, name, enabled FROM (\(Self.all)) AS t", doing: action, within: .seconds(60))
-    var there: [String: Enabled] = [:]
-    for row in rows {
-      there["\(try row.text("catalog")) \(try row.text("name"))"] = Enabled(
-        rawValue: try row.text("enabled"))
-    }
+    let there = Dictionary(
+      try await HeldTriggers(connection: other).named(doing: action).map { ($0, $1.opensAs) }
+    ) { first, _ in first }
     for (name, trigger) in try await named(doing: action) {
       guard let wanted = there[name], !trigger.isTouched else { continue }
       if let held = trigger.held {
@@ -115,21 +145,20 @@ struct HeldTriggers: Sendable {
   /// Those that are enabled in another way on the other end than they will be here.
   func differing(from other: Connection) async throws -> [TriggerState] {
     let action = "comparing the triggers of both ends"
-    let there = try await other.query(
-      "SELECT catalog, schema, tag, enabled FROM (\(Self.all)) AS t", doing: action, within: .seconds(60))
     func identity(_ row: Rows.Row) throws -> [String] {
       try ["catalog", "schema", "tag"].map { try row.text($0) }
     }
-    let wanted = Dictionary(try there.map { (try identity($0), try $0.text("enabled")) }) { first, _ in first
+    let there = try await HeldTriggers(connection: other).rows(doing: action)
+    let wanted = Dictionary(try there.map { (try identity($0), try Self.trigger($0).opensAs) }) { first, _ in
+      first
     }
     return try await rows(doing: action).compactMap { row in
       let key = try identity(row)
       let trigger = try Self.trigger(row)
-      let target = trigger.isTouched ? trigger.enabled : trigger.held ?? trigger.enabled
-      guard let source = wanted[key].flatMap(Enabled.init(rawValue:)), source != target else { return nil }
+      guard let source = wanted[key], source != trigger.opensAs else { return nil }
       // One that fires for replicated changes is held back until the target opens.
       return TriggerState(
-        kind: key[0].uppercased(), schema: key[1], tag: key[2], source: source, target: target,
+        kind: key[0].uppercased(), schema: key[1], tag: key[2], source: source, target: trigger.opensAs,
         remedy: "\(trigger.statement(source == .enabled ? .enabled : .disabled));")
     }
   }
@@ -139,7 +168,7 @@ struct HeldTriggers: Sendable {
   func releasing() async throws -> [String] {
     let held = try await held(where: "t.place = 3")
     return held.compactMap { trigger in trigger.held.map { trigger.statement($0) } }
-      + (held.isEmpty ? [] : ["DELETE FROM replicate.held WHERE catalog = 'event trigger'"])
+      + (held.isEmpty ? [] : [NotedRows.held.removal(where: "r.catalog = 'event trigger'")])
   }
 
   /// What makes the others fire for replicated changes again, once the door is open.
@@ -148,14 +177,14 @@ struct HeldTriggers: Sendable {
       guard let table = trigger.table, let enabled = trigger.held else { return nil }
       return LateChange(
         table,
-        doing: "enabling a \(trigger.catalog) of \(table) on the target as it was: "
+        doing: "enabling a \(trigger.catalog) of \(table) on the \(connection.end) as it was: "
           + trigger.statement(enabled), "\(Self.forget(trigger));\n\(trigger.statement(enabled))")
     }
   }
 
   private func held(where condition: String) async throws -> [Trigger] {
-    let action = "reading which of the target's triggers are held back"
-    guard try await hasTable(doing: action) else { return [] }
+    let action = "reading which of the \(connection.end)'s triggers are held back"
+    guard try await NotedRows.held.exist(on: connection, doing: action) else { return [] }
     return try await rows(doing: action, where: "\(condition) AND h.oid IS NOT NULL").map(Self.trigger)
       .filter { !$0.isTouched }
   }
@@ -175,7 +204,7 @@ struct HeldTriggers: Sendable {
   /// Event triggers first: they would see what is done to the others.
   private func rows(doing action: String, where condition: String = "true") async throws -> Rows {
     let none = "(SELECT NULL::text AS catalog, NULL::oid AS oid, NULL::\"char\" AS enabled)"
-    let held = try await hasTable(doing: action) ? "replicate.held" : none
+    let held = try await NotedRows.held.exist(on: connection, doing: action) ? NotedRows.held.relation : none
     return try await connection.query(
       """
       SELECT t.*, h.enabled AS held
@@ -188,7 +217,7 @@ struct HeldTriggers: Sendable {
     let text = try row.text("enabled")
     guard let enabled = Enabled(rawValue: text) else {
       throw MigrationError(
-        .failed, doing: "reading the target's triggers", reason: "one is enabled in an unknown way: \(text)")
+        .failed, doing: "reading triggers", reason: "one is enabled in an unknown way: \(text)")
     }
     let table = try row.optional("relation")
     return Trigger(
@@ -198,13 +227,6 @@ struct HeldTriggers: Sendable {
       enable: (head: try row.text("enable"), tail: try row.text("enabled_thing")))
   }
 
-  private func hasTable(doing action: String) async throws -> Bool {
-    let rows = try await connection.query(
-      "SELECT pg_catalog.to_regclass('replicate.held') IS NOT NULL AS it_does", doing: action,
-      within: .seconds(15))
-    return try rows.first?.bool("it_does") == true
-  }
-
   /// Statements between which, in one transaction, DDL of ours stays unseen by event triggers.
   func quieting() async throws -> (before: [String], after: [String]) {
     let rows = try await connection.query(
@@ -212,7 +234,7 @@ struct HeldTriggers: Sendable {
       SELECT disable, enable || CASE enabled WHEN 'A' THEN ' ALWAYS' WHEN 'R' THEN ' REPLICA' ELSE '' END
         AS enable
       FROM (\(Self.all)) AS t WHERE place = 3 AND enabled <> 'D'
-      """, doing: "looking for event triggers on the target", within: .seconds(15))
+      """, doing: "looking for event triggers on the \(connection.end)", within: .seconds(15))
     return (try rows.map { try $0.text("disable") }, try rows.map { try $0.text("enable") })
   }
 

@@ -110,7 +110,7 @@ package struct WriteGuard: Sendable {
       guard let expiry = try rows.first?.text("expiry") else {
         throw MigrationError(.failed, doing: action, reason: "the \(connection.end) did not tell its time")
       }
-      // First, for its row lock: two that change the fence go one after the other.
+      // First, for its lock: two that change the fence go one after the other.
       guard
         try await Self.change(
           to: .fenced, token, where: "state <> 'sealed'", on: connection, doing: action)
@@ -139,7 +139,7 @@ package struct WriteGuard: Sendable {
         return try await Self.create(Self.openBody, on: connection, doing: action)
       }
       let rows = try await connection.query(
-        "SELECT state, \(isOurs) AS is_ours FROM replicate.fence", doing: action, within: .seconds(10))
+        "SELECT state, \(isOurs) AS is_ours FROM replicate.fence()", doing: action, within: .seconds(10))
       // Otherwise somebody has taken it down before us, and maybe put up another.
       guard let row = rows.first, try row.text("state") == SourceState.Fence.sealed.rawValue else { return }
       throw Sealed(end: connection.end, isOurs: try row.optional("is_ours") == "t")
@@ -191,7 +191,7 @@ package struct WriteGuard: Sendable {
   package func examine(_ fence: Fence) async throws {
     let action = "looking for what would keep the \(connection.end) from being sealed"
     let rows = try await connection.query(
-      "SELECT state = 'fenced' AND token = $1 AS it_stands FROM replicate.fence", [fence.token],
+      "SELECT state = 'fenced' AND token = $1 AS it_stands FROM replicate.fence()", [fence.token],
       doing: action, within: .seconds(10))
     guard try rows.first?.optional("it_stands") == "t" else { throw Self.lost(fence, doing: action) }
     try await ensureNothingPassed(fence, doing: action)
@@ -257,9 +257,9 @@ package struct WriteGuard: Sendable {
     let action = "changing whom the seal of the \(connection.end) lets through"
     let body = words.sealed(passing: try await pass?.digest(on: connection))
     try await connection.transaction(doing: action) { connection in
+      try await connection.query(NotedRows.fence.lock, doing: action, within: .seconds(10))
       let rows = try await connection.query(
-        "SELECT state FROM replicate.fence WHERE state = 'sealed' FOR UPDATE", doing: action,
-        within: .seconds(10))
+        "SELECT state FROM replicate.fence() WHERE state = 'sealed'", doing: action, within: .seconds(10))
       guard rows.count == 1 else {
         throw MigrationError(
           .failed, doing: action, reason: "it is not sealed",
@@ -269,23 +269,29 @@ package struct WriteGuard: Sendable {
     }
   }
 
-  /// Lets all writes pass again: the writes have moved back. One commit for all tables.
+  /// Lets all writes pass again, and event triggers fire: the writes have moved back. One commit for all
+  /// tables.
   package func unseal() async throws {
     let action = "opening the \(connection.end) for writes"
-    try await connection.transaction(doing: action) { try await Self.unseal($0, doing: action) }
+    let releasing = try await HeldTriggers(connection: connection).releasing()
+    try await connection.transaction(doing: action) { try await Self.unseal($0, releasing, doing: action) }
   }
 
   /// Does the same, and undoes it: whatever would be refused is refused now.
   package func rehearseUnsealing() async throws {
     let action = "opening the \(connection.end) for writes, to see that it can be"
-    try await connection.undoing(action) { try await Self.unseal($0, doing: action) }
+    let releasing = try await HeldTriggers(connection: connection).releasing()
+    try await connection.undoing(action) { try await Self.unseal($0, releasing, doing: action) }
   }
 
-  private static func unseal(_ connection: isolated Connection, doing action: String) async throws {
+  private static func unseal(
+    _ connection: isolated Connection, _ releasing: [String], doing action: String
+  ) async throws {
     guard try await change(to: .open, nil, where: "true", on: connection, doing: action) else {
       throw MigrationError(.failed, doing: action, reason: "replicate.fence has lost its row")
     }
     try await create(openBody, on: connection, doing: action)
+    for statement in releasing { try await connection.query(statement, doing: action, within: .seconds(10)) }
   }
 
   /// Drops triggers and function.
@@ -302,14 +308,19 @@ package struct WriteGuard: Sendable {
 
   // MARK: The function
 
+  /// - Returns: whether `condition` was true of the fence.
   private static func change(
     to state: SourceState.Fence, _ token: String?, where condition: String,
     on connection: isolated Connection, doing action: String
   ) async throws -> Bool {
+    try await connection.query(NotedRows.fence.lock, doing: action, within: .seconds(10))
+    let new = """
+      pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('state', $1::text, 'token', $2::text))
+      """
     let rows = try await connection.query(
-      "UPDATE replicate.fence SET state = $1, token = $2 WHERE \(condition)", [state.rawValue, token],
-      doing: action, within: .seconds(10))
-    return rows.affected == 1
+      "SELECT \(NotedRows.fence.replacement(by: new)) FROM replicate.fence() WHERE \(condition)",
+      [state.rawValue, token], doing: action, within: .seconds(10))
+    return rows.count == 1
   }
 
   private static func create(

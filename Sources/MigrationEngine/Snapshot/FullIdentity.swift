@@ -7,10 +7,19 @@ package enum FullIdentity {
   /// - Parameter source: the end whose tables are published.
   package static func set(on relations: [Relation], source: Connection) async throws {
     for relation in relations where !relation.hasUsableIdentity {
-      try await source.query(
-        "INSERT INTO replicate.identity (relation, previous) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        [String(relation.oid), relation.replicaIdentity.clause],
-        doing: "noting the replica identity of \(relation.name)")
+      let action = "noting the replica identity of \(relation.name)"
+      try await source.transaction(doing: action) { source in
+        try await source.query(NotedRows.identity.lock, doing: action)
+        let new = """
+          \(NotedRows.identity.rows(where: "true")) || pg_catalog.jsonb_build_object(
+            'relation', $1::oid, 'previous', $2::text)
+          """
+        try await source.query(
+          """
+          SELECT \(NotedRows.identity.replacement(by: new))
+          WHERE NOT EXISTS (SELECT FROM replicate.identity() WHERE relation = $1::oid)
+          """, [String(relation.oid), relation.replicaIdentity.clause], doing: action)
+      }
       try await LockRetry.run(
         "ALTER TABLE \(relation.name) REPLICA IDENTITY FULL", on: source,
         doing: "setting REPLICA IDENTITY FULL on \(relation.name)", within: .seconds(30))
@@ -20,13 +29,10 @@ package enum FullIdentity {
   /// The tables of an end that have it from us.
   package static func noted(on end: Connection) async throws -> [RelationName] {
     let action = "reading which tables of the \(end.end) were given REPLICA IDENTITY FULL"
-    let exists = try await end.query(
-      "SELECT pg_catalog.to_regclass('replicate.identity') IS NOT NULL AS it_does", doing: action,
-      within: .seconds(15))
-    guard try exists.first?.bool("it_does") == true else { return [] }
+    guard try await NotedRows.identity.exist(on: end, doing: action) else { return [] }
     let rows = try await end.query(
       """
-      SELECT n.nspname, c.relname FROM replicate.identity i
+      SELECT n.nspname, c.relname FROM replicate.identity() i
         JOIN pg_catalog.pg_class c ON c.oid = i.relation
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       """, doing: action, within: .seconds(30))
@@ -38,7 +44,7 @@ package enum FullIdentity {
     let rows = try await source.query(
       """
       SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, i.previous
-      FROM replicate.identity i JOIN pg_catalog.pg_class c ON c.oid = i.relation
+      FROM replicate.identity() i JOIN pg_catalog.pg_class c ON c.oid = i.relation
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE i.previous IN ('DEFAULT', 'NOTHING')
       """, doing: "reading the replica identities to put back")

@@ -28,30 +28,25 @@ package struct SourceState: Sendable {
 
   /// In a schema that is there: the target's.
   package func createTables() async throws {
-    try await connection.query(
-      """
-      CREATE TABLE IF NOT EXISTS replicate.fence (
-        only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-        state text NOT NULL CHECK (state IN ('open', 'fenced', 'sealed')),
-        -- Of whoever has put it up.
-        token text);
-      ALTER TABLE replicate.fence ADD COLUMN IF NOT EXISTS token text;
-      INSERT INTO replicate.fence (state) VALUES ('open') ON CONFLICT DO NOTHING;
-      CREATE TABLE IF NOT EXISTS replicate.identity (
-        relation oid PRIMARY KEY,
-        previous text NOT NULL)
-      """, doing: "creating the fence's state on the \(connection.end)", within: .seconds(30))
+    let action = "creating the fence's state on the \(connection.end)"
+    try await connection.transaction(doing: action) { connection in
+      for creation in [NotedRows.fence.creation, NotedRows.identity.creation, NotedRows.fence.lock] {
+        try await connection.query(creation, doing: action, within: .seconds(30))
+      }
+      let open = NotedRows.fence.replacement(by: "'[{\"state\": \"open\"}]'")
+      try await connection.query(
+        "SELECT \(open) WHERE NOT EXISTS (SELECT FROM replicate.fence())", doing: action, within: .seconds(30)
+      )
+    }
   }
 
   /// Nil when the end has no fence of ours.
   /// - Throws: `MigrationError` when nobody can tell how the fence stands.
   package func fence() async throws -> Fence? {
-    let exists = try await connection.query(
-      "SELECT pg_catalog.to_regclass('replicate.fence') IS NOT NULL AS it_does",
-      doing: "looking for a fence on the \(connection.end)", within: .seconds(15))
-    guard try exists.first?.bool("it_does") == true else { return nil }
+    let action = "looking for a fence on the \(connection.end)"
+    guard try await NotedRows.fence.exist(on: connection, doing: action) else { return nil }
     let rows = try await connection.query(
-      "SELECT state FROM replicate.fence", doing: "reading the fence's state", within: .seconds(15))
+      "SELECT state FROM replicate.fence()", doing: "reading the fence's state", within: .seconds(15))
     guard let fence = try rows.first.flatMap({ Fence(rawValue: try $0.text("state")) }) else {
       throw MigrationError(
         .failed, doing: "reading the fence's state",

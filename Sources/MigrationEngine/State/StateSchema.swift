@@ -2,7 +2,7 @@
 /// it can be killed and started on another machine.
 enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
-  static let format = 4
+  static let format = 5
 
   /// Where a stream stands: on the end that it is applied to. The anchor is the transaction that ends at
   /// `applied_lsn`, none before the first; its time is in microseconds since 2000, as the stream has it.
@@ -97,16 +97,6 @@ enum StateSchema {
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
       at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
       what text NOT NULL);
-    \(held)
-    """
-
-  /// What the user's triggers, rules and event triggers were before they were held back, by their catalog's
-  /// name and OID.
-  static let held = """
-    CREATE TABLE replicate.held (
-      catalog text NOT NULL,
-      oid oid NOT NULL,
-      enabled "char" NOT NULL,
-      PRIMARY KEY (catalog, oid));
+    \(NotedRows.held.creation);
     """
 }

@@ -43,16 +43,27 @@ package struct StoredProgress: Sendable {
 }
 
 extension StateStore {
+  /// On an end that others may replicate it is noted; its end of the forward stream is nobody's but ours.
+  private var isNoted: Bool { connection.end == Direction.back.to }
+
   package func progress() async throws -> StoredProgress? { try await progress(locking: "") }
 
   /// Where the stream stands once no session is about to move it.
   package func settledProgress() async throws -> StoredProgress? {
-    try await progress(locking: " FOR UPDATE OF p")
+    guard isNoted else { return try await progress(locking: " FOR UPDATE OF p") }
+    // Whoever held it has committed.
+    try await connection.query(
+      NotedRows.progress.lock, doing: "waiting for what moves the stream's progress", within: Self.limit)
+    return try await progress(locking: "")
   }
 
   private func progress(locking: String) async throws -> StoredProgress? {
+    let (position, confirmation) =
+      isNoted
+      ? (NotedRows.progress.relation, NotedRows.confirmation.relation)
+      : ("replicate.progress", "replicate.confirmation")
     let rows = try await connection.query(
-      "SELECT p.*, c.confirmed_lsn FROM replicate.progress p CROSS JOIN replicate.confirmation c\(locking)",
+      "SELECT p.*, c.confirmed_lsn FROM \(position) p CROSS JOIN \(confirmation) c\(locking)",
       doing: "reading the stream's progress", within: Self.limit)
     guard let row = rows.first else { return nil }
     guard let applied = LSN(try row.text("applied_lsn")), let confirmed = LSN(try row.text("confirmed_lsn"))
@@ -77,11 +88,29 @@ extension StateStore {
 
   /// Stores where a slot that was just made begins.
   package func beginProgress(at consistentPoint: LSN) async throws {
-    try await connection.transaction(doing: "storing the slot's beginning") { connection in
-      for (table, column) in [("progress", "applied_lsn"), ("confirmation", "confirmed_lsn")] {
+    let action = "storing the slot's beginning"
+    let isNoted = isNoted
+    try await connection.transaction(doing: action) { connection in
+      let statements =
+        isNoted
+        ? [
+          "SELECT "
+            + NotedRows.progress.replacement(
+              by: """
+                pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('applied_lsn', $1::text,
+                  'transactions', 0, 'changes', 0, 'marker', ''))
+                """),
+          "SELECT "
+            + NotedRows.confirmation.replacement(
+              by: "pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('confirmed_lsn', $1::text))"),
+        ]
+        : [
+          "INSERT INTO replicate.progress (applied_lsn) VALUES ($1)",
+          "INSERT INTO replicate.confirmation (confirmed_lsn) VALUES ($1)",
+        ]
+      for statement in statements {
         try await connection.query(
-          "INSERT INTO replicate.\(table) (\(column)) VALUES ($1)", [consistentPoint.description],
-          doing: "storing the slot's beginning", within: Self.limit)
+          statement, [consistentPoint.description], doing: action, within: Self.limit)
       }
     }
   }
@@ -89,16 +118,53 @@ extension StateStore {
   /// Stores what is about to be confirmed, so that a slot ahead of `appliedLSN` can be told from one that
   /// somebody else advanced.
   package func store(confirmedLSN: LSN) async throws {
+    let noted = NotedRows.confirmation.replacement(
+      by: """
+        pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('confirmed_lsn',
+          greatest(confirmed_lsn, $1::pg_lsn)))
+        """)
     try await connection.query(
-      "UPDATE replicate.confirmation SET confirmed_lsn = greatest(confirmed_lsn, $1)",
-      [confirmedLSN.description],
-      doing: "storing the LSN to confirm", within: .seconds(30))
+      isNoted
+        ? "SELECT \(noted) FROM \(NotedRows.confirmation.relation)"
+        : "UPDATE replicate.confirmation SET confirmed_lsn = greatest(confirmed_lsn, $1)",
+      [confirmedLSN.description], doing: "storing the LSN to confirm", within: .seconds(30))
   }
 
   /// Stores the timeline of the end that changes come from.
   package func store(timeline: UInt32) async throws {
-    try await connection.query(
-      "UPDATE replicate.progress SET timeline = $1", [String(timeline)],
-      doing: "storing the timeline that is followed", within: Self.limit)
+    let action = "storing the timeline that is followed"
+    guard isNoted else {
+      try await connection.query(
+        "UPDATE replicate.progress SET timeline = $1", [String(timeline)], doing: action, within: Self.limit)
+      return
+    }
+    try await connection.transaction(doing: action) { connection in
+      try await connection.query(NotedRows.progress.lock, doing: action, within: Self.limit)
+      let noted = NotedRows.progress.replacement(
+        by: """
+          pg_catalog.jsonb_build_array(pg_catalog.to_jsonb(p) ||
+            pg_catalog.jsonb_build_object('timeline', $1::bigint))
+          """)
+      try await connection.query(
+        "SELECT \(noted) FROM \(NotedRows.progress.relation) p", [String(timeline)], doing: action,
+        within: Self.limit)
+    }
   }
+}
+
+extension NotedRows {
+  /// Moves a stream's progress: `$1` the new position, `$5` the one before, `$2` and `$3` how many
+  /// transactions and changes came, `$4` a marker or null, `$6` to `$8` the anchor. Fails with a division by
+  /// zero where the position is not what it was. What `lock` does must come before it.
+  static let movedProgress = """
+    WITH moved AS (
+      SELECT \(progress.replacement(by: """
+        pg_catalog.jsonb_build_array(pg_catalog.to_jsonb(p) || pg_catalog.jsonb_build_object(
+          'applied_lsn', $1::text, 'transactions', transactions OPERATOR(pg_catalog.+) $2::bigint,
+          'changes', changes OPERATOR(pg_catalog.+) $3::bigint, 'marker', coalesce($4::text, marker),
+          'anchor_lsn', $6::text, 'anchor_xid', $7::bigint, 'anchor_time', $8::bigint))
+        """)) AS is_noted FROM \(progress.relation) p
+      WHERE applied_lsn OPERATOR(pg_catalog.=) $5::pg_lsn)
+    SELECT 1 OPERATOR(pg_catalog./) pg_catalog.count(is_noted) FROM moved
+    """
 }

@@ -55,7 +55,8 @@ extension StateStore {
   /// On the source: the tables for the position of the reverse stream.
   package func createProgress() async throws {
     try await connection.query(
-      StateSchema.progress, doing: "making room for the position of the reverse stream", within: Self.limit)
+      "\(NotedRows.progress.creation);\n\(NotedRows.confirmation.creation)",
+      doing: "making room for the position of the reverse stream", within: Self.limit)
   }
 
   // MARK: The end
@@ -77,8 +78,8 @@ extension StateStore {
   package func storeFinished() async throws {
     try await connection.query(
       """
-      DROP TABLE IF EXISTS replicate.progress, replicate.confirmation, replicate.identity,
-        replicate.way_back;
+      DROP TABLE IF EXISTS replicate.progress, replicate.confirmation, replicate.way_back;
+      DROP FUNCTION IF EXISTS replicate.identity(), replicate.held();
       UPDATE replicate.migration SET phase = 'complete', failure = NULL, finished = true
       """, doing: "storing that the migration is finished", within: Self.limit)
     try await note("finished")

@@ -214,6 +214,8 @@ struct Applier {
     var batch = StatementBatch()
     // Behind the marker comes the seal, which is for good: what it rests on must be durable.
     if point.marker != nil { batch.call("SET LOCAL synchronous_commit = on", expectedRows: nil) }
+    let isNoted = direction == .back
+    if isNoted { batch.call(NotedRows.progress.lock, expectedRows: nil) }
     batch.append(point.endLSN.description)
     batch.append(String(point.transactions))
     batch.append(String(point.changes))
@@ -222,7 +224,7 @@ struct Applier {
     batch.append(point.anchor.commitLSN.description)
     batch.append(String(point.anchor.xid))
     batch.append(String(point.anchor.commitTime.microseconds))
-    batch.call(Self.progress, expectedRows: 1)
+    batch.call(isNoted ? NotedRows.movedProgress : Self.progress, expectedRows: 1)
     batch.call("COMMIT", expectedRows: nil)
     do {
       try await target.run(batch, doing: "committing changes up to \(point.endLSN)")

@@ -368,9 +368,11 @@ struct SchemaDifferences: Sendable {
     let left = Self.state(ours)
     let right = Self.state(theirs)
     guard left.enabled != right.enabled, left.rest == right.rest else { return nil }
+    // On the end that a stream is applied to.
+    let pair: Set<Enabled> = [left.enabled, right.enabled]
     let isHeldBack =
-      left.isEvent || left.enabled == .replica
-      ? right.enabled == .disabled : left.enabled == .always && right.enabled == .enabled
+      left.isEvent
+      ? right.enabled == .disabled : pair == [.always, .enabled] || pair == [.replica, .disabled]
     return (Self.words(left.enabled, right.enabled), isHeldBack)
   }
 
