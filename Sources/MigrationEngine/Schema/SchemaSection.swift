@@ -84,6 +84,19 @@ struct SchemaDependencies {
   private(set) var needs: [Int: [Int]] = [:]
   private(set) var materializedViews: Set<Int> = []
 
+  /// Entries, in the order of the dump, put together so that none needs another of its own group.
+  func levels(of entries: [SchemaEntry]) -> [[SchemaEntry]] {
+    var level: [Int: Int] = [:]
+    var levels: [[SchemaEntry]] = []
+    for entry in entries {
+      let own = needs[entry.dumpID, default: []].compactMap { level[$0] }.max().map { $0 + 1 } ?? 0
+      level[entry.dumpID] = own
+      if own == levels.count { levels.append([]) }
+      levels[own].append(entry)
+    }
+    return levels
+  }
+
   /// - Parameter list: of the whole dump, as `pg_restore --list --verbose` prints it.
   init(of list: String) {
     let mark = ";\tdepends on:"

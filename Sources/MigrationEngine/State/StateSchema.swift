@@ -2,7 +2,7 @@
 /// it can be killed and started on another machine.
 enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
-  static let format = 4
+  static let format = 5
 
   /// Where a stream stands: on the end that it is applied to. The anchor is the transaction that ends at
   /// `applied_lsn`, none before the first; its time is in microseconds since 2000, as the stream has it.
@@ -57,6 +57,13 @@ enum StateSchema {
       rows bigint NOT NULL DEFAULT 0);
     CREATE TABLE replicate.joining (
       source_oid oid PRIMARY KEY);
+    CREATE TABLE replicate.unmade (
+      id bigint GENERATED ALWAYS AS IDENTITY,
+      class oid NOT NULL,
+      object oid NOT NULL,
+      entry text NOT NULL,
+      description text NOT NULL,
+      PRIMARY KEY (class, object, entry));
     \(progress);
     CREATE TABLE replicate.way_back (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
