@@ -47,7 +47,7 @@ final class RefusedTables: Sendable {
       state.filter { oids.contains($0.key) }.values.sorted { $0.name < $1.name }.map {
         """
         table \($0.name) is not copied: the target refuses a row of it: \($0.words). Mend the row on the \
-        source, or make on the target what it names; it is tried again by itself
+        source, or make on the target what it names; it is tried again by itself.
         """
       }
     }

@@ -13,6 +13,7 @@ struct MigrationUnmade: Sendable {
   let pace: UnmadePace
 
   private var store: StateStore { StateStore(ends.target) }
+  private var objects: UnmadeObjects { UnmadeObjects(source: ends.source, target: ends.target) }
   private var transfer: SchemaTransfer {
     SchemaTransfer(target: options.target, publication: publication.name, jobs: options.jobs)
   }
@@ -21,7 +22,7 @@ struct MigrationUnmade: Sendable {
   /// nothing tells its rows apart, and over no rows the index can be.
   func keep(_ refused: [RefusedEntry]) async throws {
     guard !refused.isEmpty else { return }
-    let unmade = try await UnmadeObjects(source: ends.source, target: ends.target).describe(refused)
+    let unmade = try await objects.describe(refused)
     try await store.store(unmade: unmade)
     for object in unmade {
       logger.warning(
@@ -76,7 +77,7 @@ struct MigrationUnmade: Sendable {
   }
 
   private func tryAgain(_ unmade: [UnmadeObject]) async throws {
-    let (present, names) = try await UnmadeObjects(source: ends.source, target: ends.target).present(unmade)
+    let (present, names) = try await objects.present(unmade)
     let gone = unmade.filter { !present.contains($0) }
     if !gone.isEmpty {
       logger.info("the source has it no more", metadata: ["objects": "\(gone.map(\.name))"])
@@ -93,12 +94,14 @@ struct MigrationUnmade: Sendable {
       }
     }
     let made = present.filter { object in !refused.contains { object.isOf($0.entry) } }
-    for object in made where found.contains(where: object.isOf) { logger.notice("the target has it after all", metadata: ["object": "\(object.name)"]) }
+    for object in made where found.contains(where: object.isOf) {
+      logger.notice("the target has it after all", metadata: ["object": "\(object.name)"])
+    }
     try await store.forget(unmade: made)
     // What another session's lock kept away is as it was.
     let again = refused.filter { !$0.error.isLockConflict }
     try await store.store(
-      unmade: try await UnmadeObjects(source: ends.source, target: ends.target).describe(again))
+      unmade: try await objects.describe(again))
   }
 
   /// Before a cutover: what it was told to accept, a foreign key is made without looking at the rows that are
@@ -122,12 +125,11 @@ struct MigrationUnmade: Sendable {
   }
 
   private func makeNotValid(_ key: UnmadeObject) async throws {
-    guard let statement = try await UnmadeObjects(source: ends.source, target: ends.target).notValid(key) else {
-      return
-    }
+    guard let statement = try await objects.notValid(key) else { return }
     try await LockRetry.run(
       statement, on: ends.target, doing: "making \(key.name) NOT VALID on the target", within: .seconds(30))
-    logger.notice("a foreign key is NOT VALID on the target, as accepted", metadata: ["object": "\(key.name)"])
+    logger.notice(
+      "a foreign key is NOT VALID on the target, as accepted", metadata: ["object": "\(key.name)"])
     try await store.forget(unmade: [key])
   }
 }

@@ -109,8 +109,8 @@ struct UnmadeObjects {
         pg_catalog.string_agg(pg_catalog.quote_ident(r.attname), ', ' ORDER BY u.place) AS referenced,
         pg_catalog.string_agg(pg_catalog.format('c.%I IS NOT NULL', a.attname),
           CASE k.confmatchtype WHEN 'f' THEN ' OR ' ELSE ' AND ' END ORDER BY u.place) AS is_set,
-        pg_catalog.string_agg(pg_catalog.format('p.%I OPERATOR(%I.%s) c.%I', r.attname, o_n.nspname, o.oprname,
-          a.attname), ' AND ' ORDER BY u.place) AS equality
+        pg_catalog.string_agg(pg_catalog.format('p.%I OPERATOR(%I.%s) c.%I', r.attname, o_n.nspname,
+          o.oprname, a.attname), ' AND ' ORDER BY u.place) AS equality
       FROM pg_catalog.pg_constraint k
         CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey),
           pg_catalog.unnest(k.conpfeqop)) WITH ORDINALITY AS u (own, other, operator, place)

@@ -88,7 +88,8 @@ package struct StreamSession: Sendable {
         guard isOutdated else {
           guard let unknown = error as? PostgresError, unknown.isUnknownName else { throw error }
           // A row may name what comes with another table, or is built later: an index, say, as regclass.
-          if monitor.isStuck(at: "\(unknown). Make it on the \(direction.to), and the stream goes on by itself.") {
+          let remedy = "Make it on the \(direction.to), and the stream goes on by itself."
+          if monitor.isStuck(at: "\(unknown). \(remedy)") {
             logger.warning("the stream waits", metadata: ["for": "\(unknown)"])
           }
           try await Task.sleep(for: Self.definitionPoll)
