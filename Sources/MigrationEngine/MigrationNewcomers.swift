@@ -283,7 +283,8 @@ struct MigrationNewcomers: Sendable {
       let file = try await archive.file()
       var left = try await transfer.restore(.indexes, from: file, source: ends.source)
       left += try await transfer.restore(.attachments, from: file, source: ends.source)
-      try await FullIdentity.restore(notedOn: ends.source, on: ends.target)
+      try await FullIdentity.restore(notedOn: ends.source, on: ends.target, isStreamed: true)
+      try await FullIdentity.setWherePublished(on: ends.target)
       try await PlannerStatistics.refresh(
         found.new, on: options.target, workers: options.jobs,
         under: try await UserSettings.read(from: ends.source, usableOn: ends.target))

@@ -272,6 +272,14 @@ struct MigrationStages: Sendable {
     try await settle(session)
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await restore(.constraints)
+    try await FullIdentity.setWherePublished(on: ends.target)
+    for refusal in try await schema.restorePublicSchema(
+      from: try await archive.file(), source: ends.source)
+    {
+      logger.warning(
+        "the target refused a property of schema public",
+        metadata: ["what": "\(refusal.name)", "why": "\(refusal.refusal.reason)"])
+    }
     try await DatabaseProperties.read(from: ends.source).apply(to: ends.target, options.target) {
       step, reason in
       logger.warning(

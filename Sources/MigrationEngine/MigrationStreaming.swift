@@ -150,6 +150,11 @@ struct MigrationStreaming: Sendable {
     try await Session.actAsReplica(ends.source)
     try await slot.drop(on: ends.source)
     try await publication.drop(on: ends.source)
+    let store = StateStore(ends.target)
+    // Where there is a way back, its end puts them back.
+    if try await store.wayBack() == nil, !(try await FullIdentity.noted(on: ends.target)).isEmpty {
+      try await FullIdentity.restore(notedOn: ends.target, on: ends.target)
+    }
     try await TargetGuard(ends.target).remove()
   }
 

@@ -47,6 +47,9 @@ package struct SchemaTransfer: Sendable {
       }
     }
     if section == .preData {
+      entries.removeAll(where: \.isPublicSchema)
+      let theirs = try await ForeignExtension.comments(on: target)
+      entries.removeAll { entry in theirs.contains { entry.description.hasPrefix($0) } }
       let pinned = try await PinnedExtension.read(source: source, target: target)
       if !pinned.isEmpty {
         // pg_restore makes an extension only where there is none; what it needs are the schemas.
@@ -65,6 +68,16 @@ package struct SchemaTransfer: Sendable {
     }
     if leaving == .data, let other = Self.notOfData(refused, dependencies) { throw other.refusal }
     return refused
+  }
+
+  /// Owner, comment and privileges of schema public, behind all that is made in it. Each may be refused to a
+  /// role that does not own it there; what the target has of its own otherwise stays.
+  package func restorePublicSchema(from archive: URL, source: Connection) async throws -> [RefusedEntry] {
+    let list = try await PostgresTool(name: "pg_restore").run(
+      ["--list", archive.path], on: target, doing: action(.constraints))
+    return try await SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true).run(
+      list.split(separator: "\n").compactMap { SchemaEntry($0) }.filter(\.isPublicSchema), UserExpressions(),
+      SchemaDependencies(of: ""), source: source)
   }
 
   /// One that is refused neither for rows nor for want of another that is.
@@ -169,7 +182,7 @@ package struct SchemaTransfer: Sendable {
       .filter { part.contains($0) && !own.contains($0.id) }
     func restore(_ entries: [SchemaEntry]) async throws {
       try await run(
-        entries, sections, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
+        entries, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
     }
     if part == .tables {
       try await restore(entries)
@@ -188,19 +201,19 @@ package struct SchemaTransfer: Sendable {
   private func run(
     _ entries: [SchemaEntry], _ section: SchemaSection, from archive: URL, _ isCleaning: Bool = false
   ) async throws {
-    try await run(
-      entries, [section.dumpSection], named: section.rawValue, from: archive, isCleaning: isCleaning, section)
+    try await run(entries, named: section.rawValue, from: archive, isCleaning: isCleaning, section)
   }
 
   private func run(
-    _ entries: [SchemaEntry], _ sections: [String], named name: String, from archive: URL, isCleaning: Bool,
+    _ entries: [SchemaEntry], named name: String, from archive: URL, isCleaning: Bool,
     _ section: SchemaSection
   ) async throws {
     guard !entries.isEmpty else { return }
     let listFile = archive.deletingLastPathComponent().appending(path: "\(name).list")
     try Data((entries.map(\.line).joined(separator: "\n") + "\n").utf8).write(to: listFile)
-    var arguments = sections.map { "--section=\($0)" }
-    arguments += ["--use-list=\(listFile.path)", "--exit-on-error"]
+    // The list is all that is wanted: with --section pg_restore drops what it takes for another section's, as
+    // it does with a comment or a grant that stands first in a list.
+    var arguments = ["--use-list=\(listFile.path)", "--exit-on-error"]
     switch section {
     case .preData: arguments.append("--single-transaction")
     case .indexes: arguments.append("--jobs=\(jobs)")

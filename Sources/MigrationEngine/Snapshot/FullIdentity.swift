@@ -17,6 +17,34 @@ package enum FullIdentity {
     }
   }
 
+  /// Publications of the user's come with the schema, and would have the target refuse what the stream applies
+  /// to tables that have no identity of their own there. They have it as long as something is applied.
+  static func setWherePublished(on target: Connection) async throws {
+    let rows = try await target.query(
+      "SELECT DISTINCT c.oid \(published)", [ownName],
+      doing: "looking for tables that the target's publications would refuse to change",
+      within: .seconds(60))
+    guard !rows.isEmpty else { return }
+    let oids = Set(try rows.map { try $0.integer("oid", as: UInt32.self) })
+    try await SourceState(target).createTables()
+    try await set(
+      on: try await Catalog.read(from: target, measuring: false).relations.filter {
+        oids.contains($0.oid) && $0.kind == .table && !$0.isUnlogged
+      }, source: target)
+  }
+
+  /// What the way back publishes by, which sees to its tables itself.
+  private static let ownName = "replicate_back"
+
+  /// Tables that a publication besides `$1` publishes changes of.
+  private static let published = """
+    FROM pg_catalog.pg_publication p
+      JOIN pg_catalog.pg_publication_tables t ON t.pubname = p.pubname
+      JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
+      JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+    WHERE (p.pubupdate OR p.pubdelete) AND p.pubname <> $1
+    """
+
   /// The tables of an end that have it from us.
   package static func noted(on end: Connection) async throws -> [RelationName] {
     let action = "reading which tables of the \(end.end) were given REPLICA IDENTITY FULL"
@@ -34,13 +62,20 @@ package enum FullIdentity {
   }
 
   /// Puts back what was before, on the source or on the target, whose schema was dumped after the change.
-  package static func restore(notedOn source: Connection, on end: Connection) async throws {
+  /// - Parameter isStreamed: something is applied to this end still, which publications of the user's must
+  ///   not refuse.
+  package static func restore(
+    notedOn source: Connection, on end: Connection, isStreamed: Bool = false
+  ) async throws {
+    let kept =
+      isStreamed
+      ? "AND c.oid NOT IN (SELECT c.oid \(published.replacing("$1", with: SQL.literal(ownName))))" : ""
     let rows = try await source.query(
       """
       SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, i.previous
       FROM replicate.identity i JOIN pg_catalog.pg_class c ON c.oid = i.relation
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE i.previous IN ('DEFAULT', 'NOTHING')
+      WHERE i.previous IN ('DEFAULT', 'NOTHING') \(kept)
       """, doing: "reading the replica identities to put back")
     for row in rows {
       let name = try row.text("name")
