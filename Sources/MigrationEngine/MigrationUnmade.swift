@@ -18,8 +18,8 @@ struct MigrationUnmade: Sendable {
     SchemaTransfer(target: options.target, publication: publication.name, jobs: options.jobs)
   }
 
-  /// Notes what was refused. A table whose replica identity could not be built is emptied, to be copied again:
-  /// nothing tells its rows apart, and over no rows the index can be.
+  /// Notes what was refused. A table whose replica identity could not be built is emptied, to be copied
+  /// again: nothing tells its rows apart, and over no rows the index can be.
   func keep(_ refused: [RefusedEntry]) async throws {
     guard !refused.isEmpty else { return }
     let unmade = try await objects.describe(refused)

@@ -79,7 +79,8 @@ extension Preflight {
       func finding(_ kind: String, _ name: String, _ limit: Int, _ used: Int) -> Finding? {
         guard limit >= 0, limit - used < needed else { return nil }
         return Finding(
-          .blocker, check: "connection_limit", object: "\(end) \(kind.lowercased()) \(quotedIdentifier(name))",
+          .blocker, check: "connection_limit",
+          object: "\(end) \(kind.lowercased()) \(quotedIdentifier(name))",
           why: "Its limit is \(limit) sessions, others have \(used) of them; a migration needs \(needed).",
           remedy: "On the \(end): ALTER \(kind) \(quotedIdentifier(name)) CONNECTION LIMIT \(used + needed);")
       }

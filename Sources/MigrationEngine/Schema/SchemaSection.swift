@@ -54,7 +54,7 @@ struct SchemaEntry: Equatable {
 
   /// A schema, or what belongs to one: pg_restore brings that only together with its schema.
   var isSchema: Bool { Self.schemaKinds.contains { description.hasPrefix($0) } }
-  /// Schema public, or what belongs to it: it is there before the rest, and belongs to others on many targets.
+  /// Schema public, or what belongs to it: it is there before the rest, and others own it on many targets.
   var isPublicSchema: Bool { Self.ofPublic.contains { description.hasPrefix($0) } }
   private static let ofPublic = [
     "SCHEMA - public ", "COMMENT - SCHEMA public ", "ACL - SCHEMA public ",

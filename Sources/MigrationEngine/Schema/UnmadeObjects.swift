@@ -128,7 +128,8 @@ struct UnmadeObjects {
     return try rows.first.map { row -> Parts in
       let child = try row.text("child")
       return Parts(
-        child: child, scanned: try row.bool("is_parted") ? child : "ONLY \(child)", parent: try row.text("parent"), columns: try row.text("columns"),
+        child: child, scanned: try row.bool("is_parted") ? child : "ONLY \(child)",
+        parent: try row.text("parent"), columns: try row.text("columns"),
         referenced: try row.text("referenced"), isSet: "(\(try row.text("is_set")))",
         equality: try row.text("equality"))
     }

@@ -17,8 +17,8 @@ package enum FullIdentity {
     }
   }
 
-  /// Publications of the user's come with the schema, and would have the target refuse what the stream applies
-  /// to tables that have no identity of their own there. They have it as long as something is applied.
+  /// Publications of the user's come with the schema, and would have the target refuse what the stream
+  /// applies to tables that have no identity of their own there. They have it while something is applied.
   static func setWherePublished(on target: Connection) async throws {
     let rows = try await target.query(
       "SELECT DISTINCT c.oid \(published)", [ownName],
