@@ -209,6 +209,31 @@ extension IntegrationBeside {
       }
     }
 
+    @Test("A foreign server that the target's wrapper refuses is left with what needs it, until it is made")
+    func foreignServer() async throws {
+      try await Journey.run("unmadeserver") { journey in
+        try await journey.source(
+          "CREATE EXTENSION postgres_fdw", "CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)",
+          "CREATE SERVER there FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'nowhere')",
+          "CREATE USER MAPPING FOR PUBLIC SERVER there OPTIONS (user 'x')",
+          "CREATE FOREIGN TABLE distant (id int) SERVER there",
+          "CREATE VIEW seen AS SELECT id FROM distant", "COMMENT ON VIEW seen IS 'far'",
+          "UPDATE pg_foreign_server SET srvoptions = '{host=nowhere,other=1}'")
+        let engine = try await journey.start()
+        try await journey.waitUntil("named", engine) { status in
+          status.phase == .streaming && !status.ready
+            && ["server there", "foreign table public.distant", "view public.seen"].allSatisfy {
+              status.stream.waitsFor?.contains("\($0) is missing on the target") == true
+            }
+        }
+        #expect(try await journey.targetValue("SELECT count(*) FROM t") == "1")
+        try await journey.source("ALTER SERVER there OPTIONS (DROP other)")
+        try await journey.waitUntilReady(engine)
+        try await journey.expectEqualEnds(engine)
+        #expect(try await journey.targetValue("SELECT obj_description('seen'::regclass)") == "far")
+      }
+    }
+
     @Test("Rows that name a table or an index wait for it, in the copy and in the stream")
     func names() async throws {
       try await Journey.run("regclass") { journey in

@@ -219,11 +219,16 @@ enum EntryScripts {
     SchemaText(text).entries.keys.first?.words ?? String(entry.description)
   }
 
-  /// Without what is for psql alone, and without the empty path.
+  /// Without what is for psql alone, the empty path, and limits of time, which are the session's own and
+  /// which an older server may not know.
   static func statements(_ script: String) -> String {
-    script.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
-      !line.hasPrefix("\\restrict ") && !line.hasPrefix("\\unrestrict ")
-        && line != "SELECT pg_catalog.set_config('search_path', '', false);"
+    var isHead = true
+    return script.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
+      if line.hasPrefix("-- Name: ") { isHead = false }
+      if line.hasPrefix("\\restrict ") || line.hasPrefix("\\unrestrict ") { return false }
+      guard isHead else { return true }
+      return line != "SELECT pg_catalog.set_config('search_path', '', false);"
+        && !line.contains(#/^SET \w+_timeout = 0;$/#)
     }.joined(separator: "\n")
   }
 }

@@ -54,6 +54,9 @@ struct SchemaEntry: Equatable {
 
   /// A schema, or what belongs to one: pg_restore brings that only together with its schema.
   var isSchema: Bool { Self.schemaKinds.contains { description.hasPrefix($0) } }
+  /// What leads to another server, whose wrapper may know other options on the target.
+  var isForeign: Bool { Self.foreignKinds.contains { description.hasPrefix($0) } }
+  private static let foreignKinds = ["FOREIGN DATA WRAPPER ", "SERVER ", "USER MAPPING ", "FOREIGN TABLE "]
   /// Schema public, or what belongs to it: it is there before the rest, and others own it on many targets.
   var isPublicSchema: Bool { Self.ofPublic.contains { description.hasPrefix($0) } }
   private static let ofPublic = [

@@ -57,8 +57,12 @@ package struct SchemaTransfer: Sendable {
         for pinned in pinned { try await pinned.create(on: target) }
         entries.removeAll(where: \.isSchema)
       }
-      try await run(entries, section, from: archive)
-      return []
+      do {
+        try await run(entries, section, from: archive)
+        return []
+      } catch let error as MigrationError {
+        return try await restoreWithoutForeign(entries, from: archive, dependencies, source, or: error)
+      }
     }
     let isCleaning = again && section == .constraints
     let refused = try await make(
@@ -67,6 +71,24 @@ package struct SchemaTransfer: Sendable {
       try await run(entries, section, from: archive, isCleaning)
     }
     if leaving == .data, let other = Self.notOfData(refused, dependencies) { throw other.refusal }
+    return refused
+  }
+
+  /// One by one: what leads to another server holds no rows of ours, and is left with what needs it.
+  /// - Throws: `error` when something else is refused.
+  private func restoreWithoutForeign(
+    _ entries: [SchemaEntry], from archive: URL, _ dependencies: SchemaDependencies, _ source: Connection,
+    or error: MigrationError
+  ) async throws -> [RefusedEntry] {
+    guard entries.contains(where: \.isForeign) else { throw error }
+    let scripts = SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true)
+    let refused = try await scripts.run(entries, UserExpressions(), dependencies, source: source)
+    var missing: Set<Int> = []
+    for one in refused {
+      let needs = dependencies.needs[one.entry.dumpID, default: []]
+      guard one.entry.isForeign || needs.contains(where: missing.contains) else { throw error }
+      missing.insert(one.entry.dumpID)
+    }
     return refused
   }
 
