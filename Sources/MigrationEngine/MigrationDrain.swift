@@ -22,7 +22,7 @@ struct MigrationDrain: Sendable {
       reason:
         "the \(direction.to) did not reach the fence's marker in time; "
         + "it is \(board.catchUp.reading.lagBytes) bytes behind",
-      remedy: "Try again when the lag is smaller, or with a longer --timeout.")
+      remedy: "Try again when the lag is smaller, or allow a longer pause (--max-pause, --timeout).")
   }
 
   func ensureNoBreach() throws { if monitor.isBreached { throw breach } }

@@ -99,9 +99,11 @@ struct MigrationReverse: Sendable {
       return .rolledBack(report)
     }
     var nextLook = ContinuousClock.now
+    var owed: LateChanges.Left? = LateChanges.Left()
     while true {
       if try await store.isFinishRequested() { return .finished }
       if .now >= nextLook {
+        try await settle(&owed)
         try await rollback.lookForOtherTables()
         nextLook = .now + Self.tablesPause
       }
@@ -117,6 +119,16 @@ struct MigrationReverse: Sendable {
   /// How often it is looked for tables whose changes do not go back.
   private static let tablesPause = Duration.seconds(5)
 
+  /// - Parameter owed: what was told last of what the target still owes its users; nil once that is nothing.
+  private func settle(_ owed: inout LateChanges.Left?) async throws {
+    guard var told = owed else { return }
+    let settlement = MigrationSettlement(
+      direction: .forward, source: ends.source, target: ends.target, logger: logger)
+    let left = try await settlement.make()
+    settlement.tell(left, &told)
+    owed = left.isEmpty ? nil : told
+  }
+
   // MARK: Parts
 
   private func interruptedRollback() async throws -> StoredCutover? {
@@ -126,11 +138,24 @@ struct MigrationReverse: Sendable {
     return latest
   }
 
-  /// The stream carries values of its own for columns that are generated always.
+  /// The stream carries values of its own for columns that are generated always. Readers of the source may be
+  /// in the way, who are not cut off: they are waited for.
   private func relaxIdentities() async throws {
     let relations = try await MigrationWayBack.relations(
-      of: ends.target, also: ends.source, excluded: tables.excluded)
-    try await IdentityColumns.relax(Catalog(relations: relations), on: ends.source)
+      of: ends.source, also: ends.target, excluded: tables.excluded)
+    var told = LateChanges.Left()
+    while true {
+      let left = try await LateChanges(connection: ends.source).make(
+        IdentityColumns.relaxations(Catalog(relations: relations), on: ends.source), within: .seconds(5))
+      let isWaiting = !left.isEmpty
+      board.update { $0.stream.waitsFor = isWaiting ? left.words : nil }
+      guard isWaiting, try await !store.isFinishRequested() else { return }
+      if left.obstacles.count != told.obstacles.count {
+        told = left
+        logger.warning("the reverse stream waits to begin", metadata: ["for": "\(left.words)"])
+      }
+      try await Task.sleep(for: .milliseconds(500))
+    }
   }
 
   private func streamSession(_ slot: SlotName, _ openedLSN: LSN) async throws -> MigrationRollback.Session {

@@ -108,6 +108,7 @@ struct MigrationRollback: Sendable {
     guard requested.request.direction == .back else {
       throw MigrationError(.failed, doing: "cutting over", reason: "the target is open already")
     }
+    for end in [ends.source, ends.target] { try await SystemPrivileges.verify(on: end) }
     // Anew: what was found seconds ago may have been mended, and would refuse the rollback.
     let others = try await lookForOtherTables()
     guard others.isEmpty else {
@@ -193,7 +194,6 @@ struct MigrationRollback: Sendable {
           let changed = try await MigrationCopy.again(left: options.target, moving: .back, logger) {
             try await syncLargeObjects(observer: $0)
           }
-          try await IdentityColumns.restore(catalog, on: ends.source)
           return "\(ofExtensions)\(changed)"
         },
         poolers: exchangedOptions.switchPlan.pausesPoolers

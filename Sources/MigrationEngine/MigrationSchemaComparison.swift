@@ -84,7 +84,9 @@ struct MigrationSchemaComparison: Sendable {
     _ request: CutoverRequest, _ board: MigrationBoard, _ took: Duration
   ) async throws {
     let patience = ContinuousClock.now + took
-    while (board.catchUp.reading.predictedPauseSeconds ?? 0) > request.maxPauseSeconds, .now < patience {
+    while (board.catchUp.reading.predictedPauseSeconds ?? .infinity) > request.maxPauseSeconds,
+      .now < patience
+    {
       try await Task.sleep(for: .milliseconds(50))
     }
   }

@@ -84,7 +84,10 @@ struct MigrationStages: Sendable {
         action = try await phase.advance(.caughtUp)
       case .stream, .cutOver:
         let report = try await streaming().run(resumesCutover: action == .cutOver)
-        guard await phase.current == .reverse else { return .outcome(.complete(report)) }
+        guard await phase.current == .reverse else {
+          try await settlement(.forward).makeAll()
+          return .outcome(.complete(report))
+        }
         logger.notice(
           """
           the cutover is complete; this engine goes on and carries the target's writes back to the source, \
@@ -116,6 +119,7 @@ struct MigrationStages: Sendable {
     switch try await reverse.run() {
     case .rolledBack(let report):
       try await rollbackCleanUp()
+      try await settlement(.back).makeAll()
       return .complete(report)
     case .finished: return .complete(report)
     }
@@ -132,21 +136,24 @@ struct MigrationStages: Sendable {
     } else {
       try await forwardCleanUp()
     }
+    try await settlement(completed.request.direction).makeAll()
     return .complete(report)
   }
 
   private func forwardCleanUp() async throws {
     try await MigrationStreaming.cleanUp(
-      ends, slot: slot, publication: Publication(name: migration.publication))
+      ends.source, slot: slot, publication: Publication(name: migration.publication))
   }
 
-  /// As after a cutover: what the stream needed goes, and what kept the source closed. The target's guard
-  /// stays.
+  private func settlement(_ direction: Direction) -> MigrationSettlement {
+    MigrationSettlement(direction: direction, source: ends.source, target: ends.target, logger: logger)
+  }
+
+  /// As after a cutover: what the stream needed goes. The target's guard stays.
   private func rollbackCleanUp() async throws {
     try await MigrationWayBack(
       options: options, ends: ends, excluded: Set(migration.excluded), logger: logger
     ).remove()
-    try await WriteGuard(ends.source).remove()
   }
 
   private func streaming() async throws -> MigrationStreaming {

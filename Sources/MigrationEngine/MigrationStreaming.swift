@@ -77,7 +77,13 @@ struct MigrationStreaming: Sendable {
     while true {
       switch try await turn(resumesCutover: resumesCutover) {
       case .complete(let report):
-        if await phase.current == .complete { try await cleanUpOrTell() }
+        if await phase.current == .complete {
+          // First what users may see.
+          _ = try await MigrationSettlement(
+            direction: .forward, source: ends.source, target: ends.target, logger: logger
+          ).make()
+          try await cleanUpOrTell()
+        }
         return report
       case .join(let found, let snapshot): try await join(found, under: snapshot)
       case .setAside(let tables): try await newcomers.setAside(tables)
@@ -144,18 +150,12 @@ struct MigrationStreaming: Sendable {
     }
   }
 
-  /// Removes what the stream needed on the source, and the closed door of the target. The guard stays: it is
-  /// what keeps the old database from being written to.
-  static func cleanUp(_ ends: MigrationEnds, slot: ReplicationSlot, publication: Publication) async throws {
-    try await Session.actAsReplica(ends.source)
-    try await slot.drop(on: ends.source)
-    try await publication.drop(on: ends.source)
-    let store = StateStore(ends.target)
-    // Where there is a way back, its end puts them back.
-    if try await store.wayBack() == nil, !(try await FullIdentity.noted(on: ends.target)).isEmpty {
-      try await FullIdentity.restore(notedOn: ends.target, on: ends.target)
-    }
-    try await TargetGuard(ends.target).remove()
+  /// Removes what the stream needed on the source. The guard stays: it is what keeps the old database from
+  /// being written to.
+  static func cleanUp(_ source: Connection, slot: ReplicationSlot, publication: Publication) async throws {
+    try await Session.actAsReplica(source)
+    try await slot.drop(on: source)
+    try await publication.drop(on: source)
   }
 
   /// How long it is tried to reach a source that was lost behind the seal, to clean it.
@@ -163,18 +163,19 @@ struct MigrationStreaming: Sendable {
 
   private func cleanUpOrTell() async throws {
     let deadline = ContinuousClock.now + Self.cleanUpPatience
-    var ends = ends
+    var source = ends.source
     while true {
       do {
-        return try await Self.cleanUp(ends, slot: slot, publication: publication)
+        try await Self.cleanUp(source, slot: slot, publication: publication)
+        if source !== ends.source { await source.close() }
+        return
       } catch let error as PostgresError where error.isConnectionLoss {
         logger.warning("the source could not be cleaned", metadata: ["why": "\(error)"])
       }
       guard ContinuousClock.now < deadline else { break }
       try await Task.sleep(for: .milliseconds(500))
       do {
-        let source = try await Session.open(options.source, end: "source", purpose: "engine")
-        ends = MigrationEnds(source: source, target: ends.target, sourceIdentity: ends.sourceIdentity)
+        source = try await Session.open(options.source, end: "source", purpose: "engine")
       } catch let error as PostgresError where error.isConnectionLoss {
         logger.debug("the source cannot be reached", metadata: ["why": "\(error)"])
       }
@@ -191,7 +192,6 @@ struct MigrationStreaming: Sendable {
         "slot": "\(slot)",
         "remedy": "run replicate start when it lets us in; if it is lost, replicate finish --without-source",
       ])
-    try await TargetGuard(store.connection).remove()
   }
 
   /// Takes requests for cutovers, and looks for new tables, until there is something to do without the
@@ -266,6 +266,7 @@ struct MigrationStreaming: Sendable {
         throw MigrationError(
           .failed, doing: "comparing the source's tables with the migrated ones", reason: obstacle)
       }
+      for end in [ends.source, ends.target] { try await SystemPrivileges.verify(on: end) }
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
       try await newcomers.unmade.ensure(accepted: requested.request.acceptedDifferences ?? [])
       try await schemas.run(for: requested, &report, record)
@@ -395,7 +396,6 @@ struct MigrationStreaming: Sendable {
           let changed = try await MigrationCopy.again(left: options.source, logger) {
             try await copy.syncLargeObjects(observer: $0)
           }
-          try await IdentityColumns.restore(catalog, on: ends.target)
           try await store.noteOpening()
           return "\(ofExtensions)\(changed)"
         },

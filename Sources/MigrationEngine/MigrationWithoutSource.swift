@@ -239,7 +239,6 @@ struct MigrationWithoutSource: Sendable {
         lag: { (0, nil) }, expectMarker: { _ in }, drain: { _, _ in }, forgetMarker: {}, ensureNoBreach: {},
         finaliseTables: { "" },
         restoreTables: {
-          try await IdentityColumns.restore(needs.identityColumns, on: target)
           try await store.noteOpening()
           return ", large objects as they were behind the fence"
         },
@@ -256,6 +255,7 @@ struct MigrationWithoutSource: Sendable {
       report, cutover, .complete, PhaseRecord(migration.phase, store, board),
       isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
     try await MigrationStreaming.leaveSource(slot: migration.slot, store, logger)
+    try await MigrationSettlement(direction: .forward, source: nil, target: target, logger: logger).makeAll()
     return report
   }
 }
@@ -266,7 +266,7 @@ extension StoredCutover {
     let what = "If it lives and was not sealed, it takes writes since its fence expired"
     guard let stoppedAt = report?.stoppedAt else { return "\(what)." }
     let past =
-      Date().timeIntervalSince1970 - stoppedAt - request.timeoutSeconds - CutoverRun.margin / .seconds(1)
+      Date().timeIntervalSince1970 - stoppedAt - request.limitSeconds - CutoverRun.margin / .seconds(1)
     return past > 0
       ? "\(what), \(Int(past)) s ago at the latest."
       : "If it lives and is not sealed, its fence expires in \(Int(-past) + 1) s, and it takes writes."

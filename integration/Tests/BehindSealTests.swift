@@ -12,9 +12,8 @@ extension Integration {
       try await Journey.run("opensagain") { journey in
         try await journey.source(
           "CREATE TABLE t (id int PRIMARY KEY)",
-          "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
-          "CREATE TRIGGER always BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()",
-          "ALTER TABLE t ENABLE ALWAYS TRIGGER always")
+          "CREATE FUNCTION f() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+          "CREATE EVENT TRIGGER watch ON sql_drop EXECUTE FUNCTION f()")
         let held = try await HoldingPoint("before open")
         let engine = try await journey.start(meeting: held.failpoint)
         try await journey.waitUntilReady(engine)
@@ -22,7 +21,7 @@ extension Integration {
         try await held.wait(for: engine)
         let locker = try await SQLSession(journey.databases.target)
         try await locker.execute("BEGIN")
-        try await locker.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        try await locker.execute("SELECT FROM replicate.held FOR UPDATE")
         try held.release()
         try await engine.waitUntil("an opening that waits, and its end by force", within: .seconds(20)) {
           try await journey.targetValue(
@@ -102,9 +101,10 @@ extension Integration {
             try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(engine.errors)")
           let log = try text("\(folder)/log")
           #expect(log.hasPrefix("done ") && log.contains("/"), "\(log)")
-          #expect(
+          try await waitUntil("an identity column as it was", within: .seconds(20)) {
             try await journey.refusal(of: "INSERT INTO t VALUES (9, 1)", on: journey.databases.target)
-              == "428C9")
+              == "428C9"
+          }
           #expect(try await journey.targetValue("SELECT nextval('counter')") == "78")
           engine.kill9()
         }
@@ -157,9 +157,10 @@ extension Integration {
           #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(next.errors)")
           let log = try text("\(folder)/log")
           #expect(log.hasPrefix("done 127.0.0.1 ") && log.contains("/"), "\(log)")
-          #expect(
+          try await waitUntil("an identity column as it was", within: .seconds(20)) {
             try await journey.refusal(of: "INSERT INTO t VALUES (9, 1)", on: journey.databases.target)
-              == "428C9")
+              == "428C9"
+          }
           let report = try #require(try await journey.status().cutover)
           #expect(report.timeline.contains { $0.step == "mark" && $0.detail.contains("nonce") }, "\(report)")
           #expect(try #require(report.writePauseSeconds) > 0)

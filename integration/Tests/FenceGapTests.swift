@@ -57,6 +57,44 @@ extension Integration {
       }
     }
 
+    @Test("Rows that move to another file as they are do not keep the source from being sealed")
+    func otherFile() async throws {
+      try await Fenced.run("otherfile") { scene in
+        try await scene.prepare()
+        let guardian = WriteGuard(scene.connection)
+        try await guardian.arm(within: .seconds(20))
+        let truncating = try await scene.session("BEGIN", "TRUNCATE keyed, child")
+        let fence = try await guardian.fence(expiringAfter: .seconds(60))
+        try await truncating.execute("COMMIT")
+        await truncating.close()
+        try await scene.execute(
+          "VACUUM FULL parted_a", "CLUSTER keyed USING keyed_pkey", "ALTER TABLE volatile ADD CHECK (n > 0)")
+        _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(10))
+        #expect(try await guardian.seal(fence))
+      }
+    }
+
+    @Test("Definitions that were being changed when the fence went up keep the source from being sealed")
+    func definitionInFlight() async throws {
+      try await Fenced.run("inflightddl") { scene in
+        try await scene.prepare()
+        let guardian = WriteGuard(scene.connection)
+        try await guardian.arm(within: .seconds(20))
+        for ddl in [
+          "ALTER TABLE volatile ALTER n TYPE int USING n + 1", "ALTER TABLE volatile SET LOGGED",
+          "ALTER TABLE volatile ADD d timestamptz DEFAULT clock_timestamp()",
+        ] {
+          let session = try await scene.session("BEGIN", ddl)
+          let fence = try await guardian.fence(expiringAfter: .seconds(60))
+          try await session.execute("COMMIT")
+          await session.close()
+          let error = await #expect(throws: MigrationError.self) { _ = try await guardian.seal(fence) }
+          #expect(error?.reason.contains("\"public\".\"volatile\"") == true, "\(ddl): \(error as Any)")
+          try await guardian.unfence()
+        }
+      }
+    }
+
     @Test("Who writes or removes a large object is waited for, named, and keeps the source from being sealed")
     func largeObjects() async throws {
       try await Fenced.run("lofence") { scene in

@@ -107,6 +107,14 @@ extension IntegrationBeside {
             target, "REVOKE CREATE ON \(database) FROM \(role)",
             "GRANT CREATE ON \(database) TO \"\(role)\";", "target_priv"
           ),
+          (
+            target, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn() FROM PUBLIC",
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn() TO \(role);", "system_priv"
+          ),
+          (
+            source, "REVOKE SELECT ON pg_catalog.pg_locks FROM PUBLIC",
+            "GRANT SELECT ON pg_catalog.pg_locks TO \(role);", "system_priv"
+          ),
           (target, "REVOKE \(owner) FROM \(role), \(owner)_other", "GRANT \"\(owner)\" TO \"\(role)\";", ""),
           (
             target, "REVOKE SET ON PARAMETER session_replication_role FROM \(role)",
@@ -202,6 +210,31 @@ extension IntegrationBeside {
             of: "DELETE FROM app.\(table)", on: journey.databases.source, settings: writable)
           #expect(met == refusal, "\(table)")
         }
+      }
+    }
+
+    @Test("A function that is taken from everybody keeps a cutover from beginning, and leaves nothing closed")
+    func revokedFunction() async throws {
+      try await withPlainRoles("plainrevoked") { journey, _, _ in
+        let engine = try await journey.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+        try await journey.waitUntilReady(engine)
+        let revocations = [
+          "EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn()",
+          "EXECUTE ON FUNCTION pg_catalog.setval(regclass, bigint, boolean)",
+        ]
+        for revoked in revocations {
+          try await journey.target("REVOKE \(revoked) FROM PUBLIC")
+          let refused = try await journey.replicate.run("cutover", "--yes")
+          #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+          let write = "INSERT INTO app.item (body) VALUES ('open')"
+          #expect(try await journey.refusal(of: write, on: journey.databases.source) == nil)
+          let remedy = refused.errors.firstMatch(of: /GRANT EXECUTE [^;]*;/)
+          try await journey.target(String(try #require(remedy, "\(refused.errors)").output))
+        }
+        let cutover = try await journey.replicate.run("cutover", "--yes")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+        engine.terminate()
+        _ = try await engine.waitForEnd(within: .seconds(20))
       }
     }
 

@@ -47,6 +47,39 @@ extension Integration {
       }
     }
 
+    @Test("A client that truncates a table all the time keeps no cutover from being sealed")
+    func truncating() async throws {
+      try await Journey.run("truncating") { journey in
+        try await journey.source(
+          "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE queue (id int PRIMARY KEY)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        let client = try await SQLSession(journey.databases.source)
+        let truncations = Task {
+          var count = 0
+          while !Task.isCancelled {
+            do {
+              try await client.execute("TRUNCATE queue")
+              count += 1
+            } catch let failure as SQLFailure where failure.sqlState == "25006" {
+              continue
+            }
+            try await Task.sleep(for: .milliseconds(15))
+          }
+          return count
+        }
+        for round in 0..<8 {
+          let rehearsal = try await journey.replicate.run("cutover", "--dry-run", "--yes")
+          #expect(rehearsal.exitCode == 0, "\(round): \(rehearsal.output)\(rehearsal.errors)")
+        }
+        truncations.cancel()
+        _ = await truncations.result
+        await client.close()
+        try await journey.waitUntilReady(engine)
+        try await journey.expectEqualEnds(engine)
+      }
+    }
+
     @Test(
       "A prepared transaction keeps rehearsal and cutover from beginning, and is named by its gid",
       .ownServers)

@@ -39,3 +39,19 @@ package enum LockRetry {
     }
   }
 }
+
+extension Connection {
+  /// Runs `body` in a transaction of its own and rolls it back: what would be refused is refused.
+  func undoing(
+    _ action: String, _ body: @Sendable (isolated Connection) async throws -> Void
+  ) async throws {
+    try await query("BEGIN", doing: action, within: .seconds(15))
+    do {
+      try await body(self)
+    } catch {
+      rollback()
+      throw error
+    }
+    try await query("ROLLBACK", doing: action, within: .seconds(15))
+  }
+}

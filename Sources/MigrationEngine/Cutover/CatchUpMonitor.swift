@@ -17,6 +17,8 @@ package struct CatchUpMonitor: Sendable {
       self.targetLSN = targetLSN
       self.lag = lag
     }
+
+    fileprivate var lagBytes: Int64 { max(0, sourceLSN.distance(from: targetLSN)) }
   }
 
   package struct Reading: Sendable, Equatable {
@@ -30,11 +32,17 @@ package struct CatchUpMonitor: Sendable {
   }
 
   private var samples: [Sample] = []
+  /// What a cutover would have cost at each of them, as it was judged then.
+  private var pauses: [Double?] = []
 
   /// Rates are those of the last seconds.
   private static let window = Duration.seconds(10)
   /// What a cutover costs besides the lag: round trips, sequences, the seal.
   private static let fixedCostSeconds = 0.1
+  /// From here on a target that is behind works on nothing else, so that its pace can be measured. What is
+  /// less takes no longer than half a second at any pace that was ever seen.
+  private static let backlogBytes: Int64 = 8 << 20
+  private static let slowPace = Double(16 << 20)
 
   package init() {}
 
@@ -42,13 +50,15 @@ package struct CatchUpMonitor: Sendable {
     samples.append(sample)
     while let first = samples.first, samples.count > 2, sample.at - first.at > Self.window {
       samples.removeFirst()
+      pauses.removeFirst()
     }
+    pauses.append(predictedPause())
   }
 
   package var reading: Reading {
     guard let last = samples.last, let first = samples.first else { return Reading() }
     var reading = Reading()
-    reading.lagBytes = max(0, last.sourceLSN.distance(from: last.targetLSN))
+    reading.lagBytes = last.lagBytes
     reading.lagSeconds = last.lag.map { $0 / .seconds(1) } ?? 0
     let seconds = (last.at - first.at) / .seconds(1)
     guard seconds > 0 else { return reading }
@@ -60,15 +70,26 @@ package struct CatchUpMonitor: Sendable {
     } else if gain > 0 {
       reading.catchUpSeconds = Double(reading.lagBytes) / gain
     }
-    reading.predictedPauseSeconds = predictedPause(reading)
+    reading.predictedPauseSeconds = pauses.last ?? nil
     return reading
   }
 
-  /// Once writes have stopped, what is left is applied at the rate of the last seconds; a measured lag tells
-  /// it better, since that is the time a marker would take now.
-  private func predictedPause(_ reading: Reading) -> Double? {
-    guard samples.last?.lag != nil else { return nil }
-    return reading.lagSeconds + Self.fixedCostSeconds
+  /// Once writes have stopped, what is left is applied at the pace of the last seconds. A heartbeat that came
+  /// through tells what a marker would have taken then; one that waits only what it takes at least.
+  /// - Returns: nil when nobody can tell.
+  private func predictedPause() -> Double? {
+    guard let last = samples.last, let lag = last.lag, samples.count > 1 else { return nil }
+    guard let draining = drainingSeconds(last.lagBytes) else { return nil }
+    return max(lag / .seconds(1), draining) + Self.fixedCostSeconds
+  }
+
+  private func drainingSeconds(_ bytes: Int64) -> Double? {
+    guard bytes >= Self.backlogBytes else { return Double(bytes) / Self.slowPace }
+    // An idle time before the backlog tells nothing of the pace.
+    let backlog = samples.reversed().prefix { $0.lagBytes >= Self.backlogBytes }
+    guard let last = backlog.first, let first = backlog.last, last.at > first.at else { return nil }
+    let pace = Double(last.targetLSN.distance(from: first.targetLSN)) / ((last.at - first.at) / .seconds(1))
+    return pace > 0 ? Double(bytes) / pace : nil
   }
 
   /// What is judged by: older samples say nothing of now.
@@ -77,10 +98,8 @@ package struct CatchUpMonitor: Sendable {
     return samples[(samples.firstIndex { last.at - $0.at <= .seconds(3.5) } ?? samples.endIndex)...]
   }
 
-  private func areWithin(_ maxPause: Double, _ samples: some Collection<Sample>) -> Bool {
-    samples.allSatisfy { sample in
-      sample.lag.map { $0 / .seconds(1) + Self.fixedCostSeconds <= maxPause } ?? false
-    }
+  private func areWithin(_ maxPause: Double, _ indices: Range<Int>) -> Bool {
+    pauses[indices].allSatisfy { $0.map { $0 <= maxPause } ?? false }
   }
 
   /// Whether a cutover would have stayed within `maxPause` seconds all the time during the last three
@@ -90,7 +109,7 @@ package struct CatchUpMonitor: Sendable {
     guard let last = recent.last, let first = recent.first, last.at - first.at >= .seconds(2.5) else {
       return false
     }
-    return areWithin(maxPause, recent)
+    return areWithin(maxPause, recent.indices)
   }
 
   /// Whether a cutover would stay within `maxPause` seconds, by what was measured in the last three seconds:
@@ -98,6 +117,6 @@ package struct CatchUpMonitor: Sendable {
   package func isReady(within maxPause: Double) -> Bool {
     // A stream that has just begun has not been measured yet, which is no reason to wait longer.
     let measured = recent.drop { $0.lag == nil }
-    return measured.count >= 2 && areWithin(maxPause, measured)
+    return measured.count >= 2 && areWithin(maxPause, measured.indices)
   }
 }

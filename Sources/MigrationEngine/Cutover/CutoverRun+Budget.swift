@@ -38,7 +38,9 @@ extension CutoverRun {
       if let seconds = lag.predictedPauseSeconds { return (lag.bytes, seconds) }
       guard ContinuousClock.now < patience else {
         throw MigrationError(
-          .failed, doing: "predicting the write pause", reason: "the lag is not known yet",
+          .failed, doing: "predicting the write pause",
+          reason: "it is not known yet how long the \(ends.direction.to) takes to catch up, which is "
+            + "\(lag.bytes) bytes behind",
           remedy: "Wait until replicate status says ready.")
       }
       try await Task.sleep(for: .milliseconds(50))

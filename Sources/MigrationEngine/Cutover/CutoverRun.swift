@@ -213,7 +213,11 @@ actor CutoverRun {
   /// When the source must be writable again, or sealed.
   var deadline: ContinuousClock.Instant {
     guard !machine.isSealed, let pauseBegan else { return .now + Self.patience }
-    return pauseBegan + .seconds(request.timeoutSeconds)
+    return pauseBegan + .seconds(request.limitSeconds)
+  }
+
+  private var outOfTime: String {
+    "the time for the cutover ran out (\(request.limitName) \(Self.seconds(request.limitSeconds)))"
   }
 
   /// Ends `body` a little after the deadline: what waits by itself tells better what it waited for. Before
@@ -224,8 +228,8 @@ actor CutoverRun {
   ) async throws -> Value {
     let end = deadline + .milliseconds(100)
     let error = MigrationError(
-      .failed, doing: "cutover step \(step.rawValue)", reason: "the time for the cutover ran out",
-      remedy: "Try again at a quieter moment, or with a longer --timeout.")
+      .failed, doing: "cutover step \(step.rawValue)", reason: outOfTime,
+      remedy: "Try again at a quieter moment, or with a longer \(request.limitName).")
     guard !machine.isSealed, ![.pause, .fence].contains(step) else {
       return try await TimeLimit.run(until: end, or: error, body)
     }
@@ -309,7 +313,7 @@ actor CutoverRun {
 
   private func putUpFence() async throws -> String {
     _ = await announceMarker()
-    let lifetime = Duration.seconds(request.timeoutSeconds) + Self.margin
+    let lifetime = Duration.seconds(request.limitSeconds) + Self.margin
     let fence = try await guardian().fence(
       expiringAfter: lifetime, token: token ?? WriteGuard.newToken())
     self.fence = fence
@@ -373,7 +377,7 @@ actor CutoverRun {
     let told = report
     try await limited(.seal) { try await self.stages.record(told) }
     await Failpoint.reached("seal announced")
-    guard ContinuousClock.now < deadline else { return (.failed("the time for the cutover ran out"), "") }
+    guard ContinuousClock.now < deadline else { return (.failed(outOfTime), "") }
     wasSealTried = true
     let guardian = try guardian()
     let inTime = try await Task { try await guardian.seal(fence) }.value
@@ -389,7 +393,7 @@ actor CutoverRun {
   }
 
   private func unfence() async -> (CutoverMachine.Event, String) {
-    let end = fence?.localDeadline ?? .now + .seconds(request.timeoutSeconds) + Self.margin
+    let end = fence?.localDeadline ?? .now + .seconds(request.limitSeconds) + Self.margin
     while true {
       do {
         try await guardian().unfence(token)

@@ -12,7 +12,7 @@ package struct Door: Sendable {
   /// Of the target.
   package static let ofTarget = Door(
     open: { try await TargetGuard($0).open() },
-    prepare: { _ = try await HeldTriggers(connection: $0).releasing() },
+    prepare: { try await TargetGuard($0).rehearseOpening() },
     isOpen: { try await TargetGuard($0).isOpen() })
 
   /// Of the source, which an earlier cutover has sealed.
@@ -22,7 +22,10 @@ package struct Door: Sendable {
       try await takeOffSecondBelt(source)
       try await WriteGuard(source).unseal()
     },
-    prepare: { _ in },
+    prepare: { source in
+      try await ensureSecondBelt(source)
+      try await WriteGuard(source).rehearseUnsealing()
+    },
     isOpen: { source in
       switch try await SourceState(source).fence() {
       case .sealed: return false
@@ -33,6 +36,27 @@ package struct Door: Sendable {
           remedy: "Somebody changed schema replicate there. Find out whether the source has taken writes.")
       }
     })
+
+  /// - Throws: `MigrationError` where the database's setting could not be taken off behind the seal.
+  private static func ensureSecondBelt(_ source: Connection) async throws {
+    let rows = try await source.query(
+      """
+      SELECT pg_catalog.quote_ident(d.datname) AS name, pg_catalog.quote_ident(CURRENT_USER) AS role,
+        pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(d.datdba)) AS owner
+      FROM pg_catalog.pg_database d
+        JOIN pg_catalog.pg_db_role_setting s ON s.setdatabase = d.oid AND s.setrole = 0
+      WHERE d.datname = pg_catalog.current_database() AND NOT pg_catalog.pg_has_role(d.datdba, 'USAGE')
+        AND EXISTS (SELECT FROM pg_catalog.unnest(s.setconfig) AS e (entry)
+          WHERE e.entry ~ '^default_transaction_read_only=')
+      """, doing: "looking whether the \(source.end)'s default_transaction_read_only could be reset",
+      within: .seconds(15))
+    guard let row = rows.first else { return }
+    throw MigrationError(
+      .failed, doing: "opening the \(source.end) for writes, to see that it can be",
+      reason: "default_transaction_read_only is on for database \(try row.text("name")), and our role does "
+        + "not own that",
+      remedy: "On the \(source.end): GRANT \(try row.text("owner")) TO \(try row.text("role"));")
+  }
 
   /// What the end of a cutover has set on the end that was left, where our role owned the database.
   package static func takeOffSecondBelt(_ source: Connection) async throws {

@@ -41,37 +41,70 @@ struct GuardTriggers: Sendable {
     }
   }
 
-  /// Which transaction last wrote the catalog's rows of each table and its trigger. VACUUM, ANALYZE and new
-  /// indexes leave them alone; whatever rewrites rows, or disables a trigger, does not.
+  /// What the tables and their triggers were at one moment, as far as rows can change unseen by it.
   struct Definitions: Sendable {
-    fileprivate var writers: [UInt32: String] = [:]
-    fileprivate var names: [UInt32: RelationName] = [:]
-
-    /// Tables that are there still or newly, and are not what they were.
-    func changed(since earlier: Definitions) -> [RelationName] {
-      names.filter { writers[$0.key] != earlier.writers[$0.key] }.values
-        .sorted()
+    fileprivate struct Table: Sendable {
+      var name: RelationName
+      /// What is defined, and which transaction last wrote the trigger: one that was disabled for a while is
+      /// another one.
+      var definition: String
+      /// The file that has its rows.
+      var file: String
     }
+    fileprivate var tables: [UInt32: Table] = [:]
+    /// Whatever was written later is of this transaction or of one behind it.
+    fileprivate var horizon = "0"
   }
 
   func definitions() async throws -> Definitions {
+    let action = "reading the definitions of the \(connection.end)'s tables"
+    let horizon = try await connection.query(
+      "SELECT pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) % 4294967296 AS xid",
+      doing: action, within: .seconds(15), isPrepared: true)
+    // Not its row's version: sizes are kept there as well, and TRUNCATE writes it anew.
     let rows = try await connection.query(
       """
-      SELECT c.oid, n.nspname, c.relname, pg_catalog.concat_ws(' ', c.xmin, t.xmin) AS writers
+      SELECT c.oid, n.nspname, c.relname, c.relfilenode AS file,
+        pg_catalog.concat_ws(' ', c.relname, c.relnamespace, c.relam, c.relpersistence, c.relkind,
+          c.relnatts, c.relispartition, c.relhasrules, t.oid, t.xmin) AS definition
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_trigger t ON \(isOurs)
       WHERE \(Catalog.isUserTable)
-      """, doing: "reading the definitions of the \(connection.end)'s tables", within: .seconds(60),
-      isPrepared: true)
+      """, doing: action, within: .seconds(60), isPrepared: true)
     var definitions = Definitions()
+    definitions.horizon = try horizon.first?.text("xid") ?? "0"
     for row in rows {
       let name = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
       if leftBehind.contains(name) { continue }
-      let oid = try row.integer("oid", as: UInt32.self)
-      definitions.writers[oid] = try row.text("writers")
-      definitions.names[oid] = name
+      definitions.tables[try row.integer("oid", as: UInt32.self)] = Definitions.Table(
+        name: name, definition: try row.text("definition"), file: try row.text("file"))
     }
     return definitions
+  }
+
+  /// Tables that are there still or newly, and are not what they were. VACUUM, ANALYZE and new indexes leave
+  /// them alone; TRUNCATE, CLUSTER and VACUUM FULL put rows into another file, and nothing into those rows
+  /// that the stream does not bring. Whatever writes rows anew with other values writes their columns, too.
+  func changed(since earlier: Definitions) async throws -> [RelationName] {
+    let now = try await definitions()
+    var changed = now.tables.filter { earlier.tables[$0.key]?.definition != $0.value.definition }
+    let rewritten = now.tables.filter { table in
+      changed[table.key] == nil && earlier.tables[table.key]?.file != table.value.file
+    }
+    if !rewritten.isEmpty {
+      let rows = try await connection.query(
+        """
+        SELECT DISTINCT a.attrelid AS oid FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = ANY ($1::pg_catalog.oid[]) AND a.attnum > 0
+          AND pg_catalog.age(a.xmin) <= pg_catalog.age($2::pg_catalog.xid)
+        """, [SQL.array(rewritten.keys.map(String.init)), earlier.horizon],
+        doing: "looking for columns of the \(connection.end) that were written anew", within: .seconds(15))
+      for row in rows {
+        let oid = try row.integer("oid", as: UInt32.self)
+        changed[oid] = rewritten[oid]
+      }
+    }
+    return changed.values.map(\.name).sorted()
   }
 
   /// Creates the triggers of several tables at once, where nobody else needs them, or of one.
@@ -102,15 +135,8 @@ struct GuardTriggers: Sendable {
     return statements
   }
 
-  /// Drops the triggers, then the function.
-  /// - Parameter quieting: statements that every transaction begins and ends with.
-  func remove(
-    within limit: Duration, quieting: (before: [String], after: [String]) = ([], [])
-  ) async throws {
-    func quiet(_ statement: String) -> String {
-      (quieting.before + [statement] + quieting.after).joined(separator: ";\n")
-    }
-    let deadline = ContinuousClock.now + limit
+  /// What drops the triggers. Each takes its table's strongest lock for a moment.
+  func drops() async throws -> [LateChange] {
     let rows = try await connection.query(
       """
       SELECT n.nspname, c.relname FROM pg_catalog.pg_trigger t
@@ -118,16 +144,28 @@ struct GuardTriggers: Sendable {
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE \(isOurs)
       """, doing: "looking for trigger \(name) on the \(connection.end)", within: .seconds(60))
-    for row in rows {
+    return try rows.map { row in
       let table = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
-      try await LockRetry.run(
-        quiet("DROP TRIGGER IF EXISTS \(SQL.identifier(name)) ON \(table)"), on: connection,
-        doing: "dropping trigger \(name) of \(table) on the \(connection.end)", within: deadline - .now)
+      return LateChange(
+        table, doing: "dropping trigger \(name) of \(table) on the \(connection.end)",
+        "DROP TRIGGER IF EXISTS \(SQL.identifier(name)) ON \(table)")
     }
-    try await connection.query(
-      quiet("DROP FUNCTION IF EXISTS \(function)()"),
-      doing: "dropping function \(function)() on the \(connection.end)",
-      within: .seconds(15))
+  }
+
+  /// Makes late changes, drops the triggers, and once all are gone the function.
+  /// - Parameter others: made first.
+  func remove(
+    after others: [LateChange] = [], within limit: Duration,
+    quieting: (before: [String], after: [String]) = ([], [])
+  ) async throws -> LateChanges.Left {
+    let changes = LateChanges(connection: connection, quieting: quieting)
+    let left = try await changes.make(others + drops(), within: limit)
+    if left.isEmpty {
+      try await connection.query(
+        changes.quiet("DROP FUNCTION IF EXISTS \(function)()"),
+        doing: "dropping function \(function)() on the \(connection.end)", within: .seconds(15))
+    }
+    return left
   }
 
   /// `t` is the trigger and `c` its table. The function is looked up once a query, and not once a table.

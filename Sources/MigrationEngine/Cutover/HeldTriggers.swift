@@ -2,32 +2,85 @@ import LibPQ
 
 /// The user's triggers and rules that fire in the replica role, too (`ENABLE ALWAYS` and `ENABLE REPLICA`),
 /// and all event triggers: on the target they would do again what the source has done and the stream brings.
-/// From the closing of the door to its opening they are disabled; what they were is noted in the same commit,
-/// so that no crash loses it.
+/// From the closing of the door they fire for nobody but ordinary sessions (`ALWAYS`), or not at all
+/// (`REPLICA`, event triggers); what they were is noted in the same commit, so that no crash loses it. When the
+/// door opens the application finds them as they are to be for its sessions, and no table's lock was needed:
+/// what they are to replicated changes is restored behind it.
 struct HeldTriggers: Sendable {
   let connection: Connection
 
-  /// Disables them. Those that came since the last call are added.
+  private typealias Enabled = TriggerState.Enabled
+
+  /// One of the user's, as it is on this end.
+  private struct Trigger {
+    var catalog: String
+    var oid: String
+    var table: RelationName?
+    var enabled: Enabled
+    /// What it was before it was held back; nil when it is not.
+    var held: Enabled?
+    var disable: String
+    /// The word that says how stands between the two.
+    var enable: (head: String, tail: String)
+
+    var isEvent: Bool { catalog == "event trigger" }
+
+    /// What it is while it is held back.
+    func quiet(_ enabled: Enabled) -> Enabled { enabled == .always && !isEvent ? .enabled : .disabled }
+
+    func statement(_ enabled: Enabled) -> String {
+      switch enabled {
+      case .disabled: disable
+      case .enabled: enable.head + enable.tail
+      case .always: "\(enable.head) ALWAYS\(enable.tail)"
+      case .replica: "\(enable.head) REPLICA\(enable.tail)"
+      }
+    }
+
+    /// Somebody else has changed it since, and it stays as it is.
+    var isTouched: Bool { held.map { quiet($0) != enabled } ?? false }
+  }
+
+  /// Holds them back. Those that came since the last call are added.
   func hold() async throws {
     let action = "holding back the target's triggers that fire for replicated changes"
     if try await !hasTable(doing: action) {
       try await connection.query(StateSchema.held, doing: action, within: .seconds(15))
     }
-    let rows = try await connection.query(
-      """
-      SELECT catalog, oid, enabled, disable FROM (\(Self.all())) AS t WHERE enabled <> 'D'
-      -- Event triggers first: they would see what is done to the others.
-      ORDER BY place DESC, oid
-      """, doing: action, within: .seconds(60))
-    for row in rows {
-      try await LockRetry.run(
-        """
-        INSERT INTO replicate.held (catalog, oid, enabled)
-          VALUES ('\(try row.text("catalog"))', \(try row.text("oid")), '\(try row.text("enabled"))')
-          ON CONFLICT (catalog, oid) DO UPDATE SET enabled = EXCLUDED.enabled;
-        \(try row.text("disable"))
-        """, on: connection, doing: action, within: .seconds(60))
+    for trigger in try await triggers(doing: action) {
+      guard trigger.isEvent ? trigger.enabled != .disabled : [.always, .replica].contains(trigger.enabled)
+      else { continue }
+      try await hold(trigger, as: trigger.enabled, doing: action)
     }
+  }
+
+  private func hold(_ trigger: Trigger, as enabled: Enabled, doing action: String) async throws {
+    try await change(
+      trigger, to: trigger.quiet(enabled),
+      """
+      INSERT INTO replicate.held (catalog, oid, enabled)
+        VALUES ('\(trigger.catalog)', \(trigger.oid), '\(enabled.rawValue)')
+        ON CONFLICT (catalog, oid) DO UPDATE SET enabled = EXCLUDED.enabled
+      """, doing: action)
+  }
+
+  private func release(_ trigger: Trigger, as enabled: Enabled, doing action: String) async throws {
+    try await change(trigger, to: enabled, Self.forget(trigger), doing: action)
+  }
+
+  private static func forget(_ trigger: Trigger) -> String {
+    "DELETE FROM replicate.held WHERE catalog = '\(trigger.catalog)' AND oid = \(trigger.oid)"
+  }
+
+  private func change(
+    _ trigger: Trigger, to enabled: Enabled, _ note: String, doing action: String
+  ) async throws {
+    guard trigger.enabled != enabled else {
+      try await connection.query(note, doing: action, within: .seconds(15))
+      return
+    }
+    try await LockRetry.run(
+      "\(note);\n\(trigger.statement(enabled))", on: connection, doing: action, within: .seconds(60))
   }
 
   /// Holds back what came since, too, and has all open as it is on the other end by now. So does what is
@@ -36,76 +89,113 @@ struct HeldTriggers: Sendable {
     try await hold()
     let action = "comparing the triggers that are held back with the \(other.end)'s"
     let rows = try await other.query(
-      "SELECT catalog, name, enabled FROM (\(Self.all(states: "'O', 'A', 'R', 'D'"))) AS t", doing: action,
-      within: .seconds(60))
-    let columns = try ["catalog", "name", "enabled"].map { column in
-      SQL.array(try rows.map { try $0.text(column) })
+      "SELECT catalog, name, enabled FROM (\(Self.all)) AS t", doing: action, within: .seconds(60))
+    var there: [String: Enabled] = [:]
+    for row in rows {
+      there["\(try row.text("catalog")) \(try row.text("name"))"] = Enabled(
+        rawValue: try row.text("enabled"))
     }
-    try await connection.query(
-      """
-      WITH there AS (SELECT t.catalog, t.oid, w.enabled, h.oid IS NOT NULL AS is_held
-          FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]),
-              pg_catalog.unnest($3::text[])) AS w (catalog, name, enabled)
-            JOIN (\(Self.all())) AS t ON t.catalog = w.catalog AND t.name = w.name
-            LEFT JOIN replicate.held h ON h.catalog = t.catalog AND h.oid = t.oid
-          WHERE t.enabled = 'D'),
-        disabled AS (DELETE FROM replicate.held h USING there t
-          WHERE h.catalog = t.catalog AND h.oid = t.oid AND t.enabled = 'D')
-      INSERT INTO replicate.held (catalog, oid, enabled)
-        SELECT catalog, oid, enabled::"char" FROM there
-        WHERE enabled IN ('A', 'R') OR enabled = 'O' AND (is_held OR catalog = 'event trigger')
-        ON CONFLICT (catalog, oid) DO UPDATE SET enabled = EXCLUDED.enabled
-      """, columns, doing: action, within: .seconds(60))
+    for (name, trigger) in try await named(doing: action) {
+      guard let wanted = there[name], !trigger.isTouched else { continue }
+      if let held = trigger.held {
+        guard held != wanted else { continue }
+      } else {
+        // Others are differences for somebody to look at.
+        guard trigger.enabled == .disabled else { continue }
+        guard trigger.isEvent ? wanted != .disabled : [.always, .replica].contains(wanted) else { continue }
+      }
+      if [.always, .replica].contains(wanted) || trigger.isEvent && wanted == .enabled {
+        try await hold(trigger, as: wanted, doing: action)
+      } else {
+        try await release(trigger, as: wanted, doing: action)
+      }
+    }
   }
 
   /// Those that are enabled in another way on the other end than they will be here.
   func differing(from other: Connection) async throws -> [TriggerState] {
     let action = "comparing the triggers of both ends"
-    let states = "'O', 'A', 'R', 'D'"
     let there = try await other.query(
-      "SELECT catalog, schema, tag, enabled FROM (\(Self.all(states: states))) AS t", doing: action,
-      within: .seconds(60))
-    let none = "(SELECT NULL::text AS catalog, NULL::oid AS oid, NULL::\"char\" AS enabled)"
-    let held = try await hasTable(doing: action) ? "replicate.held" : none
-    let here = try await connection.query(
-      """
-      SELECT t.catalog, t.schema, t.tag, t.disable, pg_catalog.format(t.enable, '') AS enable,
-        CASE WHEN t.enabled = 'D' THEN COALESCE(h.enabled, 'D') ELSE t.enabled END AS enabled
-      FROM (\(Self.all(states: states))) AS t LEFT JOIN \(held) h ON h.catalog = t.catalog AND h.oid = t.oid
-      """, doing: action, within: .seconds(60))
+      "SELECT catalog, schema, tag, enabled FROM (\(Self.all)) AS t", doing: action, within: .seconds(60))
     func identity(_ row: Rows.Row) throws -> [String] {
       try ["catalog", "schema", "tag"].map { try row.text($0) }
     }
     let wanted = Dictionary(try there.map { (try identity($0), try $0.text("enabled")) }) { first, _ in first
     }
-    return try here.compactMap { row in
+    return try await rows(doing: action).compactMap { row in
       let key = try identity(row)
-      guard let source = wanted[key].flatMap(TriggerState.Enabled.init(rawValue:)),
-        let target = TriggerState.Enabled(rawValue: try row.text("enabled")), source != target
-      else { return nil }
+      let trigger = try Self.trigger(row)
+      let target = trigger.isTouched ? trigger.enabled : trigger.held ?? trigger.enabled
+      guard let source = wanted[key].flatMap(Enabled.init(rawValue:)), source != target else { return nil }
       // One that fires for replicated changes is held back until the target opens.
-      let remedy = try row.text(source == .enabled ? "enable" : "disable")
       return TriggerState(
         kind: key[0].uppercased(), schema: key[1], tag: key[2], source: source, target: target,
-        remedy: "\(remedy);")
+        remedy: "\(trigger.statement(source == .enabled ? .enabled : .disabled));")
     }
   }
 
-  /// What makes them again what they were, as statements for the commit that opens the door. One that is not
+  /// What lets event triggers fire again, as statements for the commit that opens the door. One that is not
   /// disabled any more was changed by somebody else, and stays.
   func releasing() async throws -> [String] {
+    let held = try await held(where: "t.place = 3")
+    return held.compactMap { trigger in trigger.held.map { trigger.statement($0) } }
+      + (held.isEmpty ? [] : ["DELETE FROM replicate.held WHERE catalog = 'event trigger'"])
+  }
+
+  /// What makes the others fire for replicated changes again, once the door is open.
+  func owed() async throws -> [LateChange] {
+    try await held(where: "t.place < 3").compactMap { trigger in
+      guard let table = trigger.table, let enabled = trigger.held else { return nil }
+      return LateChange(
+        table,
+        doing: "enabling a \(trigger.catalog) of \(table) on the target as it was: "
+          + trigger.statement(enabled), "\(Self.forget(trigger));\n\(trigger.statement(enabled))")
+    }
+  }
+
+  private func held(where condition: String) async throws -> [Trigger] {
     let action = "reading which of the target's triggers are held back"
     guard try await hasTable(doing: action) else { return [] }
-    let rows = try await connection.query(
+    return try await rows(doing: action, where: "\(condition) AND h.oid IS NOT NULL").map(Self.trigger)
+      .filter { !$0.isTouched }
+  }
+
+  // MARK: Reading
+
+  private func triggers(doing action: String) async throws -> [Trigger] {
+    try await rows(doing: action).map(Self.trigger)
+  }
+
+  private func named(doing action: String) async throws -> [(String, Trigger)] {
+    try await rows(doing: action).map { row in
+      ("\(try row.text("catalog")) \(try row.text("name"))", try Self.trigger(row))
+    }
+  }
+
+  /// Event triggers first: they would see what is done to the others.
+  private func rows(doing action: String, where condition: String = "true") async throws -> Rows {
+    let none = "(SELECT NULL::text AS catalog, NULL::oid AS oid, NULL::\"char\" AS enabled)"
+    let held = try await hasTable(doing: action) ? "replicate.held" : none
+    return try await connection.query(
       """
-      SELECT pg_catalog.format(t.enable, CASE h.enabled WHEN 'A' THEN 'ALWAYS ' WHEN 'R' THEN 'REPLICA '
-          ELSE '' END) AS statement
-      FROM (\(Self.all())) AS t JOIN replicate.held h ON h.catalog = t.catalog AND h.oid = t.oid
-      WHERE t.enabled = 'D' ORDER BY t.place, t.oid
+      SELECT t.*, h.enabled AS held
+      FROM (\(Self.all)) AS t LEFT JOIN \(held) h ON h.catalog = t.catalog AND h.oid = t.oid
+      WHERE \(condition) ORDER BY t.place DESC, t.oid
       """, doing: action, within: .seconds(60), isPrepared: true)
-    // Event triggers last: they would see the others' DDL.
-    return try rows.map { try $0.text("statement") }
-      + (rows.isEmpty ? [] : ["DELETE FROM replicate.held"])
+  }
+
+  private static func trigger(_ row: Rows.Row) throws -> Trigger {
+    let text = try row.text("enabled")
+    guard let enabled = Enabled(rawValue: text) else {
+      throw MigrationError(
+        .failed, doing: "reading the target's triggers", reason: "one is enabled in an unknown way: \(text)")
+    }
+    let table = try row.optional("relation")
+    return Trigger(
+      catalog: try row.text("catalog"), oid: try row.text("oid"),
+      table: try table.map { RelationName(schema: try row.text("schema"), name: $0) }, enabled: enabled,
+      held: try row.optional("held").flatMap(Enabled.init(rawValue:)), disable: try row.text("disable"),
+      enable: (head: try row.text("enable"), tail: try row.text("enabled_thing")))
   }
 
   private func hasTable(doing action: String) async throws -> Bool {
@@ -119,49 +209,45 @@ struct HeldTriggers: Sendable {
   func quieting() async throws -> (before: [String], after: [String]) {
     let rows = try await connection.query(
       """
-      SELECT disable, pg_catalog.format(enable,
-          CASE enabled WHEN 'A' THEN 'ALWAYS ' WHEN 'R' THEN 'REPLICA ' ELSE '' END) AS enable
-      FROM (\(Self.all())) AS t WHERE place = 3 AND enabled <> 'D'
+      SELECT disable, enable || CASE enabled WHEN 'A' THEN ' ALWAYS' WHEN 'R' THEN ' REPLICA' ELSE '' END
+        AS enable
+      FROM (\(Self.all)) AS t WHERE place = 3 AND enabled <> 'D'
       """, doing: "looking for event triggers on the target", within: .seconds(15))
     return (try rows.map { try $0.text("disable") }, try rows.map { try $0.text("enable") })
   }
 
-  /// `enable` has a place for the word that says how; a `%` in a name is doubled. A partition's trigger that
-  /// came from its parent's is one of its own.
-  private static func all(states: String = "'A', 'R', 'D'") -> String {
-    """
+  /// A partition's trigger that came from its parent's is one of its own.
+  private static let all = """
     SELECT 1 AS place, 'trigger' AS catalog, t.oid, t.tgenabled AS enabled,
       pg_catalog.format('%I.%I.%I', n.nspname, c.relname, t.tgname) AS name,
-      n.nspname::text AS schema, c.relname || ' ' || t.tgname AS tag,
+      n.nspname::text AS schema, c.relname::text AS relation, c.relname || ' ' || t.tgname AS tag,
       pg_catalog.format('ALTER TABLE ONLY %I.%I DISABLE TRIGGER %I', n.nspname, c.relname, t.tgname)
         AS disable,
-      pg_catalog.replace(pg_catalog.format('ALTER TABLE ONLY %I.%I ENABLE ', n.nspname, c.relname), '%', '%%')
-        || '%sTRIGGER ' || pg_catalog.replace(pg_catalog.quote_ident(t.tgname), '%', '%%') AS enable
+      pg_catalog.format('ALTER TABLE ONLY %I.%I ENABLE', n.nspname, c.relname) AS enable,
+      pg_catalog.format(' TRIGGER %I', t.tgname) AS enabled_thing
     FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE t.tgenabled IN (\(states)) AND (NOT t.tgisinternal OR t.tgparentid <> 0)
+    WHERE (NOT t.tgisinternal OR t.tgparentid <> 0)
       AND t.tgfoid NOT IN (SELECT f.oid FROM pg_catalog.pg_proc f
         WHERE f.pronamespace = pg_catalog.to_regnamespace('replicate'))
       AND \(Catalog.isUserTable)
     UNION ALL
     SELECT 2, 'rule', r.oid, r.ev_enabled, pg_catalog.format('%I.%I.%I', n.nspname, c.relname, r.rulename),
-      n.nspname::text, c.relname || ' ' || r.rulename,
+      n.nspname::text, c.relname::text, c.relname || ' ' || r.rulename,
       pg_catalog.format('ALTER TABLE %I.%I DISABLE RULE %I', n.nspname, c.relname, r.rulename),
-      pg_catalog.replace(pg_catalog.format('ALTER TABLE %I.%I ENABLE ', n.nspname, c.relname), '%', '%%')
-        || '%sRULE ' || pg_catalog.replace(pg_catalog.quote_ident(r.rulename), '%', '%%')
+      pg_catalog.format('ALTER TABLE %I.%I ENABLE', n.nspname, c.relname),
+      pg_catalog.format(' RULE %I', r.rulename)
     FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE r.ev_enabled IN (\(states)) AND \(Catalog.isUserTable)
+    WHERE \(Catalog.isUserTable)
     UNION ALL
     -- Those of the server's operator are for the operator alone.
-    SELECT 3, 'event trigger', e.oid, e.evtenabled, pg_catalog.quote_ident(e.evtname), '-', e.evtname::text,
-      pg_catalog.format('ALTER EVENT TRIGGER %I DISABLE', e.evtname),
-      'ALTER EVENT TRIGGER ' || pg_catalog.replace(pg_catalog.quote_ident(e.evtname), '%', '%%')
-        || ' ENABLE %s'
+    SELECT 3, 'event trigger', e.oid, e.evtenabled, pg_catalog.quote_ident(e.evtname), '-', NULL,
+      e.evtname::text, pg_catalog.format('ALTER EVENT TRIGGER %I DISABLE', e.evtname),
+      pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE', e.evtname), ''
     FROM pg_catalog.pg_event_trigger e
     WHERE pg_catalog.pg_has_role(e.evtowner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
       WHERE d.classid = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass AND d.objid = e.oid
         AND d.deptype = 'e')
     """
-  }
 }

@@ -33,7 +33,8 @@ package struct TargetGuard: Sendable {
     try await held.differing(from: source)
   }
 
-  /// Lets writes pass, and the user's triggers fire: one commit for all tables.
+  /// Lets writes pass, and the user's triggers fire: one commit for all tables, which waits for no table's
+  /// lock. What does is `settle`'s.
   package func open() async throws {
     try await replace(
       Self.openBody, doing: "opening the target for writes", with: try await held.releasing())
@@ -58,9 +59,26 @@ package struct TargetGuard: Sendable {
 
   /// Also of a target that was never opened: its triggers are what they were on the source then.
   package func remove() async throws {
-    try await triggers.remove(within: .seconds(60), quieting: try await held.quieting())
+    let action = "dropping the triggers of the target's closed door"
     for statement in try await held.releasing() {
-      try await connection.query(statement, doing: "enabling the target's triggers", within: .seconds(60))
+      try await connection.query(statement, doing: action, within: .seconds(60))
+    }
+    try await LateChanges.insist(doing: action, within: .seconds(60)) { try await settle(within: $0) }
+  }
+
+  /// Behind the opening: makes late changes, has triggers and rules fire for replicated changes again, and
+  /// drops those of the door, as far as the tables' locks can be had at once.
+  package func settle(_ changes: [LateChange] = [], within limit: Duration) async throws -> LateChanges.Left {
+    try await triggers.remove(
+      after: changes + held.owed(), within: limit, quieting: try await held.quieting())
+  }
+
+  /// Does all that opens the target, and undoes it: whatever would be refused is refused now.
+  func rehearseOpening() async throws {
+    let action = "opening the target for writes, to see that it can be"
+    let statements = try await held.releasing()
+    try await connection.undoing(action) { _ in
+      try await replace(Self.openBody, doing: action, with: statements)
     }
   }
 

@@ -216,7 +216,7 @@ package struct WriteGuard: Sendable {
     try await awaitEnd("rows are written although the fence refuses it", doing: action) {
       try await writers.pastGuard()
     }
-    let changed = try await triggers.definitions().changed(since: fence.definitions)
+    let changed = try await triggers.changed(since: fence.definitions)
     guard changed.isEmpty else {
       throw MigrationError(
         .failed, doing: action,
@@ -272,16 +272,33 @@ package struct WriteGuard: Sendable {
   /// Lets all writes pass again: the writes have moved back. One commit for all tables.
   package func unseal() async throws {
     let action = "opening the \(connection.end) for writes"
-    try await connection.transaction(doing: action) { connection in
-      guard try await Self.change(to: .open, nil, where: "true", on: connection, doing: action) else {
-        throw MigrationError(.failed, doing: action, reason: "replicate.fence has lost its row")
-      }
-      try await Self.create(Self.openBody, on: connection, doing: action)
+    try await connection.transaction(doing: action) { try await Self.unseal($0, doing: action) }
+  }
+
+  /// Does the same, and undoes it: whatever would be refused is refused now.
+  package func rehearseUnsealing() async throws {
+    let action = "opening the \(connection.end) for writes, to see that it can be"
+    try await connection.undoing(action) { try await Self.unseal($0, doing: action) }
+  }
+
+  private static func unseal(_ connection: isolated Connection, doing action: String) async throws {
+    guard try await change(to: .open, nil, where: "true", on: connection, doing: action) else {
+      throw MigrationError(.failed, doing: action, reason: "replicate.fence has lost its row")
     }
+    try await create(openBody, on: connection, doing: action)
   }
 
   /// Drops triggers and function.
-  package func remove() async throws { try await triggers.remove(within: .seconds(60)) }
+  package func remove() async throws {
+    try await LateChanges.insist(
+      doing: "dropping the triggers of the guard on the \(connection.end)", within: .seconds(60)
+    ) { try await settle(within: $0) }
+  }
+
+  /// Makes late changes, and drops triggers and function, as far as the tables' locks can be had at once.
+  package func settle(_ changes: [LateChange] = [], within limit: Duration) async throws -> LateChanges.Left {
+    try await triggers.remove(after: changes, within: limit)
+  }
 
   // MARK: The function
 

@@ -88,6 +88,15 @@ package struct Writers: Sendable {
         on: "n.nspname = \(SQL.literal(table.schema)) AND c.relname = \(SQL.literal(table.name))"))
   }
 
+  /// Transactions that hold any lock on `table`: nobody else can have the strongest one.
+  package func using(_ table: RelationName) async throws -> [Writer] {
+    try await holders(
+      """
+      l.locktype = 'relation' AND n.nspname = \(SQL.literal(table.schema))
+        AND c.relname = \(SQL.literal(table.name))
+      """, tellingLock: true)
+  }
+
   /// Those of these sessions that are in a transaction, whatever it does.
   package func inTransactions(of pids: [Int32]) async throws -> [Writer] {
     let list = pids.map(String.init).joined(separator: ",")

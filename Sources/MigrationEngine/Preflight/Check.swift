@@ -35,6 +35,7 @@ extension Preflight {
       Check("source_privileges", on: "source", SourcePrivileges.examine),
       Check("source_ownership", on: "source", SourceOwnership.examine),
       Check("target_privileges", on: "target", TargetPrivileges.examine),
+      Check("system_privileges", on: "source and target", SystemUse.examine),
       Check("way_back", on: "source and target", worst: .warning, WayBack.examine),
       Check("tables", on: "source", SelectedTables.examine),
       Check("replica_identity", on: "source", ReplicaIdentities.examine),

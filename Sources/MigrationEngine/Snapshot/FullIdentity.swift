@@ -61,6 +61,25 @@ package enum FullIdentity {
     return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
   }
 
+  /// What is noted on an end that is open and takes no changes by replication any more.
+  static func owed(on end: Connection) async throws -> [LateChange] {
+    guard !(try await noted(on: end)).isEmpty else { return [] }
+    let rows = try await end.query(
+      """
+      SELECT n.nspname, c.relname, i.previous FROM replicate.identity i
+        JOIN pg_catalog.pg_class c ON c.oid = i.relation
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE i.previous IN ('DEFAULT', 'NOTHING') AND c.relreplident = 'f'
+      """, doing: "reading the replica identities to put back", within: .seconds(30))
+    return try rows.map { row in
+      let name = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
+      let previous = try row.text("previous")
+      return LateChange(
+        name, doing: "putting back the replica identity of \(name)",
+        "ALTER TABLE \(name) REPLICA IDENTITY \(previous)")
+    }
+  }
+
   /// Puts back what was before, on the source or on the target, whose schema was dumped after the change.
   /// - Parameter isStreamed: something is applied to this end still, which publications of the user's must
   ///   not refuse.

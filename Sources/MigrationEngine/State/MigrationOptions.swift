@@ -44,9 +44,10 @@ package struct MigrationOptions: Sendable {
 package struct CutoverRequest: Sendable, Codable, Equatable {
   /// `back` for a rollback.
   package var direction: Direction
-  /// The write pause that is acceptable, in seconds: a cutover that would take longer does not begin.
+  /// The write pause that is acceptable, in seconds: a cutover that would take longer does not begin, and one
+  /// that does take longer is undone.
   package var maxPauseSeconds: Double
-  /// Seconds from the fence to the seal after which the cutover is aborted.
+  /// Seconds from the fence to the seal after which the cutover is aborted, and for what is waited for before.
   package var timeoutSeconds: Double
   package var requestedBy: String
   /// All for real up to the seal; then the fence is taken down.
@@ -82,4 +83,9 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
     self.isRehearsal = isRehearsal
     self.terminatesBlockers = terminatesBlockers
   }
+
+  /// Seconds that users wait at most before the seal.
+  var limitSeconds: Double { min(maxPauseSeconds, timeoutSeconds) }
+  /// The option that says so.
+  var limitName: String { maxPauseSeconds <= timeoutSeconds ? "--max-pause" : "--timeout" }
 }

@@ -78,6 +78,16 @@ extension StateStore {
     try await cutover(where: "state = 'complete' ORDER BY id DESC LIMIT 1")
   }
 
+  /// The newest that was completed in one direction.
+  func completedCutover(_ direction: Direction) async throws -> StoredCutover? {
+    let isBack = direction == .back ? "" : "NOT "
+    return try await cutover(
+      where: """
+        state = 'complete' AND \(isBack)COALESCE(request::pg_catalog.jsonb->>'direction' = 'back', false)
+        ORDER BY id DESC LIMIT 1
+        """)
+  }
+
   package func cutover(_ id: Int64) async throws -> StoredCutover? {
     try await cutover(where: "id = $1", [String(id)])
   }

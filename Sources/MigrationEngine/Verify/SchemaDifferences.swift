@@ -65,9 +65,13 @@ struct SchemaDifferences: Sendable {
   ) -> Difference {
     let isPlural = name.words.hasPrefix("privileges ") || name.words.hasPrefix("default privileges ")
     let words = isPlural && words.hasPrefix("is ") ? "are\(words.dropFirst(2))" : words
-    return Difference(
+    // Who may use what of the system is for each server's operator to say; ours asks for some itself.
+    let isOfSystem = name.kind == "ACL" && name.schema == "pg_catalog"
+    var difference = Difference(
       kind: name.kind.lowercased(), object: name.object, name: name.words, words: "\(name.words) \(words)",
-      isExpected: isExpected, remedy: remedy)
+      isExpected: isExpected || isOfSystem, remedy: remedy)
+    if isOfSystem { difference.isDoubtful = true }
+    return difference
   }
 
   // MARK: What is of the migration itself
@@ -365,7 +369,8 @@ struct SchemaDifferences: Sendable {
     let right = Self.state(theirs)
     guard left.enabled != right.enabled, left.rest == right.rest else { return nil }
     let isHeldBack =
-      right.enabled == .disabled && (left.enabled == .always || left.enabled == .replica || left.isEvent)
+      left.isEvent || left.enabled == .replica
+      ? right.enabled == .disabled : left.enabled == .always && right.enabled == .enabled
     return (Self.words(left.enabled, right.enabled), isHeldBack)
   }
 

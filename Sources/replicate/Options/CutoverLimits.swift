@@ -8,7 +8,8 @@ struct CutoverLimits: ParsableArguments {
   @Option(
     name: .customLong("max-pause"),
     help: ArgumentHelp(
-      "Do not begin when the write pause would be longer. (default: 10s)", valueName: "duration"),
+      "Do not begin when the write pause would be longer, and undo what takes longer. (default: 10s)",
+      valueName: "duration"),
     transform: DurationParser.seconds)
   var maxPause: Double?
 

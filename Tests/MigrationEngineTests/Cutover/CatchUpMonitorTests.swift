@@ -65,6 +65,37 @@ import Testing
     #expect(!fresh.isReady(within: 1), "it does not answer any more")
   }
 
+  private func backlog(_ megabytes: [UInt64], lag: Double) -> CatchUpMonitor {
+    var monitor = CatchUpMonitor()
+    let end = LSN(rawValue: 1 << 32)
+    for (index, left) in megabytes.enumerated() {
+      monitor.add(
+        CatchUpMonitor.Sample(
+          at: start + .seconds(Double(index) / 2), sourceLSN: end,
+          targetLSN: LSN(rawValue: end.rawValue - left << 20), lag: .seconds(lag)))
+    }
+    return monitor
+  }
+
+  @Test("A backlog takes what its bytes take at the pace that was measured, however young the heartbeat is")
+  func backlogs() throws {
+    let unknown = backlog([378, 378], lag: 0.6)
+    #expect(unknown.reading.predictedPauseSeconds == nil && !unknown.isReady(within: 60))
+    // 20 MiB in half a second.
+    let measured = backlog([0, 378, 358], lag: 0.6)
+    let seconds = try #require(measured.reading.predictedPauseSeconds)
+    #expect(abs(seconds - (358 / 40 + 0.1)) < 0.1)
+    #expect(!measured.isReady(within: 60), "half a second ago nobody knew")
+    #expect(backlog([378, 338, 298, 258, 218, 178, 138, 98, 58, 18, 0, 0], lag: 0.1).isReady(within: 10))
+    #expect(!backlog([378, 338, 298, 258, 218, 178, 138, 98, 58, 18, 0, 0], lag: 0.1).isReady(within: 1))
+  }
+
+  @Test("A few bytes that nobody has taken yet are no backlog")
+  func noBacklog() throws {
+    let seconds = try #require(backlog([1, 1, 1], lag: 0.2).reading.predictedPauseSeconds)
+    #expect(abs(seconds - 0.3) < 0.01)
+  }
+
   @Test("Without a heartbeat nothing is predicted")
   func blind() {
     var monitor = CatchUpMonitor()

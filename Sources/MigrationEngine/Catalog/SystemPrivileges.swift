@@ -1,0 +1,94 @@
+package import LibPQ
+
+/// What everybody may call and read in a new database, and we do: a server from which that was taken away must
+/// say so before anything depends on it, and not behind the seal, where nothing may be refused.
+package enum SystemPrivileges {
+  /// One that our role lacks.
+  package struct Missing: Sendable, Equatable {
+    /// `pg_catalog.pg_current_wal_insert_lsn()`.
+    package var object: String
+    /// What gives it back.
+    package var grant: String
+  }
+
+  /// Those of `functions` and `relations` that everybody could use once, and our role may not any more.
+  package static func missing(on connection: Connection) async throws -> [Missing] {
+    let rows = try await connection.query(
+      """
+      SELECT o.kind, o.object, pg_catalog.quote_ident(CURRENT_USER) AS role
+      FROM (SELECT 'EXECUTE ON FUNCTION' AS kind, pg_catalog.format('pg_catalog.%I(%s)', p.proname,
+              pg_catalog.pg_get_function_identity_arguments(p.oid)) AS object
+            FROM pg_catalog.pg_proc p
+            WHERE p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.proname = ANY ($1::text[])
+              AND p.proacl IS NOT NULL AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_init_privs i
+                WHERE i.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND i.objoid = p.oid)
+              -- They are called where there are large objects.
+              AND (p.proname !~ '^lo_' OR EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata))
+          UNION ALL
+          SELECT 'SELECT ON', pg_catalog.format('pg_catalog.%I', c.relname)
+            FROM pg_catalog.pg_class c
+            WHERE c.relnamespace = 'pg_catalog'::pg_catalog.regnamespace AND c.relname = ANY ($2::text[])
+              AND NOT pg_catalog.has_table_privilege(c.oid, 'SELECT')
+              AND EXISTS (SELECT FROM pg_catalog.pg_init_privs i, pg_catalog.aclexplode(i.initprivs) a
+                WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.objoid = c.oid
+                  AND i.objsubid = 0 AND a.grantee = 0 AND a.privilege_type = 'SELECT')) o
+      ORDER BY o.object
+      """, [SQL.array(functions), SQL.array(relations)],
+      doing: "asking what of the system our role may use on the \(connection.end)", within: .seconds(30))
+    return try rows.map { row in
+      let object = try row.text("object")
+      return Missing(
+        object: object, grant: "GRANT \(try row.text("kind")) \(object) TO \(try row.text("role"));")
+    }
+  }
+
+  /// - Throws: `MigrationError` that names what is missing, with what gives it back.
+  package static func verify(on connection: Connection) async throws {
+    let missing = try await missing(on: connection)
+    guard !missing.isEmpty else { return }
+    throw MigrationError(
+      .failed, doing: "asking what of the system our role may use on the \(connection.end)",
+      reason: "it may not use \(missing.map(\.object).joined(separator: ", "))",
+      remedy: "On the \(connection.end), as a superuser: \(missing.map(\.grant).joined(separator: " "))")
+  }
+
+  /// All that is called of the system, on whichever end.
+  package static let functions = [
+    "acldefault", "aclexplode", "age", "array_agg", "array_append", "array_dims", "array_lower",
+    "array_ndims", "array_position", "array_send", "array_to_string", "ascii", "bit", "bool_or",
+    "boolsend", "bpchar", "clock_timestamp", "concat_ws", "convert_to", "count", "current_database",
+    "current_setting", "date_part", "div", "encode", "format", "format_type", "generate_series",
+    "has_database_privilege", "has_function_privilege", "has_schema_privilege", "has_sequence_privilege",
+    "has_table_privilege", "hash_array_extended", "hash_record_extended", "hashbpcharextended",
+    "hashint2extended", "hashint4extended", "hashint8extended", "hashoidextended", "hashtext",
+    "hashtextextended", "inet_client_addr", "inet_server_addr", "int4", "int8send", "jsonb_out", "left",
+    "lo_close", "lo_create", "lo_get", "lo_lseek64", "lo_open", "lo_put", "lo_unlink", "lower", "max",
+    "md5", "min", "now", "overlay", "pg_advisory_lock", "pg_backend_pid", "pg_control_system",
+    "pg_create_logical_replication_slot", "pg_current_snapshot", "pg_current_wal_flush_lsn",
+    "pg_current_wal_insert_lsn", "pg_current_wal_lsn", "pg_database_collation_actual_version",
+    "pg_database_size", "pg_drop_replication_slot", "pg_encoding_to_char", "pg_export_snapshot",
+    "pg_get_expr", "pg_get_function_identity_arguments", "pg_get_userbyid", "pg_has_role",
+    "pg_identify_object", "pg_is_in_recovery", "pg_logical_emit_message", "pg_partition_tree",
+    "pg_postmaster_start_time", "pg_relation_filenode", "pg_relation_size", "pg_snapshot_xmax",
+    "pg_snapshot_xmin", "pg_table_size", "pg_tablespace_location", "pg_terminate_backend",
+    "pg_try_advisory_lock", "pg_wal_lsn_diff", "quote_ident", "round", "row_security_active", "set_config",
+    "setval", "sha256", "shobj_description", "split_part", "string_agg", "strpos", "substr", "substring",
+    "sum", "textin", "textsend", "to_char", "to_jsonb", "to_regclass", "to_regnamespace",
+    "to_regprocedure", "txid_current_snapshot", "txid_snapshot_xmin", "unnest", "upper",
+    "uuid_hash_extended",
+  ]
+
+  /// All that is read of the system.
+  package static let relations = [
+    "pg_amop", "pg_attrdef", "pg_attribute", "pg_auth_members", "pg_authid",
+    "pg_available_extension_versions", "pg_available_extensions", "pg_cast", "pg_class", "pg_collation",
+    "pg_constraint", "pg_database", "pg_db_role_setting", "pg_depend", "pg_description",
+    "pg_event_trigger", "pg_extension", "pg_index", "pg_inherits", "pg_init_privs", "pg_largeobject",
+    "pg_largeobject_metadata", "pg_locks", "pg_namespace", "pg_opclass", "pg_operator",
+    "pg_prepared_xacts", "pg_proc", "pg_publication", "pg_publication_rel", "pg_publication_tables",
+    "pg_range", "pg_replication_origin", "pg_replication_slots", "pg_rewrite", "pg_roles", "pg_sequence",
+    "pg_settings", "pg_shdepend", "pg_stat_activity", "pg_stat_progress_vacuum", "pg_stat_replication",
+    "pg_statistic_ext", "pg_subscription", "pg_tablespace", "pg_trigger", "pg_type", "pg_user_mapping",
+  ]
+}

@@ -1,0 +1,73 @@
+import LibPQ
+
+/// Makes late changes in short tries, each on its own: where a lock cannot be had at once it is tried again
+/// some other time, and who comes behind the try waits for a moment only.
+package struct LateChanges: Sendable {
+  let connection: Connection
+  /// Statements that every transaction begins and ends with.
+  var quieting: (before: [String], after: [String]) = ([], [])
+
+  /// What could not be done yet.
+  package struct Left: Sendable, Equatable {
+    /// Each with who is in the way.
+    package var obstacles: [String] = []
+    package var untried = 0
+
+    package var isEmpty: Bool { obstacles.isEmpty && untried == 0 }
+    package var words: String {
+      let named = obstacles.prefix(3).joined(separator: "\n  ")
+      let others = obstacles.dropFirst(3).count + untried
+      return others == 0 ? named : "\(named)\(named.isEmpty ? "" : "\n  and ")\(others) more"
+    }
+  }
+
+  /// - Parameter limit: after which the rest is left for another time.
+  func make(_ changes: [LateChange], within limit: Duration) async throws -> Left {
+    let deadline = ContinuousClock.now + limit
+    var left = Left()
+    for change in changes {
+      guard ContinuousClock.now < deadline else {
+        left.untried += 1
+        continue
+      }
+      do {
+        try await LockRetry.run(
+          quiet(change.statement), on: connection, doing: change.action, within: .zero)
+      } catch let error as PostgresError
+        where [.lockNotAvailable, .deadlockDetected].contains(error.sqlState)
+      {
+        let holders = try await Writers(connection).using(change.table)
+        left.obstacles.append("\(change.action): the table is in use by \(Writers.list(holders))")
+      } catch let error as PostgresError
+        where [.undefinedTable, .undefinedColumn, .undefinedObject].contains(error.sqlState)
+      {
+        // Dropped since we looked.
+        continue
+      }
+    }
+    return left
+  }
+
+  func quiet(_ statement: String) -> String {
+    (quieting.before + [statement] + quieting.after).joined(separator: ";\n")
+  }
+
+  /// Calls `make` until nothing is left.
+  /// - Throws: `MigrationError` that names what is left after `limit`, and who is in the way.
+  static func insist(
+    doing action: String, within limit: Duration, isolation: isolated (any Actor)? = #isolation,
+    _ make: (Duration) async throws -> Left
+  ) async throws {
+    let deadline = ContinuousClock.now + limit
+    while true {
+      let left = try await make(max(.seconds(1), deadline - .now))
+      if left.isEmpty { return }
+      guard ContinuousClock.now < deadline else {
+        throw MigrationError(
+          .failed, doing: action, reason: left.words,
+          remedy: "Wait until those transactions have ended, or end them; then give the command again.")
+      }
+      try await Task.sleep(for: .milliseconds(100))
+    }
+  }
+}

@@ -1,0 +1,81 @@
+import LibPQ
+import Logging
+
+/// What an end owes its users once a cutover or a rollback has opened it: identity columns as they were,
+/// triggers that fire for replicated changes, tables without triggers of ours. All of it takes the strongest
+/// lock of a table, which a reader may keep for hours, so it is done behind the opening, as locks can be had.
+struct MigrationSettlement: Sendable {
+  /// `back` where a rollback has opened the source.
+  let direction: Direction
+  let source: Connection?
+  let target: Connection
+  let logger: Logger
+
+  /// How long the engine is at it without doing anything else.
+  private static let turn = Duration.seconds(2)
+
+  func make(within limit: Duration = turn) async throws -> LateChanges.Left {
+    let columns = try await identityColumns()
+    switch direction {
+    case .forward:
+      // Where there is a way back, its end puts replica identities back.
+      let hasWayBack = try await StateStore(target).wayBack() != nil
+      let identities = hasWayBack ? [] : try await FullIdentity.owed(on: target)
+      return try await TargetGuard(target).settle(
+        try await IdentityColumns.owed(columns, on: target) + identities, within: limit)
+    case .back:
+      guard let source else { return LateChanges.Left() }
+      return try await WriteGuard(source).settle(
+        try await IdentityColumns.owed(columns, on: source), within: limit)
+    }
+  }
+
+  /// Only the identity columns, where the guard stays: of the source that was left.
+  func makeIdentities(within limit: Duration) async throws -> LateChanges.Left {
+    guard let source else { return LateChanges.Left() }
+    return try await LateChanges(connection: source).make(
+      try await IdentityColumns.owed(try await identityColumns(), on: source), within: limit)
+  }
+
+  /// Until all is done, or the task is cancelled.
+  func makeAll() async throws {
+    var told = LateChanges.Left()
+    while true {
+      let left = try await make()
+      guard !left.isEmpty else { return }
+      tell(left, &told)
+      if left.untried == 0 { try await Task.sleep(for: .seconds(1)) }
+    }
+  }
+
+  /// - Parameter told: what was told last.
+  func tell(_ left: LateChanges.Left, _ told: inout LateChanges.Left) {
+    guard left.obstacles.count != told.obstacles.count else { return }
+    told = left
+    logger.warning(
+      "the \(direction.to) is open; what needs a table's lock there is done when it can be had",
+      metadata: ["what": "\(left.words)"])
+  }
+
+  /// - Throws: `MigrationError` that names what is left after `limit`, and who is in the way.
+  func insist(within limit: Duration) async throws {
+    try await LateChanges.insist(
+      doing: "doing on the \(direction.to) what needs the locks of its tables", within: limit
+    ) { try await make(within: $0) }
+  }
+
+  /// Those that were GENERATED ALWAYS when the cutover began, and those that are by now on the end that a
+  /// rollback has left.
+  private func identityColumns() async throws -> [IdentityColumns.Column] {
+    let store = StateStore(target)
+    var columns: [IdentityColumns.Column] = []
+    if let cutover = try await store.completedCutover(.forward) {
+      columns =
+        try await store.needs(of: cutover.id, as: MigrationWithoutSource.Needs.self)?
+        .identityColumns ?? []
+    }
+    guard direction == .back else { return columns }
+    let now = IdentityColumns.always(in: try await Catalog.read(from: target, measuring: false))
+    return columns + now.filter { !columns.contains($0) }
+  }
+}
