@@ -149,6 +149,7 @@ package struct MigrationAbort: Sendable {
       try await ReplicationSlot(name: name).drop(on: source)
     }
     await cleanup.attempt("schema replicate on the source", "DROP SCHEMA replicate CASCADE") {
+      if try await OwnSchema.isOfOthers(on: source) { return }
       try await source.query(
         "DROP SCHEMA IF EXISTS replicate CASCADE", doing: "dropping schema replicate on the source",
         within: .seconds(30))

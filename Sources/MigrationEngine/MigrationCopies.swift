@@ -15,6 +15,8 @@ struct MigrationCopies: Sendable {
     var gone: [RelationName] = []
     /// Why others do not fit the target, for people.
     var obstacles: [String] = []
+    /// Those whose rows the target does not take, by the source's OIDs, and what it said.
+    var refused: [UInt32: (name: RelationName, words: String)] = [:]
   }
 
   /// - Parameters:
@@ -44,15 +46,19 @@ struct MigrationCopies: Sendable {
     let relations = source.filter { lineages[$0.oid] != nil }
     let copy = TableCopy(
       source: options.source, target: options.target, workers: options.jobs, progress: progress,
-      rateLimit: limit)
+      rateLimit: limit, leavesRefused: true)
     let plan = CopyPlan(
       relations, workers: options.jobs, isFirst: isFirst,
       referenced: isFirst ? [] : try await ForeignKeys.referencedTables(on: ends.target))
-    let outdated = try await copy.run(plan, under: snapshot, lineages: lineages)
+    let notCopied = try await copy.run(plan, under: snapshot, lineages: lineages)
+    for relation in relations {
+      guard let error = notCopied.refused[relation.oid] else { continue }
+      left.refused[relation.oid] = (relation.name, error.words)
+    }
     // Those that are newer than the snapshot, too.
     let known = Set(source.map(\.oid))
     left.anew = missing.filter {
-      outdated.contains($0.sourceOID) || (!known.contains($0.sourceOID) && now[$0.sourceOID] != nil)
+      notCopied.outdated.contains($0.sourceOID) || (!known.contains($0.sourceOID) && now[$0.sourceOID] != nil)
     }.map(\.name)
     return left
   }

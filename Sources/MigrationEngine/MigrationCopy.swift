@@ -8,6 +8,7 @@ struct MigrationCopy: Sendable {
   let logger: Logger
   let ends: MigrationEnds
   let board: MigrationBoard
+  let refused: RefusedTables
 
   private var store: StateStore { StateStore(ends.target) }
 
@@ -60,7 +61,7 @@ struct MigrationCopy: Sendable {
   private func round(
     _ progress: CopyProgress, _ limit: RateLimit?, under snapshot: ExportedSnapshot
   ) async throws -> Bool {
-    let missing = try await store.relations().filter { $0.snapshotLSN == nil }
+    let missing = try await store.relations().filter { $0.snapshotLSN == nil && !refused.holds($0.sourceOID) }
     let copies = try await MigrationCopies(options: options, ends: ends).run(
       missing, progress: progress, limit, under: snapshot)
     if !copies.anew.isEmpty {
@@ -74,6 +75,12 @@ struct MigrationCopy: Sendable {
       logger.warning(
         "tables were dropped on the source before they were copied",
         metadata: ["tables": "\(gone.map(\.description))"])
+    }
+    // What their rows name, as an index, may be on the target later.
+    for (oid, table) in copies.refused where refused.note(oid, table.name, table.words) {
+      logger.warning(
+        "the target refuses rows of a table, which is copied again later",
+        metadata: ["table": "\(table.name)", "because": "\(table.words)"])
     }
     tell(copies.obstacles.isEmpty ? nil : copies.obstacles.joined(separator: "\n"))
     return copies.anew.isEmpty && copies.obstacles.isEmpty

@@ -10,6 +10,8 @@ struct MigrationNewcomers: Sendable {
   let ends: MigrationEnds
   let publication: Publication
   let excluded: Set<RelationName>
+  let refused: RefusedTables
+  let unmade: MigrationUnmade
 
   private var store: StateStore { StateStore(ends.target) }
 
@@ -73,6 +75,8 @@ struct MigrationNewcomers: Sendable {
     }
     let known = stored.filter { !joining.contains($0.sourceOID) }
     try await judge(MigrationLineages(known, source: source, target: target), &found)
+    found.obstacles += refused.obstacles(of: Set(found.again.map(\.sourceOID)))
+    found.again.removeAll { !refused.isDue($0.sourceOID) }
     let knownOIDs = Set(known.map(\.sourceOID))
     let theirs = Dictionary(target.map { ($0.name, $0) }) { first, _ in first }
     for relation in source where !knownOIDs.contains(relation.oid) && !excluded.contains(relation.name) {
@@ -176,7 +180,7 @@ struct MigrationNewcomers: Sendable {
     let archive = SchemaArchive(source: options.source, only: missing.map(\.name))
     try await archive.dump(under: nil)
     do {
-      try await transfer.restore(.tables, from: try await archive.file(), source: ends.source)
+      _ = try await transfer.restore(.tables, from: try await archive.file(), source: ends.source)
     } catch let error as MigrationError {
       await archive.remove()
       throw MigrationError(
@@ -277,15 +281,18 @@ struct MigrationNewcomers: Sendable {
       guard isComplete else { return }
       guard !found.new.isEmpty else { return try await follow(snapshot.lsn) }
       let file = try await archive.file()
-      try await transfer.restore(.indexes, from: file, source: ends.source)
-      try await transfer.restore(.attachments, from: file, source: ends.source)
-      try await FullIdentity.restore(notedOn: ends.source, on: ends.target)
+      var left = try await transfer.restore(.indexes, from: file, source: ends.source)
+      left += try await transfer.restore(.attachments, from: file, source: ends.source)
+      try await FullIdentity.restore(notedOn: ends.source, on: ends.target, isStreamed: true)
+      try await FullIdentity.setWherePublished(on: ends.target)
       try await PlannerStatistics.refresh(
         found.new, on: options.target, workers: options.jobs,
         under: try await UserSettings.read(from: ends.source, usableOn: ends.target))
       // Foreign keys hold only where all tables stand at one LSN.
       try await follow(snapshot.lsn)
-      try await transfer.restore(.constraints, from: file, source: ends.source)
+      left += try await transfer.restore(.constraints, from: file, source: ends.source)
+      // What a trigger calls, say, may be on the source alone: the tables are there, and the stream goes on.
+      try await unmade.keep(left)
       try await store.noteJoined()
     }
     _ = monitor.isHeldUp(by: nil)
@@ -300,9 +307,22 @@ struct MigrationNewcomers: Sendable {
     }
     let new = Set(found.new.map(\.oid))
     let registered = try await store.relations().filter { new.contains($0.sourceOID) }
+    let began = ContinuousClock.now
     let left = try await MigrationCopies(options: options, ends: ends).run(
       registered + found.again, isFirst: false, progress: CopyProgress(),
       RateLimit(options.maxBytesPerSecond), under: snapshot)
+    for table in registered + found.again {
+      guard let reason = left.refused[table.sourceOID] else {
+        refused.forget(table.sourceOID)
+        continue
+      }
+      let isNews = refused.note(table.sourceOID, table.name, reason.words, took: .now - began)
+      if isNews {
+        logger.warning(
+          "the target refuses rows of a table, which is tried again",
+          metadata: ["table": "\(table.name)", "because": "\(reason.words)"])
+      }
+    }
     // What is left is found again.
     let names = Set(left.anew + left.gone)
     return !registered.contains { names.contains($0.name) } && (found.new.isEmpty || left.obstacles.isEmpty)

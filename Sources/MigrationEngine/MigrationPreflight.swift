@@ -15,7 +15,16 @@ struct MigrationPreflight {
   }
 
   func run(isResuming: Bool) async throws -> Result {
-    let catalog = try await Catalog.read(from: ends.source)
+    let catalog: Catalog
+    do {
+      catalog = try await readCatalog()
+    } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
+      let locked = try await Preflight.LockedTables.examine(ends.source)
+      guard !locked.isEmpty else { throw error }
+      // Whatever else is asked of the tables would wait as well.
+      return Result(
+        report: PreflightReport(findings: locked), encryption: .none, catalog: Catalog(relations: []))
+    }
     let context = PreflightContext(
       source: ends.source, target: ends.target, catalog: catalog, options: options, isResuming: isResuming,
       slotName: ends.sourceIdentity.slotName, publicationName: MigrationAttempt.publicationName,
@@ -28,6 +37,22 @@ struct MigrationPreflight {
       all.filter { $0.severity == severity }
     }
     return Result(report: report, encryption: evidence, catalog: catalog)
+  }
+
+  /// The sizes of tables are asked for, which waits for who has locked one for himself.
+  private func readCatalog() async throws -> Catalog {
+    try await ends.source.query(
+      "SET lock_timeout = '5s'", doing: "examining the source", within: .seconds(15))
+    let catalog: Catalog
+    do {
+      catalog = try await Catalog.read(from: ends.source)
+    } catch {
+      _ = try? await ends.source.query(
+        "SET lock_timeout = 0", doing: "examining the source", within: .seconds(15))
+      throw error
+    }
+    try await ends.source.query("SET lock_timeout = 0", doing: "examining the source", within: .seconds(15))
+    return catalog
   }
 
   /// Whether the target may be written to, as findings; none when it is encrypted in flight and at rest.

@@ -204,8 +204,7 @@ struct MigrationSchemaComparison: Sendable {
       """
   }
 
-  /// For a shell.
-  private static func quoted(_ text: String) -> String { "'\(text.replacing("'", with: "'\\''"))'" }
+  private static func quoted(_ text: String) -> String { SQL.shellQuoted(text) }
 }
 
 /// How the schemas were when they were compared last.

@@ -18,8 +18,11 @@ struct MigrationSettlement: Sendable {
     let columns = try await identityColumns()
     switch direction {
     case .forward:
+      // Where there is a way back, its end puts replica identities back.
+      let hasWayBack = try await StateStore(target).wayBack() != nil
+      let identities = hasWayBack ? [] : try await FullIdentity.owed(on: target)
       return try await TargetGuard(target).settle(
-        try await IdentityColumns.owed(columns, on: target), within: limit)
+        try await IdentityColumns.owed(columns, on: target) + identities, within: limit)
     case .back:
       guard let source else { return LateChanges.Left() }
       return try await WriteGuard(source).settle(

@@ -14,6 +14,8 @@ struct MigrationStages: Sendable {
   private let slot: ReplicationSlot
   private let schema: SchemaTransfer
   private let archive: SchemaArchive
+  private let refused = RefusedTables()
+  private let pace = UnmadePace()
 
   init(
     options: MigrationOptions, logger: Logger, ends: MigrationEnds, board: MigrationBoard,
@@ -38,7 +40,17 @@ struct MigrationStages: Sendable {
 
   private var store: StateStore { StateStore(ends.target) }
   private var copy: MigrationCopy {
-    MigrationCopy(options: options, logger: logger, ends: ends, board: board)
+    MigrationCopy(options: options, logger: logger, ends: ends, board: board, refused: refused)
+  }
+  private var unmade: MigrationUnmade {
+    MigrationUnmade(
+      options: options, logger: logger, ends: ends, publication: Publication(name: migration.publication),
+      pace: pace)
+  }
+  private var newcomers: MigrationNewcomers {
+    MigrationNewcomers(
+      options: options, logger: logger, ends: ends, publication: Publication(name: migration.publication),
+      excluded: Set(migration.excluded), refused: refused, unmade: unmade)
   }
 
   /// What an attempt came to.
@@ -148,7 +160,8 @@ struct MigrationStages: Sendable {
     MigrationStreaming(
       options: options, logger: logger, ends: ends, board: board, phase: phase, slot: slot,
       publication: Publication(name: migration.publication),
-      tables: MigrationTables(excluded: Set(migration.excluded)), session: try await streamSession())
+      tables: MigrationTables(excluded: Set(migration.excluded)), session: try await streamSession(),
+      newcomers: newcomers)
   }
 
   /// Relations that are migrated: those that were not excluded.
@@ -221,14 +234,14 @@ struct MigrationStages: Sendable {
     let isFresh = await !archive.exists
     if isFresh, section != .preData { try await dumpAnew() }
     do {
-      try await restoreOnce(section)
+      try await restoreOnce(section, leaving: isFresh ? .all : .data)
     } catch let error as MigrationError where section != .preData && !isFresh {
       // What it names may have been dropped or renamed on both ends since it was dumped.
       logger.info(
         "restoring the schema's \(section.rawValue) again, as they are now",
         metadata: ["because": "\(error.reason)"])
       try await dumpAnew()
-      try await restoreOnce(section)
+      try await restoreOnce(section, leaving: .all)
     }
   }
 
@@ -239,12 +252,13 @@ struct MigrationStages: Sendable {
     try await archive.dump(under: nil, without: source.map(\.name).filter { !present.contains($0) })
   }
 
-  private func restoreOnce(_ section: SchemaSection) async throws {
+  private func restoreOnce(_ section: SchemaSection, leaving: SchemaTransfer.Leaving) async throws {
     let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
     if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
-    try await schema.restore(
+    let left = try await schema.restore(
       section, from: try await archive.file(), again: again, keeping: migration.targetBefore,
-      source: ends.source, target: ends.target)
+      source: ends.source, target: ends.target, leaving: leaving)
+    try await unmade.keep(left)
   }
 
   // MARK: Index
@@ -265,6 +279,14 @@ struct MigrationStages: Sendable {
     try await settle(session)
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await restore(.constraints)
+    try await FullIdentity.setWherePublished(on: ends.target)
+    for refusal in try await schema.restorePublicSchema(
+      from: try await archive.file(), source: ends.source)
+    {
+      logger.warning(
+        "the target refused a property of schema public",
+        metadata: ["what": "\(refusal.name)", "why": "\(refusal.refusal.reason)"])
+    }
     try await DatabaseProperties.read(from: ends.source).apply(to: ends.target, options.target) {
       step, reason in
       logger.warning(
@@ -285,9 +307,7 @@ struct MigrationStages: Sendable {
   /// Streams until all tables are at one LSN. Those that were created meanwhile join, and those that became
   /// others are copied again.
   private func settle(_ session: (stream: StreamSession, monitor: StreamMonitor)) async throws {
-    let newcomers = MigrationNewcomers(
-      options: options, logger: logger, ends: ends, publication: Publication(name: migration.publication),
-      excluded: Set(migration.excluded))
+    let newcomers = newcomers
     while true {
       do {
         let stored = try await store.relations()
@@ -307,7 +327,10 @@ struct MigrationStages: Sendable {
         } else if found.outdated.isEmpty {
           // What cannot join is told again while the stream runs; what is not copied any more must be.
           let present = Set(try await Catalog.read(from: ends.source, measuring: false).relations.map(\.oid))
-          if !stored.contains(where: { $0.snapshotLSN == nil && present.contains($0.sourceOID) }) { return }
+          let isMissing = stored.contains {
+            $0.snapshotLSN == nil && present.contains($0.sourceOID) && !refused.holds($0.sourceOID)
+          }
+          if !isMissing { return }
           try await Task.sleep(for: Self.settlingPause)
         }
       } catch let outdated as OutdatedTable {

@@ -13,6 +13,7 @@ struct MigrationStreaming: Sendable {
   let publication: Publication
   let tables: MigrationTables
   let session: (stream: StreamSession, monitor: StreamMonitor)
+  private let newcomers: MigrationNewcomers
 
   private let intermission = Intermission()
   private let comparedSchemas = ComparedSchemas()
@@ -20,7 +21,7 @@ struct MigrationStreaming: Sendable {
   init(
     options: MigrationOptions, logger: Logger, ends: MigrationEnds, board: MigrationBoard,
     phase: PhaseRecord, slot: ReplicationSlot, publication: Publication, tables: MigrationTables,
-    session: (stream: StreamSession, monitor: StreamMonitor)
+    session: (stream: StreamSession, monitor: StreamMonitor), newcomers: MigrationNewcomers
   ) {
     self.options = options
     self.logger = logger
@@ -31,6 +32,7 @@ struct MigrationStreaming: Sendable {
     self.publication = publication
     self.tables = tables
     self.session = session
+    self.newcomers = newcomers
   }
 
   /// How long an automatic cutover that was aborted waits before it tries again.
@@ -40,7 +42,8 @@ struct MigrationStreaming: Sendable {
   private var record: MigrationCutoverRecord { MigrationCutoverRecord(board: board, store: store) }
   private var switching: MigrationSwitch { MigrationSwitch(options: options, ends: ends, logger: logger) }
   private var copy: MigrationCopy {
-    MigrationCopy(options: options, logger: logger, ends: ends, board: board)
+    MigrationCopy(
+      options: options, logger: logger, ends: ends, board: board, refused: newcomers.refused)
   }
   private var wayBack: MigrationWayBack {
     MigrationWayBack(options: options, ends: ends, excluded: tables.excluded, logger: logger)
@@ -54,10 +57,6 @@ struct MigrationStreaming: Sendable {
     MigrationSchemaComparison(
       direction: .forward, options: options, ends: ends, tables: tables, logger: logger,
       compared: comparedSchemas)
-  }
-  private var newcomers: MigrationNewcomers {
-    MigrationNewcomers(
-      options: options, logger: logger, ends: ends, publication: publication, excluded: tables.excluded)
   }
 
   /// What ends a run of the stream.
@@ -205,10 +204,11 @@ struct MigrationStreaming: Sendable {
     } else {
       try await dismissInterrupted()
     }
+    try await newcomers.unmade.tell(session.monitor)
     var notBefore = ContinuousClock.now
     var nextLook = ContinuousClock.now
     while true {
-      if options.cutover == .auto, .now >= notBefore,
+      if options.cutover == .auto, .now >= notBefore, session.monitor.reading.waitsFor == nil,
         board.catchUp.isSteady(within: Self.automaticPauseSeconds)
       {
         try await store.request(
@@ -220,6 +220,7 @@ struct MigrationStreaming: Sendable {
       if requested != nil || .now >= nextLook {
         let began = ContinuousClock.now
         if let turn = try await lookForTables(isAwaited: requested != nil) { return turn }
+        if requested == nil { try await newcomers.unmade.retry(session.monitor) }
         // What is looked at may be tens of thousands of tables.
         nextLook = .now + max(Self.tablesPause, (.now - began) * 20)
       }
@@ -261,12 +262,13 @@ struct MigrationStreaming: Sendable {
     var report = Status.Cutover(step: "prepare")
     try await record.tell(report, requested)
     do {
-      if let obstacle = session.monitor.reading.waitsFor {
+      if let obstacle = session.monitor.reading.obstacle {
         throw MigrationError(
           .failed, doing: "comparing the source's tables with the migrated ones", reason: obstacle)
       }
       for end in [ends.source, ends.target] { try await SystemPrivileges.verify(on: end) }
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
+      try await newcomers.unmade.ensure(accepted: requested.request.acceptedDifferences ?? [])
       try await schemas.run(for: requested, &report, record)
       try await refreshMaterializedViews()
       try await switching.verify(store)

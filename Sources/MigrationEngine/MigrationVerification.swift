@@ -104,7 +104,7 @@ struct MigrationVerification: Sendable {
   // MARK: The comparison
 
   private func compare(_ request: VerificationRequest) async throws -> VerificationReport {
-    if let obstacle = monitor.reading.waitsFor {
+    if let obstacle = monitor.reading.obstacle {
       throw MigrationError(.failed, doing: "comparing both ends", reason: "the stream waits: \(obstacle)")
     }
     let wanted = try await wanted(request.tables)

@@ -59,17 +59,20 @@ struct MigrationWayBack: Sendable {
   /// Takes away what is there of it on the target; with the same outcome when it is done again.
   func remove() async throws {
     guard let way = try await store.wayBack() else { return }
-    try await Self.removePublished(way, from: ends.target)
+    try await Self.removePublished(way, from: ends.target, isStreamed: true)
     try await store.forgetWayBack()
   }
 
   /// All but what is stored of it.
-  static func removePublished(_ way: StoredWayBack, from target: Connection) async throws {
+  /// - Parameter isStreamed: the source's changes are applied to it still.
+  static func removePublished(
+    _ way: StoredWayBack, from target: Connection, isStreamed: Bool = false
+  ) async throws {
     if let name = SlotName(way.slot) { try await ReplicationSlot(name: name).drop(on: target) }
     try await Publication(name: way.publication).drop(on: target)
     // Not before the publication is gone: it would refuse to delete from a table without an identity.
     if try await SourceState(target).fence() != nil {
-      try await FullIdentity.restore(notedOn: target, on: target)
+      try await FullIdentity.restore(notedOn: target, on: target, isStreamed: isStreamed)
     }
   }
 

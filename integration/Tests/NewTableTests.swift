@@ -151,6 +151,38 @@ extension IntegrationBeside {
       }
     }
 
+    @Test("What is made, and dropped, on the source while other tables wait to join joins, or is told")
+    func whileJoining() async throws {
+      try await Journey.run("whilejoining") { journey in
+        try await journey.source(Self.before)
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        // No snapshot is taken while a transaction is open that has written.
+        let open = try await SQLSession(journey.databases.source)
+        try await open.execute("BEGIN")
+        try await open.execute("UPDATE old SET v = 5 WHERE id = 1")
+        try await journey.source(
+          """
+          CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM ('2026-02-01') TO ('2026-03-01') \\;
+          CREATE TABLE doomed (id int PRIMARY KEY) \\; INSERT INTO doomed VALUES (1)
+          """)
+        try await engine.waitUntil("the first partition joins", within: .seconds(30)) {
+          engine.errors.contains("tables join the migration")
+        }
+        try await journey.source(
+          "CREATE TABLE parted_3 PARTITION OF parted FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')",
+          "INSERT INTO parted VALUES (1, '2026-02-10'), (2, '2026-03-10')", "DROP TABLE doomed")
+        try await open.execute("COMMIT")
+        await open.close()
+        try await engine.waitUntil("both partitions", within: .seconds(60)) {
+          try await journey.targetValue(
+            "SELECT count(*) FROM parted WHERE to_regclass('parted_3') IS NOT NULL") == "2"
+        }
+        try await journey.followAdvice("DROP TABLE \"public\".\"doomed\";", engine)
+        try await Self.expectEqual(journey, engine)
+      }
+    }
+
     @Test("A partition that is made during the first copy joins before foreign keys are checked")
     func duringTheCopy() async throws {
       try await Journey.run("early") { journey in

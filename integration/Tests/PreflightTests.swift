@@ -70,12 +70,16 @@ extension IntegrationBeside {
         name: "extension that the target lacks", setup: fakeExtension, check: "extension",
         object: #"extension "not_there""#, mend: #"DROP EXTENSION "not_there";"#),
       Situation(
-        name: "schema replicate on the target", setupEnd: .target, setup: ["CREATE SCHEMA replicate"],
+        name: "schema replicate on the target", setupEnd: .target,
+        setup: ["CREATE SCHEMA replicate", "CREATE TABLE replicate.migration (only_row boolean)"],
         check: "target_leftovers", object: #"target schema "replicate""#,
         mend: "DROP SCHEMA replicate CASCADE;", mendEnd: .target),
       Situation(
-        name: "schema replicate on the source", setup: ["CREATE SCHEMA replicate"], check: "own_leftovers",
-        object: #"source schema "replicate""#, mend: "DROP SCHEMA replicate CASCADE;"),
+        name: "schema replicate on the source",
+        setup: [
+          "CREATE SCHEMA replicate", "COMMENT ON SCHEMA replicate IS 'Fence of a migration by replicate; …'",
+        ], check: "own_leftovers", object: #"source schema "replicate""#,
+        mend: "DROP SCHEMA replicate CASCADE;"),
       Situation(
         name: "our publication", setup: ["CREATE PUBLICATION preflight_own"], check: "own_leftovers",
         object: #"publication "preflight_own""#, mend: #"DROP PUBLICATION "preflight_own";"#),

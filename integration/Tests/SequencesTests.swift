@@ -36,6 +36,19 @@ extension Integration {
       }
     }
 
+    @Test("A sequence that cannot take the source's value is an error that names it")
+    func outOfRange() async throws {
+      try await withEnds("seqrange") { scene in
+        try await scene.both(["CREATE SEQUENCE a", "CREATE SEQUENCE \"B c\""])
+        try await scene.source(["SELECT setval('\"B c\"', 100)"])
+        try await scene.target(["ALTER SEQUENCE \"B c\" MAXVALUE 50"])
+        let error = await #expect(throws: PostgresError.self) {
+          _ = try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection)
+        }
+        #expect(error?.action.contains("sequence \"public\".\"B c\"") == true, "\(String(describing: error))")
+      }
+    }
+
     @Test("A sequence that the target lacks is an error that names it")
     func missing() async throws {
       try await withEnds("missingseq") { scene in

@@ -74,7 +74,9 @@ extension Session {
     return try await closing(connection) {
       let version = try await connection.serverVersion()
       let settings = try await fixed + (connection.isSuperuser() ? fixedForSuperusers : []) + others
-      return string.addingOptions(
+      // Also those that a service has, which options of our own would hide.
+      let effective = await connection.sessionOptions
+      return string.settingDefault("options", to: effective).addingOptions(
         settings.filter { $0.since <= version }.map { ($0.name, $0.value) })
     }
   }

@@ -54,4 +54,7 @@ package enum SQL {
     }
     return String(result)
   }
+
+  /// A text as one word for a shell.
+  static func shellQuoted(_ text: String) -> String { "'\(text.replacing("'", with: "'\\''"))'" }
 }

@@ -58,6 +58,22 @@ package enum Sequences {
 
   /// What is written last behind the fence opens the target, and makes this durable, too.
   private static func set(_ values: [Value], on target: Connection) async throws {
+    do {
+      try await setAll(values, on: target)
+    } catch let error as PostgresError where error.isRefusalOfContent {
+      // One by one it shows which it is.
+      for value in values {
+        do {
+          try await setAll([value], on: target)
+        } catch let error as PostgresError where error.isRefusalOfContent {
+          throw error.during("sequence \(value.name)")
+        }
+      }
+      throw error
+    }
+  }
+
+  private static func setAll(_ values: [Value], on target: Connection) async throws {
     guard !values.isEmpty else { return }
     let list = values.map { "(\(SQL.literal($0.name)), bigint '\($0.last)', \($0.isCalled))" }
     try await target.query(

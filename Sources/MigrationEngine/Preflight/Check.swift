@@ -28,6 +28,7 @@ extension Preflight {
       Check("same_database", on: "target", SameDatabase.examine),
       Check("wal_level", on: "source", SourceSettings.examine),
       Check("replication_capacity", on: "source", ReplicationCapacity.examine),
+      Check("connection_limits", on: "source and target", worst: .warning, ConnectionLimits.examine),
       Check("recovery", on: "source and target", WriteReadiness.examine),
       Check("pooler", on: "source and target", Pooler.examine),
       Check("replication_connection", on: "source", ReplicationAccess.examine),

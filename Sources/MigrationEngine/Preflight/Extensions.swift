@@ -7,6 +7,7 @@ extension Preflight {
     struct Installed: Sendable, Equatable {
       var name: String
       var version: String
+      var schema = "public"
       /// pg_cron and the like: jobs that the server itself runs.
       var jobs: Bool { name == "pg_cron" || name == "pgagent" || name == "pg_timetable" }
     }
@@ -19,17 +20,52 @@ extension Preflight {
       var versions: Set<String>
       /// Our role may create it.
       var isCreatable = true
+      /// Where it is in the target's database already.
+      var place: Place?
+    }
+
+    struct Place: Sendable, Equatable {
+      var schema: String
+      var owner: String
+      var isRelocatable = true
+      /// The target has the schema in which the source has it.
+      var hasSchemaOfSource = true
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       let rows = try await context.source.ask(
-        "SELECT extname, extversion FROM pg_catalog.pg_extension ORDER BY 1", about: "the source's extensions"
-      )
+        """
+        SELECT e.extname, e.extversion, n.nspname FROM pg_catalog.pg_extension e
+          JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1
+        """, about: "the source's extensions")
       let installed = try rows.map {
-        Installed(name: try $0.text("extname"), version: try $0.text("extversion"))
+        Installed(
+          name: try $0.text("extname"), version: try $0.text("extversion"), schema: try $0.text("nspname"))
       }
-      let offers = try await offers(of: context.target)
+      var offers = try await offers(of: context.target)
+      if !context.isResuming { try await addPlaces(installed, &offers, context.target) }
       return installed.flatMap { judge($0, offer: offers[$0.name]) }
+    }
+
+    private static func addPlaces(
+      _ installed: [Installed], _ offers: inout [String: Offer], _ target: Connection
+    ) async throws {
+      let there = try await target.ask(
+        """
+        SELECT e.extname, n.nspname, e.extrelocatable, pg_catalog.pg_get_userbyid(e.extowner) AS owner
+        FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
+        """, about: "where the target has extensions")
+      let rows = try await target.ask(
+        "SELECT nspname FROM pg_catalog.pg_namespace", about: "the target's schemas")
+      let schemas = Set(try rows.map { try $0.text("nspname") })
+      let wanted = Dictionary(installed.map { ($0.name, $0.schema) }) { first, _ in first }
+      for row in there {
+        let name = try row.text("extname")
+        offers[name]?.place = Place(
+          schema: try row.text("nspname"), owner: try row.text("owner"),
+          isRelocatable: try row.bool("extrelocatable"),
+          hasSchemaOfSource: wanted[name].map(schemas.contains) ?? true)
+      }
     }
 
     private static func offers(of target: Connection) async throws -> [String: Offer] {
@@ -79,6 +115,19 @@ extension Preflight {
               + "\(offer.defaultVersion).",
             "Install version \(installed.version) on the target's server, or see that version "
               + "\(offer.defaultVersion) does.")
+        }
+        if let place = offer.place, place.schema != installed.schema {
+          let schema = quotedIdentifier(installed.schema)
+          let move =
+            place.isRelocatable && place.hasSchemaOfSource
+            ? "ALTER EXTENSION \(name) SET SCHEMA \(schema);"
+            : "DROP EXTENSION \(name); then start makes it in schema \(schema)"
+              + (offer.isCreatable ? "." : ", as a role that may create it.")
+          add(
+            .blocker, "extension_schema",
+            "The source has it in schema \(schema), the target in schema \(quotedIdentifier(place.schema)): "
+              + "types and functions of it would not be found.",
+            "On the target, as role \(quotedIdentifier(place.owner)): \(move)")
         }
         if offer.installedVersion == nil, !offer.isCreatable {
           add(

@@ -53,6 +53,9 @@ extension Preflight {
           switch role.part {
           case .owner: "It owns objects of the source and is missing on the target."
           case .named: "Grants or policies of the source name it, and it is missing on the target."
+          case .ofDatabase:
+            "A privilege or a setting of the source's database is for it; the target lacks it, and goes "
+              + "without them."
           case .member:
             "It may log in as a member of a role that the source's objects name; the target lacks it."
           }
@@ -62,8 +65,8 @@ extension Preflight {
           ? " Role \(quotedIdentifier(ownRole)) may not: ALTER ROLE \(quotedIdentifier(ownRole)) CREATEROLE;"
           : " Or give --create-roles."
         return Finding(
-          role.part == .member ? .warning : .blocker, check: "role", object: "role \(name)", why: why,
-          remedy: create + other)
+          [.member, .ofDatabase].contains(role.part) ? .warning : .blocker, check: "role",
+          object: "role \(name)", why: why, remedy: create + other)
       case .present(mayOwn: false) where role.part == .owner:
         return Finding(
           .blocker, check: "role", object: "role \(name)",

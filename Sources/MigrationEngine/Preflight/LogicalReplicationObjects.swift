@@ -9,6 +9,8 @@ extension Preflight {
       var slotIsActive: Bool?
       var hasPublication = false
       var hasSchema = false
+      /// It is not this program's.
+      var isSchemaOfOthers = false
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
@@ -22,7 +24,8 @@ extension Preflight {
       return judge(
         Facts(
           slotIsActive: try row.optional("slot_is_active").map { $0 == "t" },
-          hasPublication: try row.bool("has_publication"), hasSchema: try row.bool("has_schema")),
+          hasPublication: try row.bool("has_publication"), hasSchema: try row.bool("has_schema"),
+          isSchemaOfOthers: try await OwnSchema.isOfOthers(on: context.source)),
         slot: context.slotName, publication: context.publicationName)
     }
 
@@ -44,7 +47,12 @@ extension Preflight {
           "publication \(quotedIdentifier(publication))", "It is there on the source, \(origin)",
           "DROP PUBLICATION \(quotedIdentifier(publication));")
       }
-      if facts.hasSchema {
+      if facts.isSchemaOfOthers {
+        block(
+          "source schema \"replicate\"",
+          "It is the application's, and this program keeps what it needs in a schema of that name.",
+          "Give it another name: ALTER SCHEMA replicate RENAME TO …; on the source, and in what uses it.")
+      } else if facts.hasSchema {
         block(
           "source schema \"replicate\"", "It holds a fence's state, \(origin)",
           "DROP SCHEMA replicate CASCADE;")

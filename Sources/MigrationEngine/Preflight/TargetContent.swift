@@ -10,6 +10,8 @@ extension Preflight {
       var objects: [String] = []
       /// A schema `replicate` that holds no migration we could resume.
       var hasOwnSchema = false
+      /// The schema is not this program's.
+      var isSchemaOfOthers = false
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
@@ -57,7 +59,8 @@ extension Preflight {
         Facts(
           database: try row.text("database"),
           objects: try rows.map { "\(try $0.text("kind")) \(try $0.text("name"))" },
-          hasOwnSchema: try row.bool("has_own")))
+          hasOwnSchema: try row.bool("has_own"),
+          isSchemaOfOthers: try await OwnSchema.isOfOthers(on: context.target)))
     }
 
     static func judge(_ facts: Facts) -> [Finding] {
@@ -74,7 +77,13 @@ extension Preflight {
               + "\(name); "
               + "CREATE DATABASE \(name) TEMPLATE template0;"))
       }
-      if facts.hasOwnSchema {
+      if facts.isSchemaOfOthers {
+        findings.append(
+          Finding(
+            .blocker, check: "target_not_empty", object: "target schema \"replicate\"",
+            why: "It is somebody else's, and this program keeps its state in a schema of that name.",
+            remedy: "Use an empty database, or on the target: ALTER SCHEMA replicate RENAME TO …;"))
+      } else if facts.hasOwnSchema {
         findings.append(
           Finding(
             .blocker, check: "target_leftovers", object: "target schema \"replicate\"",

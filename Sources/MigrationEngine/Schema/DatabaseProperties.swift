@@ -98,7 +98,19 @@ package struct DatabaseProperties: Sendable, Equatable {
       FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
       """, doing: "asking the target for its name", within: .seconds(15))
     guard let row = rows.first else { return }
-    for step in steps(on: try row.text("datname"), isOwner: try row.bool("is_owner")) {
+    var usable = self
+    let known = try await target.query(
+      "SELECT rolname FROM pg_catalog.pg_roles", doing: "asking the target for its roles",
+      within: .seconds(15))
+    let roles = Set(try known.map { try $0.text("rolname") })
+    let lacking = Set((grants ?? []).compactMap(\.role)).subtracting(roles)
+    // In one statement they would all be refused for one.
+    usable.grants?.removeAll { $0.role.map(lacking.contains) ?? false }
+    for role in lacking.sorted() where role != self.role {
+      let name = "GRANT ON DATABASE TO \(SQL.identifier(role))"
+      onRefusal(Step(name: name, sql: ""), "the target has no such role")
+    }
+    for step in usable.steps(on: try row.text("datname"), isOwner: try row.bool("is_owner")) {
       if let trial = step.trial,
         let reason = try await Session.refusal(of: trial, on: string, end: target.end)
       {

@@ -30,9 +30,8 @@ package actor SchemaArchive {
     arguments += tables.map { "--table=\($0)" }
     arguments += excluded.map { "--exclude-table=\($0)" }
     if let snapshot { arguments.append("--snapshot=\(snapshot)") }
-    try await PostgresTool(name: "pg_dump").run(
-      arguments + [try await source.argument(end: "source", purpose: "schema")], on: source,
-      doing: "dumping the source's schema")
+    arguments.append(try await source.argument(end: "source", purpose: "schema"))
+    try await PostgresTool.dump(arguments, on: source, doing: "dumping the source's schema")
   }
 
   /// Whether there is a dump; an earlier engine takes its own along.

@@ -43,66 +43,192 @@ struct UserExpressions {
   }
 }
 
-/// Restores such entries: pg_restore's own session has an empty search path, which users' never have.
+/// Restores entries one by one in sessions of our own, which can have users' settings: pg_restore's have an
+/// empty search path, which users' never have. And each server's word on each entry is heard: pg_restore ends
+/// at the first that is refused, and tells of it with the values of rows.
 struct SchemaScripts {
   let target: ConnectionString
   let archive: URL
-  /// Entries that are made at the same time.
+  /// Entries that are made at the same time; of an ordered list one.
   let jobs: Int
+  /// Made strictly in the order of the dump, in which what would act on the others comes last.
+  var isOrdered = false
   /// Drops each entry's object before it is made.
-  let isCleaning: Bool
+  var isCleaning = false
+  /// For each table lock.
+  var lockTimeout: Duration?
 
+  /// - Parameter entries: in the order of the dump.
+  /// - Returns: those that the target has refused. An object that is there already is no refusal.
   func run(
-    _ entries: [SchemaEntry], _ expressions: UserExpressions, source: Connection
-  ) async throws {
+    _ entries: [SchemaEntry], _ expressions: UserExpressions, _ dependencies: SchemaDependencies,
+    source: Connection
+  ) async throws -> [RefusedEntry] {
+    guard !entries.isEmpty else { return [] }
     let observer = try await Session.open(target, end: "target", purpose: "restore")
     let settings = try await closing(observer) {
       try await UserSettings.read(from: source, usableOn: observer)
     }
-    let queue = WorkQueue(entries)
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      for _ in 0..<min(max(1, jobs), entries.count) {
-        group.addTask {
-          while let entry = await queue.next() {
-            try await run(entry, as: expressions.owners[entry.id], under: settings)
+    let scripts = try await EntryScripts.read(
+      entries, from: archive, on: target, isCleaning: isCleaning)
+    var refused: [RefusedEntry] = []
+    // What needs another entry comes when that has had its turn.
+    for level in isOrdered ? entries.map({ [$0] }) : dependencies.levels(of: entries) {
+      let queue = WorkQueue(level)
+      try await withThrowingTaskGroup(of: [RefusedEntry].self) { group in
+        for _ in 0..<min(max(1, jobs), level.count) {
+          group.addTask {
+            var refused: [RefusedEntry] = []
+            while let entry = await queue.next() {
+              guard let script = scripts[entry.dumpID] else { continue }
+              let owner = expressions.owners[entry.id]
+              if let refusal = try await run(entry, script, as: owner, under: settings) {
+                refused.append(refusal)
+              }
+            }
+            return refused
           }
         }
+        for try await some in group { refused += some }
       }
-      try await group.waitForAll()
     }
+    return refused.sorted { $0.entry.dumpID < $1.entry.dumpID }
   }
 
-  private func run(_ entry: SchemaEntry, as owner: String?, under settings: UserSettings) async throws {
-    let action = "restoring \(entry.description) on the target"
-    let listFile = archive.deletingLastPathComponent().appending(path: "entry \(entry.dumpID).list")
-    try Data("\(entry.line)\n".utf8).write(to: listFile)
-    let script = try await PostgresTool(name: "pg_restore").run(
-      ["--section=post-data", "--use-list=\(listFile.path)", "--file=-"]
-        + (isCleaning ? ["--clean", "--if-exists"] : []) + [archive.path], on: target, doing: action)
+  private static let present: Set<String> = ["42710", "42P07"]
+
+  /// - Parameter owner: nil for what evaluates nothing of users.
+  private func run(
+    _ entry: SchemaEntry, _ script: EntryScript, as owner: String?, under settings: UserSettings
+  ) async throws -> RefusedEntry? {
+    let action = "making \(script.name) on the target"
     let session = try await Session.open(target, end: "target", purpose: "restore")
-    try await closing(session) {
+    return try await closing(session) {
       try await Session.noticeLostClient(of: session)
-      try await settings.apply(to: session, for: owner)
+      if let owner { try await settings.apply(to: session, for: owner) }
+      if let lockTimeout {
+        try await session.query(
+          "SET lock_timeout = \(Int(lockTimeout / .milliseconds(1)))", doing: action)
+      }
       do {
-        try await session.query(Self.statements(script), doing: action)
-      } catch let error as PostgresError where error.sqlState != nil && !error.isConnectionLoss {
-        throw MigrationError(
-          .failed, doing: action,
-          reason: "\(error.message) (SQLSTATE \(error.sqlState?.rawValue ?? ""))",
-          remedy: """
-            It was evaluated under the settings of the database and its owner. What fails under them must be \
-            mended on both ends (as by ALTER FUNCTION … SET search_path = …; for a name that is not found); \
-            then start again.
-            """)
+        try await session.query(
+          (owner == nil ? "SET search_path = ''; " : "") + script.sql, doing: action)
+        return nil
+      } catch let error as PostgresError where error.isRefusalOfContent || error.isLockConflict {
+        let state = error.sqlState?.rawValue ?? ""
+        // The server counts primary keys before it looks at their names.
+        let isPrimaryKey = state == "42P16" && script.sql.contains(" PRIMARY KEY ")
+        if Self.present.contains(state) || isPrimaryKey { return nil }
+        return RefusedEntry(entry: entry, name: script.name, isEvaluated: owner != nil, error: error)
       }
     }
   }
+}
 
-  /// Without what is for psql alone, and without the empty path.
+/// An entry of a dump that the target's server has refused, and what it said.
+package struct RefusedEntry: Sendable {
+  var entry: SchemaEntry
+  /// As a difference of the schemas is named.
+  var name: String
+  /// Under the settings of the database and the object's owner.
+  var isEvaluated: Bool
+  var error: PostgresError
+
+  var refusal: MigrationError {
+    MigrationError(
+      .failed, doing: "making \(name) on the target", reason: error.words, remedy: remedy)
+  }
+
+  var remedy: String {
+    if isEvaluated {
+      return """
+        It was evaluated under the settings of the database and its owner. What fails under them must be \
+        mended on both ends (as by ALTER FUNCTION … SET search_path = …; for a name that is not found).
+        """
+    }
+    return error.isRefusalOfData
+      ? "Mend the rows on the source." : "Make on the target what it needs, as it is on the source."
+  }
+}
+
+struct EntryScript {
+  var name: String
+  var sql: String
+}
+
+enum EntryScripts {
+  /// - Returns: by the entries' numbers in the dump.
+  static func read(
+    _ entries: [SchemaEntry], from archive: URL, on target: ConnectionString, isCleaning: Bool
+  ) async throws -> [Int: EntryScript] {
+    let listFile = archive.deletingLastPathComponent().appending(path: "scripts \(UUID().uuidString).list")
+    defer { try? FileManager.default.removeItem(at: listFile) }
+    func script(_ entries: [SchemaEntry], _ others: [String]) async throws -> String {
+      try Data((entries.map(\.line).joined(separator: "\n") + "\n").utf8).write(to: listFile)
+      return try await PostgresTool(name: "pg_restore").run(
+        ["--use-list=\(listFile.path)", "--file=-"] + others + [archive.path], on: target,
+        doing: "reading the schema's definitions from their dump")
+    }
+    guard isCleaning else { return split(try await script(entries, ["--verbose"]), entries) }
+    var scripts: [Int: EntryScript] = [:]
+    // All DROPs come before all else.
+    for entry in entries {
+      let whole = try await script([entry], ["--clean", "--if-exists"])
+      scripts[entry.dumpID] = EntryScript(name: name(in: whole, entry), sql: statements(whole))
+    }
+    return scripts
+  }
+
+  /// Cuts what pg_restore writes with `--verbose` where the next entry begins: `-- TOC entry 3360 (class 2606
+  /// OID 16402)`. What only looks like it, in a comment of the user's, has the number of another.
+  static func split(_ script: String, _ entries: [SchemaEntry]) -> [Int: EntryScript] {
+    func mark(_ entry: SchemaEntry) -> String {
+      "-- TOC entry \(entry.dumpID) (class \(entry.id.classOID) OID \(entry.id.oid))"
+    }
+    var scripts: [Int: EntryScript] = [:]
+    var prefix: [Substring] = []
+    var current: (entry: SchemaEntry, prefix: [Substring], lines: [Substring])?
+    var left = Dictionary(entries.map { (mark($0), $0) }) { first, _ in first }
+    func close() {
+      guard let (entry, prefix, lines) = current else { return }
+      let text = lines.joined(separator: "\n")
+      let sql = statements((prefix + lines).joined(separator: "\n"))
+      scripts[entry.dumpID] = EntryScript(name: name(in: text, entry), sql: sql)
+    }
+    for line in script.split(separator: "\n", omittingEmptySubsequences: false) {
+      if let entry = left.removeValue(forKey: String(line)) {
+        close()
+        current = (entry, prefix, [])
+      } else if current == nil {
+        prefix.append(line)
+      } else {
+        // It stands before the mark of the entry that it is for, and holds for those behind it.
+        if isState(line) { prefix.append(line) }
+        current?.lines.append(line)
+      }
+    }
+    close()
+    return scripts
+  }
+
+  private static func isState(_ line: Substring) -> Bool {
+    line.hasPrefix("SET default_tablespace = ") || line.hasPrefix("SET default_table_access_method = ")
+  }
+
+  private static func name(in text: String, _ entry: SchemaEntry) -> String {
+    SchemaText(text).entries.keys.first?.words ?? String(entry.description)
+  }
+
+  /// Without what is for psql alone, the empty path, and limits of time, which are the session's own and
+  /// which an older server may not know.
   static func statements(_ script: String) -> String {
-    script.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
-      !line.hasPrefix("\\restrict ") && !line.hasPrefix("\\unrestrict ")
-        && line != "SELECT pg_catalog.set_config('search_path', '', false);"
+    var isHead = true
+    return script.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
+      if line.hasPrefix("-- Name: ") { isHead = false }
+      if line.hasPrefix("\\restrict ") || line.hasPrefix("\\unrestrict ") { return false }
+      guard isHead else { return true }
+      return line != "SELECT pg_catalog.set_config('search_path', '', false);"
+        && !line.contains(#/^SET \w+_timeout = 0;$/#)
     }.joined(separator: "\n")
   }
 }

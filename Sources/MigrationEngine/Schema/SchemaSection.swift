@@ -54,6 +54,15 @@ struct SchemaEntry: Equatable {
 
   /// A schema, or what belongs to one: pg_restore brings that only together with its schema.
   var isSchema: Bool { Self.schemaKinds.contains { description.hasPrefix($0) } }
+  /// What leads to another server, whose wrapper may know other options on the target.
+  var isForeign: Bool { Self.foreignKinds.contains { description.hasPrefix($0) } }
+  private static let foreignKinds = ["FOREIGN DATA WRAPPER ", "SERVER ", "USER MAPPING ", "FOREIGN TABLE "]
+  /// Schema public, or what belongs to it: it is there before the rest, and others own it on many targets.
+  var isPublicSchema: Bool { Self.ofPublic.contains { description.hasPrefix($0) } }
+  private static let ofPublic = [
+    "SCHEMA - public ", "COMMENT - SCHEMA public ", "ACL - SCHEMA public ",
+    "SECURITY LABEL - SCHEMA public ",
+  ]
   /// A partition, or its index, becomes one of its parent's.
   var isAttachment: Bool { description.hasPrefix("TABLE ATTACH ") || description.hasPrefix("INDEX ATTACH ") }
 
@@ -83,6 +92,19 @@ struct SchemaEntry: Equatable {
 struct SchemaDependencies {
   private(set) var needs: [Int: [Int]] = [:]
   private(set) var materializedViews: Set<Int> = []
+
+  /// Entries, in the order of the dump, put together so that none needs another of its own group.
+  func levels(of entries: [SchemaEntry]) -> [[SchemaEntry]] {
+    var level: [Int: Int] = [:]
+    var levels: [[SchemaEntry]] = []
+    for entry in entries {
+      let own = needs[entry.dumpID, default: []].compactMap { level[$0] }.max().map { $0 + 1 } ?? 0
+      level[entry.dumpID] = own
+      if own == levels.count { levels.append([]) }
+      levels[own].append(entry)
+    }
+    return levels
+  }
 
   /// - Parameter list: of the whole dump, as `pg_restore --list --verbose` prints it.
   init(of list: String) {

@@ -16,21 +16,28 @@ package struct SchemaTransfer: Sendable {
     self.jobs = jobs
   }
 
+  /// Which refusals of the target let the rest of the schema go on.
+  package enum Leaving: Sendable {
+    /// Those of rows. Whatever else is refused may have been dropped or renamed since the dump.
+    case data
+    case all
+  }
+
   /// Restores one section.
   /// - Parameters:
   ///   - again: an earlier try may have left objects behind; they are dropped first.
   ///   - before: what the target held before the migration, as `TargetData.present` told it.
+  /// - Returns: what the target has refused, behind the rows; the rest is there.
   package func restore(
     _ section: SchemaSection, from archive: URL, again: Bool, keeping before: [String],
-    source: Connection, target: Connection
-  ) async throws {
+    source: Connection, target: Connection, leaving: Leaving = .all
+  ) async throws -> [RefusedEntry] {
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list", "--section=\(section.dumpSection)", archive.path], on: self.target,
       doing: action(section))
-    let verbose = try await PostgresTool(name: "pg_restore").run(
-      ["--list", "--verbose", archive.path], on: self.target, doing: action(section))
+    let dependencies = try await dependencies(in: archive, section)
     var entries = SchemaEntry.entries(
-      of: section, in: list, excluding: try await ownObjects(on: source), SchemaDependencies(of: verbose))
+      of: section, in: list, excluding: try await ownObjects(on: source), dependencies)
     if again {
       switch section {
       case .preData: try await TargetData.drop(on: target, keeping: before)
@@ -40,6 +47,9 @@ package struct SchemaTransfer: Sendable {
       }
     }
     if section == .preData {
+      entries.removeAll(where: \.isPublicSchema)
+      let theirs = try await ForeignExtension.comments(on: target)
+      entries.removeAll { entry in theirs.contains { entry.description.hasPrefix($0) } }
       let pinned = try await PinnedExtension.read(source: source, target: target)
       if !pinned.isEmpty {
         // pg_restore makes an extension only where there is none; what it needs are the schemas.
@@ -47,27 +57,111 @@ package struct SchemaTransfer: Sendable {
         for pinned in pinned { try await pinned.create(on: target) }
         entries.removeAll(where: \.isSchema)
       }
+      do {
+        try await run(entries, section, from: archive)
+        return []
+      } catch let error as MigrationError {
+        return try await restoreWithoutForeign(entries, from: archive, dependencies, source, or: error)
+      }
     }
     let isCleaning = again && section == .constraints
-    guard section != .preData else { return try await run(entries, section, from: archive) }
-    try await make(entries, from: archive, isCleaning, source) { entries in
+    let refused = try await make(
+      entries, from: archive, isCleaning, source, dependencies, isOrdered: section == .constraints
+    ) { entries in
       try await run(entries, section, from: archive, isCleaning)
     }
+    if leaving == .data, let other = Self.notOfData(refused, dependencies) { throw other.refusal }
+    return refused
+  }
+
+  /// One by one: what leads to another server holds no rows of ours, and is left with what needs it.
+  /// - Throws: `error` when something else is refused.
+  private func restoreWithoutForeign(
+    _ entries: [SchemaEntry], from archive: URL, _ dependencies: SchemaDependencies, _ source: Connection,
+    or error: MigrationError
+  ) async throws -> [RefusedEntry] {
+    guard entries.contains(where: \.isForeign) else { throw error }
+    let scripts = SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true)
+    let refused = try await scripts.run(entries, UserExpressions(), dependencies, source: source)
+    var missing: Set<Int> = []
+    for one in refused {
+      let needs = dependencies.needs[one.entry.dumpID, default: []]
+      guard one.entry.isForeign || needs.contains(where: missing.contains) else { throw error }
+      missing.insert(one.entry.dumpID)
+    }
+    return refused
+  }
+
+  /// Owner, comment and privileges of schema public, behind all that is made in it. Each may be refused to a
+  /// role that does not own it there; what the target has of its own otherwise stays.
+  package func restorePublicSchema(from archive: URL, source: Connection) async throws -> [RefusedEntry] {
+    let list = try await PostgresTool(name: "pg_restore").run(
+      ["--list", archive.path], on: target, doing: action(.constraints))
+    return try await SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true).run(
+      list.split(separator: "\n").compactMap { SchemaEntry($0) }.filter(\.isPublicSchema), UserExpressions(),
+      SchemaDependencies(of: ""), source: source)
+  }
+
+  /// One that is refused neither for rows nor for want of another that is.
+  private static func notOfData(
+    _ refused: [RefusedEntry], _ dependencies: SchemaDependencies
+  ) -> RefusedEntry? {
+    var missing: Set<Int> = []
+    for one in refused {
+      let needs = dependencies.needs[one.entry.dumpID, default: []]
+      guard one.error.isRefusalOfData || needs.contains(where: missing.contains) else { return one }
+      missing.insert(one.entry.dumpID)
+    }
+    return nil
+  }
+
+  private func dependencies(in archive: URL, _ section: SchemaSection) async throws -> SchemaDependencies {
+    SchemaDependencies(
+      of: try await PostgresTool(name: "pg_restore").run(
+        ["--list", "--verbose", archive.path], on: target, doing: action(section)))
   }
 
   /// What calls functions of users is made apart, before a part of it is attached to its parent's.
   private func make(
     _ entries: [SchemaEntry], from archive: URL, _ isCleaning: Bool, _ source: Connection,
-    _ restore: ([SchemaEntry]) async throws -> Void
-  ) async throws {
+    _ dependencies: SchemaDependencies, isOrdered: Bool, _ restore: ([SchemaEntry]) async throws -> Void
+  ) async throws -> [RefusedEntry] {
     let evaluated = try await UserExpressions.read(from: source)
+    /// All at once, or one by one when the target refuses one of them.
+    func restoreOrLeave(_ entries: [SchemaEntry]) async throws -> [RefusedEntry] {
+      do {
+        try await restore(entries)
+        return []
+      } catch is MigrationError {
+        return try await SchemaScripts(
+          target: target, archive: archive, jobs: jobs, isOrdered: isOrdered
+        ).run(entries, UserExpressions(), dependencies, source: source)
+      }
+    }
     let scripts = entries.filter { evaluated.owners[$0.id] != nil }
-    guard !scripts.isEmpty else { return try await restore(entries) }
+    guard !scripts.isEmpty else { return try await restoreOrLeave(entries) }
     let others = entries.filter { evaluated.owners[$0.id] == nil }
-    try await restore(others.filter { !$0.isAttachment })
-    try await SchemaScripts(target: target, archive: archive, jobs: jobs, isCleaning: isCleaning).run(
-      scripts, evaluated, source: source)
-    try await restore(others.filter(\.isAttachment))
+    var refused = try await restoreOrLeave(others.filter { !$0.isAttachment })
+    refused += try await SchemaScripts(target: target, archive: archive, jobs: jobs, isCleaning: isCleaning)
+      .run(scripts, evaluated, dependencies, source: source)
+    refused += try await restoreOrLeave(others.filter(\.isAttachment))
+    return refused
+  }
+
+  /// Makes what was refused before, one by one; each takes a lock of its table, which the stream waits for.
+  /// - Parameter isWanted: tells those entries by which they were refused.
+  /// - Returns: the entries that were found, and which of them are refused again.
+  func restoreRefused(
+    from archive: URL, source: Connection, _ isWanted: (SchemaEntry) -> Bool
+  ) async throws -> (found: [SchemaEntry], refused: [RefusedEntry]) {
+    let list = try await PostgresTool(name: "pg_restore").run(
+      ["--list", archive.path], on: target, doing: action(.constraints))
+    let entries = list.split(separator: "\n").compactMap { SchemaEntry($0) }.filter(isWanted)
+    let refused = try await SchemaScripts(
+      target: target, archive: archive, jobs: 1, isOrdered: true, lockTimeout: .seconds(2)
+    ).run(
+      entries, try await UserExpressions.read(from: source), SchemaDependencies(of: ""), source: source)
+    return (entries, refused)
   }
 
   /// Parts in which the definitions of tables are restored that were created later than the rest. A partition
@@ -97,7 +191,10 @@ package struct SchemaTransfer: Sendable {
   }
 
   /// - Parameter archive: of the new tables alone.
-  package func restore(_ part: NewTablePart, from archive: URL, source: Connection) async throws {
+  /// - Returns: what the target has refused; the rest is there.
+  package func restore(
+    _ part: NewTablePart, from archive: URL, source: Connection
+  ) async throws -> [RefusedEntry] {
     let sections = part == .attachments ? ["pre-data", "post-data"] : [part.section.dumpSection]
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list"] + sections.map { "--section=\($0)" } + [archive.path], on: target,
@@ -107,13 +204,15 @@ package struct SchemaTransfer: Sendable {
       .filter { part.contains($0) && !own.contains($0.id) }
     func restore(_ entries: [SchemaEntry]) async throws {
       try await run(
-        entries, sections, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
+        entries, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
     }
-    switch part {
-    case .tables, .attachments: try await restore(entries)
-    case .indexes, .constraints:
-      try await make(entries, from: archive, part == .constraints, source, restore)
+    if part == .tables {
+      try await restore(entries)
+      return []
     }
+    return try await make(
+      entries, from: archive, part == .constraints, source, try await dependencies(in: archive, part.section),
+      isOrdered: part != .indexes, restore)
   }
 
   private func action(_ section: SchemaSection) -> String {
@@ -124,19 +223,19 @@ package struct SchemaTransfer: Sendable {
   private func run(
     _ entries: [SchemaEntry], _ section: SchemaSection, from archive: URL, _ isCleaning: Bool = false
   ) async throws {
-    try await run(
-      entries, [section.dumpSection], named: section.rawValue, from: archive, isCleaning: isCleaning, section)
+    try await run(entries, named: section.rawValue, from: archive, isCleaning: isCleaning, section)
   }
 
   private func run(
-    _ entries: [SchemaEntry], _ sections: [String], named name: String, from archive: URL, isCleaning: Bool,
+    _ entries: [SchemaEntry], named name: String, from archive: URL, isCleaning: Bool,
     _ section: SchemaSection
   ) async throws {
     guard !entries.isEmpty else { return }
     let listFile = archive.deletingLastPathComponent().appending(path: "\(name).list")
     try Data((entries.map(\.line).joined(separator: "\n") + "\n").utf8).write(to: listFile)
-    var arguments = sections.map { "--section=\($0)" }
-    arguments += ["--use-list=\(listFile.path)", "--exit-on-error"]
+    // The list is all that is wanted: with --section pg_restore drops what it takes for another section's, as
+    // it does with a comment or a grant that stands first in a list.
+    var arguments = ["--use-list=\(listFile.path)", "--exit-on-error"]
     switch section {
     case .preData: arguments.append("--single-transaction")
     case .indexes: arguments.append("--jobs=\(jobs)")

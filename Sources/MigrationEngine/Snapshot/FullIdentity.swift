@@ -26,6 +26,34 @@ package enum FullIdentity {
     }
   }
 
+  /// Publications of the user's come with the schema, and would have the target refuse what the stream
+  /// applies to tables that have no identity of their own there. They have it while something is applied.
+  static func setWherePublished(on target: Connection) async throws {
+    let rows = try await target.query(
+      "SELECT DISTINCT c.oid \(published)", [ownName],
+      doing: "looking for tables that the target's publications would refuse to change",
+      within: .seconds(60))
+    guard !rows.isEmpty else { return }
+    let oids = Set(try rows.map { try $0.integer("oid", as: UInt32.self) })
+    try await SourceState(target).createTables()
+    try await set(
+      on: try await Catalog.read(from: target, measuring: false).relations.filter {
+        oids.contains($0.oid) && $0.kind == .table && !$0.isUnlogged
+      }, source: target)
+  }
+
+  /// What the way back publishes by, which sees to its tables itself.
+  private static let ownName = "replicate_back"
+
+  /// Tables that a publication besides `$1` publishes changes of.
+  private static let published = """
+    FROM pg_catalog.pg_publication p
+      JOIN pg_catalog.pg_publication_tables t ON t.pubname = p.pubname
+      JOIN pg_catalog.pg_namespace n ON n.nspname = t.schemaname
+      JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+    WHERE (p.pubupdate OR p.pubdelete) AND p.pubname <> $1
+    """
+
   /// The tables of an end that have it from us.
   package static func noted(on end: Connection) async throws -> [RelationName] {
     let action = "reading which tables of the \(end.end) were given REPLICA IDENTITY FULL"
@@ -39,14 +67,40 @@ package enum FullIdentity {
     return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
   }
 
+  /// What is noted on an end that is open and takes no changes by replication any more.
+  static func owed(on end: Connection) async throws -> [LateChange] {
+    guard !(try await noted(on: end)).isEmpty else { return [] }
+    let rows = try await end.query(
+      """
+      SELECT n.nspname, c.relname, i.previous FROM replicate.identity i
+        JOIN pg_catalog.pg_class c ON c.oid = i.relation
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE i.previous IN ('DEFAULT', 'NOTHING') AND c.relreplident = 'f'
+      """, doing: "reading the replica identities to put back", within: .seconds(30))
+    return try rows.map { row in
+      let name = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
+      let previous = try row.text("previous")
+      return LateChange(
+        name, doing: "putting back the replica identity of \(name)",
+        "ALTER TABLE \(name) REPLICA IDENTITY \(previous)")
+    }
+  }
+
   /// Puts back what was before, on the source or on the target, whose schema was dumped after the change.
-  package static func restore(notedOn source: Connection, on end: Connection) async throws {
+  /// - Parameter isStreamed: something is applied to this end still, which publications of the user's must
+  ///   not refuse.
+  package static func restore(
+    notedOn source: Connection, on end: Connection, isStreamed: Bool = false
+  ) async throws {
+    let kept =
+      isStreamed
+      ? "AND c.oid NOT IN (SELECT c.oid \(published.replacing("$1", with: SQL.literal(ownName))))" : ""
     let rows = try await source.query(
       """
       SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, i.previous
       FROM replicate.identity() i JOIN pg_catalog.pg_class c ON c.oid = i.relation
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      WHERE i.previous IN ('DEFAULT', 'NOTHING')
+      WHERE i.previous IN ('DEFAULT', 'NOTHING') \(kept)
       """, doing: "reading the replica identities to put back")
     for row in rows {
       let name = try row.text("name")

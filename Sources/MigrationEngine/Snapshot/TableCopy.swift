@@ -13,10 +13,20 @@ struct TableCopy: Sendable {
   /// database's users. An extension's is under those that its author could count on.
   let areUsers: Bool
   let rateLimit: RateLimit?
+  /// Whether a table whose rows the other end refuses is left, and the others go on.
+  let leavesRefused: Bool
+
+  /// What was not copied, by OIDs of the end that rows come from.
+  struct Left: Sendable {
+    /// The snapshot does not tell what they are any more: they need a newer one.
+    var outdated: Set<UInt32> = []
+    /// The other end's words on rows that it refuses.
+    var refused: [UInt32: PostgresError] = [:]
+  }
 
   init(
     source: ConnectionString, target: ConnectionString, workers: Int, progress: CopyProgress,
-    isStreamed: Bool = true, areUsers: Bool = true, rateLimit: RateLimit? = nil
+    isStreamed: Bool = true, areUsers: Bool = true, rateLimit: RateLimit? = nil, leavesRefused: Bool = false
   ) {
     self.source = source
     self.target = target
@@ -25,18 +35,16 @@ struct TableCopy: Sendable {
     self.isStreamed = isStreamed
     self.areUsers = areUsers
     self.rateLimit = rateLimit
+    self.leavesRefused = leavesRefused
   }
 
   /// A table, or a batch of small ones, is emptied, filled and marked as copied in one transaction of the
   /// target, so that a crash costs what was under way and no more. A table that travels in parts is marked
   /// after the last of them.
   /// - Parameter lineages: what the tables are under the snapshot, by their OIDs on the source.
-  /// - Returns: the OIDs of tables that are not copied, since the snapshot does not tell what they are any
-  ///   more:
-  ///   they need a newer one.
   func run(
     _ plan: CopyPlan, under snapshot: ExportedSnapshot, lineages: [UInt32: TableLineage] = [:]
-  ) async throws -> Set<UInt32> {
+  ) async throws -> Left {
     try await clear(plan.clearing, snapshot.direction)
     let observer = try await Session.open(source, end: snapshot.direction.from, purpose: "copy")
     return try await closing(observer) {
@@ -50,7 +58,7 @@ struct TableCopy: Sendable {
         }
         try await group.waitForAll()
       }
-      return await watch.outdated
+      return await watch.left
     }
   }
 
@@ -118,6 +126,12 @@ struct TableCopy: Sendable {
         if batch.pieces.count == 1, let piece = batch.pieces.first { await watch.note(piece) }
         // One by one it shows which it is, and the others do not suffer.
         if batch.pieces.count > 1 { again += batch.pieces.map { CopyPlan.alone($0, of: batch) } }
+      } catch let refused as RefusedRows where leavesRefused {
+        let batch = refused.batch
+        if batch.pieces.count == 1 { await watch.note(refused) }
+        if batch.pieces.count > 1 { again += batch.pieces.map { CopyPlan.alone($0, of: batch) } }
+      } catch let refused as RefusedRows {
+        throw refused.error
       }
     }
   }
@@ -125,6 +139,13 @@ struct TableCopy: Sendable {
   /// A table or column is not there any more under its name, on either end.
   private struct MissingTable: Error {
     var batch: CopyBatch
+  }
+
+  /// The other end does not take a table's rows as they are.
+  fileprivate struct RefusedRows: Error {
+    var batch: CopyBatch
+    var piece: CopyPiece
+    var error: PostgresError
   }
 
   private static let missing: Set<SQLState> = [.undefinedTable, .undefinedColumn, .wrongObjectType]
@@ -155,7 +176,14 @@ struct TableCopy: Sendable {
       try await source.startCopyOut(piece.copyOut, doing: action)
       try await target.startCopyIn(piece.copyIn, doing: action)
       let pump = CopyPump(source: source, target: target, rateLimit: rateLimit) { progress.add(bytes: $0) }
-      let (rows, bytes) = try await pump.run(doing: action)
+      let rows: Int
+      let bytes: Int64
+      do {
+        (rows, bytes) = try await pump.run(doing: action)
+      } catch let error as PostgresError where error.isRefusalOfContent {
+        // Both ends know the table by now: it is a row that is at fault, maybe by what it names.
+        throw RefusedRows(batch: batch, piece: piece, error: error)
+      }
       var relation = CopiedRelation(sourceOID: piece.sourceOID, bytes: bytes, rows: Int64(rows))
       relation.lineage = lineages[piece.sourceOID]
       copied.append(relation)
@@ -173,20 +201,21 @@ struct TableCopy: Sendable {
 private actor SnapshotWatch {
   private let observer: Connection
   private let versions: [UInt32: String]
-  private(set) var outdated: Set<UInt32> = []
+  private(set) var left = TableCopy.Left()
 
   init(observer: Connection, versions: [UInt32: String]) {
     self.observer = observer
     self.versions = versions
   }
 
-  func note(_ piece: CopyPiece) { outdated.insert(piece.sourceOID) }
+  func note(_ piece: CopyPiece) { left.outdated.insert(piece.sourceOID) }
+  func note(_ refused: TableCopy.RefusedRows) { left.refused[refused.piece.sourceOID] = refused.error }
 
   func outdated(_ pieces: [CopyPiece]) async throws -> Set<UInt32> {
     let oids = pieces.map(\.sourceOID)
     let now = try await TableVersion.read(oids, from: observer)
-    outdated.formUnion(oids.filter { now[$0] == nil || now[$0] != versions[$0] })
-    return outdated
+    left.outdated.formUnion(oids.filter { now[$0] == nil || now[$0] != versions[$0] })
+    return left.outdated
   }
 }
 

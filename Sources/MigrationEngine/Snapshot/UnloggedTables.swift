@@ -25,7 +25,9 @@ package struct UnloggedTables: Sendable {
     try await finally(snapshot.release) {
       let copy = TableCopy(
         source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)
-      let left = try await copy.run(CopyPlan(tables, workers: workers, isFirst: false), under: snapshot)
+      let left = try await copy.run(
+        CopyPlan(tables, workers: workers, isFirst: false), under: snapshot
+      ).outdated
       guard left.isEmpty else {
         throw MigrationError(
           .failed, doing: "copying the unlogged tables of the \(direction.from)",

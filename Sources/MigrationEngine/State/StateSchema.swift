@@ -57,6 +57,13 @@ enum StateSchema {
       rows bigint NOT NULL DEFAULT 0);
     CREATE TABLE replicate.joining (
       source_oid oid PRIMARY KEY);
+    CREATE TABLE replicate.unmade (
+      id bigint GENERATED ALWAYS AS IDENTITY,
+      class oid NOT NULL,
+      object oid NOT NULL,
+      entry text NOT NULL,
+      description text NOT NULL,
+      PRIMARY KEY (class, object, entry));
     \(progress);
     CREATE TABLE replicate.way_back (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

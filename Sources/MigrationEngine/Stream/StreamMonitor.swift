@@ -10,6 +10,8 @@ package final class StreamMonitor: Sendable {
     package var lag: Duration?
     /// What people must do before the stream can go on.
     package var waitsFor: String?
+    /// The same without what is missing on the target by its server's refusal.
+    package var obstacle: String?
   }
 
   /// How a marker fares that a cutover waits for.
@@ -28,6 +30,10 @@ package final class StreamMonitor: Sendable {
     var waitsFor: String?
     var obstacle: String?
     var unseen: String?
+    var missing: String?
+    var stuck: String?
+    var watched: Set<UInt32> = []
+    var changed: Set<UInt32> = []
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker, purpose: Purpose)?
     /// What was applied behind the fence's marker.
@@ -42,7 +48,11 @@ package final class StreamMonitor: Sendable {
 
     /// All, as one may have to go before the other.
     var waits: String? {
-      let all = [waitsFor, obstacle].compactMap { $0 }
+      let all = [waitsFor, stuck, obstacle, missing].compactMap { $0 }
+      return all.isEmpty ? unseen : all.joined(separator: "\n")
+    }
+    var obstacles: String? {
+      let all = [waitsFor, stuck, obstacle].compactMap { $0 }
       return all.isEmpty ? unseen : all.joined(separator: "\n")
     }
   }
@@ -113,7 +123,7 @@ package final class StreamMonitor: Sendable {
     state.withLock {
       Reading(
         feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
-        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waits)
+        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waits, obstacle: $0.obstacles)
     }
   }
 
@@ -166,12 +176,38 @@ package final class StreamMonitor: Sendable {
   // MARK: The stream's own side
 
   func waits(for what: String?) { state.withLock { $0.waitsFor = what } }
+  /// A change names what the target has not yet; it waits until something is committed.
+  /// - Returns: whether that is news.
+  func isStuck(at what: String) -> Bool {
+    state.withLock { state in
+      defer { state.stuck = what }
+      return state.stuck != what
+    }
+  }
   /// What keeps tables from joining that were created on the source.
   /// - Returns: whether that is news.
   package func isHeldUp(by obstacle: String?) -> Bool {
     state.withLock { state in
       defer { state.obstacle = obstacle }
       return state.obstacle != obstacle
+    }
+  }
+
+  /// What of the schema the target has refused to make.
+  package func misses(_ words: String?) { state.withLock { $0.missing = words } }
+
+  /// Tables, by their OIDs, whose changes are asked for.
+  func watch(_ tables: Set<UInt32>) {
+    state.withLock { state in
+      state.watched = tables
+      state.changed.formIntersection(tables)
+    }
+  }
+  /// Those of them to which changes were applied since it was asked last.
+  func takeChanged() -> Set<UInt32> {
+    state.withLock { state in
+      defer { state.changed = [] }
+      return state.changed
     }
   }
 
@@ -203,6 +239,7 @@ package final class StreamMonitor: Sendable {
   func committed(_ point: ChunkPlan.CommitPoint) {
     state.withLock { state in
       state.feedback.committed(upTo: point.endLSN)
+      state.stuck = nil
       state.transactions += point.transactions
       state.changes += point.changes
       if let awaited = state.awaited, awaited.nonce == point.marker, awaited.marker == .expected {
@@ -274,6 +311,10 @@ package final class StreamMonitor: Sendable {
     state.withLock { state in
       // A transaction that is still open began after everything that could be idle.
       state.feedback.idle(upTo: plan.idleLSN)
+      if !state.watched.isEmpty {
+        let ids = plan.changedBetweenMarkers.ids.union(plan.changedAfterMarker.ids)
+        state.changed.formUnion(ids.intersection(state.watched))
+      }
       for beat in plan.heartbeats { state.lagMeter.applied(beat, at: now) }
     }
   }

@@ -85,7 +85,16 @@ package struct StreamSession: Sendable {
         // What refuses a change may be that it is there already, or that the table is another one by now.
         var isOutdated = try await hasMoved()
         if !isOutdated { isOutdated = try await tablesHaveChanged() }
-        guard isOutdated else { throw error }
+        guard isOutdated else {
+          guard let unknown = error as? PostgresError, unknown.isUnknownName else { throw error }
+          // A row may name what comes with another table, or is built later: an index, say, as regclass.
+          let remedy = "Make it on the \(direction.to), and the stream goes on by itself."
+          if monitor.isStuck(at: "\(unknown). \(remedy)") {
+            logger.warning("the stream waits", metadata: ["for": "\(unknown)"])
+          }
+          try await Task.sleep(for: Self.definitionPoll)
+          continue
+        }
         logger.info(
           "streaming again from where the \(direction.to) stands now", metadata: ["because": "\(error)"])
       }

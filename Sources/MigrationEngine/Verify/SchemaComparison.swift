@@ -80,7 +80,7 @@ package struct SchemaComparison: Sendable {
     // converted to nothing.
     if side.encoding != "SQL_ASCII" { arguments.append("--encoding=UTF8") }
     if let snapshot = side.snapshot { arguments.append("--snapshot=\(snapshot)") }
-    return try await PostgresTool(name: "pg_dump").run(
+    return try await PostgresTool.dump(
       arguments + [try await side.connection.argument(end: side.end, purpose: "verify")], on: side.connection,
       doing: "dumping the \(side.end)'s schema to compare it")
   }

@@ -123,7 +123,7 @@ struct SchemaEntryTests {
       \\unrestrict abc
       """
     #expect(
-      SchemaScripts.statements(script) == """
+      EntryScripts.statements(script) == """
         SET standard_conforming_strings = on;
         CREATE INDEX i ON app.t USING btree (app.f(v));
         """)

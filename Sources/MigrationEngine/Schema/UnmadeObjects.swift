@@ -1,0 +1,183 @@
+import LibPQ
+
+/// What both ends know of objects that the target has refused.
+struct UnmadeObjects {
+  let source: Connection
+  let target: Connection
+
+  private static let action = "looking at what of the schema the target has refused"
+
+  // MARK: What they are
+
+  func describe(_ refused: [RefusedEntry]) async throws -> [UnmadeObject] {
+    var unmade: [UnmadeObject] = []
+    for one in refused {
+      var object = UnmadeObject(
+        classOID: one.entry.id.classOID, oid: one.entry.id.oid, entry: String(one.entry.description),
+        name: one.name, reason: one.error.words, remedy: one.remedy)
+      if object.oid != 0 { try await addTables(&object) }
+      if object.isForeignKey, one.error.isRefusalOfData { try await addRows(&object) }
+      unmade.append(object)
+    }
+    // A comment or an attachment has no row of its own, and is refused for want of another object.
+    let tables = Array(Set(unmade.flatMap(\.tables))).sorted()
+    for index in unmade.indices where unmade[index].oid == 0 { unmade[index].tables = tables }
+    return unmade
+  }
+
+  /// Of every catalog whose objects belong to tables.
+  private static let owners = """
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid AS class, i.indexrelid AS oid, i.indrelid AS rel,
+      NULL::oid AS other, i.indexrelid AS index, false AS is_key FROM pg_catalog.pg_index i
+    UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, c.oid, c.oid, NULL, NULL, false
+      FROM pg_catalog.pg_class c WHERE c.relkind NOT IN ('i', 'I')
+    UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, k.oid, k.conrelid,
+      NULLIF(k.confrelid, 0), NULLIF(k.conindid, 0), k.contype = 'f' FROM pg_catalog.pg_constraint k
+    UNION ALL SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass, t.oid, t.tgrelid, NULL, NULL, false
+      FROM pg_catalog.pg_trigger t
+    UNION ALL SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, r.oid, r.ev_class, NULL, NULL, false
+      FROM pg_catalog.pg_rewrite r
+    UNION ALL SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, p.oid, p.polrelid, NULL, NULL, false
+      FROM pg_catalog.pg_policy p
+    UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, s.oid, s.stxrelid, NULL, NULL, false
+      FROM pg_catalog.pg_statistic_ext s
+    """
+
+  private func addTables(_ object: inout UnmadeObject) async throws {
+    let rows = try await source.query(
+      """
+      SELECT o.rel, o.other, o.is_key, c.relkind IN ('r', 'p', 'm', 'f', 'v') AS is_relation,
+        c.relkind = 'r' AND NOT o.is_key AND (i.indisreplident OR i.indisprimary AND c.relreplident = 'd')
+          AS is_identity
+      FROM (\(Self.owners)) o JOIN pg_catalog.pg_class c ON c.oid = o.rel
+        LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = o.index
+      WHERE o.class = $1::oid AND o.oid = $2::oid
+      """, ["\(object.classOID)", "\(object.oid)"], doing: Self.action, within: .seconds(60))
+    guard let row = rows.first, try row.bool("is_relation") else { return }
+    object.tables = [
+      try row.integer("rel", as: UInt32.self), try row.optional("other").flatMap(UInt32.init) ?? 0,
+    ].filter { $0 != 0 }
+    object.isForeignKey = try row.bool("is_key")
+    if try row.optional("is_identity") == "t" { object.identifies = object.tables.first }
+  }
+
+  // MARK: Foreign keys
+
+  /// How many rows reference none, counted on the target, which nobody else reads.
+  private func addRows(_ key: inout UnmadeObject) async throws {
+    guard let parts = try await parts(of: key) else { return }
+    let missing = """
+      FROM \(parts.scanned) AS c WHERE \(parts.isSet) AND NOT EXISTS (\
+      SELECT FROM \(parts.parent) AS p WHERE \(parts.equality))
+      """
+    key.listing = "SELECT c.* \(missing);"
+    var count = "rows"
+    do {
+      let rows = try await target.query(
+        "SELECT pg_catalog.count(*) AS rows \(missing)", doing: Self.action, within: .seconds(60))
+      if let row = rows.first {
+        let number = try row.integer("rows", as: Int64.self)
+        count = number == 1 ? "1 row" : "\(number) rows"
+      }
+    } catch let error as PostgresError where error.code == .server || error.code == .timedOut {
+      // The figure is a help, no more.
+      if error.isConnectionLoss, error.code != .timedOut { throw error }
+    }
+    key.reason = """
+      \(count) of \(parts.child) (\(parts.columns)) reference no row of \(parts.parent) \
+      (\(parts.referenced)): \(key.reason)
+      """
+  }
+
+  private struct Parts {
+    var child: String
+    /// The same as rows are read of it.
+    var scanned: String
+    var parent: String
+    var columns: String
+    var referenced: String
+    var isSet: String
+    var equality: String
+  }
+
+  private func parts(of key: UnmadeObject) async throws -> Parts? {
+    let rows = try await source.query(
+      """
+      SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS child, c.relkind = 'p' AS is_parted,
+        pg_catalog.format('%I.%I', p_n.nspname, p.relname) AS parent,
+        pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY u.place) AS columns,
+        pg_catalog.string_agg(pg_catalog.quote_ident(r.attname), ', ' ORDER BY u.place) AS referenced,
+        pg_catalog.string_agg(pg_catalog.format('c.%I IS NOT NULL', a.attname),
+          CASE k.confmatchtype WHEN 'f' THEN ' OR ' ELSE ' AND ' END ORDER BY u.place) AS is_set,
+        pg_catalog.string_agg(pg_catalog.format('p.%I OPERATOR(%I.%s) c.%I', r.attname, o_n.nspname,
+          o.oprname, a.attname), ' AND ' ORDER BY u.place) AS equality
+      FROM pg_catalog.pg_constraint k
+        CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey),
+          pg_catalog.unnest(k.conpfeqop)) WITH ORDINALITY AS u (own, other, operator, place)
+        JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
+        JOIN pg_catalog.pg_namespace p_n ON p_n.oid = p.relnamespace
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.own
+        JOIN pg_catalog.pg_attribute r ON r.attrelid = k.confrelid AND r.attnum = u.other
+        JOIN pg_catalog.pg_operator o ON o.oid = u.operator
+        JOIN pg_catalog.pg_namespace o_n ON o_n.oid = o.oprnamespace
+      WHERE k.oid = $1::oid AND k.contype = 'f' GROUP BY k.oid, n.nspname, c.relname, p_n.nspname, p.relname,
+        c.relkind, k.confmatchtype
+      """, ["\(key.oid)"], doing: Self.action, within: .seconds(30))
+    return try rows.first.map { row -> Parts in
+      let child = try row.text("child")
+      return Parts(
+        child: child, scanned: try row.bool("is_parted") ? child : "ONLY \(child)",
+        parent: try row.text("parent"), columns: try row.text("columns"),
+        referenced: try row.text("referenced"), isSet: "(\(try row.text("is_set")))",
+        equality: try row.text("equality"))
+    }
+  }
+
+  /// - Returns: the statement that makes it for rows to come only; nil when the source has it no more.
+  func notValid(_ key: UnmadeObject) async throws -> String? {
+    let rows = try await source.query(
+      """
+      SELECT pg_catalog.format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s%s', n.nspname, c.relname, k.conname,
+        pg_catalog.pg_get_constraintdef(k.oid), CASE WHEN k.convalidated THEN ' NOT VALID' ELSE '' END)
+        AS statement
+      FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE k.oid = $1::oid
+      """, ["\(key.oid)"], doing: Self.action, within: .seconds(30))
+    return try rows.first?.text("statement")
+  }
+
+  // MARK: Whether they are wanted still
+
+  /// - Returns: those that the source has still, and their tables.
+  func present(_ unmade: [UnmadeObject]) async throws -> ([UnmadeObject], [RelationName]) {
+    var present: [UnmadeObject] = []
+    for object in unmade {
+      // What has no row of its own is looked for in the dump.
+      guard object.oid != 0 else {
+        present.append(object)
+        continue
+      }
+      let catalog = try await source.query(
+        "SELECT $1::oid::pg_catalog.regclass::pg_catalog.text AS name", ["\(object.classOID)"],
+        doing: Self.action, within: .seconds(15))
+      guard let name = try catalog.first?.text("name") else { continue }
+      let rows = try await source.query(
+        "SELECT FROM pg_catalog.\(SQL.identifier(name)) WHERE oid = $1::oid", ["\(object.oid)"],
+        doing: Self.action, within: .seconds(15))
+      if !rows.isEmpty { present.append(object) }
+    }
+    let oids = Set(present.flatMap { $0.tables.prefix(1) })
+    let rows = try await source.query(
+      """
+      SELECT n.nspname, c.relname FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($1::oid[])
+      """, [SQL.array(oids.map(String.init))], doing: Self.action, within: .seconds(15))
+    return (
+      present,
+      try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
+    )
+  }
+}
