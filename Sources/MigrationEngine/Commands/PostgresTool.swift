@@ -33,12 +33,26 @@ struct PostgresTool {
     }
     guard result.terminationStatus.isSuccess else {
       try Task.checkCancellation()
-      throw MigrationError(
+      var error = MigrationError(
         .failed, doing: action,
         reason: "\(name) ended with \(result.terminationStatus): \(result.standardError)")
+      error.mayPass = Self.mayPass(result.standardError)
+      throw error
     }
     return result.standardOutput
   }
+
+  /// What the programs say of a server in a state that passes; they tell no SQLSTATE. In another language than
+  /// this one it is not recognised, and ends the engine.
+  private static let passing = [
+    "No space left on device", "ERROR:  out of memory", "too many clients already", "too many connections",
+    "remaining connection slots are reserved", "canceling statement due to user request",
+    "canceling statement due to lock timeout", "terminating connection due to administrator command",
+    "in a read-only transaction", "during recovery", "the database system is",
+    "server closed the connection unexpectedly", "deadlock detected",
+  ]
+
+  static func mayPass(_ words: String) -> Bool { passing.contains { words.contains($0) } }
 }
 
 extension ConnectionString {

@@ -28,6 +28,7 @@ package final class StreamMonitor: Sendable {
     var waitsFor: String?
     var obstacle: String?
     var unseen: String?
+    var keptOut: String?
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker, purpose: Purpose)?
     /// What was applied behind the fence's marker.
@@ -42,7 +43,7 @@ package final class StreamMonitor: Sendable {
 
     /// All, as one may have to go before the other.
     var waits: String? {
-      let all = [waitsFor, obstacle].compactMap { $0 }
+      let all = [waitsFor, obstacle, keptOut].compactMap { $0 }
       return all.isEmpty ? unseen : all.joined(separator: "\n")
     }
   }
@@ -181,6 +182,16 @@ package final class StreamMonitor: Sendable {
     state.withLock { state in
       defer { state.unseen = reason }
       return state.unseen != reason
+    }
+  }
+
+  /// Why an end lets the stream open no session that it needs; nil: it does.
+  /// - Returns: whether that is news.
+  @discardableResult
+  func isKeptOut(_ reason: String?) -> Bool {
+    state.withLock { state in
+      defer { state.keptOut = reason }
+      return state.keptOut != reason
     }
   }
 
