@@ -63,6 +63,8 @@ struct MigrationAttempt: Sendable {
     let control = try await Session.open(options.target, end: "target", purpose: "control")
     let store = StateStore(control)
     do {
+      // What it tells must not wait for a standby of the target.
+      try await control.query("SET synchronous_commit = local", doing: "preparing the engine's status")
       guard try await store.tryLock() else { throw await anotherEngine(store) }
       // Before anything is made of the state: with it the phase changes.
       if try await unstored.store(in: store) { logger.info("stored how the last cutover ended") }

@@ -73,6 +73,7 @@ struct MigrationWait: Sendable {
     let control = try await Session.open(options.target, end: "target", purpose: "control")
     try await closing(control) {
       let store = StateStore(control)
+      try await control.query("SET synchronous_commit = local", doing: "preparing the engine's status")
       // Another engine may have taken over; the next attempt says so.
       guard let migration = try await store.load(), try await store.tryLock() else { return }
       var status = try await store.publishedStatus()?.status ?? Status(phase: migration.phase)

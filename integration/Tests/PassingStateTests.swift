@@ -87,7 +87,10 @@ extension IntegrationBeside {
           try await journey.expectEqualEnds(engine)
           for end in [Journey.End.source, .target] {
             try await journey.run(
-              ["ALTER TABLE t SET TABLESPACE pg_default", "DROP TABLESPACE \(space)"], on: end)
+              [
+                "SET default_transaction_read_only = off", "ALTER TABLE t SET TABLESPACE pg_default",
+                "DROP TABLESPACE \(space)",
+              ], on: end)
           }
         }
       }

@@ -1,7 +1,8 @@
 import LibPQ
 
-/// Notices when a session of the engine's waits for a lock that somebody else holds, and says which and whose.
-/// Such a wait has no end but the other's: it is told, not given up.
+/// Notices when a session of the engine's waits for a lock that somebody else holds, or with its commit for a
+/// standby that is not there, and says which and whose. Such a wait has no end but the other's: it is told, not
+/// given up.
 struct LockWatch {
   /// One session that waits, with one of those that it waits for.
   struct Wait: Sendable, Equatable {
@@ -10,8 +11,8 @@ struct LockWatch {
     var purpose: String
     /// What the lock is on; nil when the server does not tell.
     var object: String?
-    /// Zero for a prepared transaction.
-    var holder: Int
+    /// Zero for a prepared transaction; nil for a standby.
+    var holder: Int?
     /// Who that is, in words.
     var who: String
     /// What ends it.
@@ -46,10 +47,16 @@ struct LockWatch {
   }
 
   private func words(_ wait: Wait) -> String {
-    """
-    \(Self.part(wait.purpose)) waits for a lock on \(wait.object ?? "a row") of the \(end) that \(wait.who) \
-    holds, and goes on by itself once that has ended. To end it, on the \(end): \(wait.remedy)
-    """
+    guard wait.holder != nil else {
+      return """
+        \(Self.part(wait.purpose)) waits with its commit for \(wait.who) of the \(end), and goes on by itself \
+        once that is there. To do without it, on the \(end): \(wait.remedy)
+        """
+    }
+    return """
+      \(Self.part(wait.purpose)) waits for a lock on \(wait.object ?? "a row") of the \(end) that \(wait.who) \
+      holds, and goes on by itself once that has ended. To end it, on the \(end): \(wait.remedy)
+      """
   }
 
   private static func part(_ purpose: String) -> String {
@@ -90,19 +97,30 @@ struct LockWatch {
     WHERE w.datname = pg_catalog.current_database() AND w.wait_event_type = 'Lock'
       AND w.application_name LIKE 'replicate %' AND w.pid <> pg_catalog.pg_backend_pid()
       AND (b.application_name IS NULL OR b.application_name NOT LIKE 'replicate %')
-    ORDER BY w.pid, k.pid
+    UNION ALL
+    SELECT w.pid, w.application_name, NULL, pg_catalog.current_setting('synchronous_standby_names'), NULL,
+      NULL, NULL, NULL
+    FROM pg_catalog.pg_stat_activity w
+    WHERE w.datname = pg_catalog.current_database() AND w.wait_event = 'SyncRep'
+      AND w.application_name LIKE 'replicate %' AND w.pid <> pg_catalog.pg_backend_pid()
+    ORDER BY 1, 3
     """
 
   static func read(from connection: Connection) async throws -> [Wait] {
     try await connection.query(
       waits, doing: "looking for locks that the engine waits for", within: .seconds(15)
     ).map { row in
-      let holder = try row.integer("holder")
+      let relation = try row.optional("relation")
+      guard let holder = try row.optional("holder").flatMap(Int.init) else {
+        return Wait(
+          session: try row.integer("pid"), purpose: try row.text("purpose"), object: nil, holder: nil,
+          who: "a synchronous standby (synchronous_standby_names = \(SQL.literal(relation ?? "")))",
+          remedy: "ALTER SYSTEM SET synchronous_standby_names = ''; SELECT pg_reload_conf();")
+      }
       let (who, remedy) = try Self.holder(holder, row)
       return Wait(
-        session: try row.integer("pid"), purpose: try row.text("purpose"),
-        object: try row.optional("relation"),
-        holder: holder, who: who, remedy: remedy)
+        session: try row.integer("pid"), purpose: try row.text("purpose"), object: relation, holder: holder,
+        who: who, remedy: remedy)
     }
   }
 
