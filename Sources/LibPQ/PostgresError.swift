@@ -114,6 +114,9 @@ extension PostgresError {
     let (message, state) = Self.parse(verbose: String(cString: PQerrorMessage(connection)))
     self.init(code: .connection, action: action, message: message, sqlState: state)
     self.isAnswered = isAnswered
+    if message.contains("private key file") {
+      hint = "See that sslkey can be read, and that sslpassword is its passphrase, if it has one."
+    }
   }
 
   /// Takes from a message of several lines the SQLSTATE behind a severity (`FATAL:  28P01: …`), and the line

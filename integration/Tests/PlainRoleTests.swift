@@ -70,6 +70,38 @@ extension IntegrationBeside {
       #expect(try await journey.largeObjects(.source) == journey.largeObjects(.target))
     }
 
+    @Test("A role that database or login take on by themselves locks nobody out, before the cutover or after")
+    func storedRole() async throws {
+      try await withPlainRoles("plainrole") { journey, role, owner in
+        let database = quotedIdentifier(journey.databases.name)
+        for end in [Journey.End.source, .target] {
+          try await journey.run(["ALTER ROLE \(role) SET role = '\(owner)_other'"], on: end)
+        }
+        try await journey.source("ALTER DATABASE \(database) SET role = '\(owner)'")
+        // Only its owner may give the target's database what the source's has.
+        try await journey.target("ALTER DATABASE \(database) OWNER TO \(role)")
+        let check = try await journey.replicate.run("check", "--allow-unencrypted-target")
+        #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
+        let engine = try await journey.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+        try await journey.waitUntilReady(engine)
+        let stored =
+          "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 0 AND setdatabase = "
+          + "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        #expect(try await journey.targetValue(stored) == "{role=\(owner)}")
+        // With that in place all sessions of ours begin anew.
+        engine.kill9()
+        _ = try await engine.waitForEnd(within: .seconds(10))
+        let next = try await journey.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+        try await journey.source("INSERT INTO app.item (body) VALUES ('streamed')")
+        try await journey.waitUntilReady(next)
+        let cutover = try await journey.replicate.run("cutover", "--yes", "--verify", "full")
+        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(next.errors)")
+        try await journey.waitUntil("the way back", next) { $0.phase == .reverse && $0.ready }
+        let finish = try await journey.replicate.run("finish", "--yes")
+        #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
+      }
+    }
+
     @Test("Row-level security that binds owners is told for either end, and what is advised suffices")
     func forcedRowSecurity() async throws {
       try await withPlainRoles("plainforce") { journey, role, owner in

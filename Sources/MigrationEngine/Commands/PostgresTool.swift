@@ -1,3 +1,4 @@
+import Foundation
 import LibPQ
 import Subprocess
 
@@ -12,6 +13,12 @@ struct PostgresTool {
     // They would win over the connection's options.
     var environment: [Environment.Key: String?] = ["PGTZ": nil, "PGDATESTYLE": nil, "PGCLIENTENCODING": nil]
     if let password = end.password { environment["PGPASSWORD"] = password }
+    let service = try Self.service(for: end, doing: action)
+    defer { service?.remove() }
+    if let service {
+      environment["PGSERVICEFILE"] = service.path
+      environment["PGSERVICE"] = Self.serviceName
+    }
     // A group of its own, so that Ctrl-C reaches us alone and we end it in order.
     var options = PlatformOptions()
     options.processGroupID = 0
@@ -40,6 +47,19 @@ struct PostgresTool {
       throw error
     }
     return result.standardOutput
+  }
+
+  private static let serviceName = "replicate"
+
+  /// The passphrase of a client's key has no variable of the environment: it travels in a service file. Its
+  /// value ends with the line, and blanks around it are not kept.
+  private static func service(for end: ConnectionString, doing action: String) throws -> PrivateFile? {
+    guard let passphrase = end["sslpassword"] else { return nil }
+    let text = "[\(serviceName)]\nsslpassword=\(passphrase)\n"
+    guard let file = try PrivateFile(holding: Data(text.utf8)) else {
+      throw MigrationError(.failed, doing: action, reason: PrivateFile.refusal)
+    }
+    return file
   }
 
   /// What the programs say of a server in a state that passes; they tell no SQLSTATE. In another language than
