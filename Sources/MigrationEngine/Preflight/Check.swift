@@ -48,6 +48,7 @@ extension Preflight {
       Check("extensions", on: "source and target", Extensions.examine),
       Check("roles", on: "source and target", Roles.examine),
       Check("stored_settings", on: "source and target", worst: .warning, StoredSettings.examine),
+      Check("tried_expressions", on: "source", worst: .warning, TriedExpressions.examine),
       Check("tablespaces", on: "source and target", Tablespaces.examine),
       Check("encoding", on: "source and target", Encodings.examine),
       Check("column_collations", on: "source and target", ColumnCollations.examine),

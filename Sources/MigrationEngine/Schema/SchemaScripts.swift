@@ -86,7 +86,7 @@ struct SchemaScripts {
       do {
         try await session.query(Self.statements(script), doing: action)
       } catch let error as PostgresError where error.sqlState != nil && !error.isConnectionLoss {
-        throw MigrationError(
+        var failure = MigrationError(
           .failed, doing: action,
           reason: "\(error.message) (SQLSTATE \(error.sqlState?.rawValue ?? ""))",
           remedy: """
@@ -94,6 +94,8 @@ struct SchemaScripts {
             mended on both ends (as by ALTER FUNCTION … SET search_path = …; for a name that is not found); \
             then start again.
             """)
+        failure.mayPass = error.mayPass
+        throw failure
       }
     }
   }
