@@ -58,7 +58,8 @@ struct MemoryBench {
     say("── \(size ?? "") with indexes")
     let replicate = ReplicateProcess(source: source, target: target)
     let began = ContinuousClock.now
-    let engine = try await replicate.start("start", "--allow-unencrypted-target")
+    let engine = try await replicate.start(
+      "start", "--allow-unencrypted-target", "--replica-identity", "full")
     func tell(_ words: String) { say("  \(words): \((engine.peakMemoryBytes ?? 0) >> 20) MB at most") }
     try await engine.waitUntil("the end of the copy", within: .seconds(900)) {
       engine.errors.contains("phase index")

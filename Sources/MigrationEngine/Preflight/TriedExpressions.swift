@@ -16,6 +16,12 @@ extension Preflight {
       var owner: String
       /// In the words of the server, with every name of users' with its schema.
       var sql: String
+
+      /// How many rows it is false for. Of the others only the evaluation matters, which none may be spared.
+      var refused: String {
+        kind == .check
+          ? "pg_catalog.count(*) FILTER (WHERE NOT (\(sql)))" : "0 * pg_catalog.count((\(sql)))"
+      }
     }
 
     /// Of a table.
@@ -61,14 +67,14 @@ extension Preflight {
           FROM pg_catalog.pg_constraint k WHERE k.contype = 'c' AND k.conrelid <> 0 AND k.convalidated
           UNION ALL
           SELECT 'domain', a.attname, a.attrelid,
-            pg_catalog.format('(%I::%s)::%s IS NULL OR true', a.attname,
+            pg_catalog.format('(%I::%s)::%s', a.attname,
               pg_catalog.format_type(t.typbasetype, t.typtypmod), pg_catalog.format_type(t.oid, NULL)), true
           FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
           WHERE t.typtype = 'd' AND a.attnum > 0 AND NOT a.attisdropped
             AND EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.convalidated)
           UNION ALL
           SELECT 'generated', a.attname, a.attrelid,
-            pg_catalog.format('(%s) IS NULL OR true', pg_catalog.pg_get_expr(d.adbin, d.adrelid)),
+            pg_catalog.pg_get_expr(d.adbin, d.adrelid),
             EXISTS (SELECT FROM user_made u WHERE u.classid = d.tableoid AND u.objid = d.oid
               OR u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND u.objid = a.attrelid
                 AND u.objsubid = a.attnum)
@@ -77,7 +83,7 @@ extension Preflight {
           WHERE a.attgenerated = 's' AND NOT a.attisdropped
           UNION ALL
           SELECT 'index', c.relname, i.indrelid,
-            pg_catalog.format('(%s) IS NULL OR true', pg_catalog.pg_get_indexdef(i.indexrelid, n, false)),
+            pg_catalog.pg_get_indexdef(i.indexrelid, n, false),
             EXISTS (SELECT FROM user_made u WHERE u.classid = c.tableoid AND u.objid = c.oid)
           FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
             CROSS JOIN LATERAL pg_catalog.generate_series(1, i.indnkeyatts::integer) AS n
@@ -114,7 +120,7 @@ extension Preflight {
           doing: action, within: .seconds(15))
         let rows = try await session.query(
           """
-          SELECT pg_catalog.count(*) FILTER (WHERE NOT (\(expression.sql))) AS refused
+          SELECT \(expression.refused) AS refused
           FROM (SELECT * FROM ONLY \(expression.table) LIMIT \(rowCount)) AS \(alias)
           """, doing: action, within: .seconds(15))
         await session.rollback()
