@@ -40,9 +40,9 @@ package struct MigrationAbort: Sendable {
     // Until it stopped it went on, maybe with a cutover.
     let migration = try await verify(ends, store, meanwhile: true)
     try await takeDownFence(ends, store)
-    var cleanup = Cleanup(logger: logger)
+    var cleanup = MigrationCleanup(logger: logger)
     if migration != nil { cleanup.left += try await pausedPoolers(store) }
-    try await cleanSource(ends, migration, &cleanup)
+    try await cleanup.clean(ends.source, of: ends.sourceIdentity, migration)
     try await cleanTarget(ends, options, migration, &cleanup)
     return (cleanup.removed, cleanup.left)
   }
@@ -119,45 +119,9 @@ package struct MigrationAbort: Sendable {
     }
   }
 
-  private func cleanSource(_ ends: MigrationEnds, _ migration: StoredMigration?, _ cleanup: inout Cleanup)
-    async throws
-  {
-    let source = ends.source
-    let hasSchema = try await SourceState(source).fence() != nil
-    // Only what is ours: without state on either end, a slot of this name is somebody else's.
-    guard migration != nil || hasSchema else { return }
-    let publication = migration?.publication ?? MigrationAttempt.publicationName
-    if hasSchema {
-      await cleanup.attempt("guard and its triggers on the source", "DROP FUNCTION replicate.guard() CASCADE")
-      { try await WriteGuard(source).remove() }
-    }
-    await cleanup.attempt(
-      "publication \(SQL.identifier(publication)) on the source",
-      "DROP PUBLICATION \(SQL.identifier(publication))"
-    ) { try await Publication(name: publication).drop(on: source) }
-    // Not before the publication is gone: it would refuse to delete from a table without an identity.
-    if hasSchema {
-      await cleanup.attempt("replica identities of the source", "ALTER TABLE … REPLICA IDENTITY …") {
-        try await FullIdentity.restore(notedOn: source, on: source)
-      }
-    }
-    let name = migration?.slot ?? ends.sourceIdentity.slotName
-    await cleanup.attempt(
-      "slot \(name) on the source", "SELECT pg_drop_replication_slot(\(SQL.literal(name)))"
-    ) {
-      guard let name = SlotName(name) else { return }
-      try await ReplicationSlot(name: name).drop(on: source)
-    }
-    await cleanup.attempt("schema replicate on the source", "DROP SCHEMA replicate CASCADE") {
-      if try await OwnSchema.isOfOthers(on: source) { return }
-      try await source.query(
-        "DROP SCHEMA IF EXISTS replicate CASCADE", doing: "dropping schema replicate on the source",
-        within: .seconds(30))
-    }
-  }
-
   private func cleanTarget(
-    _ ends: MigrationEnds, _ options: AbortOptions, _ migration: StoredMigration?, _ cleanup: inout Cleanup
+    _ ends: MigrationEnds, _ options: AbortOptions, _ migration: StoredMigration?,
+    _ cleanup: inout MigrationCleanup
   ) async throws {
     guard let migration else { return }
     let target = ends.target
@@ -188,23 +152,6 @@ package struct MigrationAbort: Sendable {
       try await StateStore(target).store(.aborted)
       logger.notice(
         "kept on the target: the migrated tables and schema replicate (--drop-target-data drops them)")
-    }
-  }
-
-  /// Notes what went and what would not, and goes on: one thing that stays must not keep the others.
-  private struct Cleanup {
-    let logger: Logger
-    var removed: [String] = []
-    var left: [String] = []
-
-    mutating func attempt(_ what: String, _ command: String, _ body: () async throws -> Void) async {
-      do {
-        try await body()
-        removed.append(what)
-      } catch {
-        logger.error("could not remove \(what)", metadata: ["why": "\(error)"])
-        left.append("\(what): \(command)")
-      }
     }
   }
 }

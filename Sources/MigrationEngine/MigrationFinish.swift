@@ -159,8 +159,8 @@ package struct MigrationFinish: Sendable {
     return removed
   }
 
-  /// Identity columns and triggers as they were before the way back. Readers of the old database may be in the
-  /// way for as long as they like, and nobody writes to it: that is no reason to fail.
+  /// Identity columns and triggers as they were before the way back. Readers of the old database may be in
+  /// the way for as long as they like, and nobody writes to it: that is no reason to fail.
   private func giveBack(_ source: Connection, _ target: Connection) async throws {
     let left = try await MigrationSettlement(
       direction: .back, source: source, target: target, logger: logger

@@ -151,7 +151,7 @@ struct MigrationReverse: Sendable {
       let relations = try await MigrationWayBack.relations(
         of: ends.source, also: ends.target, excluded: tables.excluded)
       let left = try await LateChanges(connection: ends.source).make(
-        IdentityColumns.relaxations(Catalog(relations: relations), on: ends.source)
+        try await IdentityColumns.relaxations(Catalog(relations: relations), on: ends.source)
           + HeldTriggers(connection: ends.source).holding(), within: .seconds(5))
       let isWaiting = !left.isEmpty
       board.update { $0.stream.waitsFor = isWaiting ? left.words : nil }

@@ -9,7 +9,9 @@ struct Hindrance: Sendable {
   let pause: Duration
 
   init(_ error: any Error, pause: Duration) {
-    words = "the engine waits, and tries again by itself: \(error)\n  what to do: \(Self.remedy(for: error))"
+    // Errors of ours say what to do.
+    let remedy = error is MigrationError ? "" : "\n  what to do: \(Self.remedy(for: error))"
+    words = "the engine waits, and tries again by itself: \(error)\(remedy)"
     self.pause = pause
   }
 

@@ -48,4 +48,15 @@ struct Engine: Sendable {
       -> (removed: [String], left: [String]) = {
         try await MigrationAbort(source: $0, target: $1, logger: $2).run($3)
       }
+
+  var examineWithoutTarget:
+    @Sendable (_ source: ConnectionString, _ target: ConnectionString?, Logger) async throws -> String = {
+      try await MigrationWithoutTarget(source: $0, target: $1, logger: $2).examine()
+    }
+
+  var abortWithoutTarget:
+    @Sendable (_ source: ConnectionString, _ target: ConnectionString?, Logger) async throws
+      -> (removed: [String], left: [String]) = {
+        try await MigrationWithoutTarget(source: $0, target: $1, logger: $2).run()
+      }
 }

@@ -1,8 +1,8 @@
 import Clusters
 import Foundation
 
-/// What a table without a primary key costs whose changes come with whole old rows: how long 20,000 UPDATEs in
-/// one transaction take to be applied, against the same on a table with a key, in turns.
+/// What a table without a primary key costs whose changes come with whole old rows: how long 20,000 UPDATEs
+/// in one transaction take to be applied, against the same on a table with a key, in turns.
 ///
 ///   REPLICATE_BENCH_ROUNDS  3 unless given
 struct IdentityBench {

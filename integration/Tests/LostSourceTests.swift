@@ -99,7 +99,7 @@ extension Integration {
         try await journey.source("SELECT replicate.note('fence', '[{\"state\": \"open\"}]')")
         let waiting = try await journey.start()
         try await journey.waitUntil("a status that tells of the lost seal", waiting, within: .seconds(20)) {
-          $0.failure?.contains("a failover or a restore may have lost the seal") == true
+          $0.stream.waitsFor?.contains("a failover or a restore may have lost the seal") == true
         }
         #expect(try await isClosed(journey))
         try await waiting.end()

@@ -4,8 +4,8 @@ import MigrationEngine
 import Testing
 
 extension IntegrationBeside {
-  /// What a server is in for a while: no room, no sessions, no writes, a statement that was cancelled, a login
-  /// that is refused. The status says so, and the engine goes on by itself.
+  /// What a server is in for a while: no room, no sessions, no writes, a statement that was cancelled, a
+  /// login that is refused. The status says so, and the engine goes on by itself.
   @Suite(.timeLimit(.minutes(5)))
   struct PassingStateTests {
     private static func waitForStatus(

@@ -1,8 +1,8 @@
 import LibPQ
 
 /// Notices when a session of the engine's waits for a lock that somebody else holds, or with its commit for a
-/// standby that is not there, and says which and whose. Such a wait has no end but the other's: it is told, not
-/// given up.
+/// standby that is not there, and says which and whose. Such a wait has no end but the other's: it is told,
+/// not given up.
 struct LockWatch {
   /// One session that waits, with one of those that it waits for.
   struct Wait: Sendable, Equatable {

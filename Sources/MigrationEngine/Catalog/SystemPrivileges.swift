@@ -1,7 +1,7 @@
 package import LibPQ
 
-/// What everybody may call and read in a new database, and we do: a server from which that was taken away must
-/// say so before anything depends on it, and not behind the seal, where nothing may be refused.
+/// What everybody may call and read in a new database, and we do: a server from which that was taken away
+/// must say so before anything depends on it, and not behind the seal, where nothing may be refused.
 package enum SystemPrivileges {
   /// One that our role lacks.
   package struct Missing: Sendable, Equatable {
@@ -56,28 +56,29 @@ package enum SystemPrivileges {
   /// All that is called of the system, on whichever end.
   package static let functions = [
     "acldefault", "aclexplode", "age", "array_agg", "array_append", "array_dims", "array_lower",
-    "array_ndims", "array_position", "array_send", "array_to_string", "ascii", "bit", "bool_or",
-    "boolsend", "bpchar", "clock_timestamp", "concat_ws", "convert_to", "count", "current_database",
-    "current_setting", "date_part", "div", "encode", "format", "format_type", "generate_series",
-    "has_database_privilege", "has_function_privilege", "has_schema_privilege", "has_sequence_privilege",
-    "has_table_privilege", "hash_array_extended", "hash_record_extended", "hashbpcharextended",
-    "hashint2extended", "hashint4extended", "hashint8extended", "hashoidextended", "hashtext",
-    "hashtextextended", "inet_client_addr", "inet_server_addr", "int4", "int8send", "jsonb_agg",
-    "jsonb_build_array", "jsonb_build_object", "jsonb_out", "jsonb_to_recordset", "left", "lo_close",
-    "lo_create", "lo_get", "lo_lseek64", "lo_open", "lo_put", "lo_unlink", "lower", "max", "md5", "min",
-    "now", "obj_description", "overlay", "pg_advisory_lock", "pg_advisory_xact_lock", "pg_backend_pid",
-    "pg_control_system", "pg_create_logical_replication_slot", "pg_current_snapshot",
-    "pg_current_wal_flush_lsn", "pg_current_wal_insert_lsn", "pg_current_wal_lsn",
+    "array_ndims", "array_position", "array_send", "array_to_string", "ascii", "bit", "bool_and",
+    "bool_or", "boolsend", "bpchar", "clock_timestamp", "concat_ws", "convert_to", "count",
+    "current_database", "current_setting", "date_part", "div", "encode", "format", "format_type",
+    "generate_series", "has_database_privilege", "has_function_privilege", "has_schema_privilege",
+    "has_sequence_privilege", "has_table_privilege", "hash_array_extended", "hash_record_extended",
+    "hashbpcharextended", "hashint2extended", "hashint4extended", "hashint8extended", "hashoidextended",
+    "hashtext", "hashtextextended", "inet_client_addr", "inet_server_addr", "int4", "int8send",
+    "jsonb_agg", "jsonb_build_array", "jsonb_build_object", "jsonb_out", "jsonb_to_recordset", "left",
+    "lo_close", "lo_create", "lo_get", "lo_lseek64", "lo_open", "lo_put", "lo_unlink", "lower", "max",
+    "md5", "min", "now", "obj_description", "overlay", "pg_advisory_lock", "pg_advisory_xact_lock",
+    "pg_backend_pid", "pg_blocking_pids", "pg_control_system", "pg_create_logical_replication_slot",
+    "pg_current_snapshot", "pg_current_wal_flush_lsn", "pg_current_wal_insert_lsn", "pg_current_wal_lsn",
     "pg_database_collation_actual_version", "pg_database_size", "pg_drop_replication_slot",
-    "pg_encoding_to_char", "pg_export_snapshot", "pg_get_expr", "pg_get_function_identity_arguments",
-    "pg_get_userbyid", "pg_has_role", "pg_identify_object", "pg_is_in_recovery", "pg_logical_emit_message",
-    "pg_partition_tree", "pg_postmaster_start_time", "pg_relation_filenode", "pg_relation_size",
-    "pg_snapshot_xmax", "pg_snapshot_xmin", "pg_table_size", "pg_tablespace_location",
-    "pg_terminate_backend", "pg_try_advisory_lock", "pg_wal_lsn_diff", "quote_ident", "round",
-    "row_security_active", "set_config", "setval", "sha256", "shobj_description", "split_part",
-    "string_agg", "strpos", "substr", "substring", "sum", "textin", "textsend", "to_char", "to_jsonb",
-    "to_regclass", "to_regnamespace", "to_regprocedure", "txid_current_snapshot", "txid_snapshot_xmin",
-    "unnest", "upper", "uuid_hash_extended",
+    "pg_encoding_to_char", "pg_export_snapshot", "pg_get_constraintdef", "pg_get_expr",
+    "pg_get_function_identity_arguments", "pg_get_indexdef", "pg_get_userbyid", "pg_has_role",
+    "pg_identify_object", "pg_is_in_recovery", "pg_logical_emit_message", "pg_partition_tree",
+    "pg_postmaster_start_time", "pg_relation_filenode", "pg_relation_size", "pg_snapshot_xmax",
+    "pg_snapshot_xmin", "pg_table_size", "pg_tablespace_location", "pg_terminate_backend",
+    "pg_try_advisory_lock", "pg_wal_lsn_diff", "quote_ident", "round", "row_security_active", "set_config",
+    "setval", "sha256", "shobj_description", "split_part", "string_agg", "strpos", "substr", "substring",
+    "sum", "textin", "textsend", "to_char", "to_jsonb", "to_regclass", "to_regnamespace",
+    "to_regprocedure", "txid_current_snapshot", "txid_snapshot_xmin", "unnest", "upper",
+    "uuid_hash_extended",
   ]
 
   /// All that is read of the system.
@@ -86,7 +87,7 @@ package enum SystemPrivileges {
     "pg_available_extension_versions", "pg_available_extensions", "pg_cast", "pg_class", "pg_collation",
     "pg_constraint", "pg_database", "pg_db_role_setting", "pg_depend", "pg_description",
     "pg_event_trigger", "pg_extension", "pg_index", "pg_inherits", "pg_init_privs", "pg_largeobject",
-    "pg_largeobject_metadata", "pg_locks", "pg_namespace", "pg_opclass", "pg_operator",
+    "pg_largeobject_metadata", "pg_locks", "pg_namespace", "pg_opclass", "pg_operator", "pg_policy",
     "pg_prepared_xacts", "pg_proc", "pg_publication", "pg_publication_rel", "pg_publication_tables",
     "pg_range", "pg_replication_origin", "pg_replication_slots", "pg_rewrite", "pg_roles", "pg_sequence",
     "pg_settings", "pg_shdepend", "pg_stat_activity", "pg_stat_progress_vacuum", "pg_stat_replication",

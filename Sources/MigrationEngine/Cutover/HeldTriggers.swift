@@ -1,11 +1,11 @@
 import LibPQ
 
 /// The user's triggers and rules that fire in the replica role, too (`ENABLE ALWAYS` and `ENABLE REPLICA`),
-/// and all event triggers: on the end that a stream is applied to they would do again what the other has done.
-/// From the closing of the door they fire for nobody but ordinary sessions (`ALWAYS`), or not at all
-/// (`REPLICA`, event triggers); what they were is noted in the same commit, so that no crash loses it. When the
-/// door opens the application finds them as they are to be for its sessions, and no table's lock was needed:
-/// what they are to replicated changes is restored behind it.
+/// and all event triggers: on the end that a stream is applied to they would do again what the other has
+/// done. From the closing of the door they fire for nobody but ordinary sessions (`ALWAYS`), or not at all
+/// (`REPLICA`, event triggers); what they were is noted in the same commit, so that no crash loses it. When
+/// the door opens the application finds them as they are to be for its sessions, and no table's lock was
+/// needed: what they are to replicated changes is restored behind it.
 struct HeldTriggers: Sendable {
   let connection: Connection
 
@@ -75,7 +75,8 @@ struct HeldTriggers: Sendable {
       changes.append(
         LateChange(
           table, doing: "holding back a \(trigger.catalog) of \(table) on the \(connection.end)",
-          "\(Self.noting(trigger, as: trigger.enabled));\n\(trigger.statement(trigger.quiet(trigger.enabled)))"
+          "\(Self.noting(trigger, as: trigger.enabled));\n"
+            + trigger.statement(trigger.quiet(trigger.enabled))
         ))
     }
     return changes

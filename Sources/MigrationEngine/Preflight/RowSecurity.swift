@@ -2,7 +2,8 @@ import LibPQ
 import LogicalReplication
 
 extension Preflight {
-  /// Whether policies of tables will bind our role on the target. On the source it is asked what binds it now.
+  /// Whether policies of tables will bind our role on the target. On the source it is asked what binds it
+  /// now.
   enum TargetRowSecurity {
     struct Table: Sendable, Equatable {
       var name: RelationName

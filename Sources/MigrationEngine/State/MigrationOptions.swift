@@ -47,7 +47,8 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   /// The write pause that is acceptable, in seconds: a cutover that would take longer does not begin, and one
   /// that does take longer is undone.
   package var maxPauseSeconds: Double
-  /// Seconds from the fence to the seal after which the cutover is aborted, and for what is waited for before.
+  /// Seconds from the fence to the seal after which the cutover is aborted, and for what is waited for
+  /// before.
   package var timeoutSeconds: Double
   package var requestedBy: String
   /// All for real up to the seal; then the fence is taken down.

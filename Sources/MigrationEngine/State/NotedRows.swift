@@ -1,9 +1,9 @@
 package import LibPQ
 
-/// Rows that are kept in the comment of a function of schema `replicate`, which returns them. What we note on an
-/// end that others replicate must be in no publication, also not in one FOR ALL TABLES, whose subscriber would
-/// end at a table that it lacks: catalogs are in none (manual, section 31.1). A comment is as durable, and as
-/// much part of its transaction, as a row. Not a view: our sessions read none but the system's.
+/// Rows that are kept in the comment of a function of schema `replicate`, which returns them. What we note on
+/// an end that others replicate must be in no publication, also not in one FOR ALL TABLES, whose subscriber
+/// would end at a table that it lacks: catalogs are in none (manual, section 31.1). A comment is as durable,
+/// and as much part of its transaction, as a row. Not a view: our sessions read none but the system's.
 package struct NotedRows: Sendable {
   /// The function's name in schema `replicate`.
   let name: String
@@ -12,6 +12,8 @@ package struct NotedRows: Sendable {
 
   static let fence = NotedRows(name: "fence", columns: "state text, token text")
   static let identity = NotedRows(name: "identity", columns: "relation oid, previous text")
+  /// Columns that were GENERATED ALWAYS before the way back.
+  static let relaxed = NotedRows(name: "relaxed", columns: "relation oid, name text")
   static let held = NotedRows(name: "held", columns: "catalog text, oid oid, enabled \"char\"")
   /// Of the way back, on the source.
   static let progress = NotedRows(
@@ -45,7 +47,8 @@ package struct NotedRows: Sendable {
   }
   private static let lockClass = 0x7265_706C
 
-  /// An expression, true, that puts the array `rows`, an expression of type `jsonb`, in the place of all rows.
+  /// An expression, true, that puts the array `rows`, an expression of type `jsonb`, in the place of all
+  /// rows.
   func replacement(by rows: String) -> String { "replicate.note('\(name)', \(rows))" }
 
   /// All rows for which `condition` is true of `r`, as an expression for `replacement`.

@@ -31,6 +31,11 @@ struct EndOptions: ParsableArguments {
     try parsed(source, "source", "REPLICATE_SOURCE", in: environment)
   }
 
+  /// - Throws: `MigrationError(.usage)` when libpq cannot read it.
+  func optionalTarget(in environment: [String: String]) throws -> ConnectionString? {
+    try parsed(target, "target", "REPLICATE_TARGET", in: environment)
+  }
+
   private func required(
     _ option: String?, _ end: String, _ variable: String, in environment: [String: String]
   ) throws -> ConnectionString {
