@@ -1,2 +1,5 @@
 #include <libpq-fe.h>
 #include <pg_config.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif

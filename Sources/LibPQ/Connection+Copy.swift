@@ -167,7 +167,20 @@ extension Connection {
     try await cancellable { try put(bytes[...], action: action) }
   }
 
+  /// Sends messages in a COPY BOTH stream, all at once.
+  package func sendMessages(_ messages: [[UInt8]], doing action: String) async throws {
+    try await cancellable {
+      for message in messages { try queue(message[...], action: action) }
+      try flush(action: action)
+    }
+  }
+
   private func put(_ bytes: ArraySlice<UInt8>, action: String) throws {
+    try queue(bytes, action: action)
+    try flush(action: action)
+  }
+
+  private func queue(_ bytes: ArraySlice<UInt8>, action: String) throws {
     let connection = try live()
     guard let count = Int32(exactly: bytes.count) else {
       throw PostgresError(
@@ -178,7 +191,6 @@ extension Connection {
       PQputCopyData(connection, raw.bindMemory(to: CChar.self).baseAddress, count) == 1
     }
     guard isQueued else { throw lost(action) }
-    try flush(action: action)
   }
 
   /// - Returns: false when the deadline came first.

@@ -59,6 +59,18 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
     return sqlState.errorClass == "08" || ["57P01", "57P02", "57P03", "57P05"].contains(sqlState.rawValue)
   }
 
+  /// Whether the server is in a state that passes by itself or by its operator's doing: no room on its disks,
+  /// no memory, no more sessions, no writes for a while, a lock that somebody holds, or a statement that an
+  /// administrator cancelled. The same may be done later.
+  package var mayPass: Bool {
+    guard code == .server, let sqlState, sqlState != .configurationLimitExceeded else { return false }
+    return sqlState.errorClass == "53" || Self.passing.contains(sqlState)
+  }
+
+  private static let passing: Set<SQLState> = [
+    .queryCanceled, .readOnlySQLTransaction, .lockNotAvailable, .deadlockDetected,
+  ]
+
   /// The same error, told as part of a larger action.
   package func during(_ larger: String) -> PostgresError {
     var error = self
@@ -102,6 +114,9 @@ extension PostgresError {
     let (message, state) = Self.parse(verbose: String(cString: PQerrorMessage(connection)))
     self.init(code: .connection, action: action, message: message, sqlState: state)
     self.isAnswered = isAnswered
+    if message.contains("private key file") {
+      hint = "See that sslkey can be read, and that sslpassword is its passphrase, if it has one."
+    }
   }
 
   /// Takes from a message of several lines the SQLSTATE behind a severity (`FATAL:  28P01: …`), and the line

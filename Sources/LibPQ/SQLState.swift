@@ -27,6 +27,8 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   package static let queryCanceled = SQLState(rawValue: "57014")
   package static let invalidParameterValue = SQLState(rawValue: "22023")
   package static let configurationLimitExceeded = SQLState(rawValue: "53400")
+  package static let diskFull = SQLState(rawValue: "53100")
+  package static let outOfMemory = SQLState(rawValue: "53200")
   package static let tooManyConnections = SQLState(rawValue: "53300")
   package static let deadlockDetected = SQLState(rawValue: "40P01")
 

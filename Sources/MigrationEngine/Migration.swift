@@ -41,25 +41,25 @@ package struct Migration: Sendable {
     onFindings: @escaping @Sendable (PreflightReport) -> Void
   ) async throws -> Outcome {
     var retry = Retry()
+    var hindrance: Hindrance?
     let unstored = UnstoredEnd()
     while true {
       let attempt = MigrationAttempt(
-        options: options, logger: logger, unstored: unstored, onProgress: onProgress,
+        options: options, logger: logger, unstored: unstored, hindrance: hindrance, onProgress: onProgress,
         onFindings: onFindings)
+      hindrance = nil
+      let began = ContinuousClock.now
       do {
         if let outcome = try await attempt.run() { return outcome }
       } catch  where Task.isCancelled {
         logger.debug("stopped", metadata: ["because": "\(error)"])
         return .stopped
       } catch let loss as ConnectionLoss {
-        guard loss.wasConnected || retry.hasSucceeded, let pause = retry.pause(after: loss) else {
-          throw loss.error
-        }
-        logger.warning(
-          loss.isBehindSeal
-            ? "behind the seal nothing is undone; trying again" : "a connection was lost; trying again",
-          metadata: ["why": "\(loss.error)", "in": "\(pause)"])
-        do { try await Task.sleep(for: pause) } catch { return .stopped }
+        let lasted = ContinuousClock.now - began - (attempt.hindrance?.pause ?? .zero)
+        guard loss.wasConnected || retry.hasSucceeded, let pause = retry.pause(after: loss, lasting: lasted)
+        else { throw loss.error }
+        logger.warning("\(loss.words)", metadata: ["why": "\(loss.error)", "in": "\(pause)"])
+        hindrance = Hindrance(loss.error, pause: pause)
       }
     }
   }
@@ -75,6 +75,23 @@ struct ConnectionLoss: Error {
   var isBehindSeal = false
 
   var isTimeout: Bool { (error as? PostgresError)?.code == .timedOut }
+
+  /// A server answers, and is in a state that passes by itself or by its operator's doing.
+  var mayPass: Bool {
+    (error as? PostgresError)?.mayPass ?? (error as? MigrationError)?.mayPass ?? false
+  }
+
+  /// - Returns: nil when an error would be the same in the next attempt.
+  static func passing(_ error: any Error) -> ConnectionLoss? {
+    let loss = error as? ConnectionLoss ?? ConnectionLoss(error: error, wasConnected: true)
+    return loss.mayPass ? loss : nil
+  }
+
+  fileprivate var words: String {
+    if isBehindSeal { return "behind the seal nothing is undone; trying again" }
+    return mayPass
+      ? "a server is in a state that may pass; trying again" : "a connection was lost; trying again"
+  }
 }
 
 /// How long to go on trying when a server is away: restarts and failovers take minutes.
@@ -84,19 +101,23 @@ private struct Retry {
   private var pause = Duration.milliseconds(250)
   private(set) var hasSucceeded = false
 
+  /// What an attempt has lasted that has come somewhere, whatever ended it.
+  private static let good = Duration.seconds(60)
+
   /// The pause before the next attempt; nil when it is time to give up.
-  mutating func pause(after loss: ConnectionLoss) -> Duration? {
+  mutating func pause(after loss: ConnectionLoss, lasting duration: Duration) -> Duration? {
     if loss.wasConnected {
       hasSucceeded = true
       // What times out again and again does so on good connections as well: that must have an end.
-      if !loss.isTimeout, !loss.isBehindSeal {
+      if !loss.isTimeout, !loss.isBehindSeal, !loss.mayPass || duration > Self.good {
         failingSince = nil
         pause = .milliseconds(250)
       }
     }
     let since = failingSince ?? .now
     failingSince = since
-    guard loss.isBehindSeal || ContinuousClock.now - since < Self.limit else { return nil }
+    // Who watches the status sees what is waited for, and can tell the engine to stop.
+    guard loss.isBehindSeal || loss.mayPass || ContinuousClock.now - since < Self.limit else { return nil }
     pause = min(pause * 2, .seconds(15))
     return pause
   }

@@ -11,6 +11,8 @@ struct MigrationAttempt: Sendable {
   let options: MigrationOptions
   let logger: Logger
   let unstored: UnstoredEnd
+  /// Why the attempt before this one ended; nil for the first.
+  var hindrance: Hindrance?
   let onProgress: @Sendable (Status) -> Void
   let onFindings: @Sendable (PreflightReport) -> Void
 
@@ -22,6 +24,9 @@ struct MigrationAttempt: Sendable {
       return .complete(
         try await MigrationWithoutSource(options: options, logger: logger, onProgress: onProgress)
           .runForced())
+    }
+    if let hindrance {
+      try await MigrationWait(options: options, logger: logger, onProgress: onProgress).wait(for: hindrance)
     }
     let ends: MigrationEnds
     do {
@@ -58,6 +63,8 @@ struct MigrationAttempt: Sendable {
     let control = try await Session.open(options.target, end: "target", purpose: "control")
     let store = StateStore(control)
     do {
+      // What it tells must not wait for a standby of the target.
+      try await control.query("SET synchronous_commit = local", doing: "preparing the engine's status")
       guard try await store.tryLock() else { throw await anotherEngine(store) }
       // Before anything is made of the state: with it the phase changes.
       if try await unstored.store(in: store) { logger.info("stored how the last cutover ended") }
@@ -88,7 +95,7 @@ struct MigrationAttempt: Sendable {
       status.slot.name = way.slot
     }
     try await ends.describe(&status)
-    let board = MigrationBoard(status, unstored: unstored)
+    let board = MigrationBoard(status, unstored: unstored, hindrance: hindrance?.words)
     if migration.phase == .cutover,
       try await StateStore(ends.target).latestCutover()?.report?.isSealed == true
     {
@@ -98,7 +105,8 @@ struct MigrationAttempt: Sendable {
       options: options, logger: logger, ends: ends, board: board, migration: migration)
     let ticker = MigrationTicker(
       source: direction == .forward ? options.source : options.target, direction: direction,
-      control: control, board: board, logger: logger, onProgress: onProgress)
+      receiver: direction == .forward ? nil : options.source, control: control, board: board, logger: logger,
+      onProgress: onProgress)
     return try await withThrowingTaskGroup(of: MigrationStages.End?.self) { group in
       group.addTask { try await stages.run() }
       group.addTask {
@@ -126,6 +134,7 @@ struct MigrationAttempt: Sendable {
   private func begin(_ ends: MigrationEnds, _ store: StateStore) async throws -> StoredMigration {
     guard var migration = try await store.load() else { return try await beginNew(ends, store) }
     try verify(migration, belongsTo: ends.sourceIdentity)
+    try await ends.verifyTakeWrites()
     let preflight = MigrationPreflight(options: options, ends: ends, logger: logger)
     if ![.complete, .reverse].contains(migration.phase) {
       let (evidence, findings) = try await preflight.encryption()
@@ -238,7 +247,7 @@ struct MigrationAttempt: Sendable {
     var error = await classifyLoss(error, ends)
     guard !Task.isCancelled, (error as? MigrationError).map({ $0.kind == .failed }) ?? true,
       await isBehindSeal(ends)
-    else { return error }
+    else { return ConnectionLoss.passing(error) ?? error }
     if let loss = error as? ConnectionLoss { error = loss.error }
     return ConnectionLoss(error: error, wasConnected: true, isBehindSeal: true)
   }

@@ -13,14 +13,38 @@ final class MigrationBoard: Sendable {
     var stream: StreamMonitor?
     var monitor = CatchUpMonitor()
     var needsSource = true
+    /// Others' locks that are waited for, by the end.
+    var locks: [String: String] = [:]
+    /// Why the attempt before this one ended, until this one has come further.
+    var hindrance: (words: String, from: ContinuousClock.Instant, appliedLSN: LSN?)?
+
+    /// What else than the stream's own affairs is waited for.
+    var waits: String? {
+      let all = locks.sorted { $0.key < $1.key }.map(\.value) + [hindrance?.words].compactMap { $0 }
+      return all.isEmpty ? nil : all.joined(separator: "\n")
+    }
+
+    mutating func forgetHindrance() {
+      guard let before = hindrance else { return }
+      let applied = stream?.reading.feedback.appliedLSN
+      if let applied, before.appliedLSN == nil { hindrance?.appliedLSN = applied }
+      let isPast = before.appliedLSN.map { start in applied.map { $0 > start } ?? false } ?? false
+      if isPast || ContinuousClock.now - before.from > MigrationBoard.hindrancePatience { hindrance = nil }
+    }
   }
+
+  /// What hindered the attempt before shows again within this time, or is over.
+  private static let hindrancePatience = Duration.seconds(10)
 
   private let state: Mutex<State>
   /// Outlives the board.
   let unstored: UnstoredEnd
 
-  init(_ status: Status, unstored: UnstoredEnd) {
-    state = Mutex(State(status: status))
+  /// - Parameter hindrance: why the attempt before this one ended, in words.
+  init(_ status: Status, unstored: UnstoredEnd, hindrance: String? = nil) {
+    var first = State(status: status)
+    first.hindrance = hindrance.map { ($0, .now, nil) }
+    state = Mutex(first)
     self.unstored = unstored
   }
 
@@ -80,6 +104,15 @@ final class MigrationBoard: Sendable {
   }
   func sees() { _ = stream?.isUnseen(nil) }
 
+  /// Somebody's lock at an end is waited for; nil: none is.
+  /// - Returns: whether that is news.
+  func waits(for lock: String?, at end: String) -> Bool {
+    state.withLock { state in
+      defer { state.locks[end] = lock }
+      return state.locks[end] != lock
+    }
+  }
+
   /// The source stood at `sourceLSN` a moment ago.
   func sample(sourceLSN: LSN) {
     state.withLock { state in
@@ -105,6 +138,11 @@ final class MigrationBoard: Sendable {
         status.copy.seconds += (ContinuousClock.now - started) / .seconds(1)
       }
       if let stream = state.stream?.reading { Self.fill(&status, stream, state.monitor) }
+      state.forgetHindrance()
+      if let waits = state.waits {
+        status.stream.waitsFor = [status.stream.waitsFor, waits].compactMap { $0 }.joined(separator: "\n")
+        status.ready = false
+      }
       return status
     }
   }

@@ -29,6 +29,19 @@ struct MigrationEnds: Sendable {
     await target.close()
   }
 
+  /// In the course of a failover a name may lead to a standby for a while, which passes.
+  func verifyTakeWrites() async throws {
+    for end in [source, target] {
+      let action = "asking the \(end.end) whether it takes writes"
+      let rows = try await end.query(
+        "SELECT pg_catalog.pg_is_in_recovery() AS is_standby", doing: action, within: .seconds(15))
+      guard try rows.first?.bool("is_standby") == true else { continue }
+      throw PostgresError(
+        code: .server, action: action, message: "it is a standby: recovery is in progress",
+        sqlState: .readOnlySQLTransaction)
+    }
+  }
+
   func describe(_ status: inout Status) async throws {
     status.source = try await Self.end(source)
     let end = try await Self.end(target)

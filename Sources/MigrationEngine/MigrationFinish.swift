@@ -150,8 +150,8 @@ package struct MigrationFinish: Sendable {
         try await WriteGuard(ends.target).unseal()
         try await WriteGuard(ends.target).remove()
         try await ends.target.query(
-          "DROP FUNCTION replicate.fence(), replicate.note(text, jsonb)", doing: "dropping the fence's state on the target",
-          within: .seconds(30))
+          "DROP FUNCTION replicate.fence(), replicate.note(text, jsonb)",
+          doing: "dropping the fence's state on the target", within: .seconds(30))
         removed.append("guard and its triggers on the target")
       }
     }

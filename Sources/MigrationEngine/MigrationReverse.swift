@@ -103,8 +103,12 @@ struct MigrationReverse: Sendable {
     while true {
       if try await store.isFinishRequested() { return .finished }
       if .now >= nextLook {
-        try await settle(&owed)
-        try await rollback.lookForOtherTables()
+        do {
+          try await settle(&owed)
+          try await rollback.lookForOtherTables()
+        } catch let error as PostgresError where error.isAnswered || error.mayPass {
+          logger.warning("it cannot be looked for other tables", metadata: ["why": "\(error)"])
+        }
         nextLook = .now + Self.tablesPause
       }
       if let requested = try await store.requestedCutover() {

@@ -235,7 +235,7 @@ struct MigrationStages: Sendable {
     if isFresh, section != .preData { try await dumpAnew() }
     do {
       try await restoreOnce(section, leaving: isFresh ? .all : .data)
-    } catch let error as MigrationError where section != .preData && !isFresh {
+    } catch let error as MigrationError where section != .preData && !isFresh && !error.mayPass {
       // What it names may have been dropped or renamed on both ends since it was dumped.
       logger.info(
         "restoring the schema's \(section.rawValue) again, as they are now",

@@ -219,8 +219,13 @@ struct MigrationStreaming: Sendable {
       let requested = try await store.requestedCutover()
       if requested != nil || .now >= nextLook {
         let began = ContinuousClock.now
-        if let turn = try await lookForTables(isAwaited: requested != nil) { return turn }
-        if requested == nil { try await newcomers.unmade.retry(session.monitor) }
+        do {
+          if let turn = try await lookForTables(isAwaited: requested != nil) { return turn }
+          if requested == nil { try await newcomers.unmade.retry(session.monitor) }
+        } catch let error as PostgresError where error.isAnswered || error.mayPass {
+          // It takes new sessions, and what the stream has goes on without them.
+          tellUnseen(error)
+        }
         // What is looked at may be tens of thousands of tables.
         nextLook = .now + max(Self.tablesPause, (.now - began) * 20)
       }
@@ -232,6 +237,11 @@ struct MigrationStreaming: Sendable {
       }
       try await Task.sleep(for: .milliseconds(250))
     }
+  }
+
+  private func tellUnseen(_ error: PostgresError) {
+    let words = "new tables cannot be looked for or prepared, which is tried again: \(error)"
+    if session.monitor.isHeldUp(by: words) { logger.warning("\(words)") }
   }
 
   /// How often it is looked for new tables on the source, and for those that were written anew.

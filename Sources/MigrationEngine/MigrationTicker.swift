@@ -8,6 +8,8 @@ struct MigrationTicker: Sendable {
   /// The end that changes come from: behind the cutover the target.
   let source: ConnectionString
   let direction: Direction
+  /// The end that they go to; nil when the engine's lock is there.
+  let receiver: ConnectionString?
   /// On the connection that holds the engine's lock: when that is lost, this is what notices.
   let control: StateStore
   let board: MigrationBoard
@@ -19,11 +21,12 @@ struct MigrationTicker: Sendable {
   /// Runs until it is cancelled.
   /// - Throws: also when `replicate abort` asks the engine to go.
   func run() async throws {
-    var eye = Eye()
+    var eye = Eye(locksFrom: LockWatch(end: direction.from), locksTo: LockWatch(end: direction.to))
     do {
       try await tick(&eye)
     } catch {
       await eye.source?.close()
+      await eye.receiver?.close()
       throw error
     }
   }
@@ -34,6 +37,9 @@ struct MigrationTicker: Sendable {
     /// When a login is tried again that was refused.
     var nextLogin = ContinuousClock.now
     var watch = SlotWatch()
+    var receiver: Connection?
+    var locksFrom: LockWatch
+    var locksTo: LockWatch
   }
 
   private func tick(_ eye: inout Eye) async throws {
@@ -47,8 +53,9 @@ struct MigrationTicker: Sendable {
         await eye.source?.close()
         eye.source = nil
       }
+      if count.isMultiple(of: 2) { try await lookForLocks(&eye) }
       let status = board.status
-      try await control.publish(status)
+      try await publish(status)
       onProgress(status)
       if try await control.isAbortRequested() {
         throw MigrationError(
@@ -57,6 +64,42 @@ struct MigrationTicker: Sendable {
       }
       count += 1
       try await Task.sleep(for: Self.interval)
+    }
+  }
+
+  /// A target that has no room for it now may have some later, and tells the stream as well.
+  private func publish(_ status: Status) async throws {
+    do {
+      try await control.publish(status)
+    } catch let error as PostgresError where error.mayPass {
+      logger.debug("the status could not be published", metadata: ["why": "\(error)"])
+    }
+  }
+
+  /// Whose locks the engine waits for, on either end.
+  private func lookForLocks(_ eye: inout Eye) async throws {
+    if let receiver, eye.receiver == nil, .now >= eye.nextLogin {
+      do {
+        eye.receiver = try await Session.open(receiver, end: direction.to, purpose: "monitor")
+      } catch let error as PostgresError {
+        eye.nextLogin = .now + Self.loginPause
+        logger.debug("nobody looks for locks", metadata: ["why": "\(error)"])
+      }
+    }
+    if let source = eye.source { try await look(&eye.locksFrom, source, direction.from) }
+    try await look(&eye.locksTo, receiver == nil ? control.connection : eye.receiver, direction.to)
+  }
+
+  private func look(_ watch: inout LockWatch, _ connection: Connection?, _ end: String) async throws {
+    guard let connection else { return }
+    do {
+      let lock = try await watch.look(in: connection)
+      if board.waits(for: lock, at: end), let lock {
+        logger.warning("somebody's lock is in the way", metadata: ["what": "\(lock)"])
+      }
+    } catch let error as PostgresError where !error.isConnectionLoss || connection !== control.connection {
+      // Whoever needs the end notices by itself that it is lost.
+      logger.debug("it cannot be looked for locks", metadata: ["why": "\(error)"])
     }
   }
 
@@ -85,7 +128,7 @@ struct MigrationTicker: Sendable {
     do {
       try await ask(source, beats: beats, &eye.watch)
     } catch let error as PostgresError
-      where error.isConnectionLoss && board.stream != nil && board.needsSource
+      where (error.isConnectionLoss || error.mayPass) && board.stream != nil && board.needsSource
     {
       logger.info("lost the session that watches the \(direction.from)", metadata: ["why": "\(error)"])
       await source.close()

@@ -195,7 +195,8 @@ struct MigrationWithoutSource: Sendable {
     let board = MigrationBoard(status, unstored: UnstoredEnd())
     board.endNeedOfSource()
     let ticker = MigrationTicker(
-      source: options.source, direction: .forward, control: control, board: board, logger: logger,
+      source: options.source, direction: .forward, receiver: nil, control: control, board: board,
+      logger: logger,
       onProgress: onProgress)
     let report = try await withThrowingTaskGroup(of: Status.Cutover?.self) { group in
       group.addTask { try await finish(migration, cutover, needs, seen, target, board) }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import LibPQ
 
 /// The command line: `Commands/` holds one file a command, `Options/` what several of them take,
 /// `Printers/` turns the engine's values into text, `Terminal/` knows file descriptors and screens.
@@ -27,6 +28,7 @@ enum Program {
   static func main() async {
     // Whoever reads the output may leave; a write then fails with EPIPE instead of killing the engine.
     signal(SIGPIPE, SIG_IGN)
+    Heap.keepSmall()
     exit(await run(Array(CommandLine.arguments.dropFirst()), in: .process))
   }
 

@@ -71,6 +71,28 @@ import Testing
     #expect(!"\(error)".contains("s3cret"))
     #expect("\(error)".contains("REPLICATE_SOURCE"))
   }
+
+  @Test(arguments: [
+    ("host=h replication=database", [:], "replication=database"),
+    ("host=h replication=on", [:], "replication=on"),
+    ("service=s sslpassword=s3cret", [:], "sslpassword"),
+    ("host=h sslpassword=s3cret", ["PGSERVICE": "s"], "sslpassword"),
+    ("host=h sslpassword=' s3cret'", [:], "sslpassword"),
+  ])
+  func whatAMigrationCannotWorkWithIsNamed(text: String, more: [String: String], word: String) throws {
+    let environment = more.merging(["REPLICATE_TARGET": text]) { $1 }
+    let error = try #require(throws: MigrationError.self) { try ends().requiredTarget(in: environment) }
+    #expect(error.kind == .usage)
+    #expect(error.reason.contains(word) && !"\(error)".contains("s3cret"))
+    #expect(error.remedy?.contains("REPLICATE_TARGET") == true)
+  }
+
+  @Test(arguments: [
+    "host=h sslkey=k sslpassword='a b'", "host=h replication=false", "host=h options='-c role=x'",
+  ])
+  func whatAMigrationWorksWithIsTaken(text: String) throws {
+    _ = try ends().requiredTarget(in: ["REPLICATE_TARGET": text])
+  }
 }
 
 @Suite struct StartOptionsTests {

@@ -10,6 +10,8 @@ struct Bench {
       case "copy": try await CopyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       case "apply": try await ApplyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       case "lag": try await LagBench(isVerified: CommandLine.arguments.dropFirst(2).contains("verify")).run()
+      case "memory": try await MemoryBench().run()
+      case "identity": try await IdentityBench().run()
       case "pause": try await PauseBench().run()
       case "verify": try await VerifyBench(names: Array(CommandLine.arguments.dropFirst(2))).run()
       default:
@@ -18,6 +20,8 @@ struct Bench {
           usage: integration/bench copy [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
                  integration/bench apply [\(ApplyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
                  integration/bench lag [verify]
+                 integration/bench memory
+                 integration/bench identity
                  integration/bench pause
                  integration/bench verify [\(CopyDataset.allCases.map(\.rawValue).joined(separator: "|"))]…
           """)

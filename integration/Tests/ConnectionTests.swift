@@ -26,6 +26,58 @@ extension Integration {
       }
     }
 
+    @Test(
+      "A client key with a passphrase opens every session, of the client programs too; a wrong one is told")
+    func keyWithPassphrase() async throws {
+      try await Journey.run("passphrase") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+        let key = try await Self.key(passphrase: "pass 'word' \\ 1")
+        func replicate(_ passphrase: String?) -> ReplicateProcess {
+          var target = ["sslcert": "\(key).crt", "sslkey": key]
+          target["sslpassword"] = passphrase
+          return ReplicateProcess(
+            source: journey.databases.source, target: journey.databases.target.with(target))
+        }
+        for wrong in ["another", nil] {
+          let run = try await replicate(wrong).run("check", "--allow-unencrypted-target")
+          #expect(run.exitCode == 1, "\(run.output)\(run.errors)")
+          #expect(run.errors.contains(key) && run.errors.contains("sslpassword"), "\(run.errors)")
+        }
+        let right = Journey(databases: journey.databases, replicate: replicate("pass 'word' \\ 1"))
+        let engine = try await right.start("--log-level", "trace")
+        try await right.waitUntilReady(engine)
+        try await right.expectEqualEnds(engine)
+        #expect(!engine.errors.contains("pass 'word'"))
+      }
+    }
+
+    /// A certificate of its own is beside it; the servers ask for none, but libpq reads the key all the same.
+    private static func key(passphrase: String) async throws -> String {
+      let path = try await freshDirectory() + "/client.key"
+      try await Command.check([
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "3", "-subj", "/CN=client", "-keyout",
+        path,
+        "-out", "\(path).crt", "-passout", "pass:\(passphrase)",
+      ])
+      try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
+      return path
+    }
+
+    @Test("Words of a connection string or PGOPTIONS that the server does not know are told as they stand")
+    func unknownOptions() async throws {
+      try await Journey.run("unknownoptions") { journey in
+        for (options, word) in [("-c nonsense_here=1", "nonsense_here"), ("--bogus_flag", "bogus_flag")] {
+          let given = ReplicateProcess(
+            source: journey.databases.source.with(["options": options]), target: journey.databases.target)
+          for process in [given, journey.replicate.with(["PGOPTIONS": options])] {
+            let run = try await process.run("check", "--allow-unencrypted-target")
+            #expect(run.exitCode == 1, "\(run.output)")
+            #expect(run.errors.contains(word), "\(run.errors)")
+          }
+        }
+      }
+    }
+
     @Test("No password is told: not in the output, not in the process list, not in the state")
     func passwords() async throws {
       try await Journey.run("secret") { journey in

@@ -61,7 +61,10 @@ extension Integration {
         #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
         #expect(try await journey.tracesOnSource() == [])
         let left = try await back.tracesOnTarget().filter { !$0.hasPrefix("trigger replicate_guard on ") }
-        #expect(left.sorted() == ["function fence", "function guard", "function note", "setting default_transaction_read_only=on"])
+        #expect(
+          left.sorted() == [
+            "function fence", "function guard", "function note", "setting default_transaction_read_only=on",
+          ])
         #expect(try await back.isWritable(.source, "INSERT INTO t VALUES (1)"))
         let write = "INSERT INTO t VALUES (1)"
         let settings = ["default_transaction_read_only": "off"]

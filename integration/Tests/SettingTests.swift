@@ -184,8 +184,7 @@ extension IntegrationBeside {
         }
         return journey
       case .string, .environment:
-        let options = settings.filter { $0.key != readOnly }
-          .map { "-c \($0)=\($1.replacing(" ", with: "\\ "))" }.joined(separator: " ")
+        let options = settings.map { "-c \($0)=\($1.replacing(" ", with: "\\ "))" }.joined(separator: " ")
         guard place == .string else {
           let environment = ["PGOPTIONS": options, "PGTZ": "Asia/Kathmandu", "PGDATESTYLE": "SQL, DMY"]
           return Journey(databases: databases, replicate: journey.replicate.with(environment))

@@ -179,10 +179,12 @@ extension IntegrationBeside {
       try await Journey.run("unknowable") { journey in
         let session = try await SQLSession(journey.databases.source, settings: ["app.here": "1"])
         for sql in [
-          "CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1), (2, 2)",
+          "CREATE TABLE t (id int PRIMARY KEY, v int)",
+          "INSERT INTO t SELECT n, n FROM generate_series(1, 1000) n",
+          // Not what is tried before the migration, but a row far behind it.
           """
           CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
-            'BEGIN RETURN $1 + current_setting(''app.here'')::int; END'
+            'BEGIN RETURN CASE WHEN $1 < 1000 THEN 1 ELSE current_setting(''app.here'')::int END; END'
           """,
           "CREATE INDEX t_f ON t (f(v))",
         ] { try await session.execute(sql) }
@@ -199,6 +201,57 @@ extension IntegrationBeside {
         try await journey.expectEqualEnds(engine)
         let index = "SELECT count(*) FROM pg_class WHERE relname = 't_f'"
         #expect(try await journey.targetValue(index) == "1")
+      }
+    }
+
+    @Test("Rows that the target could not take are found by trying some, and are taken once it is mended")
+    func tried() async throws {
+      try await Journey.run("tried") { journey in
+        let database = quotedIdentifier(journey.databases.name)
+        let session = try await SQLSession(
+          journey.databases.source, settings: ["app.least": "1"])
+        for sql in [
+          "CREATE SCHEMA hidden", "SET search_path = hidden, public",
+          "CREATE TABLE hidden.word (word text PRIMARY KEY)",
+          "INSERT INTO hidden.word VALUES ('a')",
+          """
+          CREATE FUNCTION hidden.known(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+            'BEGIN RETURN EXISTS (SELECT FROM word w WHERE w.word = $1); END'
+          """,
+          "CREATE DOMAIN public.least AS int CHECK (VALUE >= current_setting('app.least')::int)",
+          """
+          CREATE TABLE public.\"T t\" (id int PRIMARY KEY, w text CONSTRAINT is_known CHECK (hidden.known(w)),
+            least public.least, more int CONSTRAINT is_more CHECK (more > current_setting('app.least')::int),
+            g boolean GENERATED ALWAYS AS (hidden.known(w)) STORED, free text CHECK (length(free) < 9))
+          """.replacing("\\\"", with: "\""),
+          "CREATE INDEX by_known ON public.\"T t\" (hidden.known(w), id)",
+          "INSERT INTO public.\"T t\" (id, w, least, more) SELECT n, 'a', n, n + 1 FROM generate_series(1, 9) n",
+        ] { try await session.execute(sql) }
+        await session.close()
+        func findings() async throws -> [Finding] {
+          try await PreflightScene.check(
+            source: journey.databases.source, target: journey.databases.target
+          ).findings("tried_expressions")
+        }
+        let found = try await findings()
+        let table = "of table \"public\".\"T t\""
+        #expect(
+          Set(found.map(\.object)) == [
+            "check \"is_known\" \(table)", "check \"is_more\" \(table)", "column \"least\" \(table)",
+            "column \"g\" \(table)", "index \"by_known\" \(table)",
+          ], "\(found)")
+        #expect(found.allSatisfy { $0.severity == .blocker && !$0.why.contains("'a'") }, "\(found)")
+        try await journey.source(
+          "ALTER DATABASE \(database) SET app.least = '5'",
+          "ALTER FUNCTION hidden.known(text) SET search_path = hidden")
+        // Rows that are there are refused under what the database gives.
+        let refused = try await findings()
+        #expect(Set(refused.map(\.object)).count == 2, "\(refused)")
+        try await journey.source("ALTER DATABASE \(database) SET app.least = '1'")
+        #expect(try await findings() == [])
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        try await journey.expectEqualEnds(engine)
       }
     }
 

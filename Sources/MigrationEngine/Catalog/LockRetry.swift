@@ -14,14 +14,14 @@ package enum LockRetry {
   }
 
   /// - Parameters:
-  ///   - limit: for all tries together.
+  ///   - limit: for all tries together; nil where it is waited for as long as it takes, which is told.
   ///   - tryLimit: how long one try may hold up others, in milliseconds.
   /// - Throws: the last try's error, with SQLSTATE 55P03, when the limit has passed.
   package static func run(
-    _ sql: String, on connection: Connection, doing action: String, within limit: Duration,
+    _ sql: String, on connection: Connection, doing action: String, within limit: Duration?,
     tryLimitMilliseconds: Int = 200
   ) async throws {
-    let deadline = ContinuousClock.now + limit
+    let deadline = limit.map { ContinuousClock.now + $0 }
     while true {
       do {
         try await connection.transaction(doing: action) { connection in
@@ -31,7 +31,7 @@ package enum LockRetry {
         return
       } catch let error as PostgresError
         where [.lockNotAvailable, .deadlockDetected].contains(error.sqlState)
-        && ContinuousClock.now < deadline
+        && deadline.map({ ContinuousClock.now < $0 }) ?? true
       {
         // Lets the writers through that queued behind this try.
         try await Task.sleep(for: .milliseconds(100))

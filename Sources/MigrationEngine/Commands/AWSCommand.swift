@@ -34,7 +34,9 @@ struct AWSCommand: Sendable {
     guard let input else {
       return try Self.decode(type, try await run(arguments, call, within: limit), call)
     }
-    let file = try PrivateFile(holding: try JSONEncoder().encode(input))
+    guard let file = try PrivateFile(holding: try JSONEncoder().encode(input)) else {
+      throw AWSFailure(call: "--cli-input-json", why: PrivateFile.refusal)
+    }
     defer { file.remove() }
     let all = arguments + ["--cli-input-json", "file://\(file.path)"]
     return try Self.decode(type, try await run(all, call, within: limit), call)
@@ -92,29 +94,4 @@ struct AWSCommand: Sendable {
     default: "\(error)"
     }
   }
-}
-
-/// A file that nobody else may read, for as long as a command takes.
-private struct PrivateFile {
-  let path: String
-
-  init(holding data: Data) throws {
-    var template = Array("\(FileManager.default.temporaryDirectory.path)/replicate-XXXXXX".utf8CString)
-    // Made with mode 0600 (manual page mkstemp(3)).
-    let descriptor = mkstemp(&template)
-    guard descriptor >= 0 else {
-      throw AWSFailure(
-        call: "--cli-input-json", why: "no temporary file: \(String(cString: strerror(errno)))")
-    }
-    path = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
-    let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-    do {
-      try handle.write(contentsOf: data)
-    } catch {
-      remove()
-      throw error
-    }
-  }
-
-  func remove() { unlink(path) }
 }

@@ -17,11 +17,11 @@ struct PostgresTool {
       "LC_ALL": "C.UTF-8", "LANGUAGE": nil,
     ]
     if let password = end.password { environment["PGPASSWORD"] = password }
-    let secrets = try KeyPasswordFile(end)
-    defer { secrets?.remove() }
-    if let secrets {
-      environment["PGSERVICEFILE"] = secrets.file.path
-      environment["PGSERVICE"] = KeyPasswordFile.service
+    let service = try Self.service(for: end, doing: action)
+    defer { service?.remove() }
+    if let service {
+      environment["PGSERVICEFILE"] = service.path
+      environment["PGSERVICE"] = Self.serviceName
     }
     // A group of its own, so that Ctrl-C reaches us alone and we end it in order.
     var options = PlatformOptions()
@@ -44,9 +44,11 @@ struct PostgresTool {
     }
     guard result.terminationStatus.isSuccess else {
       try Task.checkCancellation()
-      throw MigrationError(
+      var error = MigrationError(
         .failed, doing: action,
         reason: "\(name) ended with \(result.terminationStatus): \(Self.withoutValues(result.standardError))")
+      error.mayPass = Self.mayPass(result.standardError)
+      throw error
     }
     return result.standardOutput
   }
@@ -81,6 +83,31 @@ struct PostgresTool {
       return !isQuiet
     }.joined(separator: "\n")
   }
+
+  private static let serviceName = "replicate"
+
+  /// The passphrase of a client's key has no variable of the environment: it travels in a service file. Its
+  /// value ends with the line, and blanks around it are not kept.
+  private static func service(for end: ConnectionString, doing action: String) throws -> PrivateFile? {
+    guard let passphrase = end["sslpassword"], end["service"] == nil else { return nil }
+    let text = "[\(serviceName)]\nsslpassword=\(passphrase)\n"
+    guard let file = try PrivateFile(holding: Data(text.utf8)) else {
+      throw MigrationError(.failed, doing: action, reason: PrivateFile.refusal)
+    }
+    return file
+  }
+
+  /// What the programs say of a server in a state that passes; they tell no SQLSTATE. In another language than
+  /// this one it is not recognised, and ends the engine.
+  private static let passing = [
+    "No space left on device", "ERROR:  out of memory", "too many clients already", "too many connections",
+    "remaining connection slots are reserved", "canceling statement due to user request",
+    "canceling statement due to lock timeout", "terminating connection due to administrator command",
+    "in a read-only transaction", "during recovery", "the database system is",
+    "server closed the connection unexpectedly", "deadlock detected",
+  ]
+
+  static func mayPass(_ words: String) -> Bool { passing.contains { words.contains($0) } }
 }
 
 extension ConnectionString {
@@ -92,29 +119,4 @@ extension ConnectionString {
       + (try await Session.fixed(self, end: end, and: others))
       .setting("application_name", to: "replicate \(purpose)").redacted
   }
-}
-
-/// The password of a client's key: libpq takes it from a connection string, which `ps` would show of a child
-/// process, or from a file of services.
-private struct KeyPasswordFile {
-  static let service = "replicate"
-  let file: URL
-
-  /// - Returns: nil when there is none, or the string has a service of its own.
-  init?(_ end: ConnectionString) throws {
-    guard let password = end.keyPassword, end["service"] == nil else { return nil }
-    let name = "replicate-service-\(UUID().uuidString).conf"
-    file = FileManager.default.temporaryDirectory.appending(path: name)
-    let contents = Data("[\(Self.service)]\nsslpassword=\(password)\n".utf8)
-    let isMade = FileManager.default.createFile(
-      atPath: file.path, contents: contents, attributes: [.posixPermissions: 0o600])
-    guard isMade else {
-      throw MigrationError(
-        .failed, doing: "handing the password of the client's key to PostgreSQL's programs",
-        reason: "no file can be made in \(file.deletingLastPathComponent().path)",
-        remedy: "Set TMPDIR to a directory that this user may write to.")
-    }
-  }
-
-  func remove() { try? FileManager.default.removeItem(at: file) }
 }

@@ -47,8 +47,21 @@ extension Preflight {
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       judge(
-        source: try await facts(context.source), target: try await facts(context.target),
-        isResuming: context.isResuming)
+        source: try await facts(context.source, context.options.source),
+        target: try await facts(context.target, context.options.target), isResuming: context.isResuming)
+    }
+
+    /// What a connection string or `PGOPTIONS` say is for our own sessions: it is looked at one without them,
+    /// if that can be.
+    private static func facts(_ ours: Connection, _ string: ConnectionString) async throws -> Facts {
+      let plain: Connection
+      do {
+        plain = try await Session.open(
+          string.setting("options", to: " "), end: ours.end, purpose: "preflight")
+      } catch is PostgresError {
+        return try await facts(ours)
+      }
+      return try await closing(plain) { try await facts(plain) }
     }
 
     private static func facts(_ connection: Connection) async throws -> Facts {

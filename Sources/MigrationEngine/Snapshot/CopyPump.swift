@@ -14,7 +14,8 @@ struct CopyPump: Sendable {
   /// - Returns: what both ends agree on.
   func run(doing action: String) async throws -> (rows: Int, bytes: Int64) {
     var bytes: Int64 = 0
-    var chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
+    var spare = Self.buffer()
+    var chunk = try await source.readCopy(reusing: Self.buffer(), limit: Self.chunkBytes, doing: action)
     while true {
       let full = chunk
       bytes += Int64(full.bytes.count)
@@ -30,8 +31,17 @@ struct CopyPump: Sendable {
       }
       async let written: Void = target.writeCopy(full.bytes, doing: action)
       try await rateLimit?.spend(full.bytes.count)
-      chunk = try await source.readCopy(reusing: [], limit: Self.chunkBytes, doing: action)
+      chunk = try await source.readCopy(reusing: spare, limit: Self.chunkBytes, doing: action)
       try await written
+      // One that a large row has made larger is not kept.
+      spare = full.bytes.count > 2 * Self.chunkBytes ? Self.buffer() : full.bytes
     }
+  }
+
+  /// The row that reaches the limit goes a little beyond it.
+  private static func buffer() -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(chunkBytes + chunkBytes / 16)
+    return bytes
   }
 }

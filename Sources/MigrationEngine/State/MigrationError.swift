@@ -19,6 +19,8 @@ package struct MigrationError: Error, Sendable, CustomStringConvertible {
   package var reason: String
   /// What to do next.
   package var remedy: String?
+  /// The same may be done later: a server was in a state that passes.
+  package var mayPass = false
 
   package init(_ kind: Kind, doing action: String, reason: String, remedy: String? = nil) {
     self.kind = kind

@@ -142,7 +142,6 @@ extension StateStore {
       UPDATE replicate.relation SET snapshot_lsn = NULL WHERE source_oid = \(sourceOID);
       \(isReferenced ? "DELETE FROM" : "TRUNCATE") ONLY \(table)
       """, on: connection, doing: "emptying table \(table), which is to be copied again",
-      within: .seconds(60),
-      tryLimitMilliseconds: 1000)
+      within: nil, tryLimitMilliseconds: 1000)
   }
 }

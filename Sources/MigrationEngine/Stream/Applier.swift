@@ -46,14 +46,18 @@ struct Applier {
     defer { monitor.endApplying() }
     do {
       try await applyOnce(piece)
-    } catch let error where Self.isRefusal(error) || error is DefinitionDifference {
+    } catch let error
+      where Self.isRefusal(error) || Self.isLockConflict(error) || error is DefinitionDifference
+    {
       // Beside open transactions much can go wrong that is not wrong: what is comes again without them.
       if isStreaming {
         let isBeside = await sessions.hasStreamed
         guard !isBeside, piece.lane == .main, !Self.isLockConflict(error) else {
-          throw StreamingRefusal(reason: error)
+          throw StreamingRefusal(
+            reason: error, until: Self.isLockConflict(error) ? monitor.feedback.receivedLSN : nil)
         }
       }
+      guard !Self.isLockConflict(error) else { throw error }
       // As text it can be told what is wrong with which row.
       guard format == .text || error is DefinitionDifference else { throw BinaryRefusal(reason: "\(error)") }
       throw error
@@ -75,7 +79,7 @@ struct Applier {
     monitor.received(upTo: plan.receivedLSN)
     do {
       try await run(plan)
-    } catch let error where plan.isFolded && Self.isRefusal(error) && !Self.isLockConflict(error) {
+    } catch let error where plan.isFolded && Self.isRefusal(error) {
       // The order that folding gave up may be what the server misses. Whatever is really wrong comes again,
       // with the change that it is about.
       try await undo(plan)
@@ -122,9 +126,10 @@ struct Applier {
     }
   }
 
+  /// Whether it is what was applied that the target refuses. Not when it is in a state that passes.
   static func isRefusal(_ error: any Error) -> Bool {
     switch error {
-    case let error as PostgresError: !error.isConnectionLoss
+    case let error as PostgresError: !error.isConnectionLoss && !error.mayPass
     case is MigrationError: true
     default: false
     }
@@ -141,7 +146,9 @@ struct Applier {
   private func run(_ plan: ChunkPlan) async throws {
     guard plan.hasChanges || plan.commit != nil && plan.beginsTransaction else { return }
     let target = try await sessions.session(for: plan.lane)
-    var next = 0
+    // Before anything is prepared, which may fail as well: without its savepoint nothing could be undone.
+    var next = plan.beginsTransaction ? 0 : 1
+    try await run(plan, 0..<next, on: target)
     for copy in plan.copies {
       try await run(plan, next..<copy.callsBefore, on: target)
       next = copy.callsBefore
@@ -183,13 +190,13 @@ struct Applier {
       try await self.commit(commit, on: try await sessions.session(for: plan.lane))
       monitor.committed(commit)
       anchorLSN = commit.anchor.commitLSN
-      await sessions.release(plan.lane)
+      try await sessions.release(plan.lane)
     }
     switch plan.rollback {
     case .transaction:
       try await sessions.session(for: plan.lane).query(
         "ROLLBACK", doing: "rolling back a streamed transaction of which nothing is to stay")
-      await sessions.release(plan.lane)
+      try await sessions.release(plan.lane)
     case .to(let savepoint):
       try await sessions.session(for: plan.lane).query(
         "ROLLBACK TO SAVEPOINT \(savepoint); RELEASE SAVEPOINT \(savepoint)",
@@ -257,8 +264,13 @@ struct Applier {
       .failed, doing: action,
       reason: "it touched \(affected) rows of the \(direction.to) instead of \(expected)",
       remedy: """
-        The \(direction.to) is not what the \(direction.from) was: somebody else wrote to it. Nothing of \
-        this transaction was applied. \(direction.startOver)
+        Nothing of this transaction was applied. The \(direction.to) has not the rows that the \
+        \(direction.from) had, or does not show or take them. Look for: whoever wrote there (by hand, as a \
+        superuser, or with session_replication_role = replica); triggers and rules that are ENABLE ALWAYS or \
+        REPLICA, and policies of row security, which change or hide rows (\\d of the table there); columns \
+        whose type, modifier or collation differ, so that a key is another one there (\\d on both ends). Mend \
+        it, give the rows back as the \(direction.from) had them before, and run replicate start. If that \
+        cannot be: \(direction.startOver)
         """)
   }
 }

@@ -5,8 +5,8 @@ import LogicalReplication
 actor LaneSessions {
   private let target: ConnectionString
   private let end: String
-  private let isStreaming: Bool
   private let settings: UserSettings
+  private let monitor: StreamMonitor
   private let main: Connection
   private var streamed: [UInt32: Connection] = [:]
   /// Kept for the next streamed transaction.
@@ -17,32 +17,54 @@ actor LaneSessions {
 
   /// - Parameters:
   ///   - end: what the target is called.
-  ///   - isStreaming: whether there may be lanes beside the main one.
   ///   - settings: under which checks, generated columns and the like are evaluated.
+  ///   - monitor: hears what keeps a session from being opened.
   init(
-    target: ConnectionString, end: String, isStreaming: Bool, settings: UserSettings
+    target: ConnectionString, end: String, settings: UserSettings, monitor: StreamMonitor
   ) async throws {
     self.target = target
     self.end = end
-    self.isStreaming = isStreaming
     self.settings = settings
-    main = try await Self.open(target, end, isStreaming, settings)
+    self.monitor = monitor
+    main = try await Self.open(target, end, settings)
   }
 
   private static func open(
-    _ target: ConnectionString, _ end: String, _ isStreaming: Bool, _ settings: UserSettings
+    _ target: ConnectionString, _ end: String, _ settings: UserSettings
   ) async throws -> Connection {
     let connection = try await Session.open(target, end: end, purpose: "apply")
-    let wait = isStreaming ? "\(lockWaitSeconds)s" : "0"
     try await settings.apply(to: connection)
-    try await connection.query(
-      conduct + "; SET lock_timeout = '\(wait)'", doing: "preparing the session that applies changes")
+    try await connection.query(conduct, doing: "preparing the session that applies changes")
     return connection
+  }
+
+  /// How long until a login is tried again that was refused.
+  private static let loginPause = Duration.seconds(2)
+
+  /// A session for a streamed transaction, as soon as the server lets one in: that it does not, as when a
+  /// password has expired, is no reason to end the sessions that it has let in before.
+  private func openStreamed() async throws -> Connection {
+    defer { monitor.isKeptOut(nil) }
+    while true {
+      do {
+        let session = try await Self.open(target, end, settings)
+        try await Self.limitWaits(of: session)
+        return session
+      } catch let error as PostgresError where error.isAnswered {
+        monitor.isKeptOut("the \(end) lets no new session in, which is tried again: \(error.message)")
+        try await Task.sleep(for: Self.loginPause)
+      }
+    }
+  }
+
+  private static func limitWaits(of session: Connection, to seconds: Int = lockWaitSeconds) async throws {
+    try await session.query(
+      "SET lock_timeout = '\(seconds)s'", doing: "preparing the session that applies changes")
   }
 
   /// Whatever one lane may have locked on the target its transaction has locked on the source, so no lane
   /// should ever wait for another. Where it does all the same, it must not be for ever: the one that it waits
-  /// for comes after it.
+  /// for comes after it. A lane that is alone waits for others' locks alone, for as long as they last.
   private static let lockWaitSeconds = 5
 
   private static let conduct = """
@@ -74,16 +96,18 @@ actor LaneSessions {
     if let spare {
       session = spare
     } else {
-      session = try await Self.open(target, end, isStreaming, settings)
+      session = try await openStreamed()
     }
     spare = nil
+    if streamed.isEmpty { try await Self.limitWaits(of: main) }
     streamed[xid] = session
     return session
   }
 
   /// The lane's transaction has ended.
-  func release(_ lane: Lane) async {
+  func release(_ lane: Lane) async throws {
     guard case .streamed(let xid) = lane, let session = streamed.removeValue(forKey: xid) else { return }
+    if streamed.isEmpty { try await Self.limitWaits(of: main, to: 0) }
     if spare == nil { spare = session } else { await session.close() }
   }
 

@@ -61,9 +61,11 @@ struct SlotClaim {
       FROM (VALUES (1)) AS one LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1
       """, [slot.description], doing: action, within: .seconds(15))
     guard let row = rows.first, try !row.bool("is_standby") else {
-      throw MigrationError(
-        .failed, doing: action, reason: "the \(direction.from) answers as a standby",
-        remedy: "Give the address of its primary, or promote it; then start again.")
+      // In the course of a failover a name may lead to a reader for a while.
+      throw PostgresError(
+        code: .server, action: action, message: "the \(direction.from) answers as a standby",
+        sqlState: .readOnlySQLTransaction,
+        hint: "Lead its name to the primary, or promote it; the engine goes on by itself.")
     }
     guard try row.optional("slot_name") != nil else {
       throw MigrationError(

@@ -34,6 +34,7 @@ package final class StreamMonitor: Sendable {
     var stuck: String?
     var watched: Set<UInt32> = []
     var changed: Set<UInt32> = []
+    var keptOut: String?
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker, purpose: Purpose)?
     /// What was applied behind the fence's marker.
@@ -48,11 +49,11 @@ package final class StreamMonitor: Sendable {
 
     /// All, as one may have to go before the other.
     var waits: String? {
-      let all = [waitsFor, stuck, obstacle, missing].compactMap { $0 }
+      let all = [waitsFor, stuck, obstacle, missing, keptOut].compactMap { $0 }
       return all.isEmpty ? unseen : all.joined(separator: "\n")
     }
     var obstacles: String? {
-      let all = [waitsFor, stuck, obstacle].compactMap { $0 }
+      let all = [waitsFor, stuck, obstacle, keptOut].compactMap { $0 }
       return all.isEmpty ? unseen : all.joined(separator: "\n")
     }
   }
@@ -217,6 +218,16 @@ package final class StreamMonitor: Sendable {
     state.withLock { state in
       defer { state.unseen = reason }
       return state.unseen != reason
+    }
+  }
+
+  /// Why an end lets the stream open no session that it needs; nil: it does.
+  /// - Returns: whether that is news.
+  @discardableResult
+  func isKeptOut(_ reason: String?) -> Bool {
+    state.withLock { state in
+      defer { state.keptOut = reason }
+      return state.keptOut != reason
     }
   }
 

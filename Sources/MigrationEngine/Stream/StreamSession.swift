@@ -77,6 +77,8 @@ package struct StreamSession: Sendable {
       } catch let refusal as BinaryRefusal {
         logger.info("streaming again in text", metadata: ["because": "\(refusal.reason)"])
         mayBeBinary = false
+      } catch let error as PostgresError where error.isAnswered {
+        try await waitForLogin(error)
       } catch let other as OtherHistory {
         throw other.error
       } catch is PositionMoved {
@@ -99,6 +101,17 @@ package struct StreamSession: Sendable {
           "streaming again from where the \(direction.to) stands now", metadata: ["because": "\(error)"])
       }
     }
+  }
+
+  /// How long until a login is tried again that was refused.
+  private static let loginPause = Duration.seconds(2)
+
+  /// A run needs new sessions. An end that lets none in while it keeps those that the engine has is waited for.
+  private func waitForLogin(_ error: PostgresError) async throws {
+    if monitor.isKeptOut("the stream cannot begin anew, which is tried again: \(error)") {
+      logger.warning("the stream waits to be let in", metadata: ["why": "\(error)"])
+    }
+    try await Task.sleep(for: Self.loginPause)
   }
 
   /// Tells what must be done, until it is.
@@ -172,6 +185,7 @@ package struct StreamSession: Sendable {
       }
       tables.form = form(for: tables, mayBeBinary: mayBeBinary)
       monitor.applies(to: Set(tables.snapshots.keys))
+      monitor.isKeptOut(nil)
       // Below the newest snapshot most would be refused at their ends.
       let streamsFrom = max(streamsFrom, tables.newestSnapshotLSN)
       let isStreaming = start.position >= streamsFrom
@@ -180,7 +194,7 @@ package struct StreamSession: Sendable {
         try await verify(replication, progress, tables, state)
         try await startReplication(replication, at: start.position, tables.form, isStreaming)
         let sessions = try await LaneSessions(
-          target: target, end: direction.to, isStreaming: isStreaming, settings: tables.settings)
+          target: target, end: direction.to, settings: tables.settings, monitor: monitor)
         try await finally(sessions.close) {
           try await stream(replication, state: state) { inbox in
             var applier = Applier(
@@ -310,13 +324,15 @@ package struct StreamSession: Sendable {
   }
 
   /// Keeps to itself, so that the source hears from us whatever the target does (manual, section 20.6
-  /// `wal_sender_timeout`).
+  /// `wal_sender_timeout`). What is flushed is told and taken back in one breath: the slot is confirmed, and no
+  /// commit of the source's users waits for us where `synchronous_standby_names` has a name for all.
   private func keepInformed(_ replication: Connection) async throws {
     while true {
       let now = PostgresTime(unixMicroseconds: Int64(Date().timeIntervalSince1970 * 1_000_000))
       // The reply, a keepalive, tells how far an idle source has come.
       let update = monitor.feedback.update(at: now, replyRequested: true)
-      try await replication.sendMessage(update.encoded, doing: "confirming \(update.flushedLSN)")
+      try await replication.sendMessages(
+        [update.encoded, update.withoutConfirmation.encoded], doing: "confirming \(update.flushedLSN)")
       try await Task.sleep(for: .seconds(1))
     }
   }

@@ -44,12 +44,46 @@ struct EndOptions: ParsableArguments {
     _ option: String?, _ end: String, _ variable: String, in environment: [String: String]
   ) throws -> ConnectionString? {
     guard let text = option ?? environment[variable], !text.isEmpty else { return nil }
+    let place = option == nil ? variable : "--\(end)"
     do {
-      return try ConnectionString(text, for: end)
+      let string = try ConnectionString(text, for: end)
+      if let (reason, remedy) = Self.obstacle(in: string, environment) {
+        throw MigrationError(
+          .usage, doing: "reading the connection string of the \(end)", reason: reason,
+          remedy: "\(remedy) (\(place))")
+      }
+      return string
     } catch let error as PostgresError {
       throw MigrationError(
-        .usage, doing: error.action, reason: error.message,
-        remedy: "Correct \(option == nil ? variable : "--\(end)"). \(error.hint ?? "")")
+        .usage, doing: error.action, reason: error.message, remedy: "Correct \(place). \(error.hint ?? "")")
     }
+  }
+
+  /// What libpq reads, and a migration cannot work with.
+  private static func obstacle(
+    in string: ConnectionString, _ environment: [String: String]
+  ) -> (reason: String, remedy: String)? {
+    if let kind = string["replication"], !["false", "off", "no", "0"].contains(kind) {
+      return (
+        "it has replication=\(kind), which is for one kind of session alone",
+        "Leave replication out: the stream asks for it by itself."
+      )
+    }
+    guard let passphrase = string["sslpassword"] else { return nil }
+    if string["service"] != nil || environment["PGSERVICE"] != nil {
+      return (
+        "sslpassword stands beside a service, and pg_dump could be told only one of them",
+        "Move sslpassword into the service file."
+      )
+    }
+    if passphrase.contains(where: \.isNewline)
+      || passphrase.first?.isWhitespace == true || passphrase.last?.isWhitespace == true
+    {
+      return (
+        "sslpassword begins or ends with a blank, or has a line break, which pg_dump could not be told",
+        "Give the key another passphrase."
+      )
+    }
+    return nil
   }
 }
