@@ -72,7 +72,7 @@ package enum FullIdentity {
     guard !(try await noted(on: end)).isEmpty else { return [] }
     let rows = try await end.query(
       """
-      SELECT n.nspname, c.relname, i.previous FROM replicate.identity i
+      SELECT n.nspname, c.relname, i.previous FROM replicate.identity() i
         JOIN pg_catalog.pg_class c ON c.oid = i.relation
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE i.previous IN ('DEFAULT', 'NOTHING') AND c.relreplident = 'f'
