@@ -10,7 +10,11 @@ extension IntegrationBeside {
   struct PlainRoleTests {
     @Test("Roles that are no superusers migrate, fence, cut over, carry writes back and roll back")
     func wholeJourney() async throws {
-      try await withPlainRoles("plaincut") { journey, _, owner in
+      try await withPlainRoles("plaincut") { journey, role, owner in
+        // So many as check asks for at least.
+        for end in [journey.databases.source, journey.databases.target] {
+          try await PreflightScene.execute(["ALTER ROLE \(role) CONNECTION LIMIT 14"], on: end)
+        }
         try await journey.source("SET ROLE \(owner)", "SELECT lo_from_bytea(4711, 'before')")
         try await makeForeignView(journey, owner)
         let engine = try await journey.startWithWayBack(meeting: nil, "--allow-unencrypted-target")

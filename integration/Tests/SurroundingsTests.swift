@@ -249,6 +249,38 @@ extension IntegrationBeside {
       }
     }
 
+    @Test("Options of a service and of the environment reach the client programs' sessions")
+    func serviceOptions() async throws {
+      let directory = try await freshDirectory()
+      let file = "\(directory)/services"
+      try Data("[theirs]\noptions=-c app.service=1\n".utf8).write(to: URL(filePath: file))
+      let real = try #require(ProcessInfo.processInfo.environment["PATH"])
+      for tool in ["pg_dump", "pg_restore"] {
+        let script =
+          "#!/bin/sh\nPATH='\(real)'\necho \"$@\" >>\(directory)/\(tool)-said\nexec \(tool) \"$@\"\n"
+        try Data(script.utf8).write(to: URL(filePath: "\(directory)/\(tool)"))
+        try FileManager.default.setAttributes(
+          [.posixPermissions: 0o755], ofItemAtPath: "\(directory)/\(tool)")
+      }
+      try await Journey.run("serviceoptions") { fresh in
+        let journey = Journey(
+          databases: fresh.databases,
+          replicate: ReplicateProcess(
+            source: fresh.databases.source.with(["service": "theirs"]), target: fresh.databases.target,
+            environment: [
+              "PATH": "\(directory):\(real)", "PGSERVICEFILE": file, "PGOPTIONS": "-c app.environment=1",
+            ]))
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        func said(_ tool: String) throws -> String {
+          try String(contentsOfFile: "\(directory)/\(tool)-said", encoding: .utf8)
+        }
+        #expect(try said("pg_dump").contains("app.service=1"))
+        #expect(try said("pg_restore").contains("app.environment=1"))
+      }
+    }
+
     @Test("A dump that stumbles over what was dropped in its middle is made again; keys get their password")
     func clientPrograms() async throws {
       let directory = try await freshDirectory()

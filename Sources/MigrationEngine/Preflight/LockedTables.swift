@@ -49,7 +49,8 @@ extension Preflight {
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
-      let needed = context.options.jobs + 8
+      // The workers of a copy or a comparison, with what the engine and a command or two need beside them.
+      let needed = context.options.jobs + 10
       return judge(
         context.source.end, try await facts(context.source), needed: needed)
         + judge(context.target.end, try await facts(context.target), needed: needed)
