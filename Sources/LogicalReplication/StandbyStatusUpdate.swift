@@ -18,9 +18,9 @@ package struct StandbyStatusUpdate: Hashable, Sendable {
     self.replyRequested = replyRequested
   }
 
-  /// The same without a word of what is flushed or applied. A server takes none that tells no flushed position
-  /// for a synchronous standby, whatever its `synchronous_standby_names`; of what was confirmed before it
-  /// forgets nothing.
+  /// The same without a word of what is flushed or applied. A server takes none that tells no flushed
+  /// position for a synchronous standby, whatever its `synchronous_standby_names`; of what was confirmed
+  /// before it forgets nothing.
   package var withoutConfirmation: StandbyStatusUpdate {
     StandbyStatusUpdate(
       writtenLSN: writtenLSN, flushedLSN: .zero, appliedLSN: .zero, clock: clock,

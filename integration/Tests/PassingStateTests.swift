@@ -4,8 +4,8 @@ import MigrationEngine
 import Testing
 
 extension IntegrationBeside {
-  /// What a server is in for a while: no room, no sessions, no writes, a statement that was cancelled, a login
-  /// that is refused. The status says so, and the engine goes on by itself.
+  /// What a server is in for a while: no room, no sessions, no writes, a statement that was cancelled, a
+  /// login that is refused. The status says so, and the engine goes on by itself.
   @Suite(.timeLimit(.minutes(5)))
   struct PassingStateTests {
     private static func waitForStatus(
@@ -97,7 +97,7 @@ extension IntegrationBeside {
     }
 
     @Test(
-      "A target without room for sessions is waited for; so is one that lets none in, while the stream goes on"
+      "A target that lets no new session in is waited for, while the stream goes on"
     )
     func keptOut() async throws {
       try await Mover.with("keptout", on: .target) { journey, mover in

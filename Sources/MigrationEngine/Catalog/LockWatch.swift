@@ -1,8 +1,8 @@
 import LibPQ
 
 /// Notices when a session of the engine's waits for a lock that somebody else holds, or with its commit for a
-/// standby that is not there, and says which and whose. Such a wait has no end but the other's: it is told, not
-/// given up.
+/// standby that is not there, and says which and whose. Such a wait has no end but the other's: it is told,
+/// not given up.
 struct LockWatch {
   /// One session that waits, with one of those that it waits for.
   struct Wait: Sendable, Equatable {
@@ -49,13 +49,13 @@ struct LockWatch {
   private func words(_ wait: Wait) -> String {
     guard wait.holder != nil else {
       return """
-        \(Self.part(wait.purpose)) waits with its commit for \(wait.who) of the \(end), and goes on by itself \
-        once that is there. To do without it, on the \(end): \(wait.remedy)
+        \(Self.part(wait.purpose)) waits with its commit for \(wait.who) of the \(end), and goes on by \
+        itself once that is there. To do without it, on the \(end): \(wait.remedy)
         """
     }
     return """
-      \(Self.part(wait.purpose)) waits for a lock on \(wait.object ?? "a row") of the \(end) that \(wait.who) \
-      holds, and goes on by itself once that has ended. To end it, on the \(end): \(wait.remedy)
+      \(Self.part(wait.purpose)) waits for a lock on \(wait.object ?? "a row") of the \(end) that \
+      \(wait.who) holds, and goes on by itself once that has ended. To end it, on the \(end): \(wait.remedy)
       """
   }
 

@@ -62,8 +62,8 @@ struct PostgresTool {
     return file
   }
 
-  /// What the programs say of a server in a state that passes; they tell no SQLSTATE. In another language than
-  /// this one it is not recognised, and ends the engine.
+  /// What the programs say of a server in a state that passes; they tell no SQLSTATE. In another language
+  /// than this one it is not recognised, and ends the engine.
   private static let passing = [
     "No space left on device", "ERROR:  out of memory", "too many clients already", "too many connections",
     "remaining connection slots are reserved", "canceling statement due to user request",

@@ -97,7 +97,8 @@ package struct StreamSession: Sendable {
   /// How long until a login is tried again that was refused.
   private static let loginPause = Duration.seconds(2)
 
-  /// A run needs new sessions. An end that lets none in while it keeps those that the engine has is waited for.
+  /// A run needs new sessions. An end that lets none in while it keeps those that the engine has is waited
+  /// for.
   private func waitForLogin(_ error: PostgresError) async throws {
     if monitor.isKeptOut("the stream cannot begin anew, which is tried again: \(error)") {
       logger.warning("the stream waits to be let in", metadata: ["why": "\(error)"])
@@ -315,8 +316,8 @@ package struct StreamSession: Sendable {
   }
 
   /// Keeps to itself, so that the source hears from us whatever the target does (manual, section 20.6
-  /// `wal_sender_timeout`). What is flushed is told and taken back in one breath: the slot is confirmed, and no
-  /// commit of the source's users waits for us where `synchronous_standby_names` has a name for all.
+  /// `wal_sender_timeout`). What is flushed is told and taken back in one breath: the slot is confirmed,
+  /// and no commit of the source's users waits for us where `synchronous_standby_names` has a name for all.
   private func keepInformed(_ replication: Connection) async throws {
     while true {
       let now = PostgresTime(unixMicroseconds: Int64(Date().timeIntervalSince1970 * 1_000_000))
