@@ -25,13 +25,14 @@ struct Hindrance: Sendable {
     case .outOfMemory: return "give \(server) memory, or end what takes it."
     case .tooManyConnections:
       return """
-        leave room on \(server) for about ten sessions of the engine: end others, or raise max_connections, or \
-        the CONNECTION LIMIT of the role or the database (ALTER ROLE …, ALTER DATABASE … CONNECTION LIMIT -1).
+        leave room on \(server) for about ten sessions of the engine: end others, or raise \
+        max_connections, or the CONNECTION LIMIT of the role or the database (ALTER ROLE …, ALTER DATABASE … \
+        CONNECTION LIMIT -1).
         """
     case .readOnlySQLTransaction:
       return """
-        let \(server) take writes again; if it has become a standby, lead the name in the connection string to \
-        the primary.
+        let \(server) take writes again; if it has become a standby, lead the name in the connection string \
+        to the primary.
         """
     case .queryCanceled: return "nothing, unless somebody goes on cancelling the engine's statements."
     case .lockNotAvailable, .deadlockDetected:

@@ -52,6 +52,13 @@ package struct MigrationWithoutTarget: Sendable {
         }
       }
       if fence == .sealed {
+        // Rows came back, and what their sequences had given out did not.
+        let unknown = try await ColumnSequences.raise(on: source)
+        if !unknown.isEmpty {
+          logger.warning(
+            "sequences of no column stand where they stood at the cutover: what they gave out on the target "
+              + "they give out again", metadata: ["sequences": "\(unknown.joined(separator: ", "))"])
+        }
         try await Door.ofSealedSource.open(source)
       } else {
         try await WriteGuard(source).unfence()
@@ -77,7 +84,8 @@ package struct MigrationWithoutTarget: Sendable {
       throw refusal(
         "the target answers, and may have taken writes: \(words)",
         "Before the cutover run replicate abort, behind it replicate rollback: both ask the target. If what "
-          + "answers is no server, or must not come back: stop it, or cut it off, then give this command again."
+          + "answers is no server, or must not come back: stop it, or cut it off, then give this command "
+          + "again."
       )
     case .unknown(let words):
       throw refusal(

@@ -15,7 +15,7 @@ struct IdentityBench {
   private static let updates = 20_000
 
   private static let tables = """
-    CREATE TABLE keyed (id int PRIMARY KEY, u int NOT NULL, v int, t text, d timestamptz) \\;
+    CREATE TABLE keyed (id int, u int PRIMARY KEY, v int, t text, d timestamptz) \\;
     CREATE TABLE full_unique (id int, u int NOT NULL UNIQUE, v int, t text, d timestamptz) \\;
     CREATE TABLE full_plain (id int, u int, v int, t text, d timestamptz) \\;
     ALTER TABLE full_unique REPLICA IDENTITY FULL \\; ALTER TABLE full_plain REPLICA IDENTITY FULL \\;

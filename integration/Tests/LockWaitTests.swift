@@ -59,7 +59,10 @@ extension IntegrationBeside {
         cases in
         let gid = "it's \(cases.journey.databases.name)"
         try await cases.target([
-          "BEGIN \\; LOCK TABLE held IN SHARE MODE \\; PREPARE TRANSACTION '\(gid.replacing("'", with: "''"))'"
+          """
+          BEGIN \\; LOCK TABLE held IN SHARE MODE \\;
+          PREPARE TRANSACTION '\(gid.replacing("'", with: "''"))'
+          """
         ])
         try await cases.source(["INSERT INTO held VALUES (1, 'x')"])
         try await Self.endHolder("public.held", "prepared transaction 'it''s ", cases.journey, cases.engine)

@@ -97,7 +97,7 @@ extension IntegrationBeside {
     }
 
     @Test(
-      "A target without room for sessions is waited for; so is one that lets none in, while the stream goes on"
+      "A target that lets no new session in is waited for, while the stream goes on"
     )
     func keptOut() async throws {
       try await Mover.with("keptout", on: .target) { journey, mover in

@@ -41,7 +41,7 @@ extension IntegrationBeside {
         ]
         var target = [
           "GRANT CREATE ON DATABASE \(database) TO \(quoted);", "GRANT \"\(owner)\" TO \(quoted);",
-          "ALTER ROLE \(quoted) REPLICATION;",
+          "ALTER ROLE \(quoted) REPLICATION;", "ALTER ROLE \(quoted) BYPASSRLS;",
         ]
         source.append(try await Self.replicaRoleGrant(on: databases.source, to: quoted))
         target.append(try await Self.replicaRoleGrant(on: databases.target, to: quoted))

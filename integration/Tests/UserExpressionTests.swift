@@ -225,7 +225,9 @@ extension IntegrationBeside {
             g boolean GENERATED ALWAYS AS (hidden.known(w)) STORED, free text CHECK (length(free) < 9))
           """.replacing("\\\"", with: "\""),
           "CREATE INDEX by_known ON public.\"T t\" (hidden.known(w), id)",
-          "INSERT INTO public.\"T t\" (id, w, least, more) SELECT n, 'a', n, n + 1 FROM generate_series(1, 9) n",
+          """
+          INSERT INTO public."T t" (id, w, least, more) SELECT n, 'a', n, n + 1 FROM generate_series(1, 9) n
+          """,
         ] { try await session.execute(sql) }
         await session.close()
         func findings() async throws -> [Finding] {

@@ -49,13 +49,13 @@ struct LockWatch {
   private func words(_ wait: Wait) -> String {
     guard wait.holder != nil else {
       return """
-        \(Self.part(wait.purpose)) waits with its commit for \(wait.who) of the \(end), and goes on by itself \
-        once that is there. To do without it, on the \(end): \(wait.remedy)
+        \(Self.part(wait.purpose)) waits with its commit for \(wait.who) of the \(end), and goes on by \
+        itself once that is there. To do without it, on the \(end): \(wait.remedy)
         """
     }
     return """
-      \(Self.part(wait.purpose)) waits for a lock on \(wait.object ?? "a row") of the \(end) that \(wait.who) \
-      holds, and goes on by itself once that has ended. To end it, on the \(end): \(wait.remedy)
+      \(Self.part(wait.purpose)) waits for a lock on \(wait.object ?? "a row") of the \(end) that \
+      \(wait.who) holds, and goes on by itself once that has ended. To end it, on the \(end): \(wait.remedy)
       """
   }
 

@@ -14,7 +14,10 @@ extension Preflight {
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       let own = try await context.target.askOne(
-        "SELECT rolname, rolsuper OR rolbypassrls AS passes FROM pg_catalog.pg_roles WHERE rolname = current_user",
+        """
+        SELECT rolname, rolsuper OR rolbypassrls AS passes
+        FROM pg_catalog.pg_roles WHERE rolname = current_user
+        """,
         about: "whether row-level security binds the target's role")
       guard try !own.bool("passes") else { return [] }
       let rows = try await context.source.ask(

@@ -3,8 +3,8 @@ import LogicalReplication
 
 extension Preflight {
   /// Whether the target can evaluate what users wrote of their tables: some rows of the source are tried,
-  /// under the settings that the target's sessions will have. A check that needs what only the application's
-  /// sessions set would refuse the first row of the copy.
+  /// under the settings that the target's sessions will have. A check that needs what only the
+  /// application's sessions set would refuse the first row of the copy.
   enum TriedExpressions {
     struct Expression: Sendable, Equatable {
       enum Kind: String, Sendable { case check, domain, generated, index }
@@ -108,7 +108,8 @@ extension Preflight {
     }
 
     /// In a transaction that cannot write, as the table's owner.
-    /// - Returns: why rows that are there would be refused; nil when they would not, or when it cannot be told.
+    /// - Returns: why rows that are there would be refused; nil when they would not, or when it cannot be
+    /// told.
     private static func refusal(
       of expression: Expression, in session: Connection
     ) async throws -> String? {

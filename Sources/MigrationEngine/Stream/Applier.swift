@@ -268,9 +268,9 @@ struct Applier {
         \(direction.from) had, or does not show or take them. Look for: whoever wrote there (by hand, as a \
         superuser, or with session_replication_role = replica); triggers and rules that are ENABLE ALWAYS or \
         REPLICA, and policies of row security, which change or hide rows (\\d of the table there); columns \
-        whose type, modifier or collation differ, so that a key is another one there (\\d on both ends). Mend \
-        it, give the rows back as the \(direction.from) had them before, and run replicate start. If that \
-        cannot be: \(direction.startOver)
+        whose type, modifier or collation differ, so that a key is another one there (\\d on both ends). \
+        Mend it, give the rows back as the \(direction.from) had them before, and run replicate start. If \
+        that cannot be: \(direction.startOver)
         """)
   }
 }

@@ -325,8 +325,8 @@ package struct StreamSession: Sendable {
   }
 
   /// Keeps to itself, so that the source hears from us whatever the target does (manual, section 20.6
-  /// `wal_sender_timeout`). What is flushed is told and taken back in one breath: the slot is confirmed, and
-  /// no commit of the source's users waits for us where `synchronous_standby_names` has a name for all.
+  /// `wal_sender_timeout`). What is flushed is told and taken back in one breath: the slot is confirmed,
+  /// and no commit of the source's users waits for us where `synchronous_standby_names` has a name for all.
   private func keepInformed(_ replication: Connection) async throws {
     while true {
       let now = PostgresTime(unixMicroseconds: Int64(Date().timeIntervalSince1970 * 1_000_000))
