@@ -56,8 +56,10 @@ package struct MigrationWithoutTarget: Sendable {
         let unknown = try await ColumnSequences.raise(on: source)
         if !unknown.isEmpty {
           logger.warning(
-            "sequences of no column stand where they stood at the cutover: what they gave out on the target "
-              + "they give out again", metadata: ["sequences": "\(unknown.joined(separator: ", "))"])
+            """
+            sequences of no column stand where they stood at the cutover: what they gave out on the target \
+            they give out again
+            """, metadata: ["sequences": "\(unknown.joined(separator: ", "))"])
         }
         try await Door.ofSealedSource.open(source)
       } else {

@@ -141,6 +141,58 @@ extension IntegrationBeside {
       }
     }
 
+    private typealias Grant = (end: Clusters.ConnectionString, revoke: String, grant: String, check: String)
+
+    private static func grants(
+      _ source: Clusters.ConnectionString, _ target: Clusters.ConnectionString, _ database: String,
+      _ role: String, _ owner: String
+    ) -> [Grant] {
+      [
+        (source, "ALTER ROLE \(role) NOREPLICATION", "ALTER ROLE \"\(role)\" REPLICATION;", "source_priv"),
+        (
+          source, "REVOKE pg_read_all_stats FROM \(role)", "GRANT pg_read_all_stats TO \"\(role)\";",
+          "source_priv"
+        ),
+        (
+          source, "REVOKE CREATE ON \(database) FROM \(role)",
+          "GRANT CREATE ON \(database) TO \"\(role)\";", "source_priv"
+        ),
+        (
+          source, "REVOKE \(owner) FROM \(role)", "GRANT \"\(owner)\" TO \"\(role)\";", "source_owner"
+        ),
+        (
+          source, "REVOKE SET ON PARAMETER session_replication_role FROM \(role)",
+          "GRANT SET ON PARAMETER session_replication_role TO \"\(role)\";", "way_back"
+        ),
+        (
+          source, "REVOKE SELECT ON app.summary FROM \(role)",
+          "GRANT SELECT ON TABLE \"app\".\"summary\" TO \"\(role)\";", "source_priv"
+        ),
+        (
+          source, "REVOKE SELECT ON LARGE OBJECT 4711 FROM \(role)",
+          "GRANT \"\(owner)_other\" TO \"\(role)\";", "large_objects"
+        ),
+        (
+          target, "REVOKE CREATE ON \(database) FROM \(role)",
+          "GRANT CREATE ON \(database) TO \"\(role)\";", "target_priv"
+        ),
+        (
+          target, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn() FROM PUBLIC",
+          "GRANT EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn() TO \(role);", "system_priv"
+        ),
+        (
+          source, "REVOKE SELECT ON pg_catalog.pg_locks FROM PUBLIC",
+          "GRANT SELECT ON pg_catalog.pg_locks TO \(role);", "system_priv"
+        ),
+        (target, "REVOKE \(owner) FROM \(role), \(owner)_other", "GRANT \"\(owner)\" TO \"\(role)\";", ""),
+        (
+          target, "REVOKE SET ON PARAMETER session_replication_role FROM \(role)",
+          "GRANT SET ON PARAMETER session_replication_role TO \"\(role)\";", "target_priv"
+        ),
+        (target, "ALTER ROLE \(role) NOREPLICATION", "ALTER ROLE \"\(role)\" REPLICATION;", "way_back"),
+      ]
+    }
+
     @Test("Of each privilege that is taken away, check names the statement that gives it back")
     func missingGrants() async throws {
       try await withPlainRoles("plaingrants") { journey, role, owner in
@@ -151,50 +203,7 @@ extension IntegrationBeside {
         try await journey.source(
           "GRANT SELECT ON app.summary TO \(role)", "SET ROLE \(owner)_other",
           "SELECT lo_from_bytea(4711, 'read')", "GRANT SELECT ON LARGE OBJECT 4711 TO \(role)")
-        let grants: [(end: Clusters.ConnectionString, revoke: String, grant: String, check: String)] = [
-          (source, "ALTER ROLE \(role) NOREPLICATION", "ALTER ROLE \"\(role)\" REPLICATION;", "source_priv"),
-          (
-            source, "REVOKE pg_read_all_stats FROM \(role)", "GRANT pg_read_all_stats TO \"\(role)\";",
-            "source_priv"
-          ),
-          (
-            source, "REVOKE CREATE ON \(database) FROM \(role)",
-            "GRANT CREATE ON \(database) TO \"\(role)\";", "source_priv"
-          ),
-          (
-            source, "REVOKE \(owner) FROM \(role)", "GRANT \"\(owner)\" TO \"\(role)\";", "source_owner"
-          ),
-          (
-            source, "REVOKE SET ON PARAMETER session_replication_role FROM \(role)",
-            "GRANT SET ON PARAMETER session_replication_role TO \"\(role)\";", "way_back"
-          ),
-          (
-            source, "REVOKE SELECT ON app.summary FROM \(role)",
-            "GRANT SELECT ON TABLE \"app\".\"summary\" TO \"\(role)\";", "source_priv"
-          ),
-          (
-            source, "REVOKE SELECT ON LARGE OBJECT 4711 FROM \(role)",
-            "GRANT \"\(owner)_other\" TO \"\(role)\";", "large_objects"
-          ),
-          (
-            target, "REVOKE CREATE ON \(database) FROM \(role)",
-            "GRANT CREATE ON \(database) TO \"\(role)\";", "target_priv"
-          ),
-          (
-            target, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn() FROM PUBLIC",
-            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn() TO \(role);", "system_priv"
-          ),
-          (
-            source, "REVOKE SELECT ON pg_catalog.pg_locks FROM PUBLIC",
-            "GRANT SELECT ON pg_catalog.pg_locks TO \(role);", "system_priv"
-          ),
-          (target, "REVOKE \(owner) FROM \(role), \(owner)_other", "GRANT \"\(owner)\" TO \"\(role)\";", ""),
-          (
-            target, "REVOKE SET ON PARAMETER session_replication_role FROM \(role)",
-            "GRANT SET ON PARAMETER session_replication_role TO \"\(role)\";", "target_priv"
-          ),
-          (target, "ALTER ROLE \(role) NOREPLICATION", "ALTER ROLE \"\(role)\" REPLICATION;", "way_back"),
-        ]
+        let grants = Self.grants(source, target, database, role, owner)
         let first = try await PreflightScene.check(source: source.with(login), target: target.with(login))
         #expect(
           first.findings.contains {

@@ -1,7 +1,7 @@
 package import LibPQ
 
-/// The sequences of an end to which rows have come, but no state of sequences: those of columns are set behind
-/// the values that the columns have.
+/// The sequences of an end to which rows have come, but no state of sequences: those of columns are set
+/// behind the values that the columns have.
 package enum ColumnSequences {
   private struct Use: Sendable {
     var sequence: String
