@@ -106,6 +106,33 @@ extension IntegrationBeside {
       }
     }
 
+    @Test("A role that may have no more sessions on the target waits until it may, with its place kept")
+    func connectionLimit() async throws {
+      try await withPlainRoles("plainlimit") { journey, role, _ in
+        let engine = try await journey.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+        try await journey.waitUntilReady(engine)
+        try await journey.target("ALTER ROLE \(role) CONNECTION LIMIT 2")
+        try await journey.source("INSERT INTO app.item (body) VALUES ('late')")
+        try await engine.waitUntil("the row on the target", within: .seconds(30)) {
+          try await journey.targetValue("SELECT count(*) FROM app.item") == "101"
+        }
+        // As a failover does it.
+        let ended = try await journey.targetValue(
+          "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '\(role)'")
+        #expect(ended != "0")
+        try await engine.waitForOutput("SQLSTATE 53300", within: .seconds(30))
+        #expect(engine.isRunning)
+        try await journey.target("ALTER ROLE \(role) CONNECTION LIMIT -1")
+        try await journey.source("INSERT INTO app.item (body) VALUES ('later')")
+        try await journey.waitUntilReady(engine)
+        try await expectVerified(journey, hasView: false)
+        engine.terminate()
+        #expect(try await engine.waitForEnd(within: .seconds(20)) == 0, "\(engine.errors)")
+        let abort = try await journey.replicate.run("abort", "--yes")
+        #expect(abort.exitCode == 0, "\(abort.errors)")
+      }
+    }
+
     @Test("Row-level security that binds owners is told for either end, and what is advised suffices")
     func forcedRowSecurity() async throws {
       try await withPlainRoles("plainforce") { journey, role, owner in
