@@ -171,7 +171,7 @@ struct MigrationRollback: Sendable {
         forgetMarker: { monitor.forgetMarker() },
         ensureNoBreach: { try drain.ensureNoBreach() }, passing: drain.passing,
         finalisingSeconds: {
-          try await tables.finalisingSeconds(catalog) { try await syncLargeObjects() }
+          try await tables.finalisingSeconds(catalog, to: ends.source) { try await syncLargeObjects() }
         },
         ensureSchemas: { try await schemas.again(stored.request) },
         finaliseTables: {

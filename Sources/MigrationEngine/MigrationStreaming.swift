@@ -386,7 +386,9 @@ struct MigrationStreaming: Sendable {
         forgetMarker: { monitor.forgetMarker() },
         ensureNoBreach: { try drain.ensureNoBreach() }, passing: drain.passing,
         finalisingSeconds: {
-          try await tables.finalisingSeconds(catalog) { try await copy.syncLargeObjects() }
+          try await tables.finalisingSeconds(catalog, to: ends.target) {
+            try await copy.syncLargeObjects()
+          }
         },
         ensureSchemas: { try await schemas.again(stored.request) },
         finaliseTables: {

@@ -165,10 +165,13 @@ struct MigrationTables: Sendable {
   }
 
   /// Before the fence: large objects are brought over, so that only what is written from then on is left.
-  /// - Parameter sync: brings them over and says how many had changed.
+  /// - Parameters:
+  ///   - end: that it is brought to.
+  ///   - sync: brings them over and says how many had changed.
   /// - Returns: what `finalise` and another such round may take, in seconds.
+  /// - Throws: `MigrationError` when what `finalise` empties is in use on that end.
   func finalisingSeconds(
-    _ catalog: Catalog, _ sync: () async throws -> Int
+    _ catalog: Catalog, to end: Connection, _ sync: () async throws -> Int
   ) async throws -> Double {
     var seconds = 0.0
     // Where there was much to bring over, the next round tells what a round takes.
@@ -179,8 +182,25 @@ struct MigrationTables: Sendable {
       if changed == 0 { break }
     }
     let unlogged = catalog.relations.filter { $0.kind == .table && $0.isUnlogged }
+    try await ensureUnused(unlogged.map(\.name), on: end)
     let bytes = unlogged.reduce(Int64(0)) { $0.addingReportingOverflow($1.bytes).partialValue }
     return seconds + Double(unlogged.count) * 0.01 + Double(bytes) / Double(Self.slowCopy)
+  }
+
+  /// Behind the fence users would wait for whoever reads them, who is asked for before.
+  private func ensureUnused(_ tables: [RelationName], on end: Connection) async throws {
+    let action = "looking whether the unlogged tables of the \(end.end) can be written anew"
+    for table in tables {
+      do {
+        try await LockRetry.run(
+          "LOCK TABLE ONLY \(table) IN ACCESS EXCLUSIVE MODE", on: end, doing: action, within: .seconds(1))
+      } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
+        let users = try await Writers(end).using(table)
+        throw MigrationError(
+          .failed, doing: action, reason: "\(table) is in use by \(Writers.list(users))",
+          remedy: "Wait until that has ended, or end it on the \(end.end), then ask again.")
+      }
+    }
   }
 
   /// Bytes a second, with the indexes that are there.

@@ -91,6 +91,25 @@ extension Integration {
       }
     }
 
+    @Test("A reader of what must be written anew behind the fence keeps the cutover from beginning, by name")
+    func unlogged() async throws {
+      try await Journey.run("unloggedreader") { journey in
+        try await journey.source("CREATE UNLOGGED TABLE cache (id int)", "INSERT INTO cache VALUES (1)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        let sessions = try await holding(["SELECT FROM cache"], journey.databases.target)
+        for options in [["--dry-run"], []] {
+          let refused = try await journey.replicate.run(["cutover", "--yes"] + options)
+          #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+          #expect(refused.errors.contains("\"cache\" is in use by pid"), "\(refused.errors)")
+          #expect(try await journey.status().cutover?.writePauseSeconds == nil, "nobody was kept waiting")
+        }
+        try await end(sessions)
+        try await journey.waitUntilReady(engine)
+        try await journey.expectEqualEnds(engine)
+      }
+    }
+
     @Test("Readers of either end delay the way back by no more than they must, and are named")
     func wayBack() async throws {
       try await Journey.run("latewayback") { journey in
