@@ -58,5 +58,40 @@ extension Integration {
         }
       }
     }
+
+    @Test("A subscriber of all tables of the target is served once our state has gone, as check says")
+    func target() async throws {
+      try await ClusterPair.shared.withFreshDatabases(named: "follower") { others in
+        try await Journey.run("allofthetarget") { journey in
+          try await journey.source(
+            "CREATE TABLE t (id int PRIMARY KEY, v int)", "CREATE PUBLICATION everything FOR ALL TABLES",
+            "INSERT INTO t VALUES (1, 1)")
+          let check = try await journey.replicate.run("check")
+          let remedy = try #require(check.output.firstMatch(of: /DROP SCHEMA\s+replicate\s+CASCADE/)?.output)
+          let engine = try await journey.start()
+          try await journey.waitUntilReady(engine)
+          let cutover = try await journey.replicate.run("cutover", "--yes")
+          #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+          #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+          let finish = try await journey.replicate.run("finish", "--yes")
+          #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
+          try await journey.target(String(remedy))
+          // On the other server, which may make a slot there.
+          let follower = try await SQLSession(others.source)
+          try await follower.execute("CREATE TABLE t (id int PRIMARY KEY, v int)")
+          try await follower.execute(
+            """
+            CREATE SUBSCRIPTION feed CONNECTION \(quotedLiteral(journey.databases.target.text))
+              PUBLICATION everything
+            """)
+          try await journey.target("INSERT INTO t VALUES (2, 2)")
+          try await waitUntil("a subscriber that follows the target", within: .seconds(30)) {
+            try await follower.value("SELECT sum(v) FROM t") == "3"
+          }
+          try await follower.execute("DROP SUBSCRIPTION feed")
+          await follower.close()
+        }
+      }
+    }
   }
 }

@@ -128,6 +128,11 @@ extension Preflight {
       }
     }
 
+    private static let stateOfOurs =
+      "On the target it has our tables in it, which a subscriber lacks: let it subscribe there once replicate "
+      + "finish has ended the migration, its report is saved (replicate report --json), and DROP SCHEMA "
+      + "replicate CASCADE has removed them."
+
     static func judge(_ publication: Foreign) -> Finding {
       let name = quotedIdentifier(publication.name)
       let others = "Its subscribers must be pointed at the target, with new slots, after the cutover."
@@ -141,7 +146,7 @@ extension Preflight {
         publication.needsPrivilege ? .warning : .note, check: "publication", object: "publication \(name)",
         why: "It is FOR ALL TABLES and moves with the schema"
           + (publication.needsPrivilege ? "; only a superuser may create such a publication. " : ". ")
-          + others,
+          + others + " \(Self.stateOfOurs)",
         remedy: publication.needsPrivilege
           ? "Connect to the target as a superuser (Amazon Aurora and RDS: a member of rds_superuser), or on "
             + "the source: "
