@@ -44,6 +44,8 @@ struct MigrationReverse: Sendable {
     let interrupted = try await interruptedRollback()
     switch try await SourceState(ends.source).fence() {
     case .sealed:
+      // Event triggers that write would be refused.
+      try await Session.actAsReplica(ends.source)
       try await WriteGuard(ends.source).admit(pass)
       try await makeReady()
     // The rollback that another engine had begun has opened it.

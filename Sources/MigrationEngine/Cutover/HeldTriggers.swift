@@ -46,7 +46,19 @@ struct HeldTriggers: Sendable {
 
   /// Holds them back. Those that came since the last call are added.
   func hold() async throws {
-    for trigger in try await firing() { try await hold(trigger, as: trigger.enabled, doing: action) }
+    for trigger in try await firingTables() { try await hold(trigger, as: trigger.enabled, doing: action) }
+  }
+
+  /// Those that are not held back, but event triggers, which are now: all at once, since the note of one
+  /// would have the others fire.
+  private func firingTables() async throws -> [Trigger] {
+    let firing = try await firing()
+    let events = firing.filter(\.isEvent)
+    if !events.isEmpty {
+      let statements = events.map(\.disable) + events.map { Self.noting($0, as: $0.enabled) }
+      try await connection.query(statements.joined(separator: ";\n"), doing: action, within: .seconds(15))
+    }
+    return firing.filter { !$0.isEvent }
   }
 
   private var action: String {
@@ -67,11 +79,8 @@ struct HeldTriggers: Sendable {
   /// - Returns: what holds back the others, where nobody may be kept waiting.
   func holding() async throws -> [LateChange] {
     var changes: [LateChange] = []
-    for trigger in try await firing() {
-      guard let table = trigger.table else {
-        try await hold(trigger, as: trigger.enabled, doing: action)
-        continue
-      }
+    for trigger in try await firingTables() {
+      guard let table = trigger.table else { continue }
       changes.append(
         LateChange(
           table, doing: "holding back a \(trigger.catalog) of \(table) on the \(connection.end)",
