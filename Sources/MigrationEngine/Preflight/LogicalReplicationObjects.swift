@@ -129,9 +129,9 @@ extension Preflight {
     }
 
     private static let stateOfOurs =
-      "On the target it has our tables in it, which a subscriber lacks: let it subscribe there once replicate "
-      + "finish has ended the migration, its report is saved (replicate report --json), and DROP SCHEMA "
-      + "replicate CASCADE has removed them."
+      "On the target it has our tables in it, which a subscriber lacks: let it subscribe there once "
+      + "replicate finish has ended the migration, its report is saved (replicate report --json), and "
+      + "DROP SCHEMA replicate CASCADE has removed them."
 
     static func judge(_ publication: Foreign) -> Finding {
       let name = quotedIdentifier(publication.name)
