@@ -196,10 +196,37 @@ struct MigrationReverse: Sendable {
     let before = try await missingOnSource()
     monitor.waits(for: what)
     defer { monitor.waits(for: nil) }
-    while try await missingOnSource() == before {
-      if try await store.isFinishRequested() { return }
-      try await Task.sleep(for: .seconds(1))
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask {
+        while try await missingOnSource() == before {
+          if try await store.isFinishRequested() { return }
+          try await refuseRequests(what)
+          try await Task.sleep(for: .milliseconds(250))
+        }
+      }
+      // Who asks for a comparison hears of it as well.
+      group.addTask {
+        try await MigrationVerification(
+          direction: .back, options: options, board: board, monitor: monitor, tables: tables, logger: logger,
+          intermission: intermission
+        ).run()
+      }
+      defer { group.cancelAll() }
+      try await group.next()
     }
+  }
+
+  /// What is asked for while the stream waits is refused at once: nobody is to find it done some other time.
+  private func refuseRequests(_ what: String) async throws {
+    guard let requested = try await store.requestedCutover() else { return }
+    let record = MigrationCutoverRecord(board: board, store: store)
+    var report = Status.Cutover(step: "aborted")
+    report.direction = .back
+    report.result = .aborted
+    report.reason = what
+    try await record.tell(report, requested)
+    try await record.end(report, requested, .aborted, phase)
+    logger.warning("the rollback was aborted", metadata: ["because": "\(what)"])
   }
 
   private func missingOnSource() async throws -> Set<RelationName> {

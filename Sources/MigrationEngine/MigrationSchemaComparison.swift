@@ -38,6 +38,7 @@ struct MigrationSchemaComparison: Sendable {
       "SELECT CURRENT_USER AS role", doing: "asking the target for our role", within: .seconds(15))
     own.targetRole = try rows.first?.text("role")
     own.triggerStates = try await TargetGuard(target).triggersDiffering(from: source)
+    own.columnOrders = try await ColumnOrder.differing(source: source, target: target)
     return own
   }
 

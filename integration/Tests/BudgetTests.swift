@@ -13,7 +13,7 @@ extension Integration {
       try await Journey.run("budget") { journey in
         try await journey.source(
           "CREATE TABLE t (id int PRIMARY KEY, v int, pad text)",
-          "INSERT INTO t SELECT i, 0, repeat('x', 150) FROM generate_series(1, 250000) i")
+          "INSERT INTO t SELECT i, 0, repeat('x', 150) FROM generate_series(1, 150000) i")
         let first = try await journey.start()
         try await journey.waitUntilReady(first)
         first.terminate()

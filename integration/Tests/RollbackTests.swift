@@ -311,5 +311,35 @@ extension Integration {
       engine.terminate()
       #expect(try await engine.waitForEnd(within: .seconds(20)) == 0, "\(engine.errors)")
     }
+
+    @Test(
+      "While the way back waits for a partition, a rollback and a comparison are refused at once, and why")
+    func waitingForPartition() async throws {
+      try await WayBack.run(
+        "waitingback",
+        prepare: [
+          "CREATE TABLE ev (id int, d int, PRIMARY KEY (id, d)) PARTITION BY LIST (d)",
+          "CREATE TABLE ev1 PARTITION OF ev FOR VALUES IN (1)",
+        ]
+      ) { back in
+        let journey = back.journey
+        try await journey.target(
+          "CREATE TABLE ev2 PARTITION OF ev FOR VALUES IN (2)", "INSERT INTO ev VALUES (5, 2)")
+        try await journey.waitUntil("a way back that waits", back.engine) {
+          $0.stream.waitsFor?.contains("ev2") == true
+        }
+        let rollback = try await journey.replicate.run("rollback", "--yes", limit: .seconds(20))
+        #expect(rollback.exitCode == 5 && rollback.errors.contains("ev2"), "\(rollback.errors)")
+        let verify = try await journey.replicate.run("verify", limit: .seconds(20))
+        #expect(verify.exitCode == 1 && verify.errors.contains("ev2"), "\(verify.errors)")
+        try await back.define("CREATE TABLE ev2 PARTITION OF ev FOR VALUES IN (2)")
+        try await back.waitForSource("SELECT count(*) FROM ev")
+        #expect(try await journey.status().phase == .reverse, "what was refused is not done later")
+        try await back.waitForStream()
+        let again = try await journey.replicate.run("rollback", "--yes")
+        #expect(again.exitCode == 0, "\(again.output)\(again.errors)")
+        _ = try await back.engine.waitForEnd(within: .seconds(30))
+      }
+    }
   }
 }

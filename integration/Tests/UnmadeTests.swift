@@ -261,5 +261,25 @@ extension IntegrationBeside {
         try await journey.expectEqualEnds(engine)
       }
     }
+
+    @Test("Comments on what calls users' functions arrive with it")
+    func comments() async throws {
+      try await Journey.run("latecomments") { journey in
+        try await journey.source(
+          "CREATE FUNCTION pos(int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT $1 > 0'",
+          "CREATE TABLE t (id int PRIMARY KEY, v int)",
+          "ALTER TABLE t ADD CONSTRAINT ck CHECK (pos(v)) NOT VALID", "COMMENT ON CONSTRAINT ck ON t IS 'c'",
+          "CREATE INDEX by_pos ON t (pos(v))", "COMMENT ON INDEX by_pos IS 'i'",
+          "CREATE MATERIALIZED VIEW mv AS SELECT id, v FROM t", "CREATE INDEX mvf ON mv (pos(v))",
+          "COMMENT ON INDEX mvf IS 'm'", "CREATE DOMAIN dm AS int",
+          "ALTER DOMAIN dm ADD CONSTRAINT inv CHECK (VALUE > 0) NOT VALID",
+          "COMMENT ON CONSTRAINT inv ON DOMAIN dm IS 'd'")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        let verify = try await journey.replicate.run("verify")
+        #expect(verify.exitCode == 0, "\(verify.output)\(verify.errors)")
+        try await journey.expectEqualEnds(engine)
+      }
+    }
   }
 }

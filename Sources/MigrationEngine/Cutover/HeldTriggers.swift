@@ -177,8 +177,10 @@ struct HeldTriggers: Sendable {
   /// disabled any more was changed by somebody else, and stays.
   func releasing() async throws -> [String] {
     let held = try await held(where: "t.place = 3")
-    return held.compactMap { trigger in trigger.held.map { trigger.statement($0) } }
-      + (held.isEmpty ? [] : [NotedRows.held.removal(where: "r.catalog = 'event trigger'")])
+    guard !held.isEmpty else { return [] }
+    // The note first: it is a command that they would see.
+    return [NotedRows.held.removal(where: "r.catalog = 'event trigger'")]
+      + held.compactMap { trigger in trigger.held.map { trigger.statement($0) } }
   }
 
   /// What makes the others fire for replicated changes again, once the door is open.

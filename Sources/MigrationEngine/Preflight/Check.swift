@@ -40,6 +40,7 @@ extension Preflight {
       Check("target_row_security", on: "target", TargetRowSecurity.examine),
       Check("way_back", on: "source and target", worst: .warning, WayBack.examine),
       Check("tables", on: "source", SelectedTables.examine),
+      Check("column_order", on: "source", ColumnOrders.examine),
       Check("replica_identity", on: "source", ReplicaIdentities.examine),
       Check("triggers", on: "source", worst: .note, AlwaysTriggers.examine),
       Check("prepared_transactions", on: "source", PreparedTransactions.examine),

@@ -106,6 +106,15 @@ struct SchemaDependencies {
     return levels
   }
 
+  /// Those of `entries`, in the order of the dump, that need one of some others, or need what needs it.
+  func closure(of others: Set<Int>, in entries: [SchemaEntry]) -> Set<Int> {
+    var found = others
+    for entry in entries where needs[entry.dumpID, default: []].contains(where: found.contains) {
+      found.insert(entry.dumpID)
+    }
+    return found.subtracting(others)
+  }
+
   /// - Parameter list: of the whole dump, as `pg_restore --list --verbose` prints it.
   init(of list: String) {
     let mark = ";\tdepends on:"

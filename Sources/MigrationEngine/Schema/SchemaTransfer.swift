@@ -140,11 +140,15 @@ package struct SchemaTransfer: Sendable {
     }
     let scripts = entries.filter { evaluated.owners[$0.id] != nil }
     guard !scripts.isEmpty else { return try await restoreOrLeave(entries) }
-    let others = entries.filter { evaluated.owners[$0.id] == nil }
+    // Comments on what is made apart come with it.
+    let apart = dependencies.closure(of: Set(scripts.map(\.dumpID)), in: entries)
+    let others = entries.filter { evaluated.owners[$0.id] == nil && !apart.contains($0.dumpID) }
     var refused = try await restoreOrLeave(others.filter { !$0.isAttachment })
     refused += try await SchemaScripts(target: target, archive: archive, jobs: jobs, isCleaning: isCleaning)
       .run(scripts, evaluated, dependencies, source: source)
-    refused += try await restoreOrLeave(others.filter(\.isAttachment))
+    let late = entries.filter { evaluated.owners[$0.id] == nil && apart.contains($0.dumpID) }
+    if !late.isEmpty { refused += try await restoreOrLeave(late.filter { !$0.isAttachment }) }
+    refused += try await restoreOrLeave(entries.filter { evaluated.owners[$0.id] == nil && $0.isAttachment })
     return refused
   }
 

@@ -8,6 +8,8 @@ package struct OwnObjects: Sendable {
   /// Where it is known how triggers and rules will be enabled: those for which that is not the same. Else
   /// the text tells.
   package var triggerStates: [TriggerState]?
+  /// Tables whose columns stand in another order on one end, which no text of pg_dump tells.
+  package var columnOrders: [ColumnOrder] = []
   /// The role that the target is reached by: it was given what it needs there.
   package var targetRole: String?
 
@@ -51,6 +53,16 @@ struct SchemaDifferences: Sendable {
       }
     }
     return differences + (own.triggerStates ?? []).map { difference($0) }
+      + own.columnOrders.map { difference($0) }
+  }
+
+  private func difference(_ order: ColumnOrder) -> Difference {
+    let table = SchemaText.Name(kind: "TABLE", schema: order.table.schema, tag: order.table.name).words
+    return Difference(
+      kind: "column order", object: table, name: "column order of \(table)",
+      words: "the columns of \(table) stand in another order on the target "
+        + "(\(order.target.joined(separator: ", "))) than on the source "
+        + "(\(order.source.joined(separator: ", ")))")
   }
 
   private func difference(_ state: TriggerState) -> Difference {
