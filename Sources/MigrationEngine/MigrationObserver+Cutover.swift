@@ -142,12 +142,17 @@ extension MigrationObserver {
     _ id: Int64, _ store: StateStore, _ engineSeen: inout ContinuousClock.Instant,
     _ onProgress: @Sendable (Status) -> Void
   ) async throws -> Status.Cutover? {
-    let status = try await status(store)
-    onProgress(status)
-    if status.engine.running { engineSeen = .now }
     guard let cutover = try await store.cutover(id) else {
       throw refusal("the request has vanished from the target's state", "Look at replicate status.")
     }
+    var status = try await status(store)
+    // Until the engine tells of this one, what it tells is of an earlier one.
+    let isOfAnother =
+      cutover.state == .requested || cutover.state == .running && status.cutover?.result != nil
+      || (status.cutover?.direction ?? .forward) != cutover.request.direction
+    if isOfAnother { status.cutover = nil }
+    onProgress(status)
+    if status.engine.running { engineSeen = .now }
     switch cutover.state {
     case .complete:
       let ends: [Phase] = cutover.request.direction == .forward ? [.complete, .reverse] : [.complete]

@@ -24,7 +24,8 @@ extension Preflight {
       var found: [Table] = []
       for (oid, table) in moved {
         var table = table
-        table.users = try await users(of: oid, on: context.source)
+        table.users = try await users(of: oid, on: context.source).filter { !excluded.contains($0.table) }
+          .map(\.column)
         found.append(table)
       }
       return found.sorted { $0.name < $1.name }.map(judge)
@@ -89,7 +90,9 @@ extension Preflight {
       ) { first, _ in first }
     }
 
-    private static func users(of oid: UInt32, on source: Connection) async throws -> [String] {
+    private static func users(
+      of oid: UInt32, on source: Connection
+    ) async throws -> [(table: RelationName, column: String)] {
       let rows = try await source.ask(
         """
         WITH RECURSIVE t AS (
@@ -97,14 +100,19 @@ extension Preflight {
           UNION SELECT d.oid FROM t JOIN pg_catalog.pg_type d ON t.type IN (d.typelem, d.typbasetype)
               OR d.typrelid IN (SELECT a.attrelid FROM pg_catalog.pg_attribute a WHERE a.atttypid = t.type)
                 AND d.typrelid <> 0)
-        SELECT pg_catalog.format('%I.%I.%I', n.nspname, c.relname, a.attname) AS name
+        SELECT n.nspname, c.relname, pg_catalog.format('%I.%I.%I', n.nspname, c.relname, a.attname) AS name
         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
           JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE \(Catalog.isUserTable) AND a.attnum > 0 AND NOT a.attisdropped
           AND a.atttypid IN (SELECT type FROM t)
-        ORDER BY 1
+        ORDER BY 3
         """, [String(oid)], about: "columns of a table's row type")
-      return try rows.map { try $0.text("name") }
+      return try rows.map { row in
+        (
+          RelationName(schema: try row.text("nspname"), name: try row.text("relname")),
+          try row.text("name")
+        )
+      }
     }
   }
 }

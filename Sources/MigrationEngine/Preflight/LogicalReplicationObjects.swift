@@ -11,6 +11,8 @@ extension Preflight {
       var hasSchema = false
       /// It is not this program's.
       var isSchemaOfOthers = false
+      /// It has the report of a migration that led here.
+      var hasReport = false
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
@@ -19,13 +21,15 @@ extension Preflight {
         """
         SELECT (SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1) AS slot_is_active,
           EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = $2) AS has_publication,
-          EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'replicate') AS has_schema
+          EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'replicate') AS has_schema,
+          pg_catalog.to_regclass('replicate.migration') IS NOT NULL AS has_report
         """, [context.slotName, context.publicationName], about: "leftovers of an earlier migration")
       return judge(
         Facts(
           slotIsActive: try row.optional("slot_is_active").map { $0 == "t" },
           hasPublication: try row.bool("has_publication"), hasSchema: try row.bool("has_schema"),
-          isSchemaOfOthers: try await OwnSchema.isOfOthers(on: context.source)),
+          isSchemaOfOthers: try await OwnSchema.isOfOthers(on: context.source),
+          hasReport: try row.bool("has_report")),
         slot: context.slotName, publication: context.publicationName)
     }
 
@@ -52,6 +56,11 @@ extension Preflight {
           "source schema \"replicate\"",
           "It is the application's, and this program keeps what it needs in a schema of that name.",
           "Give it another name: ALTER SCHEMA replicate RENAME TO …; on the source, and in what uses it.")
+      } else if facts.hasSchema, facts.hasReport {
+        block(
+          "source schema \"replicate\"", "It holds the report of the migration that led to this database.",
+          "Save it (replicate report --json, with this database as --target), end that migration with "
+            + "replicate finish unless it is done, then: DROP SCHEMA replicate CASCADE;")
       } else if facts.hasSchema {
         block(
           "source schema \"replicate\"", "It holds a fence's state, \(origin)",
