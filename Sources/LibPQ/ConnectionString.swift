@@ -101,9 +101,6 @@ package struct ConnectionString: Sendable {
       .map { "\($0.name)=\(Self.quoted($0.value))" }.joined(separator: " ")
   }
 
-  /// What opens a client's key, which has no place in the environment.
-  package var keyPassword: String? { self["sslpassword"] }
-
   /// The password, for the environment of child processes (`PGPASSWORD`): an argument would show it to `ps`.
   package var password: String? { self["password"] }
 

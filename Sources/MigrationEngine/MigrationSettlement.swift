@@ -15,31 +15,33 @@ struct MigrationSettlement: Sendable {
   private static let turn = Duration.seconds(2)
 
   func make(within limit: Duration = turn) async throws -> LateChanges.Left {
-    let columns = try await identityColumns()
     switch direction {
     case .forward:
       // Where there is a way back, its end puts replica identities back.
       let hasWayBack = try await StateStore(target).wayBack() != nil
       let identities = hasWayBack ? [] : try await FullIdentity.owed(on: target)
       return try await TargetGuard(target).settle(
-        try await IdentityColumns.owed(columns, on: target) + identities, within: limit)
+        try await IdentityColumns.owed(try await identityColumns(), on: target) + identities, within: limit)
     case .back:
       guard let source else { return LateChanges.Left() }
       return try await WriteGuard(source).settle(
-        try await IdentityColumns.owed(columns, on: source)
-          + HeldTriggers(connection: source).owed(), within: limit)
+        try await Self.changedByWayBack(on: source), within: limit)
     }
   }
 
   /// What the way back has changed on the source that was left, and whose guard stays.
   func giveBack(within limit: Duration) async throws -> LateChanges.Left {
     guard let source else { return LateChanges.Left() }
-    let held = HeldTriggers(connection: source)
-    for statement in try await held.releasing() {
+    for statement in try await HeldTriggers(connection: source).releasing() {
       try await source.query(statement, doing: "enabling the source's event triggers", within: .seconds(15))
     }
     return try await LateChanges(connection: source).make(
-      try await IdentityColumns.owed(try await identityColumns(), on: source) + held.owed(), within: limit)
+      try await Self.changedByWayBack(on: source), within: limit)
+  }
+
+  /// What makes columns and triggers of the source what they were before the way back, as it is noted there.
+  static func changedByWayBack(on source: Connection) async throws -> [LateChange] {
+    try await IdentityColumns.noted(on: source) + HeldTriggers(connection: source).owed()
   }
 
   /// Until all is done, or the task is cancelled.
@@ -69,18 +71,10 @@ struct MigrationSettlement: Sendable {
     ) { try await make(within: $0) }
   }
 
-  /// Those that were GENERATED ALWAYS when the cutover began, and those that are by now on the end that a
-  /// rollback has left.
+  /// Those of the target that were GENERATED ALWAYS on the source when the cutover began.
   private func identityColumns() async throws -> [IdentityColumns.Column] {
     let store = StateStore(target)
-    var columns: [IdentityColumns.Column] = []
-    if let cutover = try await store.completedCutover(.forward) {
-      columns =
-        try await store.needs(of: cutover.id, as: MigrationWithoutSource.Needs.self)?
-        .identityColumns ?? []
-    }
-    guard direction == .back else { return columns }
-    let now = IdentityColumns.always(in: try await Catalog.read(from: target, measuring: false))
-    return columns + now.filter { !columns.contains($0) }
+    guard let cutover = try await store.completedCutover(.forward) else { return [] }
+    return try await store.needs(of: cutover.id, as: MigrationWithoutSource.Needs.self)?.identityColumns ?? []
   }
 }

@@ -72,8 +72,7 @@ package struct MigrationWithoutTarget: Sendable {
 
   private func restore(_ source: Connection) async throws -> LateChanges.Left {
     try await LateChanges(connection: source).make(
-      try await IdentityColumns.noted(on: source) + HeldTriggers(connection: source).owed(),
-      within: .seconds(20))
+      try await MigrationSettlement.changedByWayBack(on: source), within: .seconds(20))
   }
 
   // MARK: Whether it may be
