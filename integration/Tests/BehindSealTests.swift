@@ -4,9 +4,9 @@ import MigrationEngine
 import Testing
 
 extension Integration {
-  /// Behind the seal the engine goes on until the target is open, whatever fails on the way.
+  /// After the seal the engine goes on until the target is open, whatever fails on the way.
   @Suite(.timeLimit(.minutes(5)))
-  struct BehindSealTests {
+  struct AfterSealTests {
     @Test("A lock and an ended session delay the opening, are told, and the engine goes on by itself")
     func triedAgain() async throws {
       try await Journey.run("opensagain") { journey in
@@ -79,7 +79,7 @@ extension Integration {
     }
 
     @Test(
-      "A source that is lost for good behind the seal stops neither the opening nor the steps behind it",
+      "A source that is lost for good after the seal stops neither the opening nor the steps behind it",
       .ownServers, arguments: ["sealed and noted", "after open"])
     func lostSource(_ step: String) async throws {
       try await Journey.run("lostsource") { journey in
@@ -291,7 +291,7 @@ extension Integration {
     func lostStandby() async throws {
       try await Fenced.run("standby") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         func withoutStandby(_ body: @escaping @Sendable () async throws -> Void) async throws {
           try await scene.withSettings(["synchronous_standby_names": "nobody"]) {

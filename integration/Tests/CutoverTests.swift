@@ -48,7 +48,7 @@ extension Integration {
     }
 
     @Test(
-      "A table that is created behind the fence keeps the source from being sealed, and the stream goes on")
+      "A table that is created after the fence keeps the source from being sealed, and the stream goes on")
     func tableBehindFence() async throws {
       try await Journey.run("behind") { journey in
         try await journey.source(
@@ -81,7 +81,7 @@ extension Integration {
       }
     }
 
-    @Test("An engine that is killed behind the fence leaves a source that opens by itself")
+    @Test("An engine that is killed after the fence leaves a source that opens by itself")
     func killedBehindFence() async throws {
       try await withStream("killed") { journey, ledger, engine in
         await ledger.stop()

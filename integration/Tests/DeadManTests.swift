@@ -17,7 +17,7 @@ extension Integration {
         "before arm", "after arm", "before fence", "after fence", "after await writers", "after mark",
         "after drain", "after finalise", "before verify",
       ])
-    private static let stepsBehindSeal = Integration.steps(
+    private static let stepsAfterSeal = Integration.steps(
       ["after seal"], else: ["before open", "after open", "after switch", "after complete"])
     private static let stepsOfUnfence = Integration.steps(["before unfence"], else: ["after unfence"])
     private static let stepsOfServers = Integration.steps(
@@ -168,9 +168,9 @@ extension Integration {
     }
 
     @Test(
-      "An engine that dies behind the seal is followed by one that completes the cutover, whatever the step")
+      "An engine that dies after the seal is followed by one that completes the cutover, whatever the step")
     func engineBehindSeal() async throws {
-      for step in Self.stepsBehindSeal {
+      for step in Self.stepsAfterSeal {
         try await run("deadbehind") { scene in
           let engine = try await scene.journey.start(meeting: "\(step)=kill")
           try await scene.journey.waitUntilReady(engine)
@@ -257,7 +257,7 @@ extension Integration {
           let (engine, cutover) = try await kill(cluster, step, scene)
           // Before the seal it depends on who hears of the loss first.
           if try await !scene.isCompleteOrWritable(engine) {
-            #expect(step == "before seal", "behind the seal nothing is undone")
+            #expect(step == "before seal", "after the seal nothing is undone")
             try await scene.journey.waitUntilReady(engine)
             _ = try await scene.journey.replicate.run("cutover", "--yes")
           }

@@ -10,9 +10,9 @@ extension Integration {
   struct FenceGapTests {
     /// What the seal of a fence that stands says after `body`; nil when it seals.
     private func refusal(
-      _ scene: Fenced, after body: (_ guardian: WriteGuard) async throws -> Void
+      _ scene: Fenced, after body: (_ guardian: WriteFence) async throws -> Void
     ) async throws -> String? {
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
       try await body(guardian)
@@ -25,7 +25,7 @@ extension Integration {
       }
     }
 
-    @Test("A trigger that was disabled behind the fence and stands again keeps the source from being sealed")
+    @Test("A trigger that was disabled after the fence and stands again keeps the source from being sealed")
     func disabled() async throws {
       try await Fenced.run("disabled") { scene in
         try await scene.prepare()
@@ -61,7 +61,7 @@ extension Integration {
     func otherFile() async throws {
       try await Fenced.run("otherfile") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         let truncating = try await scene.session("BEGIN", "TRUNCATE keyed, child")
         let fence = try await guardian.fence(expiringAfter: .seconds(60))
@@ -78,7 +78,7 @@ extension Integration {
     func definitionInFlight() async throws {
       try await Fenced.run("inflightddl") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         for ddl in [
           "ALTER TABLE volatile ALTER n TYPE int USING n + 1", "ALTER TABLE volatile SET LOGGED",
@@ -146,7 +146,7 @@ extension Integration {
     func lockless() async throws {
       try await Fenced.run("lockless") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         let locker = try await scene.session("BEGIN", "LOCK TABLE keyed, parted IN ACCESS EXCLUSIVE MODE")
         let began = ContinuousClock.now

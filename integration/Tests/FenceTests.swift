@@ -11,7 +11,7 @@ extension Integration {
     func everyWriter() async throws {
       try await Fenced.run("fence") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         #expect(try await guardian.unguarded() == [])
         let prepared = try await SQLSession(scene.source)
@@ -41,7 +41,7 @@ extension Integration {
     func expiry() async throws {
       try await Fenced.run("expiry") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         let fence = try await guardian.fence(expiringAfter: .milliseconds(1500))
         let write = Attempt("UPDATE keyed SET v = 0")
@@ -55,7 +55,7 @@ extension Integration {
     func armAgain() async throws {
       try await Fenced.run("rearm") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         let first = try await guardian.arm(within: .seconds(20))
         #expect(first > 5)
         #expect(try await guardian.arm(within: .seconds(20)) == 0)
@@ -77,7 +77,7 @@ extension Integration {
     func seal() async throws {
       try await Fenced.run("seal") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         let fence = try await guardian.fence(expiringAfter: .seconds(60))
         try await scene.execute("CREATE TABLE latecomer (id int)")
@@ -88,8 +88,8 @@ extension Integration {
         try await scene.execute("DROP TABLE latecomer")
         #expect(try await guardian.seal(fence))
         #expect(try await SourceState(scene.connection).fence() == .sealed)
-        await #expect(throws: WriteGuard.Sealed.self) { try await guardian.unfence() }
-        await #expect(throws: WriteGuard.Sealed.self) {
+        await #expect(throws: WriteFence.Sealed.self) { try await guardian.unfence() }
+        await #expect(throws: WriteFence.Sealed.self) {
           try await guardian.fence(expiringAfter: .seconds(1))
         }
         #expect(try await scene.refusal(of: Attempt("DELETE FROM keyed")) == "25006")
@@ -100,14 +100,14 @@ extension Integration {
     func pass() async throws {
       try await Fenced.run("pass") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         await #expect(throws: MigrationError.self, "it is not sealed") {
-          try await guardian.admit(WriteGuard.Pass())
+          try await guardian.admit(WriteFence.Pass())
         }
         #expect(try await guardian.seal(try await guardian.fence(expiringAfter: .seconds(60))))
         let string = try LibPQ.ConnectionString(scene.source.text, for: "source")
-        func passes(_ pass: WriteGuard.Pass) async throws -> Bool {
+        func passes(_ pass: WriteFence.Pass) async throws -> Bool {
           let session = try await Session.open(pass.applied(to: string), end: "source", purpose: "test")
           defer { Task { await session.close() } }
           do {
@@ -117,7 +117,7 @@ extension Integration {
             return false
           }
         }
-        let (first, second) = (WriteGuard.Pass(), WriteGuard.Pass())
+        let (first, second) = (WriteFence.Pass(), WriteFence.Pass())
         try await guardian.admit(first)
         #expect(try await passes(first))
         #expect(try await !passes(second))
@@ -138,7 +138,7 @@ extension Integration {
     func lateSeal() async throws {
       try await Fenced.run("late") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         let fence = try await guardian.fence(expiringAfter: .milliseconds(300))
         let write = Attempt("UPDATE keyed SET v = 0")
@@ -153,8 +153,8 @@ extension Integration {
     func foreignFence() async throws {
       try await Fenced.run("foreign") { scene in
         try await scene.prepare()
-        let first = WriteGuard(scene.connection)
-        let second = WriteGuard(scene.observer)
+        let first = WriteFence(scene.connection)
+        let second = WriteFence(scene.observer)
         let write = Attempt("UPDATE keyed SET v = 0")
         try await first.arm(within: .seconds(20))
         let lost = try await first.fence(expiringAfter: .seconds(60))
@@ -173,7 +173,7 @@ extension Integration {
     func remove() async throws {
       try await Fenced.run("remove") { scene in
         try await scene.prepare()
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         try await guardian.remove()
         let left = try await scene.value(

@@ -15,7 +15,7 @@ extension Integration {
     func holds() async throws {
       try await Fenced.run("load") { scene in
         try await Load.createTables(scene)
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         try await WAL.createSlot(scene)
         let load = Load(sessions: 8)
@@ -40,11 +40,11 @@ extension Integration {
     }
 
     @Test(
-      "Without waiting for the writers under way a change does come behind the marker: the check can fail")
+      "Without waiting for the writers under way a change does come after the marker: the check can fail")
     func control() async throws {
       try await Fenced.run("control") { scene in
         try await Load.createTables(scene)
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         try await guardian.arm(within: .seconds(20))
         try await WAL.createSlot(scene)
         let writer = try await scene.session("BEGIN", "UPDATE load_1 SET v = v + 1 WHERE id = 1")

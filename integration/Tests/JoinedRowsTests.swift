@@ -73,7 +73,7 @@ extension Integration {
     func once(_ key: String) async throws {
       try await Self.run("joined") { journey, engine in
         try await Self.join(key, journey, engine)
-        // Behind the snapshot open transactions are streamed again.
+        // After the snapshot open transactions are streamed again.
         let slot = "pg_replication_slots WHERE database = current_database()"
         try await journey.source("SELECT pg_stat_reset_replication_slot(slot_name) FROM \(slot)")
         let more = """
@@ -132,7 +132,7 @@ extension Integration {
             return rows
           }
         }
-        try await engine.waitUntil("rows that came behind the copy", within: .seconds(90)) {
+        try await engine.waitUntil("rows that came after the copy", within: .seconds(90)) {
           let behind = """
             SELECT count(*) FROM replicate.relation JOIN replicate.progress
               ON applied_lsn > snapshot_lsn + 3000000 WHERE relation_name = 'fresh'

@@ -91,7 +91,7 @@ extension Integration {
       }
     }
 
-    @Test("A reader of what must be written anew behind the fence keeps the cutover from beginning, by name")
+    @Test("A reader of what must be written anew after the fence keeps the cutover from beginning, by name")
     func unlogged() async throws {
       try await Journey.run("unloggedreader") { journey in
         try await journey.source("CREATE UNLOGGED TABLE cache (id int)", "INSERT INTO cache VALUES (1)")

@@ -4,7 +4,7 @@ import MigrationEngine
 import Testing
 
 extension Integration {
-  /// A source that answers, with whatever error, is not lost: behind the seal it is asked, and without a seal
+  /// A source that answers, with whatever error, is not lost: after the seal it is asked, and without a seal
   /// that is known only silence, and the operator's word, open the target.
   @Suite(.timeLimit(.minutes(5)))
   struct LostSourceTests {
@@ -110,7 +110,7 @@ extension Integration {
       }
     }
 
-    @Test("An engine behind its seal that is let in no more waits, says why, and goes on once it is let in")
+    @Test("An engine after its seal that is let in no more waits, says why, and goes on once it is let in")
     func locked() async throws {
       try await Mover.with("locked") { journey, mover in
         try await prepare(journey)

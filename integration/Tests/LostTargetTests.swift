@@ -21,7 +21,7 @@ extension Integration {
       try await journey.replicate.run(["abort", "--without-target"] + options)
     }
 
-    @Test("Behind the cutover the sealed source is opened as it was, and it is told what is lost")
+    @Test("After the cutover the sealed source is opened as it was, and it is told what is lost")
     func sealed() async throws {
       try await WayBack.run(
         "losttarget",

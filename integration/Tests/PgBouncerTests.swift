@@ -212,7 +212,7 @@ extension Integration {
       }
     }
 
-    @Test("An engine that is killed behind the seal lets clients read on, and the next one leads them over")
+    @Test("An engine that is killed after the seal lets clients read on, and the next one leads them over")
     func killedBehindSeal() async throws {
       let folder = try await freshDirectory()
       // Before the pooler's step, on purpose: the clients wait for it.
@@ -250,7 +250,7 @@ extension Integration {
       }
     }
 
-    /// Kills the engine behind the fence, where a writer beside the pooler keeps it.
+    /// Kills the engine after the fence, where a writer beside the pooler keeps it.
     private func killWhilePaused(_ scene: PooledScene, withWatch: Bool) async throws {
       let journey = scene.journey
       let engine = try await scene.start()

@@ -61,7 +61,7 @@ extension Integration {
     }
 
     @Test(
-      "A rollback whose engine dies behind the seal is completed by the next one, also when asked for again",
+      "A rollback whose engine dies after the seal is completed by the next one, also when asked for again",
       arguments: ["after seal", "after open"])
     func rollbackAgain(_ step: String) async throws {
       try await WayBack.run("again_back", prepare: Self.tables) { back in

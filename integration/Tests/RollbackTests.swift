@@ -181,7 +181,7 @@ extension Integration {
     private static let stepsBeforeSeal = Integration.steps(
       ["after mark", "before seal"],
       else: ["before arm", "after arm", "before fence", "after fence", "after finalise"])
-    private static let stepsBehindSeal = Integration.steps(
+    private static let stepsAfterSeal = Integration.steps(
       ["after seal", "after complete"], else: ["before open", "after open", "after switch"])
     private static let stepsOfCutover = Integration.steps(
       ["after drain", "after seal"], else: ["before open", "after open", "after switch", "after complete"])
@@ -217,10 +217,10 @@ extension Integration {
       }
     }
 
-    @Test("An engine that dies in a rollback behind its seal is followed by one that completes it")
+    @Test("An engine that dies in a rollback after its seal is followed by one that completes it")
     func engineBehindSeal() async throws {
       let write = "INSERT INTO t (v) VALUES (1)"
-      for step in Self.stepsBehindSeal {
+      for step in Self.stepsAfterSeal {
         try await WayBack.run(
           "wayback_sealed",
           prepare: ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
@@ -278,7 +278,7 @@ extension Integration {
       }
     }
 
-    @Test("An engine that dies in the cutover behind the seal is followed by one that carries writes back")
+    @Test("An engine that dies in the cutover after the seal is followed by one that carries writes back")
     func engineInCutover() async throws {
       for step in Self.stepsOfCutover {
         try await Journey.run("wayback_cutover") { journey in

@@ -52,7 +52,7 @@ extension Integration {
         for table in ["migration ", "engine", "cutover "] {
           #expect(read.count { $0.contains("FROM replicate.\(table)") } <= 1, "\(table): \(read)")
         }
-        // Settings of the session, whether there is a migration, its row, the lock, the engine's and a cutover's.
+        // The session's settings, whether there is a migration, its row, the lock, the engine and a cutover.
         #expect((5...7).contains(read.count), "\(read)")
         #expect(try await statements(pair.sourceCluster) == [])
       }

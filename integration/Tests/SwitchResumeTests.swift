@@ -47,7 +47,7 @@ extension Integration {
       }
     }
 
-    @Test("After a crash behind the opening the steps learn the fence's LSN, and the report keeps its proof")
+    @Test("After a crash after the opening the steps learn the fence's LSN, and the report keeps its proof")
     func keepsReport() async throws {
       try await Journey.run("keepsreport") { journey in
         try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")

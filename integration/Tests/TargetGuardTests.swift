@@ -6,12 +6,12 @@ import Testing
 extension Integration {
   /// The target's door: shut to everybody but the stream until the source is sealed.
   @Suite(.timeLimit(.minutes(1)))
-  struct TargetGuardTests {
+  struct TargetFenceTests {
     @Test("Closed, it refuses everybody but the replica role; open, it lets all pass; removed, it is gone")
     func door() async throws {
       try await Fenced.run("door") { scene in
         try await scene.prepare()
-        let door = TargetGuard(scene.connection)
+        let door = TargetFence(scene.connection)
         let write = Attempt("UPDATE keyed SET v = 1")
         let stream = Attempt("UPDATE keyed SET v = 2", settings: ["session_replication_role": "replica"])
         await #expect(throws: MigrationError.self) { try await door.isOpen() }
@@ -40,7 +40,7 @@ extension Integration {
     @Test("A door that somebody changed is neither open nor closed")
     func changed() async throws {
       try await Fenced.run("changed") { scene in
-        let door = TargetGuard(scene.connection)
+        let door = TargetFence(scene.connection)
         try await door.close()
         try await scene.execute(
           """

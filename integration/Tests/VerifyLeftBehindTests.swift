@@ -60,7 +60,7 @@ extension IntegrationBeside {
       }
     }
 
-    @Test("A large object that is written behind the fence aborts nothing, and one that differs does")
+    @Test("A large object that is written after the fence aborts nothing, and one that differs does")
     func largeObjects() async throws {
       try await Journey.run("verifylarge") { journey in
         try await journey.source(
@@ -71,7 +71,7 @@ extension IntegrationBeside {
         let rehearsal = try await journey.replicate.start(
           "cutover", "--yes", "--dry-run", "--verify", "full")
         try await held.wait(for: engine, within: .seconds(30))
-        // Its content, and one more: what has been brought over behind the fence is old by now.
+        // Its content, and one more: what has been brought over after the fence is old by now.
         try await journey.source("SELECT lo_put(1, 0, 'later')", "SELECT lo_from_bytea(3, 'new')")
         try held.release()
         let code = try await rehearsal.waitForEnd(within: .seconds(60))

@@ -81,7 +81,7 @@ extension Integration {
       }
     }
 
-    /// Behind the cutover: the same with the stream the other way.
+    /// After the cutover: the same with the stream the other way.
     private static func behind(_ scene: VerifyJourney) async throws {
       let journey = scene.journey
       try await journey.waitUntil("the reverse stream", scene.engine) { $0.phase == .reverse && $0.ready }

@@ -8,7 +8,7 @@ struct WayBack: Sendable {
   let journey: Journey
   let engine: BackgroundProcess
 
-  /// Runs `body` behind a cutover.
+  /// Runs `body` after a cutover.
   /// - Parameters:
   ///   - prepare: before the migration begins.
   ///   - before: between streaming and the cutover.
