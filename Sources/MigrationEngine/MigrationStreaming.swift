@@ -73,9 +73,12 @@ struct MigrationStreaming: Sendable {
   /// - Parameter resumesCutover: an engine before this one ended in the middle of a cutover.
   func run(resumesCutover: Bool) async throws -> Status.Cutover {
     var resumesCutover = resumesCutover
+    _ = session.monitor.isHeldUp(by: "the tables of both ends are being compared")
     if resumesCutover { try await lookForWhatPassed() }
+    var number = 0
     while true {
-      switch try await turn(resumesCutover: resumesCutover) {
+      number += 1
+      switch try await turn(number, resumesCutover: resumesCutover) {
       case .complete(let report):
         if await phase.current == .complete {
           // First what users may see.
@@ -112,14 +115,14 @@ struct MigrationStreaming: Sendable {
     if try await TargetGuard(ends.target).isOpen() { session.monitor.hold() }
   }
 
-  private func turn(resumesCutover: Bool) async throws -> Turn {
+  private func turn(_ number: Int, resumesCutover: Bool) async throws -> Turn {
     do {
       return try await withThrowingTaskGroup(of: Turn?.self) { group in
         group.addTask {
           try await whileNeeded { try await session.stream.run() }
           return nil
         }
-        group.addTask { try await conduct(resumesCutover: resumesCutover) }
+        group.addTask { try await conduct(number, resumesCutover: resumesCutover) }
         group.addTask {
           try await whileNeeded { try await verification.run() }
           return nil
@@ -196,7 +199,7 @@ struct MigrationStreaming: Sendable {
 
   /// Takes requests for cutovers, and looks for new tables, until there is something to do without the
   /// stream.
-  private func conduct(resumesCutover: Bool) async throws -> Turn {
+  private func conduct(_ number: Int, resumesCutover: Bool) async throws -> Turn {
     if resumesCutover {
       if let report = try await intermission.during({ try await resumeCutover() }) {
         return .complete(report)
@@ -219,6 +222,7 @@ struct MigrationStreaming: Sendable {
       let requested = try await store.requestedCutover()
       if requested != nil || .now >= nextLook {
         let began = ContinuousClock.now
+        await Failpoint.reached("before looking for tables in turn \(number)")
         do {
           if let turn = try await lookForTables(isAwaited: requested != nil) { return turn }
           if requested == nil { try await newcomers.unmade.retry(session.monitor) }

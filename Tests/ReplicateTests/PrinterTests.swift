@@ -131,6 +131,19 @@ import Testing
     #expect(FindingsPrinter.text(PreflightReport(findings: [])) == "no findings: the migration can begin")
   }
 
+  @Test func ofManyOfOneKindTheRestIsOnlyNamed() {
+    let many = (1...14).map { number in
+      Finding(.blocker, check: "replica_identity", object: "table t\(number)", why: "None.", remedy: "Key.")
+    }
+    let text = FindingsPrinter.text(PreflightReport(findings: many + report.findings))
+    #expect(text.contains("replica_identity: table t10\n") && !text.contains("replica_identity: table t11"))
+    #expect(text.contains("replica_identity: 4 more\n         table t11, table t12, table t13, table t14\n"))
+    #expect(text.contains("wal_level: source"))
+    #expect(text.hasSuffix("15 blockers, 1 note: the migration cannot begin"))
+    let few = FindingsPrinter.text(PreflightReport(findings: Array(many.prefix(11))))
+    #expect(few.contains("replica_identity: table t11\n") && !few.contains("more"))
+  }
+
   @Test func programsGetTheFindingsAndTheVerdict() {
     #expect(FindingsPrinter.json(report).hasPrefix(#"{"blocked":true,"findings":[{"check":"matviews","#))
   }

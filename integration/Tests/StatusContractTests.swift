@@ -28,6 +28,35 @@ struct StatusContractTests {
 
   static let cutoverKeys: Set = ["step", "fence_lsn", "write_pause_seconds", "result", "reason"]
 
+    @Test("A look opens one session, on the target, and reads everything there once", .ownServers)
+    func cost() async throws {
+      try await Journey.run("cost") { journey in
+        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
+        let engine = try await journey.start()
+        try await journey.waitUntilReady(engine)
+        let logging = "ALTER DATABASE \"\(journey.databases.name)\" SET log_statement = 'all'"
+        try await journey.source(logging)
+        try await journey.target(logging)
+        let look = try await journey.replicate.run("status", "--json")
+        #expect(look.exitCode == 0, "\(look.errors)")
+        let pair = try await ClusterPair.shared
+        func statements(_ end: Cluster?) async throws -> [Substring] {
+          try await #require(end).logTail(lines: 400).split(separator: "\n").filter {
+            $0.contains("@\(journey.databases.name) replicate status ")
+          }
+        }
+        let read = try await statements(pair.targetCluster)
+        let sessions = Set(read.compactMap { $0.firstMatch(of: /\[(\d+)\]/)?.output.1 })
+        #expect(sessions.count == 1, "\(read)")
+        for table in ["migration ", "engine", "cutover "] {
+          #expect(read.count { $0.contains("FROM replicate.\(table)") } <= 1, "\(table): \(read)")
+        }
+        // Settings of the session, whether there is a migration, its row, the lock, the engine's and a cutover's.
+        #expect((5...7).contains(read.count), "\(read)")
+        #expect(try await statements(pair.sourceCluster) == [])
+      }
+    }
+
   @Test("Every key is there while it streams, when it has stopped, and after it was aborted")
   func streaming() async throws {
     try await Journey.run("contract") { journey in

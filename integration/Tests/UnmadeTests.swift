@@ -1,4 +1,5 @@
 import Clusters
+import Foundation
 import MigrationEngine
 import Testing
 
@@ -43,6 +44,7 @@ struct UnmadeTests {
   func mended() async throws {
     try await Journey.run("unmade") { journey in
       for sql in Self.broken { try await journey.source(sql) }
+        try await Self.expectFinding(journey)
       let engine = try await journey.start()
       try await journey.waitUntil("named", engine) { status in
         status.phase == .streaming && !status.ready
@@ -52,7 +54,7 @@ struct UnmadeTests {
       let waitsFor = try #require(try await journey.status().stream.waitsFor)
       #expect(!waitsFor.contains("471") && !engine.errors.contains("471"), "\(waitsFor)\(engine.errors)")
       let rows = "2 rows of public.child (a, b) reference no row of public.parent (a, b)"
-      #expect(waitsFor.contains(rows), "\(waitsFor)")
+        #expect(waitsFor.contains("\(rows), by key (id): (3), (4): "), "\(waitsFor)")
       // The rest of the schema is there, and what is written comes.
       let rest = "SELECT count(*) FROM pg_constraint WHERE conname = 'plain_t_fkey' AND convalidated"
       #expect(try await journey.targetValue(rest) == "1")
@@ -88,6 +90,44 @@ struct UnmadeTests {
       try await journey.expectEqualEnds(engine)
     }
   }
+
+    /// The check tells of the rows before anything is touched, and its statement lists them.
+    private static func expectFinding(_ journey: Journey) async throws {
+      let check = try await journey.replicate.run("check", "--json", "--allow-unencrypted-target")
+      struct Report: Decodable { var findings: [Finding] }
+      let report = try JSONDecoder().decode(Report.self, from: Data(check.output.utf8))
+      let findings = report.findings.filter { $0.check == "foreign_key_rows" }
+      #expect(findings.map(\.object) == [#"table "public"."child""#], "\(check.output)")
+      let finding = try #require(findings.first)
+      #expect(finding.severity == .warning && finding.why.contains("by key (id): (3), (4)"), "\(finding)")
+      #expect(finding.remedy.contains("--accept-difference '\(Self.names[1])'"), "\(finding)")
+      let listing = try #require(finding.remedy.firstMatch(of: /SELECT c\.\* (.*);/)?.output.1)
+      #expect(try await journey.sourceValue("SELECT string_agg(c.id::text, ',') \(listing)") == "3,4")
+    }
+
+    @Test(
+      "Before both ends are looked at, and while a refused table is tried again, the engine is not ready",
+      arguments: [1, 2])
+    func notReadyUnseen(turn: Int) async throws {
+      try await Journey.run("notready") { journey in
+        try await journey.source(
+          "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE checked (id int PRIMARY KEY, v int)",
+          "INSERT INTO checked VALUES (1, -1)",
+          "ALTER TABLE checked ADD CONSTRAINT positive CHECK (v > 0) NOT VALID",
+          "UPDATE pg_constraint SET convalidated = true WHERE conname = 'positive'")
+        let point = try await HoldingPoint("before looking for tables in turn \(turn)")
+        let engine = try await journey.start(meeting: point.failpoint)
+        try await point.wait(for: engine)
+        try await journey.waitUntil("all that is known of the lag", engine) {
+          $0.phase == .streaming && $0.stream.predictedPauseSeconds != nil && $0.stream.lagBytes == 0
+        }
+        let status = try await journey.status()
+        #expect(!status.ready && status.stream.waitsFor != nil, "\(status.stream)")
+        try point.release()
+        try await journey.source("UPDATE checked SET v = 1")
+        try await journey.waitUntilReady(engine)
+      }
+    }
 
   @Test("An engine that is started again, and an object that is dropped on the source, are no different")
   func dropped() async throws {

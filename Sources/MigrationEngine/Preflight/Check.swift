@@ -52,6 +52,7 @@ extension Preflight {
       Check("roles", on: "source and target", Roles.examine),
       Check("stored_settings", on: "source and target", worst: .warning, StoredSettings.examine),
       Check("tried_expressions", on: "source", worst: .warning, TriedExpressions.examine),
+      Check("foreign_key_rows", on: "source", worst: .note, ForeignKeyRows.examine),
       Check("tablespaces", on: "source and target", Tablespaces.examine),
       Check("encoding", on: "source and target", Encodings.examine),
       Check("column_collations", on: "source and target", ColumnCollations.examine),

@@ -63,76 +63,19 @@ struct UnmadeObjects {
 
   // MARK: Foreign keys
 
-  /// How many rows reference none, counted on the target, which nobody else reads.
+  /// Looked for on the target, which nobody else reads.
   private func addRows(_ key: inout UnmadeObject) async throws {
-    guard let parts = try await parts(of: key) else { return }
-    let missing = """
-      FROM \(parts.scanned) AS c WHERE \(parts.isSet) AND NOT EXISTS (\
-      SELECT FROM \(parts.parent) AS p WHERE \(parts.equality))
-      """
-    key.listing = "SELECT c.* \(missing);"
-    var count = "rows"
+    let read = try await DanglingRows.read(key.oid, from: source, doing: Self.action)
+    guard let rows = read.first else { return }
+    key.listing = rows.listing
+    var found: String?
     do {
-      let rows = try await target.query(
-        "SELECT pg_catalog.count(*) AS rows \(missing)", doing: Self.action, within: .seconds(60))
-      if let row = rows.first {
-        let number = try row.integer("rows", as: Int64.self)
-        count = number == 1 ? "1 row" : "\(number) rows"
-      }
+      found = try await rows.describe(on: target, doing: Self.action, within: .seconds(60))
     } catch let error as PostgresError where error.code == .server || error.code == .timedOut {
-      // The figure is a help, no more.
+      // The keys are a help, no more.
       if error.isConnectionLoss, error.code != .timedOut { throw error }
     }
-    key.reason = """
-      \(count) of \(parts.child) (\(parts.columns)) reference no row of \(parts.parent) \
-      (\(parts.referenced)): \(key.reason)
-      """
-  }
-
-  private struct Parts {
-    var child: String
-    /// The same as rows are read of it.
-    var scanned: String
-    var parent: String
-    var columns: String
-    var referenced: String
-    var isSet: String
-    var equality: String
-  }
-
-  private func parts(of key: UnmadeObject) async throws -> Parts? {
-    let rows = try await source.query(
-      """
-      SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS child, c.relkind = 'p' AS is_parted,
-        pg_catalog.format('%I.%I', p_n.nspname, p.relname) AS parent,
-        pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY u.place) AS columns,
-        pg_catalog.string_agg(pg_catalog.quote_ident(r.attname), ', ' ORDER BY u.place) AS referenced,
-        pg_catalog.string_agg(pg_catalog.format('c.%I IS NOT NULL', a.attname),
-          CASE k.confmatchtype WHEN 'f' THEN ' OR ' ELSE ' AND ' END ORDER BY u.place) AS is_set,
-        pg_catalog.string_agg(pg_catalog.format('p.%I OPERATOR(%I.%s) c.%I', r.attname, o_n.nspname,
-          o.oprname, a.attname), ' AND ' ORDER BY u.place) AS equality
-      FROM pg_catalog.pg_constraint k
-        CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(k.conkey), pg_catalog.unnest(k.confkey),
-          pg_catalog.unnest(k.conpfeqop)) WITH ORDINALITY AS u (own, other, operator, place)
-        JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        JOIN pg_catalog.pg_class p ON p.oid = k.confrelid
-        JOIN pg_catalog.pg_namespace p_n ON p_n.oid = p.relnamespace
-        JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.own
-        JOIN pg_catalog.pg_attribute r ON r.attrelid = k.confrelid AND r.attnum = u.other
-        JOIN pg_catalog.pg_operator o ON o.oid = u.operator
-        JOIN pg_catalog.pg_namespace o_n ON o_n.oid = o.oprnamespace
-      WHERE k.oid = $1::oid AND k.contype = 'f' GROUP BY k.oid, n.nspname, c.relname, p_n.nspname, p.relname,
-        c.relkind, k.confmatchtype
-      """, ["\(key.oid)"], doing: Self.action, within: .seconds(30))
-    return try rows.first.map { row -> Parts in
-      let child = try row.text("child")
-      return Parts(
-        child: child, scanned: try row.bool("is_parted") ? child : "ONLY \(child)",
-        parent: try row.text("parent"), columns: try row.text("columns"),
-        referenced: try row.text("referenced"), isSet: "(\(try row.text("is_set")))",
-        equality: try row.text("equality"))
-    }
+    key.reason = "\(found ?? "rows of \(rows.child) reference none"): \(key.reason)"
   }
 
   /// - Returns: the statement that makes it for rows to come only; nil when the source has it no more.

@@ -5,9 +5,39 @@ import MigrationEngine
 enum FindingsPrinter {
   static func text(_ report: PreflightReport) -> String {
     let blocks = Finding.Severity.allCases.sorted(by: >).flatMap { severity in
-      report.findings.filter { $0.severity == severity }.map(text)
+      kinds(report.findings.filter { $0.severity == severity }).flatMap(texts)
     }
     return (blocks + [summary(report)]).joined(separator: "\n\n")
+  }
+
+  /// A schema of hundreds of tables has hundreds of findings of one kind: so many are printed in full, and of
+  /// the rest only what they are about.
+  private static let fullCount = 10
+
+  /// The findings of each check, in the order of their first ones.
+  private static func kinds(_ findings: [Finding]) -> [[Finding]] {
+    var kinds: [[Finding]] = []
+    var places: [String: Int] = [:]
+    for finding in findings {
+      if let place = places[finding.check] {
+        kinds[place].append(finding)
+      } else {
+        places[finding.check] = kinds.count
+        kinds.append([finding])
+      }
+    }
+    return kinds
+  }
+
+  private static func texts(_ kind: [Finding]) -> [String] {
+    // A sum that stands for a single one would say no less than that one does.
+    guard kind.count > fullCount + 1, let first = kind.first else { return kind.map(text) }
+    let rest = kind.dropFirst(fullCount)
+    let sum = Finding(
+      first.severity, check: first.check, object: "\(rest.count) more",
+      why: rest.map(\.object).joined(separator: ", "),
+      remedy: "As above; with --json each comes with its own words.")
+    return kind.prefix(fullCount).map(text) + [text(sum)]
   }
 
   static func json(_ report: PreflightReport) -> String {

@@ -86,8 +86,9 @@ struct ProgressText: Sendable {
     } else if stream.lagBytes > 0, !status.ready {
       parts.append("not gaining on the \(direction.from)")
     }
-    if let what = stream.waitsFor {
-      parts.append("waiting: \(what.replacing("\n", with: " "))")
+    if let what = stream.waitsFor?.split(separator: "\n") {
+      parts.append("waiting: \(what.first ?? "")")
+      if what.count > 1 { parts.append("and for \(what.count - 1) more: see replicate status") }
     } else if let pause = stream.predictedPauseSeconds {
       let what = direction == .forward ? "cutover" : "rollback"
       parts.append("a \(what) would pause writes for \(Quantity.seconds(pause))")

@@ -40,6 +40,10 @@ enum StatusPrinter {
     ]
     let rates = ProgressText.streamParts(status)
     if !rates.isEmpty { sections.append(("", rates)) }
+    let waits = status.stream.waitsFor?.split(separator: "\n").map(String.init) ?? []
+    if waits.count > 1 {
+      sections += waits.enumerated().map { index, what in (index == 0 ? "waits for" : "", [what]) }
+    }
     sections.append(("slot", [.complete, .aborted].contains(status.phase) ? ["dropped"] : slot(status.slot)))
     if let cutover = status.cutover {
       sections.append((cutover.direction == .back ? "rollback" : "cutover", self.cutover(cutover)))
