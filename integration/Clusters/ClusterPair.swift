@@ -29,14 +29,16 @@ package struct ClusterPair: Sendable {
     && ProcessInfo.processInfo.environment["REPLICATE_TEST_TARGET"] == nil
 
   private static let creation = Task { try await create() }
-  private static let otherCreation = Task { try await create() }
 
-  /// Set in tasks that run beside others, and have a pair of their own.
-  @TaskLocal package static var isOther = false
+  /// The pair of the task's own, while it has one of `ClusterPool`.
+  @TaskLocal static var leased: ClusterPair?
 
-  /// One pair a test process, or two, started at the first use and ended with the process.
+  /// The task's own pair, or else one of the process, started at the first use. All end with the process.
   package static var shared: ClusterPair {
-    get async throws { try await (isOther ? otherCreation : creation).value }
+    get async throws {
+      if let leased { return leased }
+      return try await creation.value
+    }
   }
 
   /// The same with another source.
@@ -53,7 +55,7 @@ package struct ClusterPair: Sendable {
       targetStorage: target.storage)
   }
 
-  private static func create() async throws -> ClusterPair {
+  static func create() async throws -> ClusterPair {
     let environment = ProcessInfo.processInfo.environment
     switch (environment["REPLICATE_TEST_SOURCE"], environment["REPLICATE_TEST_TARGET"]) {
     case (let source?, let target?):

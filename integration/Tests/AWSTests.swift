@@ -3,165 +3,165 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension IntegrationBeside {
-  /// The AWS steps and the evidence of encryption, by the `aws` program and against an emulator.
-  @Suite(.timeLimit(.minutes(6)), .enabled(if: Moto.isInstalled, "needs moto_server and aws"))
-  struct AWSTests {
-    @Test("The steps do what they say, and find it done the next time")
-    func steps() async throws {
-      let account = try await Account.shared
-      try await journey("awssteps", account.encrypted) { journey in
-        let plan = try await file(account.plan)
-        let check = try await journey.replicate.run("check", "--config", plan)
-        #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
-        let engine = try await journey.replicate.start("start", "--no-reverse", "--config", plan)
-        try await journey.waitUntilReady(engine)
-        let encryption = try await journey.status().target.encryption
-        #expect(encryption.status == .verified && encryption.provider == .aws)
-        #expect(encryption.detail.contains("key/7"), "\(encryption.detail)")
-        let cutover = try await journey.replicate.run("cutover", "--yes")
-        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-        let report = try #require(try await journey.status().cutover)
-        func detail(_ step: String) -> String { report.timeline.first { $0.step == step }?.detail ?? "" }
-        #expect(detail("route53") == "db.example.com points to \(account.encrypted), INSYNC")
-        #expect(detail("ecs") == "new deployments of api, worker in production are stable")
-        #expect(detail("cluster group").hasPrefix("default_transaction_read_only is on in old-cluster"))
-        #expect(detail("instance group").hasPrefix("default_transaction_read_only is on in old-instance"))
-        #expect(detail("host") == "/app/host holds it in version 2")
-        #expect(detail("again") == "/app/host held it already")
-        #expect(detail("record again") == "db.example.com pointed already to \(account.encrypted), INSYNC")
-        #expect(detail("group again") == "default_transaction_read_only was on already in old-cluster")
-      }
-      try await account.expectSwitched()
+/// The AWS steps and the evidence of encryption, by the `aws` program and against an emulator.
+@Suite(
+  .serialized, .servers(about: 107), .timeLimit(.minutes(6)),
+  .enabled(if: Moto.isInstalled, "needs moto_server and aws"))
+struct AWSTests {
+  @Test("The steps do what they say, and find it done the next time")
+  func steps() async throws {
+    let account = try await Account.shared
+    try await journey("awssteps", account.encrypted) { journey in
+      let plan = try await file(account.plan)
+      let check = try await journey.replicate.run("check", "--config", plan)
+      #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
+      let engine = try await journey.replicate.start("start", "--no-reverse", "--config", plan)
+      try await journey.waitUntilReady(engine)
+      let encryption = try await journey.status().target.encryption
+      #expect(encryption.status == .verified && encryption.provider == .aws)
+      #expect(encryption.detail.contains("key/7"), "\(encryption.detail)")
+      let cutover = try await journey.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+      let report = try #require(try await journey.status().cutover)
+      func detail(_ step: String) -> String { report.timeline.first { $0.step == step }?.detail ?? "" }
+      #expect(detail("route53") == "db.example.com points to \(account.encrypted), INSYNC")
+      #expect(detail("ecs") == "new deployments of api, worker in production are stable")
+      #expect(detail("cluster group").hasPrefix("default_transaction_read_only is on in old-cluster"))
+      #expect(detail("instance group").hasPrefix("default_transaction_read_only is on in old-instance"))
+      #expect(detail("host") == "/app/host holds it in version 2")
+      #expect(detail("again") == "/app/host held it already")
+      #expect(detail("record again") == "db.example.com pointed already to \(account.encrypted), INSYNC")
+      #expect(detail("group again") == "default_transaction_read_only was on already in old-cluster")
     }
+    try await account.expectSwitched()
+  }
 
-    @Test("A rollback takes the record and the parameter back")
-    func back() async throws {
-      let account = try await Account.shared
-      try await journey("awsback", account.encrypted, sourceHost: "old.example.com") { journey in
-        let plan = try await file(
-          """
-          switch:
-            - { step: route53, zone: \(account.zone), record: back.example.com }
-            - { step: ssm-parameter, parameter: /app/back }
-            - { step: rds-parameter-group, cluster-group: old-back }
-          """)
-        let engine = try await journey.replicate.start("start", "--config", plan)
-        try await journey.waitUntilReady(engine)
-        let cutover = try await journey.replicate.run("cutover", "--yes")
-        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-        #expect(try await account.record("back") == "back.example.com.\t15\t\(account.encrypted)")
-        try await WayBack(journey: journey, engine: engine).waitForStream()
-        #expect(try await account.readOnly("old-back") == "1")
-        let rollback = try await journey.replicate.run("rollback", "--yes")
-        #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
-        let report = try await journey.replicate.run("report")
-        #expect(
-          report.output.contains("before the fence: default_transaction_read_only is off in old-back"),
-          "\(report.output)")
-      }
-      #expect(try await account.record("back") == "back.example.com.\t15\told.example.com")
-      #expect(try await account.parameter("/app/back") == "SecureString\told.example.com")
+  @Test("A rollback takes the record and the parameter back")
+  func back() async throws {
+    let account = try await Account.shared
+    try await journey("awsback", account.encrypted, sourceHost: "old.example.com") { journey in
+      let plan = try await file(
+        """
+        switch:
+          - { step: route53, zone: \(account.zone), record: back.example.com }
+          - { step: ssm-parameter, parameter: /app/back }
+          - { step: rds-parameter-group, cluster-group: old-back }
+        """)
+      let engine = try await journey.replicate.start("start", "--config", plan)
+      try await journey.waitUntilReady(engine)
+      let cutover = try await journey.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+      #expect(try await account.record("back") == "back.example.com.\t15\t\(account.encrypted)")
+      try await WayBack(journey: journey, engine: engine).waitForStream()
+      #expect(try await account.readOnly("old-back") == "1")
+      let rollback = try await journey.replicate.run("rollback", "--yes")
+      #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
+      let report = try await journey.replicate.run("report")
+      #expect(
+        report.output.contains("before the fence: default_transaction_read_only is off in old-back"),
+        "\(report.output)")
     }
+    #expect(try await account.record("back") == "back.example.com.\t15\told.example.com")
+    #expect(try await account.parameter("/app/back") == "SecureString\told.example.com")
+  }
 
-    @Test("What the steps name and is not there blocks, with the service's own words")
-    func missing() async throws {
-      let account = try await Account.shared
-      try await journey("awsmissing", account.encrypted) { journey in
-        let plan = try await file(
-          """
-          switch:
-            - { step: route53, zone: Z404, record: db.example.com }
-            - { step: ecs, cluster: production, services: [api, nobody] }
-            - { step: ecs, cluster: nowhere, services: [api] }
-            - { step: rds-parameter-group, cluster-group: nothing }
-            - { step: rds-parameter-group, cluster-group: default.aurora8.0 }
-            - { step: rds-parameter-group, cluster-group: old-shared }
-            - { step: ssm-parameter, parameter: /app/nothing }
-            - { step: route53, zone: Z404, record: db.example.com, value: 10.0.0.1 }
-          """)
-        let check = try await journey.replicate.run("check", "--config", plan)
-        #expect(check.exitCode == 3, "\(check.output)\(check.errors)")
-        for words in [
-          "NoSuchHostedZone", "nobody is MISSING", "ClusterNotFoundException", "DBParameterGroupNotFound",
-          "ParameterNotFound", "A CNAME cannot hold 10.0.0.1", "step 1, route53 1",
-          "default.aurora8.0 is a default group", "old-shared is the target's parameter group as well",
-        ] {
-          #expect(check.output.contains(words), "\(words) is not in \(check.output)")
-        }
-      }
-    }
-
-    @Test("Services that do not become stable in time are told with how far they are")
-    func unstable() async throws {
-      let account = try await Account.shared
-      // The emulator starts no tasks.
-      try await account.moto.aws(
-        "ecs", "create-service", "--cluster", "production", "--service-name", "stuck", "--task-definition",
-        "api", "--desired-count", "1")
-      try await journey("awsunstable", account.encrypted) { journey in
-        let plan = try await file(
-          """
-          switch:
-            - { step: ecs, cluster: production, services: [api, stuck], timeout: 15s }
-            - { step: exec, command: "false" }
-          """)
-        let engine = try await journey.replicate.start("start", "--no-reverse", "--config", plan)
-        try await journey.waitUntilReady(engine)
-        let cutover = try await journey.replicate.run("cutover", "--yes")
-        #expect(cutover.exitCode == 1, "\(cutover.output)\(cutover.errors)")
-        let reason = try #require(try await journey.status().cutover?.reason)
-        #expect(reason.contains("not stable yet: stuck has 0 of 1 tasks running"), "\(reason)")
-        #expect(reason.contains("the step behind it not run"), "\(reason)")
+  @Test("What the steps name and is not there blocks, with the service's own words")
+  func missing() async throws {
+    let account = try await Account.shared
+    try await journey("awsmissing", account.encrypted) { journey in
+      let plan = try await file(
+        """
+        switch:
+          - { step: route53, zone: Z404, record: db.example.com }
+          - { step: ecs, cluster: production, services: [api, nobody] }
+          - { step: ecs, cluster: nowhere, services: [api] }
+          - { step: rds-parameter-group, cluster-group: nothing }
+          - { step: rds-parameter-group, cluster-group: default.aurora8.0 }
+          - { step: rds-parameter-group, cluster-group: old-shared }
+          - { step: ssm-parameter, parameter: /app/nothing }
+          - { step: route53, zone: Z404, record: db.example.com, value: 10.0.0.1 }
+        """)
+      let check = try await journey.replicate.run("check", "--config", plan)
+      #expect(check.exitCode == 3, "\(check.output)\(check.errors)")
+      for words in [
+        "NoSuchHostedZone", "nobody is MISSING", "ClusterNotFoundException", "DBParameterGroupNotFound",
+        "ParameterNotFound", "A CNAME cannot hold 10.0.0.1", "step 1, route53 1",
+        "default.aurora8.0 is a default group", "old-shared is the target's parameter group as well",
+      ] {
+        #expect(check.output.contains(words), "\(words) is not in \(check.output)")
       }
     }
+  }
 
-    @Test("A target that AWS says is not encrypted is refused, whoever vouches for it; an unknown one too")
-    func unencrypted() async throws {
-      let account = try await Account.shared
-      let vouched = ["check", "--encryption-evidence", "true"]
-      try await journey("awsplain", account.plain) { journey in
-        let refused = try await journey.replicate.run(vouched)
-        #expect(refused.exitCode == 3, "\(refused.output)\(refused.errors)")
-        #expect(refused.output.contains("cluster plain is not encrypted"), "\(refused.output)")
-        let insisted = try await journey.replicate.run("check", "--allow-unencrypted-target")
-        #expect(insisted.exitCode == 0, "\(insisted.output)\(insisted.errors)")
-      }
-      try await journey("awsinstance", account.instance) { journey in
-        let check = try await journey.replicate.run("check")
-        #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
-      }
-      try await journey("awsunknown", "db.example.com") { journey in
-        let refused = try await journey.replicate.run("check", "--encryption-provider", "aws")
-        #expect(refused.exitCode == 3, "\(refused.output)\(refused.errors)")
-        #expect(refused.output.contains("has the endpoint db.example.com"), "\(refused.output)")
-      }
+  @Test("Services that do not become stable in time are told with how far they are")
+  func unstable() async throws {
+    let account = try await Account.shared
+    // The emulator starts no tasks.
+    try await account.moto.aws(
+      "ecs", "create-service", "--cluster", "production", "--service-name", "stuck", "--task-definition",
+      "api", "--desired-count", "1")
+    try await journey("awsunstable", account.encrypted) { journey in
+      let plan = try await file(
+        """
+        switch:
+          - { step: ecs, cluster: production, services: [api, stuck], timeout: 15s }
+          - { step: exec, command: "false" }
+        """)
+      let engine = try await journey.replicate.start("start", "--no-reverse", "--config", plan)
+      try await journey.waitUntilReady(engine)
+      let cutover = try await journey.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 1, "\(cutover.output)\(cutover.errors)")
+      let reason = try #require(try await journey.status().cutover?.reason)
+      #expect(reason.contains("not stable yet: stuck has 0 of 1 tasks running"), "\(reason)")
+      #expect(reason.contains("the step behind it not run"), "\(reason)")
     }
+  }
 
-    private func file(_ text: String) async throws -> String {
-      let path = try await freshDirectory() + "/replicate.yaml"
-      try Data(text.utf8).write(to: URL(filePath: path))
-      return path
+  @Test("A target that AWS says is not encrypted is refused, whoever vouches for it; an unknown one too")
+  func unencrypted() async throws {
+    let account = try await Account.shared
+    let vouched = ["check", "--encryption-evidence", "true"]
+    try await journey("awsplain", account.plain) { journey in
+      let refused = try await journey.replicate.run(vouched)
+      #expect(refused.exitCode == 3, "\(refused.output)\(refused.errors)")
+      #expect(refused.output.contains("cluster plain is not encrypted"), "\(refused.output)")
+      let insisted = try await journey.replicate.run("check", "--allow-unencrypted-target")
+      #expect(insisted.exitCode == 0, "\(insisted.output)\(insisted.errors)")
     }
+    try await journey("awsinstance", account.instance) { journey in
+      let check = try await journey.replicate.run("check")
+      #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
+    }
+    try await journey("awsunknown", "db.example.com") { journey in
+      let refused = try await journey.replicate.run("check", "--encryption-provider", "aws")
+      #expect(refused.exitCode == 3, "\(refused.output)\(refused.errors)")
+      #expect(refused.output.contains("has the endpoint db.example.com"), "\(refused.output)")
+    }
+  }
 
-    /// A migration whose target is known by the name of an endpoint.
-    private func journey(
-      _ name: String, _ host: String, sourceHost: String? = nil,
-      _ body: @Sendable (Journey) async throws -> Void
-    ) async throws {
-      let pair = try await ClusterPair.shared
-      let moto = try await Account.shared.moto
-      try await pair.withFreshDatabases(named: name) { databases in
-        // The address is given, so that the name is not looked up.
-        let target = databases.target.with(["host": host, "hostaddr": "127.0.0.1", "sslmode": "require"])
-        let source =
-          sourceHost.map { databases.source.with(["host": $0, "hostaddr": "127.0.0.1"]) } ?? databases.source
-        let journey = Journey(
-          databases: databases,
-          replicate: ReplicateProcess(source: source, target: target, environment: moto.environment))
-        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
-        try await body(journey)
-      }
+  private func file(_ text: String) async throws -> String {
+    let path = try await freshDirectory() + "/replicate.yaml"
+    try Data(text.utf8).write(to: URL(filePath: path))
+    return path
+  }
+
+  /// A migration whose target is known by the name of an endpoint.
+  private func journey(
+    _ name: String, _ host: String, sourceHost: String? = nil,
+    _ body: @Sendable (Journey) async throws -> Void
+  ) async throws {
+    let pair = try await ClusterPair.shared
+    let moto = try await Account.shared.moto
+    try await pair.withFreshDatabases(named: name) { databases in
+      // The address is given, so that the name is not looked up.
+      let target = databases.target.with(["host": host, "hostaddr": "127.0.0.1", "sslmode": "require"])
+      let source =
+        sourceHost.map { databases.source.with(["host": $0, "hostaddr": "127.0.0.1"]) } ?? databases.source
+      let journey = Journey(
+        databases: databases,
+        replicate: ReplicateProcess(source: source, target: target, environment: moto.environment))
+      try await journey.source("CREATE TABLE t (id int PRIMARY KEY)")
+      try await body(journey)
     }
   }
 }

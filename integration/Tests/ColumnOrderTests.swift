@@ -3,53 +3,51 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// pg_dump makes the inherited columns of a table first, wherever they stand on the source.
-  @Suite(.timeLimit(.minutes(2)))
-  struct ColumnOrderTests {
-    private static let inherited = [
-      "CREATE TABLE parent (k int PRIMARY KEY)",
-      "CREATE TABLE child (own int, PRIMARY KEY (k)) INHERITS (parent)",
-      "ALTER TABLE parent ADD COLUMN late int DEFAULT 9", "INSERT INTO child VALUES (1, 5, 6)",
-    ]
+/// pg_dump makes the inherited columns of a table first, wherever they stand on the source.
+@Suite(.serialized, .servers, .timeLimit(.minutes(2)))
+struct ColumnOrderTests {
+  private static let inherited = [
+    "CREATE TABLE parent (k int PRIMARY KEY)",
+    "CREATE TABLE child (own int, PRIMARY KEY (k)) INHERITS (parent)",
+    "ALTER TABLE parent ADD COLUMN late int DEFAULT 9", "INSERT INTO child VALUES (1, 5, 6)",
+  ]
 
-    @Test(
-      "A table that will have its columns in another order is told, and refuses the cutover until accepted")
-    func told() async throws {
-      try await Journey.run("columnorder") { journey in
-        for sql in Self.inherited { try await journey.source(sql) }
-        let check = try await journey.replicate.run("check")
-        #expect(check.exitCode == 0, "\(check.output)")
-        #expect(check.output.contains("column_order"), "\(check.output)")
-        let engine = try await journey.start()
-        try await journey.waitUntilReady(engine)
-        let refused = try await journey.replicate.run("cutover", "--yes")
-        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
-        let name = "column order of table public.child"
-        #expect(refused.errors.contains("--accept-difference '\(name)'"), "\(refused.errors)")
-        let verify = try await journey.replicate.run("verify")
-        #expect(verify.exitCode == 4, "\(verify.output)\(verify.errors)")
-        let cutover = try await journey.replicate.run("cutover", "--yes", "--accept-difference", name)
-        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
-        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
-        let values = "SELECT own || ' ' || late FROM child"
-        #expect(try await journey.targetValue(values) == "5 6", "by name")
-      }
+  @Test(
+    "A table that will have its columns in another order is told, and refuses the cutover until accepted")
+  func told() async throws {
+    try await Journey.run("columnorder") { journey in
+      for sql in Self.inherited { try await journey.source(sql) }
+      let check = try await journey.replicate.run("check")
+      #expect(check.exitCode == 0, "\(check.output)")
+      #expect(check.output.contains("column_order"), "\(check.output)")
+      let engine = try await journey.start()
+      try await journey.waitUntilReady(engine)
+      let refused = try await journey.replicate.run("cutover", "--yes")
+      #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+      let name = "column order of table public.child"
+      #expect(refused.errors.contains("--accept-difference '\(name)'"), "\(refused.errors)")
+      let verify = try await journey.replicate.run("verify")
+      #expect(verify.exitCode == 4, "\(verify.output)\(verify.errors)")
+      let cutover = try await journey.replicate.run("cutover", "--yes", "--accept-difference", name)
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+      #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+      let values = "SELECT own || ' ' || late FROM child"
+      #expect(try await journey.targetValue(values) == "5 6", "by name")
     }
+  }
 
-    @Test("Values of its row type would be read in the wrong order, so nothing begins")
-    func rowType() async throws {
-      try await Journey.run("columnordertype") { journey in
-        for sql in Self.inherited { try await journey.source(sql) }
-        try await journey.source(
-          "CREATE DOMAIN known AS child[] CHECK (VALUE IS NOT NULL)", "CREATE TYPE pair AS (a int, b known)",
-          "CREATE TABLE holder (id int PRIMARY KEY, v pair)")
-        let check = try await journey.replicate.run("check")
-        #expect(check.exitCode == 3, "\(check.output)")
-        #expect(check.output.contains("public.holder.v"), "\(check.output)")
-        let left = try await journey.replicate.run("check", "--exclude-table", "public.holder")
-        #expect(left.exitCode == 0 && left.output.contains("column_order"), "\(left.output)")
-      }
+  @Test("Values of its row type would be read in the wrong order, so nothing begins")
+  func rowType() async throws {
+    try await Journey.run("columnordertype") { journey in
+      for sql in Self.inherited { try await journey.source(sql) }
+      try await journey.source(
+        "CREATE DOMAIN known AS child[] CHECK (VALUE IS NOT NULL)", "CREATE TYPE pair AS (a int, b known)",
+        "CREATE TABLE holder (id int PRIMARY KEY, v pair)")
+      let check = try await journey.replicate.run("check")
+      #expect(check.exitCode == 3, "\(check.output)")
+      #expect(check.output.contains("public.holder.v"), "\(check.output)")
+      let left = try await journey.replicate.run("check", "--exclude-table", "public.holder")
+      #expect(left.exitCode == 0 && left.output.contains("column_order"), "\(left.output)")
     }
   }
 }

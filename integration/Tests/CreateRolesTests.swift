@@ -2,63 +2,61 @@ import Clusters
 import Foundation
 import Testing
 
-extension IntegrationBeside {
-  /// Roles that the target lacks.
-  @Suite(.timeLimit(.minutes(2)))
-  struct CreateRolesTests {
-    @Test(
-      "Missing roles block; --create-roles makes them with attributes, memberships, settings, no password")
-    func create() async throws {
-      let pair = try await ClusterPair.shared
-      let names = ["owner", "reader", "web app"].map { "create_\($0)_\(getpid())" }
-      let (owner, reader, web) = (names[0], names[1], "\"\(names[2])\"")
-      try await PreflightScene.execute(
-        [
-          "CREATE ROLE \(owner) NOINHERIT", "COMMENT ON ROLE \(owner) IS 'it''s theirs'",
-          "CREATE ROLE \(reader) CONNECTION LIMIT 7 VALID UNTIL 'infinity'",
-          "CREATE ROLE \(web) LOGIN PASSWORD 'secret' CREATEDB IN ROLE \(owner)",
-          "ALTER ROLE \(web) SET search_path = app, public", "ALTER ROLE \(web) SET work_mem = '9MB'",
-        ], on: pair.source)
-      try await Journey.run("createroles") { journey in
-        try await journey.source(
-          "CREATE TABLE t (id int PRIMARY KEY)", "ALTER TABLE t OWNER TO \(owner)",
-          "GRANT SELECT ON t TO \(reader)")
-        let blocked = try await journey.replicate.run("check", "--allow-unencrypted-target")
-        #expect(blocked.exitCode == 3, "\(blocked.output)")
-        for name in names { #expect(blocked.output.contains(name), "\(name) in \(blocked.output)") }
-        let engine = try await journey.start("--create-roles")
-        try await journey.waitUntilReady(engine)
-        let expected = try await Self.describe(names, on: journey.databases.source)
-        #expect(expected.count == 3)
-        #expect(try await Self.describe(names, on: journey.databases.target) == expected)
-        #expect(
-          try await journey.targetValue(
-            "SELECT count(*) FROM pg_authid WHERE rolname ~ '^create_' AND (rolpassword <> '' OR rolcreatedb)"
-          )
-            == "0")
-        #expect(
-          try await journey.targetValue("SELECT tableowner FROM pg_tables WHERE tablename = 't'") == owner)
-      }
-      for server in [pair.source, pair.target] {
-        try await PreflightScene.execute([web, reader, owner].map { "DROP ROLE \($0)" }, on: server)
-      }
+/// Roles that the target lacks.
+@Suite(.serialized, .servers, .timeLimit(.minutes(2)))
+struct CreateRolesTests {
+  @Test(
+    "Missing roles block; --create-roles makes them with attributes, memberships, settings, no password")
+  func create() async throws {
+    let pair = try await ClusterPair.shared
+    let names = ["owner", "reader", "web app"].map { "create_\($0)_\(getpid())" }
+    let (owner, reader, web) = (names[0], names[1], "\"\(names[2])\"")
+    try await PreflightScene.execute(
+      [
+        "CREATE ROLE \(owner) NOINHERIT", "COMMENT ON ROLE \(owner) IS 'it''s theirs'",
+        "CREATE ROLE \(reader) CONNECTION LIMIT 7 VALID UNTIL 'infinity'",
+        "CREATE ROLE \(web) LOGIN PASSWORD 'secret' CREATEDB IN ROLE \(owner)",
+        "ALTER ROLE \(web) SET search_path = app, public", "ALTER ROLE \(web) SET work_mem = '9MB'",
+      ], on: pair.source)
+    try await Journey.run("createroles") { journey in
+      try await journey.source(
+        "CREATE TABLE t (id int PRIMARY KEY)", "ALTER TABLE t OWNER TO \(owner)",
+        "GRANT SELECT ON t TO \(reader)")
+      let blocked = try await journey.replicate.run("check", "--allow-unencrypted-target")
+      #expect(blocked.exitCode == 3, "\(blocked.output)")
+      for name in names { #expect(blocked.output.contains(name), "\(name) in \(blocked.output)") }
+      let engine = try await journey.start("--create-roles")
+      try await journey.waitUntilReady(engine)
+      let expected = try await Self.describe(names, on: journey.databases.source)
+      #expect(expected.count == 3)
+      #expect(try await Self.describe(names, on: journey.databases.target) == expected)
+      #expect(
+        try await journey.targetValue(
+          "SELECT count(*) FROM pg_authid WHERE rolname ~ '^create_' AND (rolpassword <> '' OR rolcreatedb)"
+        )
+          == "0")
+      #expect(
+        try await journey.targetValue("SELECT tableowner FROM pg_tables WHERE tablename = 't'") == owner)
     }
+    for server in [pair.source, pair.target] {
+      try await PreflightScene.execute([web, reader, owner].map { "DROP ROLE \($0)" }, on: server)
+    }
+  }
 
-    private static func describe(
-      _ names: [String], on server: Clusters.ConnectionString
-    ) async throws -> [[String?]] {
-      let session = try await SQLSession(server)
-      let list = names.map { "'\($0)'" }.joined(separator: ", ")
-      let rows = try await session.rows(
-        """
-        SELECT rolname, rolcanlogin, rolinherit, rolconnlimit, rolvaliduntil, shobj_description(r.oid,
-        'pg_authid'),
-          (SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid AND setdatabase = 0),
-          (SELECT array_agg(roleid::regrole ORDER BY 1) FROM pg_auth_members WHERE member = r.oid)
-        FROM pg_roles r WHERE rolname IN (\(list)) ORDER BY 1
-        """)
-      await session.close()
-      return rows
-    }
+  private static func describe(
+    _ names: [String], on server: Clusters.ConnectionString
+  ) async throws -> [[String?]] {
+    let session = try await SQLSession(server)
+    let list = names.map { "'\($0)'" }.joined(separator: ", ")
+    let rows = try await session.rows(
+      """
+      SELECT rolname, rolcanlogin, rolinherit, rolconnlimit, rolvaliduntil, shobj_description(r.oid,
+      'pg_authid'),
+        (SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid AND setdatabase = 0),
+        (SELECT array_agg(roleid::regrole ORDER BY 1) FROM pg_auth_members WHERE member = r.oid)
+      FROM pg_roles r WHERE rolname IN (\(list)) ORDER BY 1
+      """)
+    await session.close()
+    return rows
   }
 }

@@ -5,173 +5,171 @@ import MigrationEngine
 import Synchronization
 import Testing
 
-extension Integration {
-  /// The fence on servers that are busy with maintenance, and on databases of very many tables.
-  @Suite(.timeLimit(.minutes(10)))
-  struct FenceScaleTests {
-    private static let tables =
-      ProcessInfo.processInfo.environment["REPLICATE_TEST_TABLES"].flatMap(Int.init) ?? 1000
+/// The fence on servers that are busy with maintenance, and on databases of very many tables.
+@Suite(.serialized, .servers, .timeLimit(.minutes(10)))
+struct FenceScaleTests {
+  private static let tables =
+    ProcessInfo.processInfo.environment["REPLICATE_TEST_TABLES"].flatMap(Int.init) ?? 1000
 
-    @Test(
-      """
-      Cases 48, 50: guarding, fencing and removing under autovacuum, VACUUM, ANALYZE and CREATE INDEX \
-      CONCURRENTLY stall and deadlock nobody, whatever the order of their tables
-      """)
-    func maintenance() async throws {
-      try await Fenced.run("case48") { scene in
-        try await Load.createTables(scene)
-        try await scene.withSettings(["autovacuum_naptime": "1s"]) {
-          let load = Load(sessions: 6)
-          load.start(on: scene.source)
-          let maintenance = Maintenance()
-          maintenance.start(on: scene.source)
-          let guardian = WriteFence(scene.connection)
-          for _ in 1...2 {
-            try await load.waitForCommits(more: 100)
-            try await maintenance.waitForRounds(more: 6)
-            #expect(try await guardian.arm(within: .seconds(60)) == 50)
-            _ = try await guardian.fence(expiringAfter: .seconds(60))
-            _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30))
-            try await guardian.unfence()
-            try await load.waitForCommits(more: 100)
-            try await guardian.remove()
-          }
-          await load.stop()
-          await maintenance.stop()
-          #expect(load.failures == [])
-          #expect(maintenance.failures == [])
-          // A try holds writers up for a fifth of a second, and lets them through before the next.
-          #expect(load.longest < .seconds(1.5), "\(load.longest)")
-        }
-      }
-    }
-
-    @Test(
-      "Case 49: very many tables and leaves are guarded, fenced and freed with the smallest lock table",
-      .ownServers)
-    func manyTables() async throws {
-      try await Self.withFewLocks { scene in
-        try await Self.createTables(on: scene.source)
-        // In one transaction the server could not do it.
-        let all = """
-          DO $$
-          DECLARE t regclass;
-          BEGIN
-            FOR t IN SELECT oid FROM pg_class WHERE relname ~ '^(plain|leaf)_[0-9]+$' LOOP
-              EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', t);
-            END LOOP;
-          END $$
-          """
-        #expect(try await scene.refusal(of: Attempt(all)) == "53200")
+  @Test(
+    """
+    Cases 48, 50: guarding, fencing and removing under autovacuum, VACUUM, ANALYZE and CREATE INDEX \
+    CONCURRENTLY stall and deadlock nobody, whatever the order of their tables
+    """)
+  func maintenance() async throws {
+    try await Fenced.run("case48") { scene in
+      try await Load.createTables(scene)
+      try await scene.withSettings(["autovacuum_naptime": "1s"]) {
+        let load = Load(sessions: 6)
+        load.start(on: scene.source)
+        let maintenance = Maintenance()
+        maintenance.start(on: scene.source)
         let guardian = WriteFence(scene.connection)
-        var times: [(String, Duration)] = []
-        func timed<Value>(_ what: String, _ body: () async throws -> Value) async throws -> Value {
-          let began = ContinuousClock.now
-          defer { times.append((what, .now - began)) }
-          return try await body()
+        for _ in 1...2 {
+          try await load.waitForCommits(more: 100)
+          try await maintenance.waitForRounds(more: 6)
+          #expect(try await guardian.arm(within: .seconds(60)) == 50)
+          _ = try await guardian.fence(expiringAfter: .seconds(60))
+          _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30))
+          try await guardian.unfence()
+          try await load.waitForCommits(more: 100)
+          try await guardian.remove()
         }
-        let count = Self.tables + 1
-        #expect(try await timed("arm") { try await guardian.arm(within: .seconds(600)) } == count)
-        _ = try await timed("fence") { try await guardian.fence(expiringAfter: .seconds(300)) }
-        #expect(try await scene.refusal(of: Attempt("INSERT INTO leaf_1 VALUES (1)")) == "25006")
-        let leaf = Attempt("INSERT INTO parted VALUES (\(Self.tables / 2))")
-        #expect(try await scene.refusal(of: leaf) == "25006")
-        try await timed("unfence") { try await guardian.unfence() }
-        #expect(try await scene.refusal(of: Attempt("INSERT INTO leaf_1 VALUES (1)")) == nil)
-        let last = try await guardian.fence(expiringAfter: .seconds(300))
-        #expect(try await timed("seal") { try await guardian.seal(last) })
-        try await timed("remove") { try await guardian.remove() }
-        if Self.isAsked {
-          for (what, time) in times { print("\(count) tables: \(what) took \(time)") }
-        }
-        #expect(try await scene.value("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == "0")
+        await load.stop()
+        await maintenance.stop()
+        #expect(load.failures == [])
+        #expect(maintenance.failures == [])
+        // A try holds writers up for a fifth of a second, and lets them through before the next.
+        #expect(load.longest < .seconds(1.5), "\(load.longest)")
       }
     }
+  }
 
-    /// On a server that has room for few locks: the shared ones would hold those of a thousand tables at
-    /// once.
-    private static func withFewLocks(_ body: (Fenced) async throws -> Void) async throws {
-      let cluster = try await Cluster(
-        named: "fewlocks",
-        .init(settings: [
-          "max_locks_per_transaction": "10", "max_connections": "12", "max_prepared_transactions": "0",
-          "autovacuum_max_workers": "1", "max_worker_processes": "1", "max_wal_senders": "1",
-        ]))
-      let result: Result<Void, any Error>
-      do {
-        try await cluster.start()
-        result = .success(try await Fenced.run(on: cluster.superuser, body))
-      } catch {
-        result = .failure(error)
-      }
-      try await cluster.destroy()
-      try result.get()
-    }
-
-    private static let isAsked = ProcessInfo.processInfo.environment["REPLICATE_TEST_TABLES"] != nil
-
-    @Test(
-      "Case 49: a database of very many tables is migrated with the lock tables that check asks for",
-      .ownServers, .enabled(if: isAsked, "REPLICATE_TEST_TABLES asks for it"))
-    func migration() async throws {
-      let pair = try await ClusterPair.shared
-      let clusters = [
-        "source": try #require(pair.sourceCluster), "target": try #require(pair.targetCluster),
-      ]
-      try await Journey.run("case49all") { journey in
-        try await Self.createTables(on: journey.databases.source)
-        let report = try await PreflightScene.check(
-          source: journey.databases.source, target: journey.databases.target)
-        let findings = report.findings("max_locks_per_transaction")
-        for finding in findings {
-          print("\(finding.object): \(finding.why) \(finding.remedy)")
-          let cluster = try #require(clusters[finding.object])
-          let command = try #require(finding.remedy.split(separator: ";").first)
-          try await PreflightScene.execute([String(command)], on: cluster.superuser)
-          try await cluster.restart()
-        }
+  @Test(
+    "Case 49: very many tables and leaves are guarded, fenced and freed with the smallest lock table",
+    .ownServers)
+  func manyTables() async throws {
+    try await Self.withFewLocks { scene in
+      try await Self.createTables(on: scene.source)
+      // In one transaction the server could not do it.
+      let all = """
+        DO $$
+        DECLARE t regclass;
+        BEGIN
+          FOR t IN SELECT oid FROM pg_class WHERE relname ~ '^(plain|leaf)_[0-9]+$' LOOP
+            EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', t);
+          END LOOP;
+        END $$
+        """
+      #expect(try await scene.refusal(of: Attempt(all)) == "53200")
+      let guardian = WriteFence(scene.connection)
+      var times: [(String, Duration)] = []
+      func timed<Value>(_ what: String, _ body: () async throws -> Value) async throws -> Value {
         let began = ContinuousClock.now
-        let engine = try await journey.start("--replica-identity", "full")
-        try await journey.waitUntil("ready for a cutover", engine, within: .seconds(900)) {
-          $0.phase == .streaming && $0.ready
-        }
-        print("\(Self.tables) tables: ready after \(ContinuousClock.now - began)")
-        let cutover = try await journey.replicate.run(
-          ["cutover", "--yes", "--max-pause", "60s", "--timeout", "300s"], limit: .seconds(900))
-        print(cutover.output)
-        #expect(cutover.exitCode == 0, "\(cutover.errors)\(engine.errors)")
-        _ = try await engine.waitForEnd(within: .seconds(120))
-        let count = """
-          SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p')
-            AND relnamespace = 'public'::regnamespace
-          """
-        #expect(try await journey.targetValue(count) == "\(Self.tables + 1)")
-        for finding in findings {
-          let cluster = try #require(clusters[finding.object])
-          try await PreflightScene.execute(
-            ["ALTER SYSTEM RESET max_locks_per_transaction"], on: cluster.superuser)
-          try await cluster.restart()
-        }
+        defer { times.append((what, .now - began)) }
+        return try await body()
       }
+      let count = Self.tables + 1
+      #expect(try await timed("arm") { try await guardian.arm(within: .seconds(600)) } == count)
+      _ = try await timed("fence") { try await guardian.fence(expiringAfter: .seconds(300)) }
+      #expect(try await scene.refusal(of: Attempt("INSERT INTO leaf_1 VALUES (1)")) == "25006")
+      let leaf = Attempt("INSERT INTO parted VALUES (\(Self.tables / 2))")
+      #expect(try await scene.refusal(of: leaf) == "25006")
+      try await timed("unfence") { try await guardian.unfence() }
+      #expect(try await scene.refusal(of: Attempt("INSERT INTO leaf_1 VALUES (1)")) == nil)
+      let last = try await guardian.fence(expiringAfter: .seconds(300))
+      #expect(try await timed("seal") { try await guardian.seal(last) })
+      try await timed("remove") { try await guardian.remove() }
+      if Self.isAsked {
+        for (what, time) in times { print("\(count) tables: \(what) took \(time)") }
+      }
+      #expect(try await scene.value("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == "0")
     }
+  }
 
-    /// Half of them leaves of one tree. A transaction makes few, for the sake of its own locks.
-    private static func createTables(on source: Clusters.ConnectionString) async throws {
-      let session = try await SQLSession(source)
-      try await session.execute("CREATE TABLE parted (id int) PARTITION BY LIST (id)")
-      for first in stride(from: 1, through: tables / 2, by: 50) {
-        try await session.execute(
-          """
-          DO $$ BEGIN
-            FOR n IN \(first)..\(min(first + 49, tables / 2)) LOOP
-              EXECUTE format('CREATE TABLE plain_%s (id int PRIMARY KEY)', n);
-              EXECUTE format('CREATE TABLE leaf_%s PARTITION OF parted FOR VALUES IN (%s)', n, n);
-            END LOOP;
-          END $$
-          """)
-      }
-      await session.close()
+  /// On a server that has room for few locks: the shared ones would hold those of a thousand tables at
+  /// once.
+  private static func withFewLocks(_ body: (Fenced) async throws -> Void) async throws {
+    let cluster = try await Cluster(
+      named: "fewlocks",
+      .init(settings: [
+        "max_locks_per_transaction": "10", "max_connections": "12", "max_prepared_transactions": "0",
+        "autovacuum_max_workers": "1", "max_worker_processes": "1", "max_wal_senders": "1",
+      ]))
+    let result: Result<Void, any Error>
+    do {
+      try await cluster.start()
+      result = .success(try await Fenced.run(on: cluster.superuser, body))
+    } catch {
+      result = .failure(error)
     }
+    try await cluster.destroy()
+    try result.get()
+  }
+
+  private static let isAsked = ProcessInfo.processInfo.environment["REPLICATE_TEST_TABLES"] != nil
+
+  @Test(
+    "Case 49: a database of very many tables is migrated with the lock tables that check asks for",
+    .ownServers, .enabled(if: isAsked, "REPLICATE_TEST_TABLES asks for it"))
+  func migration() async throws {
+    let pair = try await ClusterPair.shared
+    let clusters = [
+      "source": try #require(pair.sourceCluster), "target": try #require(pair.targetCluster),
+    ]
+    try await Journey.run("case49all") { journey in
+      try await Self.createTables(on: journey.databases.source)
+      let report = try await PreflightScene.check(
+        source: journey.databases.source, target: journey.databases.target)
+      let findings = report.findings("max_locks_per_transaction")
+      for finding in findings {
+        print("\(finding.object): \(finding.why) \(finding.remedy)")
+        let cluster = try #require(clusters[finding.object])
+        let command = try #require(finding.remedy.split(separator: ";").first)
+        try await PreflightScene.execute([String(command)], on: cluster.superuser)
+        try await cluster.restart()
+      }
+      let began = ContinuousClock.now
+      let engine = try await journey.start("--replica-identity", "full")
+      try await journey.waitUntil("ready for a cutover", engine, within: .seconds(900)) {
+        $0.phase == .streaming && $0.ready
+      }
+      print("\(Self.tables) tables: ready after \(ContinuousClock.now - began)")
+      let cutover = try await journey.replicate.run(
+        ["cutover", "--yes", "--max-pause", "60s", "--timeout", "300s"], limit: .seconds(900))
+      print(cutover.output)
+      #expect(cutover.exitCode == 0, "\(cutover.errors)\(engine.errors)")
+      _ = try await engine.waitForEnd(within: .seconds(120))
+      let count = """
+        SELECT count(*) FROM pg_class WHERE relkind IN ('r', 'p')
+          AND relnamespace = 'public'::regnamespace
+        """
+      #expect(try await journey.targetValue(count) == "\(Self.tables + 1)")
+      for finding in findings {
+        let cluster = try #require(clusters[finding.object])
+        try await PreflightScene.execute(
+          ["ALTER SYSTEM RESET max_locks_per_transaction"], on: cluster.superuser)
+        try await cluster.restart()
+      }
+    }
+  }
+
+  /// Half of them leaves of one tree. A transaction makes few, for the sake of its own locks.
+  private static func createTables(on source: Clusters.ConnectionString) async throws {
+    let session = try await SQLSession(source)
+    try await session.execute("CREATE TABLE parted (id int) PARTITION BY LIST (id)")
+    for first in stride(from: 1, through: tables / 2, by: 50) {
+      try await session.execute(
+        """
+        DO $$ BEGIN
+          FOR n IN \(first)..\(min(first + 49, tables / 2)) LOOP
+            EXECUTE format('CREATE TABLE plain_%s (id int PRIMARY KEY)', n);
+            EXECUTE format('CREATE TABLE leaf_%s PARTITION OF parted FOR VALUES IN (%s)', n, n);
+          END LOOP;
+        END $$
+        """)
+    }
+    await session.close()
   }
 }
 

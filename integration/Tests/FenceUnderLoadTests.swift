@@ -4,57 +4,55 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// The proof that the cutover rests on: nothing is committed between a marker and the end of its fence.
-  @Suite(.timeLimit(.minutes(5)))
-  struct FenceUnderLoadTests {
-    private static let rounds =
-      ProcessInfo.processInfo.environment["REPLICATE_FENCE_ROUNDS"].flatMap { Int($0) } ?? 5
+/// The proof that the cutover rests on: nothing is committed between a marker and the end of its fence.
+@Suite(.serialized, .servers, .timeLimit(.minutes(5)))
+struct FenceUnderLoadTests {
+  private static let rounds =
+    ProcessInfo.processInfo.environment["REPLICATE_FENCE_ROUNDS"].flatMap { Int($0) } ?? 5
 
-    @Test("Under load no change is committed between a marker and the un-fencing, and nobody deadlocks")
-    func holds() async throws {
-      try await Fenced.run("load") { scene in
-        try await Load.createTables(scene)
-        let guardian = WriteFence(scene.connection)
-        try await guardian.arm(within: .seconds(20))
-        try await WAL.createSlot(scene)
-        let load = Load(sessions: 8)
-        load.start(on: scene.source)
-        for round in 1...Self.rounds {
-          try await load.waitForCommits(more: 200)
-          _ = try await guardian.fence(expiringAfter: .seconds(60))
-          _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30))
-          try await WAL.mark("fenced \(round)", scene.connection)
-          let refused = load.refused
-          try await waitUntil("writers at the fence", within: .seconds(10)) { load.refused > refused + 20 }
-          try await WAL.mark("open \(round)", scene.connection)
-          try await guardian.unfence()
-        }
-        await load.stop()
-        let found = try await WAL.read(scene)
-        #expect(found.changesBehindMarker == 0)
-        #expect(found.markers == 2 * Self.rounds)
-        #expect(found.changes >= 200 * Self.rounds)
-        #expect(load.failures == [])
-      }
-    }
-
-    @Test(
-      "Without waiting for the writers under way a change does come after the marker: the check can fail")
-    func control() async throws {
-      try await Fenced.run("control") { scene in
-        try await Load.createTables(scene)
-        let guardian = WriteFence(scene.connection)
-        try await guardian.arm(within: .seconds(20))
-        try await WAL.createSlot(scene)
-        let writer = try await scene.session("BEGIN", "UPDATE load_1 SET v = v + 1 WHERE id = 1")
+  @Test("Under load no change is committed between a marker and the un-fencing, and nobody deadlocks")
+  func holds() async throws {
+    try await Fenced.run("load") { scene in
+      try await Load.createTables(scene)
+      let guardian = WriteFence(scene.connection)
+      try await guardian.arm(within: .seconds(20))
+      try await WAL.createSlot(scene)
+      let load = Load(sessions: 8)
+      load.start(on: scene.source)
+      for round in 1...Self.rounds {
+        try await load.waitForCommits(more: 200)
         _ = try await guardian.fence(expiringAfter: .seconds(60))
-        try await WAL.mark("fenced 1", scene.connection)
-        try await writer.execute("COMMIT")
-        try await WAL.mark("open 1", scene.connection)
-        #expect(try await WAL.read(scene).changesBehindMarker == 1)
-        await writer.close()
+        _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30))
+        try await WAL.mark("fenced \(round)", scene.connection)
+        let refused = load.refused
+        try await waitUntil("writers at the fence", within: .seconds(10)) { load.refused > refused + 20 }
+        try await WAL.mark("open \(round)", scene.connection)
+        try await guardian.unfence()
       }
+      await load.stop()
+      let found = try await WAL.read(scene)
+      #expect(found.changesBehindMarker == 0)
+      #expect(found.markers == 2 * Self.rounds)
+      #expect(found.changes >= 200 * Self.rounds)
+      #expect(load.failures == [])
+    }
+  }
+
+  @Test(
+    "Without waiting for the writers under way a change does come after the marker: the check can fail")
+  func control() async throws {
+    try await Fenced.run("control") { scene in
+      try await Load.createTables(scene)
+      let guardian = WriteFence(scene.connection)
+      try await guardian.arm(within: .seconds(20))
+      try await WAL.createSlot(scene)
+      let writer = try await scene.session("BEGIN", "UPDATE load_1 SET v = v + 1 WHERE id = 1")
+      _ = try await guardian.fence(expiringAfter: .seconds(60))
+      try await WAL.mark("fenced 1", scene.connection)
+      try await writer.execute("COMMIT")
+      try await WAL.mark("open 1", scene.connection)
+      #expect(try await WAL.read(scene).changesBehindMarker == 1)
+      await writer.close()
     }
   }
 }

@@ -124,10 +124,7 @@ struct Fenced: Sendable {
   }
 
   func value(_ sql: String) async throws -> String? {
-    let session = try await SQLSession(source)
-    let value = try await session.value(sql)
-    await session.close()
-    return value
+    try await SQLSession.value(sql, on: source)
   }
 
   /// The SQLSTATE an attempt is refused with; nil when it is not.

@@ -71,13 +71,18 @@ struct Journey: Sendable {
     _ what: String, _ engine: BackgroundProcess, within limit: Duration = .seconds(90),
     _ condition: @Sendable (Status) -> Bool
   ) async throws {
-    // Each look is a process and two connections, which would take from the engine what it works with.
-    try await engine.waitUntil(what, within: limit, every: .milliseconds(200)) {
-      let run = try await replicate.run("status", "--json")
-      // Before the engine has made its state there is no migration to tell of.
-      guard run.exitCode == 0 else { return false }
-      return condition(try JSONDecoder().decode(Status.self, from: Data(run.output.utf8)))
+    let look = StatusLook(databases)
+    let result: Result<Void, any Error>
+    do {
+      try await engine.waitUntil(what, within: limit, every: .milliseconds(50)) {
+        try await look.status().map(condition) ?? false
+      }
+      result = .success(())
+    } catch {
+      result = .failure(error)
     }
+    await look.close()
+    try result.get()
   }
 
   func waitUntilReady(_ engine: BackgroundProcess) async throws {
@@ -130,10 +135,7 @@ struct Journey: Sendable {
   func targetValue(_ sql: String) async throws -> String? { try await value(sql, databases.target) }
 
   private func value(_ sql: String, _ server: ConnectionString) async throws -> String? {
-    let session = try await SQLSession(server)
-    let value = try await session.value(sql)
-    await session.close()
-    return value
+    try await SQLSession.value(sql, on: server)
   }
 
   /// The SQLSTATE a statement is refused with; nil when it is not.

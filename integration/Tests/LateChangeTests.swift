@@ -3,144 +3,141 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// What takes the lock of a table, which readers and VACUUM keep for as long as they like, is done while
-  /// both ends are open.
-  @Suite(.timeLimit(.minutes(3)))
-  struct LateChangeTests {
-    private static let tables = [
-      "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
-      "CREATE TABLE log (n serial PRIMARY KEY, what text)",
-      """
-      CREATE FUNCTION logs() RETURNS trigger LANGUAGE plpgsql
-        AS 'BEGIN INSERT INTO public.log (what) VALUES (TG_NAME); RETURN NULL; END'
-      """,
-      "CREATE TRIGGER always AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION logs()",
-      "ALTER TABLE t ENABLE ALWAYS TRIGGER always",
-      "CREATE TRIGGER replica AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION logs()",
-      "ALTER TABLE t ENABLE REPLICA TRIGGER replica",
-      "CREATE RULE nothing AS ON DELETE TO log DO INSTEAD NOTHING",
-      "ALTER TABLE log ENABLE ALWAYS RULE nothing", "INSERT INTO t (v) VALUES (1)",
-    ]
+/// What takes the lock of a table, which readers and VACUUM keep for as long as they like, is done while
+/// both ends are open.
+@Suite(.serialized, .servers, .timeLimit(.minutes(3)))
+struct LateChangeTests {
+  private static let tables = [
+    "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
+    "CREATE TABLE log (n serial PRIMARY KEY, what text)",
+    """
+    CREATE FUNCTION logs() RETURNS trigger LANGUAGE plpgsql
+      AS 'BEGIN INSERT INTO public.log (what) VALUES (TG_NAME); RETURN NULL; END'
+    """,
+    "CREATE TRIGGER always AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION logs()",
+    "ALTER TABLE t ENABLE ALWAYS TRIGGER always",
+    "CREATE TRIGGER replica AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION logs()",
+    "ALTER TABLE t ENABLE REPLICA TRIGGER replica",
+    "CREATE RULE nothing AS ON DELETE TO log DO INSTEAD NOTHING",
+    "ALTER TABLE log ENABLE ALWAYS RULE nothing", "INSERT INTO t (v) VALUES (1)",
+  ]
 
-    /// Identity column, triggers, rule, and triggers of ours.
-    private static let definitions = """
-      SELECT (SELECT attidentity::text FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'id')
-        || (SELECT string_agg(tgenabled::text, '' ORDER BY tgname) FROM pg_trigger
-          WHERE tgname IN ('always', 'replica'))
-        || (SELECT ev_enabled::text FROM pg_rewrite WHERE rulename = 'nothing')
-        || (SELECT count(*) FROM pg_trigger WHERE tgname = 'replicate_closed')
-      """
+  /// Identity column, triggers, rule, and triggers of ours.
+  private static let definitions = """
+    SELECT (SELECT attidentity::text FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'id')
+      || (SELECT string_agg(tgenabled::text, '' ORDER BY tgname) FROM pg_trigger
+        WHERE tgname IN ('always', 'replica'))
+      || (SELECT ev_enabled::text FROM pg_rewrite WHERE rulename = 'nothing')
+      || (SELECT count(*) FROM pg_trigger WHERE tgname = 'replicate_closed')
+    """
 
-    /// Sessions that keep the locks of `SELECT` on all tables.
-    private func readers(_ server: Clusters.ConnectionString) async throws -> [SQLSession] {
-      try await holding(["SELECT FROM t", "SELECT FROM log"], server)
+  /// Sessions that keep the locks of `SELECT` on all tables.
+  private func readers(_ server: Clusters.ConnectionString) async throws -> [SQLSession] {
+    try await holding(["SELECT FROM t", "SELECT FROM log"], server)
+  }
+
+  /// And that of `VACUUM` on one.
+  private func readersAndVacuum(_ server: Clusters.ConnectionString) async throws -> [SQLSession] {
+    try await readers(server) + holding(["LOCK TABLE log IN SHARE UPDATE EXCLUSIVE MODE"], server)
+  }
+
+  private func holding(_ locks: [String], _ server: Clusters.ConnectionString) async throws -> [SQLSession] {
+    var sessions: [SQLSession] = []
+    for lock in locks {
+      let session = try await SQLSession(server)
+      try await session.execute("BEGIN")
+      try await session.execute(lock)
+      sessions.append(session)
     }
+    return sessions
+  }
 
-    /// And that of `VACUUM` on one.
-    private func readersAndVacuum(_ server: Clusters.ConnectionString) async throws -> [SQLSession] {
-      try await readers(server) + holding(["LOCK TABLE log IN SHARE UPDATE EXCLUSIVE MODE"], server)
+  private func end(_ sessions: [SQLSession]) async throws {
+    for session in sessions {
+      try await session.execute("ROLLBACK")
+      await session.close()
     }
+  }
 
-    private func holding(_ locks: [String], _ server: Clusters.ConnectionString) async throws -> [SQLSession]
-    {
-      var sessions: [SQLSession] = []
-      for lock in locks {
-        let session = try await SQLSession(server)
-        try await session.execute("BEGIN")
-        try await session.execute(lock)
-        sessions.append(session)
-      }
-      return sessions
-    }
-
-    private func end(_ sessions: [SQLSession]) async throws {
-      for session in sessions {
-        try await session.execute("ROLLBACK")
-        await session.close()
-      }
-    }
-
-    @Test("Readers of the target delay neither cutover nor rehearsal; what needs their tables follows")
-    func cutover() async throws {
-      try await Journey.run("latechanges") { journey in
-        for sql in Self.tables { try await journey.source(sql) }
-        let engine = try await journey.start()
+  @Test("Readers of the target delay neither cutover nor rehearsal; what needs their tables follows")
+  func cutover() async throws {
+    try await Journey.run("latechanges") { journey in
+      for sql in Self.tables { try await journey.source(sql) }
+      let engine = try await journey.start()
+      try await journey.waitUntilReady(engine)
+      let sessions = try await readersAndVacuum(journey.databases.target)
+      for options in [["--dry-run"], []] {
         try await journey.waitUntilReady(engine)
-        let sessions = try await readersAndVacuum(journey.databases.target)
-        for options in [["--dry-run"], []] {
-          try await journey.waitUntilReady(engine)
-          let cutover = try await journey.replicate.run(
-            ["cutover", "--yes", "--max-pause", "5s", "--timeout", "10s"] + options)
-          #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-          #expect(try #require(try await journey.status().cutover?.writePauseSeconds) < 2)
-        }
-        try await journey.target("INSERT INTO t (v) VALUES (2)")
-        #expect(try await journey.targetValue("SELECT string_agg(what, ',') FROM log") == "always,always")
-        try await engine.waitUntil("a word on who is in the way", within: .seconds(20)) {
-          engine.errors.contains("the table is in use by pid")
-        }
-        #expect(engine.isRunning)
-        #expect(try await journey.targetValue(Self.definitions) != "aARA0")
-        try await end(sessions)
-        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
-        #expect(try await journey.targetValue(Self.definitions) == "aARA0")
-        #expect(
-          try await journey.refusal(
-            of: "INSERT INTO t (id, v) VALUES (9, 9)", on: journey.databases.target) == "428C9")
-      }
-    }
-
-    @Test("A reader of what must be written anew after the fence keeps the cutover from beginning, by name")
-    func unlogged() async throws {
-      try await Journey.run("unloggedreader") { journey in
-        try await journey.source("CREATE UNLOGGED TABLE cache (id int)", "INSERT INTO cache VALUES (1)")
-        let engine = try await journey.start()
-        try await journey.waitUntilReady(engine)
-        let sessions = try await holding(["SELECT FROM cache"], journey.databases.target)
-        for options in [["--dry-run"], []] {
-          let refused = try await journey.replicate.run(["cutover", "--yes"] + options)
-          #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
-          #expect(refused.errors.contains("\"cache\" is in use by pid"), "\(refused.errors)")
-          #expect(try await journey.status().cutover?.writePauseSeconds == nil, "nobody was kept waiting")
-        }
-        try await end(sessions)
-        try await journey.waitUntilReady(engine)
-        try await journey.expectEqualEnds(engine)
-      }
-    }
-
-    @Test("Readers of either end delay the way back by no more than they must, and are named")
-    func wayBack() async throws {
-      try await Journey.run("latewayback") { journey in
-        for sql in Self.tables { try await journey.source(sql) }
-        let engine = try await journey.startWithWayBack()
-        try await journey.waitUntilReady(engine)
-        let ofSource = try await readers(journey.databases.source)
-        let sessions = try await readers(journey.databases.target)
-        let cutover = try await journey.replicate.run("cutover", "--yes")
+        let cutover = try await journey.replicate.run(
+          ["cutover", "--yes", "--max-pause", "5s", "--timeout", "10s"] + options)
         #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-        try await journey.waitUntil("a way back that waits for a reader", engine, within: .seconds(20)) {
-          $0.stream.waitsFor?.contains("the table is in use by pid") == true
-        }
-        try await end(ofSource)
-        try await journey.waitUntil("the reverse stream", engine) { $0.phase == .reverse && $0.ready }
-        try await journey.target("UPDATE t SET v = 3", "INSERT INTO t (v) VALUES (4)")
-        try await end(sessions)
-        try await engine.waitUntil("what was owed", within: .seconds(30)) {
-          try await journey.targetValue(Self.definitions) == "aARA0"
-        }
-        let again = try await readers(journey.databases.source)
-        let rollback = try await journey.replicate.run("rollback", "--yes")
-        #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
-        try await journey.source("INSERT INTO t (v) VALUES (5)")
-        try await end(again)
-        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
-        #expect(try await journey.sourceValue(Self.definitions) == "aARA0")
-        #expect(try await journey.sourceValue("SELECT string_agg(v::text, ',' ORDER BY v) FROM t") == "3,4,5")
-        let finish = try await journey.replicate.run("finish", "--yes")
-        #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
+        #expect(try #require(try await journey.status().cutover?.writePauseSeconds) < 2)
       }
+      try await journey.target("INSERT INTO t (v) VALUES (2)")
+      #expect(try await journey.targetValue("SELECT string_agg(what, ',') FROM log") == "always,always")
+      try await engine.waitUntil("a word on who is in the way", within: .seconds(20)) {
+        engine.errors.contains("the table is in use by pid")
+      }
+      #expect(engine.isRunning)
+      #expect(try await journey.targetValue(Self.definitions) != "aARA0")
+      try await end(sessions)
+      #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+      #expect(try await journey.targetValue(Self.definitions) == "aARA0")
+      #expect(
+        try await journey.refusal(
+          of: "INSERT INTO t (id, v) VALUES (9, 9)", on: journey.databases.target) == "428C9")
+    }
+  }
+
+  @Test("A reader of what must be written anew after the fence keeps the cutover from beginning, by name")
+  func unlogged() async throws {
+    try await Journey.run("unloggedreader") { journey in
+      try await journey.source("CREATE UNLOGGED TABLE cache (id int)", "INSERT INTO cache VALUES (1)")
+      let engine = try await journey.start()
+      try await journey.waitUntilReady(engine)
+      let sessions = try await holding(["SELECT FROM cache"], journey.databases.target)
+      for options in [["--dry-run"], []] {
+        let refused = try await journey.replicate.run(["cutover", "--yes"] + options)
+        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+        #expect(refused.errors.contains("\"cache\" is in use by pid"), "\(refused.errors)")
+        #expect(try await journey.status().cutover?.writePauseSeconds == nil, "nobody was kept waiting")
+      }
+      try await end(sessions)
+      try await journey.waitUntilReady(engine)
+      try await journey.expectEqualEnds(engine)
+    }
+  }
+
+  @Test("Readers of either end delay the way back by no more than they must, and are named")
+  func wayBack() async throws {
+    try await Journey.run("latewayback") { journey in
+      for sql in Self.tables { try await journey.source(sql) }
+      let engine = try await journey.startWithWayBack()
+      try await journey.waitUntilReady(engine)
+      let ofSource = try await readers(journey.databases.source)
+      let sessions = try await readers(journey.databases.target)
+      let cutover = try await journey.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+      try await journey.waitUntil("a way back that waits for a reader", engine, within: .seconds(20)) {
+        $0.stream.waitsFor?.contains("the table is in use by pid") == true
+      }
+      try await end(ofSource)
+      try await journey.waitUntil("the reverse stream", engine) { $0.phase == .reverse && $0.ready }
+      try await journey.target("UPDATE t SET v = 3", "INSERT INTO t (v) VALUES (4)")
+      try await end(sessions)
+      try await engine.waitUntil("what was owed", within: .seconds(30)) {
+        try await journey.targetValue(Self.definitions) == "aARA0"
+      }
+      let again = try await readers(journey.databases.source)
+      let rollback = try await journey.replicate.run("rollback", "--yes")
+      #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
+      try await journey.source("INSERT INTO t (v) VALUES (5)")
+      try await end(again)
+      #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+      #expect(try await journey.sourceValue(Self.definitions) == "aARA0")
+      #expect(try await journey.sourceValue("SELECT string_agg(v::text, ',' ORDER BY v) FROM t") == "3,4,5")
+      let finish = try await journey.replicate.run("finish", "--yes")
+      #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
     }
   }
 }

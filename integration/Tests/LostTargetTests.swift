@@ -3,86 +3,84 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// The target's disk or key is lost: the source alone must do.
-  @Suite(.timeLimit(.minutes(3)), .ownServers)
-  struct LostTargetTests {
-    /// Kills the target's server, and starts it again when `body` has ended.
-    private func withDeadTarget(_ body: () async throws -> Void) async throws {
-      let cluster = try #require(try await ClusterPair.shared.targetCluster)
-      try await cluster.kill9()
-      let result: Result<Void, any Error>
-      do { result = .success(try await body()) } catch { result = .failure(error) }
-      try await cluster.start()
-      try result.get()
-    }
+/// The target's disk or key is lost: the source alone must do.
+@Suite(.serialized, .servers(about: 47), .timeLimit(.minutes(3)), .ownServers)
+struct LostTargetTests {
+  /// Kills the target's server, and starts it again when `body` has ended.
+  private func withDeadTarget(_ body: () async throws -> Void) async throws {
+    let cluster = try #require(try await ClusterPair.shared.targetCluster)
+    try await cluster.kill9()
+    let result: Result<Void, any Error>
+    do { result = .success(try await body()) } catch { result = .failure(error) }
+    try await cluster.start()
+    try result.get()
+  }
 
-    private func abort(_ journey: Journey, _ options: String...) async throws -> Finished {
-      try await journey.replicate.run(["abort", "--without-target"] + options)
-    }
+  private func abort(_ journey: Journey, _ options: String...) async throws -> Finished {
+    try await journey.replicate.run(["abort", "--without-target"] + options)
+  }
 
-    @Test("After the cutover the sealed source is opened as it was, and it is told what is lost")
-    func sealed() async throws {
-      try await WayBack.run(
-        "losttarget",
-        prepare: [
-          "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
-          "CREATE TABLE nokey (v int)",
-          "CREATE FUNCTION passes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
-          "CREATE TRIGGER always BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION passes()",
-          "ALTER TABLE t ENABLE ALWAYS TRIGGER always", "INSERT INTO t (v) VALUES (1)",
-        ], options: ["--replica-identity", "full"]
-      ) { back in
-        let journey = back.journey
-        try await journey.target("INSERT INTO t (v) VALUES (2)")
-        try await back.waitForSource("SELECT count(*) FROM t")
-        let busy = try await abort(journey, "--yes")
-        #expect(busy.exitCode == 64 && busy.errors.contains("the target answers"), "\(busy.errors)")
-        back.engine.kill9()
-        _ = try await back.engine.waitForEnd(within: .seconds(10))
-        try await journey.target("INSERT INTO t (v) VALUES (3)")
-        try await withDeadTarget {
-          let asked = try await abort(journey)
-          #expect(asked.exitCode == 64 && asked.errors.contains("Give --yes"), "\(asked.errors)")
-          #expect(
-            try await journey.refusal(of: "UPDATE t SET v = 0", on: journey.databases.source) == "25006")
-          let abort = try await abort(journey, "--yes")
-          #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
-          #expect(
-            abort.output.contains("The last transaction that came back was committed on the target at 20"),
-            "\(abort.output)")
-          #expect(try await journey.tracesOnSource() == ["trigger always on t"])
-          let definitions = """
-            SELECT attidentity::text || (SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'always')
-            FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'id'
-            """
-          #expect(try await journey.sourceValue(definitions) == "aA")
-          try await journey.source("INSERT INTO t (v) VALUES (4)", "DELETE FROM nokey")
-          #expect(
-            try await journey.sourceValue("SELECT string_agg(v::text, ',' ORDER BY v) FROM t") == "1,2,4")
-          let again = try await self.abort(journey, "--yes")
-          #expect(again.exitCode == 64 && again.errors.contains("part of no migration"), "\(again.errors)")
-        }
+  @Test("After the cutover the sealed source is opened as it was, and it is told what is lost")
+  func sealed() async throws {
+    try await WayBack.run(
+      "losttarget",
+      prepare: [
+        "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
+        "CREATE TABLE nokey (v int)",
+        "CREATE FUNCTION passes() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER always BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION passes()",
+        "ALTER TABLE t ENABLE ALWAYS TRIGGER always", "INSERT INTO t (v) VALUES (1)",
+      ], options: ["--replica-identity", "full"]
+    ) { back in
+      let journey = back.journey
+      try await journey.target("INSERT INTO t (v) VALUES (2)")
+      try await back.waitForSource("SELECT count(*) FROM t")
+      let busy = try await abort(journey, "--yes")
+      #expect(busy.exitCode == 64 && busy.errors.contains("the target answers"), "\(busy.errors)")
+      back.engine.kill9()
+      _ = try await back.engine.waitForEnd(within: .seconds(10))
+      try await journey.target("INSERT INTO t (v) VALUES (3)")
+      try await withDeadTarget {
+        let asked = try await abort(journey)
+        #expect(asked.exitCode == 64 && asked.errors.contains("Give --yes"), "\(asked.errors)")
+        #expect(
+          try await journey.refusal(of: "UPDATE t SET v = 0", on: journey.databases.source) == "25006")
+        let abort = try await abort(journey, "--yes")
+        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
+        #expect(
+          abort.output.contains("The last transaction that came back was committed on the target at 20"),
+          "\(abort.output)")
+        #expect(try await journey.tracesOnSource() == ["trigger always on t"])
+        let definitions = """
+          SELECT attidentity::text || (SELECT tgenabled::text FROM pg_trigger WHERE tgname = 'always')
+          FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'id'
+          """
+        #expect(try await journey.sourceValue(definitions) == "aA")
+        try await journey.source("INSERT INTO t (v) VALUES (4)", "DELETE FROM nokey")
+        #expect(
+          try await journey.sourceValue("SELECT string_agg(v::text, ',' ORDER BY v) FROM t") == "1,2,4")
+        let again = try await self.abort(journey, "--yes")
+        #expect(again.exitCode == 64 && again.errors.contains("part of no migration"), "\(again.errors)")
       }
     }
+  }
 
-    @Test("Before the cutover the source is cleaned, and was never closed")
-    func unsealed() async throws {
-      try await Journey.run("losttargetearly") { journey in
-        try await journey.source("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE nokey (v int)")
-        let before = try await journey.tracesOnSource()
-        let engine = try await journey.start("--replica-identity", "full")
-        try await journey.waitUntilReady(engine)
-        let rehearsal = try await journey.replicate.run("cutover", "--dry-run", "--yes")
-        #expect(rehearsal.exitCode == 0, "\(rehearsal.output)\(rehearsal.errors)")
-        engine.kill9()
-        _ = try await engine.waitForEnd(within: .seconds(10))
-        try await withDeadTarget {
-          let abort = try await abort(journey, "--yes")
-          #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
-          #expect(abort.output.contains("it has everything, and takes writes as before"), "\(abort.output)")
-          #expect(try await journey.tracesOnSource() == before)
-        }
+  @Test("Before the cutover the source is cleaned, and was never closed")
+  func unsealed() async throws {
+    try await Journey.run("losttargetearly") { journey in
+      try await journey.source("CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE nokey (v int)")
+      let before = try await journey.tracesOnSource()
+      let engine = try await journey.start("--replica-identity", "full")
+      try await journey.waitUntilReady(engine)
+      let rehearsal = try await journey.replicate.run("cutover", "--dry-run", "--yes")
+      #expect(rehearsal.exitCode == 0, "\(rehearsal.output)\(rehearsal.errors)")
+      engine.kill9()
+      _ = try await engine.waitForEnd(within: .seconds(10))
+      try await withDeadTarget {
+        let abort = try await abort(journey, "--yes")
+        #expect(abort.exitCode == 0, "\(abort.output)\(abort.errors)")
+        #expect(abort.output.contains("it has everything, and takes writes as before"), "\(abort.output)")
+        #expect(try await journey.tracesOnSource() == before)
       }
     }
   }

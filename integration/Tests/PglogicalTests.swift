@@ -4,86 +4,84 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// A source that subscribes by pglogical, whose apply worker writes rows without firing statement triggers.
-  @Suite(
-    .timeLimit(.minutes(4)), .ownServers,
-    .enabled("needs pglogical, which integration/prepare installs where Debian has it") {
-      try await PostgresPrograms.hasExtension("pglogical")
-    })
-  struct PglogicalTests {
-    @Test(
-      "A subscription that is enabled keeps a migration from beginning, and the remedy that is told lets it")
-    func preflight() async throws {
-      try await Subscribed.run { scene in
-        let blocked = try await scene.replicate.run("check", "--allow-unencrypted-target")
-        #expect(blocked.exitCode == 3, "\(blocked.output)\(blocked.errors)")
-        #expect(blocked.output.contains("pglogical subscription \"feed\""), "\(blocked.output)")
-        let remedy = "SELECT pglogical.alter_subscription_disable('feed', true);"
-        #expect(blocked.output.contains(remedy), "\(blocked.output)")
-        // Who may not look at the subscriptions sees the worker.
-        try await scene.waitForWorker(true)
-        let plain = try await scene.plainReplicators()
-        #expect(plain.map(\.object).contains { $0.contains("pglogical apply") }, "\(plain)")
-        #expect(plain.first?.remedy.contains("pglogical.subscription") == true, "\(plain)")
-        try await scene.execute(remedy, on: scene.source)
-        try await scene.waitForWorker(false)
-        let passed = try await scene.replicate.run("check", "--allow-unencrypted-target")
-        #expect(passed.exitCode == 0, "\(passed.output)\(passed.errors)")
-      }
+/// A source that subscribes by pglogical, whose apply worker writes rows without firing statement triggers.
+@Suite(
+  .serialized, .servers, .timeLimit(.minutes(4)), .ownServers,
+  .enabled("needs pglogical, which integration/prepare installs where Debian has it") {
+    try await PostgresPrograms.hasExtension("pglogical")
+  })
+struct PglogicalTests {
+  @Test(
+    "A subscription that is enabled keeps a migration from beginning, and the remedy that is told lets it")
+  func preflight() async throws {
+    try await Subscribed.run { scene in
+      let blocked = try await scene.replicate.run("check", "--allow-unencrypted-target")
+      #expect(blocked.exitCode == 3, "\(blocked.output)\(blocked.errors)")
+      #expect(blocked.output.contains("pglogical subscription \"feed\""), "\(blocked.output)")
+      let remedy = "SELECT pglogical.alter_subscription_disable('feed', true);"
+      #expect(blocked.output.contains(remedy), "\(blocked.output)")
+      // Who may not look at the subscriptions sees the worker.
+      try await scene.waitForWorker(true)
+      let plain = try await scene.plainReplicators()
+      #expect(plain.map(\.object).contains { $0.contains("pglogical apply") }, "\(plain)")
+      #expect(plain.first?.remedy.contains("pglogical.subscription") == true, "\(plain)")
+      try await scene.execute(remedy, on: scene.source)
+      try await scene.waitForWorker(false)
+      let passed = try await scene.replicate.run("check", "--allow-unencrypted-target")
+      #expect(passed.exitCode == 0, "\(passed.output)\(passed.errors)")
     }
+  }
 
-    @Test("One that is enabled on the way keeps a cutover from beginning, and the source from being sealed")
-    func cutover() async throws {
-      try await Subscribed.run { scene in
-        try await scene.disable()
-        let held = try await HoldingPoint("before seal")
-        let engine = try await scene.start(held)
-        try await scene.enable()
-        try await scene.waitForWorker(true)
-        try await scene.publish(1, 5)
-        try await scene.waitForRows(5, on: scene.target, engine)
-        let refused = try await scene.replicate.run("cutover", "--yes")
-        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
-        #expect(refused.errors.contains("alter_subscription_disable('feed', true);"), "\(refused.errors)")
-        try await scene.disable()
+  @Test("One that is enabled on the way keeps a cutover from beginning, and the source from being sealed")
+  func cutover() async throws {
+    try await Subscribed.run { scene in
+      try await scene.disable()
+      let held = try await HoldingPoint("before seal")
+      let engine = try await scene.start(held)
+      try await scene.enable()
+      try await scene.waitForWorker(true)
+      try await scene.publish(1, 5)
+      try await scene.waitForRows(5, on: scene.target, engine)
+      let refused = try await scene.replicate.run("cutover", "--yes")
+      #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+      #expect(refused.errors.contains("alter_subscription_disable('feed', true);"), "\(refused.errors)")
+      try await scene.disable()
 
-        // After the fence.
-        let cutover = try await scene.replicate.start("cutover", "--yes")
-        try await held.wait(for: engine)
-        try await scene.enable()
-        try await scene.waitForWorker(true)
-        try held.release()
-        #expect(try await cutover.waitForEnd(within: .seconds(30)) == 5, "\(cutover.output)")
-        #expect(cutover.errors.contains("pglogical subscription \"feed\""), "\(cutover.errors)")
-        try await scene.publish(6, 8)
-        try await scene.waitForRows(8, on: scene.target, engine)
+      // After the fence.
+      let cutover = try await scene.replicate.start("cutover", "--yes")
+      try await held.wait(for: engine)
+      try await scene.enable()
+      try await scene.waitForWorker(true)
+      try held.release()
+      #expect(try await cutover.waitForEnd(within: .seconds(30)) == 5, "\(cutover.output)")
+      #expect(cutover.errors.contains("pglogical subscription \"feed\""), "\(cutover.errors)")
+      try await scene.publish(6, 8)
+      try await scene.waitForRows(8, on: scene.target, engine)
 
-        try await scene.disable()
-        let last = try await scene.replicate.run("cutover", "--yes")
-        #expect(last.exitCode == 0, "\(last.output)\(last.errors)\(engine.errors)")
-        #expect(try await scene.value("SELECT count(*), max(id) FROM t", on: scene.target) == "8")
-      }
+      try await scene.disable()
+      let last = try await scene.replicate.run("cutover", "--yes")
+      #expect(last.exitCode == 0, "\(last.output)\(last.errors)\(engine.errors)")
+      #expect(try await scene.value("SELECT count(*), max(id) FROM t", on: scene.target) == "8")
     }
+  }
 
-    @Test(
-      "What its worker writes between the marker and the seal, and ends, is on the target when that opens")
-    func slipped() async throws {
-      try await Subscribed.run { scene in
-        try await scene.disable()
-        let held = try await HoldingPoint("seal announced")
-        let engine = try await scene.start(held)
-        let cutover = try await scene.replicate.start("cutover", "--yes")
-        try await held.wait(for: engine)
-        try await scene.publish(1, 5)
-        try await scene.enable()
-        try await scene.waitForRows(5, on: scene.source, engine)
-        try await scene.disable()
-        try held.release()
-        #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(engine.errors)")
-        #expect(cutover.output.contains("were brought over: \"public\".\"t\", by replication origin 'pgl_"))
-        #expect(try await scene.value("SELECT count(*) FROM t", on: scene.target) == "5")
-      }
+  @Test(
+    "What its worker writes between the marker and the seal, and ends, is on the target when that opens")
+  func slipped() async throws {
+    try await Subscribed.run { scene in
+      try await scene.disable()
+      let held = try await HoldingPoint("seal announced")
+      let engine = try await scene.start(held)
+      let cutover = try await scene.replicate.start("cutover", "--yes")
+      try await held.wait(for: engine)
+      try await scene.publish(1, 5)
+      try await scene.enable()
+      try await scene.waitForRows(5, on: scene.source, engine)
+      try await scene.disable()
+      try held.release()
+      #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(engine.errors)")
+      #expect(cutover.output.contains("were brought over: \"public\".\"t\", by replication origin 'pgl_"))
+      #expect(try await scene.value("SELECT count(*) FROM t", on: scene.target) == "5")
     }
   }
 }
@@ -185,10 +183,7 @@ private struct Subscribed: Sendable {
   }
 
   func value(_ sql: String, on end: Clusters.ConnectionString) async throws -> String? {
-    let session = try await SQLSession(end)
-    let value = try await session.value(sql)
-    await session.close()
-    return value
+    try await SQLSession.value(sql, on: end)
   }
 
   func execute(_ statements: String..., on end: Clusters.ConnectionString) async throws {

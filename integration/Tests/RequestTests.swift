@@ -3,100 +3,98 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// One cutover at a time: who asks again for what is under way follows it to its end.
-  @Suite(.timeLimit(.minutes(3)))
-  struct RequestTests {
-    private static let tables = [
-      "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"
-    ]
-    private static let write = "INSERT INTO t (v) VALUES (1)"
+/// One cutover at a time: who asks again for what is under way follows it to its end.
+@Suite(.serialized, .servers, .timeLimit(.minutes(3)))
+struct RequestTests {
+  private static let tables = [
+    "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"
+  ]
+  private static let write = "INSERT INTO t (v) VALUES (1)"
 
-    @Test("A cutover that is asked for again is followed by all who ask; a rehearsal is refused meanwhile")
-    func cutoverAgain() async throws {
-      try await Journey.run("again") { journey in
-        for sql in Self.tables { try await journey.source(sql) }
-        let held = try await HoldingPoint("after seal")
-        let engine = try await journey.startWithWayBack(meeting: held.failpoint)
-        try await journey.waitUntilReady(engine)
-        // At once: only one of them can be the first.
-        async let one = journey.replicate.start("cutover", "--yes")
-        async let other = journey.replicate.start("cutover", "--yes")
-        let (first, second) = try await (one, other)
-        try await held.wait(for: engine, within: .seconds(30))
-        first.kill9()
-        let third = try await journey.replicate.start("cutover", "--yes")
-        let attached = "following the cutover that is under way"
-        try await third.waitForOutput(attached, within: .seconds(10))
-        let rehearsal = try await journey.replicate.run("cutover", "--dry-run", "--yes")
-        #expect(rehearsal.exitCode == 64, "\(rehearsal.output)\(rehearsal.errors)")
-        #expect(rehearsal.errors.contains("a cutover is under way"), "\(rehearsal.errors)")
-        try held.release()
-        #expect(try await third.waitForEnd(within: .seconds(30)) == 0, "\(third.errors)")
-        #expect(try await second.waitForEnd(within: .seconds(30)) == 0, "\(second.errors)")
-        #expect(third.output.contains("cutover complete; writes paused for"), "\(third.output)")
-        let back = WayBack(journey: journey, engine: engine)
-        try await back.waitForStream()
-        #expect(try await back.report().cutovers.map(\.state) == ["complete"])
-        #expect(try await journey.status().cutover?.result == .complete)
-      }
+  @Test("A cutover that is asked for again is followed by all who ask; a rehearsal is refused meanwhile")
+  func cutoverAgain() async throws {
+    try await Journey.run("again") { journey in
+      for sql in Self.tables { try await journey.source(sql) }
+      let held = try await HoldingPoint("after seal")
+      let engine = try await journey.startWithWayBack(meeting: held.failpoint)
+      try await journey.waitUntilReady(engine)
+      // At once: only one of them can be the first.
+      async let one = journey.replicate.start("cutover", "--yes")
+      async let other = journey.replicate.start("cutover", "--yes")
+      let (first, second) = try await (one, other)
+      try await held.wait(for: engine, within: .seconds(30))
+      first.kill9()
+      let third = try await journey.replicate.start("cutover", "--yes")
+      let attached = "following the cutover that is under way"
+      try await third.waitForOutput(attached, within: .seconds(10))
+      let rehearsal = try await journey.replicate.run("cutover", "--dry-run", "--yes")
+      #expect(rehearsal.exitCode == 64, "\(rehearsal.output)\(rehearsal.errors)")
+      #expect(rehearsal.errors.contains("a cutover is under way"), "\(rehearsal.errors)")
+      try held.release()
+      #expect(try await third.waitForEnd(within: .seconds(30)) == 0, "\(third.errors)")
+      #expect(try await second.waitForEnd(within: .seconds(30)) == 0, "\(second.errors)")
+      #expect(third.output.contains("cutover complete; writes paused for"), "\(third.output)")
+      let back = WayBack(journey: journey, engine: engine)
+      try await back.waitForStream()
+      #expect(try await back.report().cutovers.map(\.state) == ["complete"])
+      #expect(try await journey.status().cutover?.result == .complete)
     }
+  }
 
-    @Test("An engine that is told to stop in a cutover takes the fence down and tells who follows it")
-    func stopped() async throws {
-      try await Journey.run("stopped") { journey in
-        for sql in Self.tables { try await journey.source(sql) }
-        let held = try await HoldingPoint("after mark")
-        let engine = try await journey.start(meeting: held.failpoint)
-        try await journey.waitUntilReady(engine)
-        let cutover = try await journey.replicate.start("cutover", "--yes")
-        try await held.wait(for: engine, within: .seconds(30))
-        try await RollbackTests.stop(engine)
-        #expect(try await cutover.waitForEnd(within: .seconds(10)) == 5, "\(cutover.errors)")
-        #expect(cutover.errors.contains("the engine was told to stop"), "\(cutover.errors)")
-        #expect(try await journey.refusal(of: Self.write, on: journey.databases.source) == nil)
-        let status = try await journey.status()
-        #expect(status.phase == .streaming && status.cutover?.result == .aborted)
-      }
+  @Test("An engine that is told to stop in a cutover takes the fence down and tells who follows it")
+  func stopped() async throws {
+    try await Journey.run("stopped") { journey in
+      for sql in Self.tables { try await journey.source(sql) }
+      let held = try await HoldingPoint("after mark")
+      let engine = try await journey.start(meeting: held.failpoint)
+      try await journey.waitUntilReady(engine)
+      let cutover = try await journey.replicate.start("cutover", "--yes")
+      try await held.wait(for: engine, within: .seconds(30))
+      try await RollbackTests.stop(engine)
+      #expect(try await cutover.waitForEnd(within: .seconds(10)) == 5, "\(cutover.errors)")
+      #expect(cutover.errors.contains("the engine was told to stop"), "\(cutover.errors)")
+      #expect(try await journey.refusal(of: Self.write, on: journey.databases.source) == nil)
+      let status = try await journey.status()
+      #expect(status.phase == .streaming && status.cutover?.result == .aborted)
     }
+  }
 
-    @Test(
-      "A rollback whose engine dies after the seal is completed by the next one, also when asked for again",
-      arguments: ["after seal", "after open"])
-    func rollbackAgain(_ step: String) async throws {
-      try await WayBack.run("again_back", prepare: Self.tables) { back in
-        let journey = back.journey
-        try await RollbackTests.stop(back.engine)
-        let held = try await HoldingPoint(step)
-        let next = back.with(try await journey.startWithWayBack(meeting: held.failpoint))
-        try await next.waitForStream()
-        let first = try await journey.replicate.start("rollback", "--yes")
-        try await held.wait(for: next.engine, within: .seconds(30))
-        first.kill9()
-        let cutover = try await journey.replicate.run("cutover", "--yes")
-        #expect(cutover.exitCode == 64, "\(cutover.output)\(cutover.errors)")
-        #expect(cutover.errors.contains("a rollback is under way"), "\(cutover.errors)")
-        let second = try await journey.replicate.start("rollback", "--yes")
-        try await waitUntil("the second request") {
-          try await journey.targetValue("SELECT count(*) FROM replicate.cutover") == "3"
-            || second.errors.contains("following the rollback that is under way")
-        }
-        next.engine.kill9()
-        _ = try await next.engine.waitForEnd(within: .seconds(10))
-        // As a finish leaves it that was asked for a moment before the rollback.
-        if step == "after seal" {
-          try await journey.target("UPDATE replicate.migration SET finish_requested = true")
-        }
-        let last = try await journey.startWithWayBack()
-        #expect(try await last.waitForEnd(within: .seconds(30)) == 0, "\(last.errors)")
-        #expect(try await second.waitForEnd(within: .seconds(40)) == 0, "\(second.errors)")
-        #expect(try await back.isWritable(.source, Self.write))
-        #expect(try await !back.isWritable(.target, Self.write))
-        #expect(try await back.report().cutovers.map(\.state) == ["complete", "complete"])
-        let finish = try await journey.replicate.run("finish", "--yes")
-        #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
-        #expect(try await !back.isWritable(.target, Self.write))
+  @Test(
+    "A rollback whose engine dies after the seal is completed by the next one, also when asked for again",
+    arguments: ["after seal", "after open"])
+  func rollbackAgain(_ step: String) async throws {
+    try await WayBack.run("again_back", prepare: Self.tables) { back in
+      let journey = back.journey
+      try await RollbackTests.stop(back.engine)
+      let held = try await HoldingPoint(step)
+      let next = back.with(try await journey.startWithWayBack(meeting: held.failpoint))
+      try await next.waitForStream()
+      let first = try await journey.replicate.start("rollback", "--yes")
+      try await held.wait(for: next.engine, within: .seconds(30))
+      first.kill9()
+      let cutover = try await journey.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 64, "\(cutover.output)\(cutover.errors)")
+      #expect(cutover.errors.contains("a rollback is under way"), "\(cutover.errors)")
+      let second = try await journey.replicate.start("rollback", "--yes")
+      try await waitUntil("the second request") {
+        try await journey.targetValue("SELECT count(*) FROM replicate.cutover") == "3"
+          || second.errors.contains("following the rollback that is under way")
       }
+      next.engine.kill9()
+      _ = try await next.engine.waitForEnd(within: .seconds(10))
+      // As a finish leaves it that was asked for a moment before the rollback.
+      if step == "after seal" {
+        try await journey.target("UPDATE replicate.migration SET finish_requested = true")
+      }
+      let last = try await journey.startWithWayBack()
+      #expect(try await last.waitForEnd(within: .seconds(30)) == 0, "\(last.errors)")
+      #expect(try await second.waitForEnd(within: .seconds(40)) == 0, "\(second.errors)")
+      #expect(try await back.isWritable(.source, Self.write))
+      #expect(try await !back.isWritable(.target, Self.write))
+      #expect(try await back.report().cutovers.map(\.state) == ["complete", "complete"])
+      let finish = try await journey.replicate.run("finish", "--yes")
+      #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
+      #expect(try await !back.isWritable(.target, Self.write))
     }
   }
 }

@@ -3,91 +3,89 @@ import LibPQ
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// Every sequence of the source goes on where it was.
-  @Suite(.timeLimit(.minutes(2)))
-  struct SequencesTests {
-    @Test("Case 28: sequences of every kind have the source's state, whatever the target's was")
-    func everyKind() async throws {
-      try await withEnds("sequences") { scene in
-        try await scene.both(Self.kinds)
-        try await scene.source(Self.states)
-        try await scene.target(["SELECT setval('plain', 900)", "SELECT nextval('called_once')"])
-        let count = try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection)
-        let source = try await scene.state(of: scene.databases.source)
-        #expect(count == source.count)
-        #expect(try await scene.state(of: scene.databases.target) == source)
-        #expect(source.count > 10)
-      }
+/// Every sequence of the source goes on where it was.
+@Suite(.serialized, .servers, .timeLimit(.minutes(2)))
+struct SequencesTests {
+  @Test("Case 28: sequences of every kind have the source's state, whatever the target's was")
+  func everyKind() async throws {
+    try await withEnds("sequences") { scene in
+      try await scene.both(Self.kinds)
+      try await scene.source(Self.states)
+      try await scene.target(["SELECT setval('plain', 900)", "SELECT nextval('called_once')"])
+      let count = try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection)
+      let source = try await scene.state(of: scene.databases.source)
+      #expect(count == source.count)
+      #expect(try await scene.state(of: scene.databases.target) == source)
+      #expect(source.count > 10)
     }
+  }
 
-    @Test("More sequences than one statement takes are all set")
-    func many() async throws {
-      try await withEnds("manyseq") { scene in
-        try await scene.both([
-          "DO $$ BEGIN FOR i IN 1..1203 LOOP EXECUTE 'CREATE SEQUENCE s' || i; END LOOP; END $$"
-        ])
-        try await scene.source([
-          "SELECT count(setval(('s' || i)::regclass, i + 7)) FROM generate_series(1, 1203) i"
-        ])
-        #expect(try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection) == 1203)
-        let source = try await scene.state(of: scene.databases.source)
-        #expect(try await scene.state(of: scene.databases.target) == source)
-      }
+  @Test("More sequences than one statement takes are all set")
+  func many() async throws {
+    try await withEnds("manyseq") { scene in
+      try await scene.both([
+        "DO $$ BEGIN FOR i IN 1..1203 LOOP EXECUTE 'CREATE SEQUENCE s' || i; END LOOP; END $$"
+      ])
+      try await scene.source([
+        "SELECT count(setval(('s' || i)::regclass, i + 7)) FROM generate_series(1, 1203) i"
+      ])
+      #expect(try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection) == 1203)
+      let source = try await scene.state(of: scene.databases.source)
+      #expect(try await scene.state(of: scene.databases.target) == source)
     }
+  }
 
-    @Test("A sequence that cannot take the source's value is an error that names it")
-    func outOfRange() async throws {
-      try await withEnds("seqrange") { scene in
-        try await scene.both(["CREATE SEQUENCE a", "CREATE SEQUENCE \"B c\""])
-        try await scene.source(["SELECT setval('\"B c\"', 100)"])
-        try await scene.target(["ALTER SEQUENCE \"B c\" MAXVALUE 50"])
-        let error = await #expect(throws: PostgresError.self) {
-          _ = try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection)
-        }
-        #expect(error?.action.contains("sequence \"public\".\"B c\"") == true, "\(String(describing: error))")
+  @Test("A sequence that cannot take the source's value is an error that names it")
+  func outOfRange() async throws {
+    try await withEnds("seqrange") { scene in
+      try await scene.both(["CREATE SEQUENCE a", "CREATE SEQUENCE \"B c\""])
+      try await scene.source(["SELECT setval('\"B c\"', 100)"])
+      try await scene.target(["ALTER SEQUENCE \"B c\" MAXVALUE 50"])
+      let error = await #expect(throws: PostgresError.self) {
+        _ = try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection)
       }
+      #expect(error?.action.contains("sequence \"public\".\"B c\"") == true, "\(String(describing: error))")
     }
+  }
 
-    @Test("A sequence that the target lacks is an error that names it")
-    func missing() async throws {
-      try await withEnds("missingseq") { scene in
-        try await scene.source(["CREATE SEQUENCE \"only here\""])
-        let error = await #expect(throws: PostgresError.self) {
-          try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection)
-        }
-        #expect(error?.message.contains("only here") == true)
+  @Test("A sequence that the target lacks is an error that names it")
+  func missing() async throws {
+    try await withEnds("missingseq") { scene in
+      try await scene.source(["CREATE SEQUENCE \"only here\""])
+      let error = await #expect(throws: PostgresError.self) {
+        try await Sequences.copy(from: scene.sourceConnection, to: scene.targetConnection)
       }
+      #expect(error?.message.contains("only here") == true)
     }
+  }
 
-    private static let kinds = [
-      "CREATE SEQUENCE plain", "CREATE SEQUENCE never", "CREATE SEQUENCE called_once",
-      "CREATE SEQUENCE down AS smallint INCREMENT -3 MAXVALUE -1 MINVALUE -32000",
-      "CREATE SEQUENCE round MAXVALUE 5 CYCLE", "CREATE SEQUENCE cached CACHE 50",
-      "CREATE SEQUENCE widest MINVALUE -9223372036854775808", "CREATE SEQUENCE uncalled START 40",
-      "CREATE SCHEMA \"O'Neil; \"\"x\"\"\"", "CREATE SEQUENCE \"O'Neil; \"\"x\"\"\".\"per%cent\\back\"",
-      "CREATE TABLE owner (a serial, b bigint GENERATED ALWAYS AS IDENTITY, c smallserial)",
-    ]
+  private static let kinds = [
+    "CREATE SEQUENCE plain", "CREATE SEQUENCE never", "CREATE SEQUENCE called_once",
+    "CREATE SEQUENCE down AS smallint INCREMENT -3 MAXVALUE -1 MINVALUE -32000",
+    "CREATE SEQUENCE round MAXVALUE 5 CYCLE", "CREATE SEQUENCE cached CACHE 50",
+    "CREATE SEQUENCE widest MINVALUE -9223372036854775808", "CREATE SEQUENCE uncalled START 40",
+    "CREATE SCHEMA \"O'Neil; \"\"x\"\"\"", "CREATE SEQUENCE \"O'Neil; \"\"x\"\"\".\"per%cent\\back\"",
+    "CREATE TABLE owner (a serial, b bigint GENERATED ALWAYS AS IDENTITY, c smallserial)",
+  ]
 
-    private static let states = [
-      "SELECT nextval('plain') FROM generate_series(1, 12)", "SELECT nextval('called_once')",
-      "SELECT nextval('down') FROM generate_series(1, 4)",
-      "SELECT nextval('round') FROM generate_series(1, 7)",
-      "SELECT nextval('cached')", "SELECT setval('widest', 9223372036854775807)",
-      "SELECT setval('uncalled', 77, false)", "SELECT nextval('\"O''Neil; \"\"x\"\"\".\"per%cent\\back\"')",
-      "INSERT INTO owner DEFAULT VALUES", "INSERT INTO owner DEFAULT VALUES",
-    ]
+  private static let states = [
+    "SELECT nextval('plain') FROM generate_series(1, 12)", "SELECT nextval('called_once')",
+    "SELECT nextval('down') FROM generate_series(1, 4)",
+    "SELECT nextval('round') FROM generate_series(1, 7)",
+    "SELECT nextval('cached')", "SELECT setval('widest', 9223372036854775807)",
+    "SELECT setval('uncalled', 77, false)", "SELECT nextval('\"O''Neil; \"\"x\"\"\".\"per%cent\\back\"')",
+    "INSERT INTO owner DEFAULT VALUES", "INSERT INTO owner DEFAULT VALUES",
+  ]
 
-    private func withEnds(_ name: String, _ body: @Sendable (Ends) async throws -> Void) async throws {
-      try await ClusterPair.shared.withFreshDatabases(named: name) { databases in
-        let ends = Ends(
-          databases: databases,
-          sourceConnection: try await Ends.open(databases.source, "source"),
-          targetConnection: try await Ends.open(databases.target, "target"))
-        try await body(ends)
-        await ends.sourceConnection.close()
-        await ends.targetConnection.close()
-      }
+  private func withEnds(_ name: String, _ body: @Sendable (Ends) async throws -> Void) async throws {
+    try await ClusterPair.shared.withFreshDatabases(named: name) { databases in
+      let ends = Ends(
+        databases: databases,
+        sourceConnection: try await Ends.open(databases.source, "source"),
+        targetConnection: try await Ends.open(databases.target, "target"))
+      try await body(ends)
+      await ends.sourceConnection.close()
+      await ends.targetConnection.close()
     }
   }
 }

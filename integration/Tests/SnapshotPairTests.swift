@@ -8,84 +8,82 @@ import Testing
 
 @testable import MigrationEngine
 
-extension Integration {
-  /// Both ends at one LSN, while the source is written to and the stream goes on.
-  ///
-  /// `REPLICATE_TEST_PAIRS` is how many are taken; 8 unless given.
-  @Suite(.timeLimit(.minutes(3)))
-  struct SnapshotPairTests {
-    private static let pairs =
-      ProcessInfo.processInfo.environment["REPLICATE_TEST_PAIRS"].flatMap(Int.init) ?? 8
+/// Both ends at one LSN, while the source is written to and the stream goes on.
+///
+/// `REPLICATE_TEST_PAIRS` is how many are taken; 8 unless given.
+@Suite(.serialized, .servers, .timeLimit(.minutes(3)))
+struct SnapshotPairTests {
+  private static let pairs =
+    ProcessInfo.processInfo.environment["REPLICATE_TEST_PAIRS"].flatMap(Int.init) ?? 8
 
-    @Test("Under 500 transactions a second both snapshots hold the same, and the stream hardly waits")
-    func pairs() async throws {
-      try await Scene.run("pairs") { scene in
-        let pgbench = try await Pgbench.start(scene.databases.source, clients: 4, rate: 500)
-        try await waitUntil("changes on the target", within: .seconds(30)) {
-          scene.monitor.reading.transactions > 500
-        }
-        let before = scene.monitor.reading.transactions
-        for pair in 0..<Self.pairs {
-          // Large transactions come in blocks while they are open.
-          let large = pair.isMultiple(of: 4) ? Task { try await scene.writeLarge(pair) } : nil
-          // A large transaction takes its time on the target as well.
-          scene.measuresLag = large == nil
-          let taken = try await scene.pairing.take()
-          scene.measuresLag = false
-          let (source, target) = try await (scene.digest(taken.from), scene.digest(taken.to))
-          #expect(source == target, "pair \(pair) at \(taken.lsn)")
-          await taken.release()
-          try await large?.value
-        }
-        #expect(scene.monitor.reading.transactions - before > 1000, "there was load all the while")
-        #expect(pgbench.isRunning)
-        scene.expectSmallLag("while pairs were taken")
-        #expect(try await scene.slots() == 1, "no slot is left but the stream's")
-
-        // Whoever is in the middle of a transaction holds up the slot, and not the stream.
-        scene.measuresLag = true
-        let idle = try await SQLSession(scene.databases.source)
-        try await idle.execute("BEGIN")
-        try await idle.execute("INSERT INTO large VALUES (0, 'open')")
-        async let delayed = scene.pairing.take()
-        try await waitUntil("a slot that waits", within: .seconds(20)) { try await scene.slots() == 2 }
-        let count = scene.monitor.reading.transactions
-        try await waitUntil("changes meanwhile", within: .seconds(20)) {
-          scene.monitor.reading.transactions > count + 1000
-        }
-        try await idle.execute("COMMIT")
-        let taken = try await delayed
-        let (source, target) = try await (scene.digest(taken.from), scene.digest(taken.to))
-        #expect(source == target)
-        await taken.release()
-        scene.expectSmallLag("while a slot waited, and in the end")
-
-        try await idle.execute("BEGIN")
-        try await idle.execute("INSERT INTO large VALUES (-1, 'open')")
-        let pid = try #require(try await idle.value("SELECT pg_backend_pid()"))
-        var pairing = scene.pairing
-        pairing.slotLimit = .milliseconds(500)
-        let refusal = try await #require(throws: MigrationError.self) { try await pairing.take() }
-        #expect(refusal.reason.contains(pid), "the culprit is named: \(refusal)")
-        try await idle.execute("ROLLBACK")
-        await idle.close()
-        try await waitUntil("a lag as before", within: .seconds(10)) {
-          scene.monitor.reading.lag.map { $0 < .milliseconds(100) } ?? false
-        }
-        try await pgbench.end()
+  @Test("Under 500 transactions a second both snapshots hold the same, and the stream hardly waits")
+  func pairs() async throws {
+    try await Scene.run("pairs") { scene in
+      let pgbench = try await Pgbench.start(scene.databases.source, clients: 4, rate: 500)
+      try await waitUntil("changes on the target", within: .seconds(30)) {
+        scene.monitor.reading.transactions > 500
       }
-    }
-
-    @Test("Where nobody writes a pair is taken at once")
-    func idle() async throws {
-      try await Scene.run("idlepair") { scene in
-        let began = ContinuousClock.now
+      let before = scene.monitor.reading.transactions
+      for pair in 0..<Self.pairs {
+        // Large transactions come in blocks while they are open.
+        let large = pair.isMultiple(of: 4) ? Task { try await scene.writeLarge(pair) } : nil
+        // A large transaction takes its time on the target as well.
+        scene.measuresLag = large == nil
         let taken = try await scene.pairing.take()
-        #expect(ContinuousClock.now - began < .seconds(2))
+        scene.measuresLag = false
         let (source, target) = try await (scene.digest(taken.from), scene.digest(taken.to))
-        #expect(source == target)
+        #expect(source == target, "pair \(pair) at \(taken.lsn)")
         await taken.release()
+        try await large?.value
       }
+      #expect(scene.monitor.reading.transactions - before > 1000, "there was load all the while")
+      #expect(pgbench.isRunning)
+      scene.expectSmallLag("while pairs were taken")
+      #expect(try await scene.slots() == 1, "no slot is left but the stream's")
+
+      // Whoever is in the middle of a transaction holds up the slot, and not the stream.
+      scene.measuresLag = true
+      let idle = try await SQLSession(scene.databases.source)
+      try await idle.execute("BEGIN")
+      try await idle.execute("INSERT INTO large VALUES (0, 'open')")
+      async let delayed = scene.pairing.take()
+      try await waitUntil("a slot that waits", within: .seconds(20)) { try await scene.slots() == 2 }
+      let count = scene.monitor.reading.transactions
+      try await waitUntil("changes meanwhile", within: .seconds(20)) {
+        scene.monitor.reading.transactions > count + 1000
+      }
+      try await idle.execute("COMMIT")
+      let taken = try await delayed
+      let (source, target) = try await (scene.digest(taken.from), scene.digest(taken.to))
+      #expect(source == target)
+      await taken.release()
+      scene.expectSmallLag("while a slot waited, and in the end")
+
+      try await idle.execute("BEGIN")
+      try await idle.execute("INSERT INTO large VALUES (-1, 'open')")
+      let pid = try #require(try await idle.value("SELECT pg_backend_pid()"))
+      var pairing = scene.pairing
+      pairing.slotLimit = .milliseconds(500)
+      let refusal = try await #require(throws: MigrationError.self) { try await pairing.take() }
+      #expect(refusal.reason.contains(pid), "the culprit is named: \(refusal)")
+      try await idle.execute("ROLLBACK")
+      await idle.close()
+      try await waitUntil("a lag as before", within: .seconds(10)) {
+        scene.monitor.reading.lag.map { $0 < .milliseconds(100) } ?? false
+      }
+      try await pgbench.end()
+    }
+  }
+
+  @Test("Where nobody writes a pair is taken at once")
+  func idle() async throws {
+    try await Scene.run("idlepair") { scene in
+      let began = ContinuousClock.now
+      let taken = try await scene.pairing.take()
+      #expect(ContinuousClock.now - began < .seconds(2))
+      let (source, target) = try await (scene.digest(taken.from), scene.digest(taken.to))
+      #expect(source == target)
+      await taken.release()
     }
   }
 }

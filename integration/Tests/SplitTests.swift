@@ -2,51 +2,49 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// A table that is too large for one worker.
-  @Suite(.timeLimit(.minutes(3)))
-  struct SplitTests {
-    private static let rows = 130_000
+/// A table that is too large for one worker.
+@Suite(.serialized, .servers, .timeLimit(.minutes(3)))
+struct SplitTests {
+  private static let rows = 130_000
 
-    @Test("A table that travels in parts arrives whole, under updates and over a kill in the middle of them")
-    func parts() async throws {
-      try await Journey.run("split") { journey in
-        try await journey.source(
-          "CREATE TABLE large (id int PRIMARY KEY, v text, n int NOT NULL DEFAULT 0)",
-          "CREATE TABLE other (id int PRIMARY KEY)", "INSERT INTO other VALUES (1)",
-          "INSERT INTO large SELECT n, repeat('x', 1000) FROM generate_series(1, \(Self.rows)) n")
-        let source = journey.databases.source
-        // Each moves rows to other blocks, from one part's range into another's.
-        let writer = Task {
-          let session = try await SQLSession(source)
-          var round = 0
-          while !Task.isCancelled {
-            round += 1
-            try await session.execute("UPDATE large SET n = n + 1 WHERE id % 1000 = \(round % 1000)")
-          }
-          await session.close()
+  @Test("A table that travels in parts arrives whole, under updates and over a kill in the middle of them")
+  func parts() async throws {
+    try await Journey.run("split") { journey in
+      try await journey.source(
+        "CREATE TABLE large (id int PRIMARY KEY, v text, n int NOT NULL DEFAULT 0)",
+        "CREATE TABLE other (id int PRIMARY KEY)", "INSERT INTO other VALUES (1)",
+        "INSERT INTO large SELECT n, repeat('x', 1000) FROM generate_series(1, \(Self.rows)) n")
+      let source = journey.databases.source
+      // Each moves rows to other blocks, from one part's range into another's.
+      let writer = Task {
+        let session = try await SQLSession(source)
+        var round = 0
+        while !Task.isCancelled {
+          round += 1
+          try await session.execute("UPDATE large SET n = n + 1 WHERE id % 1000 = \(round % 1000)")
         }
-        var engine = try await journey.start("--jobs", "3", "--max-rate", "40MB")
-        try await journey.waitUntil("the middle of the copy", engine) {
-          $0.phase == .copy && $0.copy.bytesDone > 80 << 20
-        }
-        engine.kill9()
-        #expect(try await engine.waitForEnd(within: .seconds(10)) == 128 + 9)
-        engine = try await journey.start("--jobs", "3")
-        try await journey.waitUntilReady(engine)
-        let copy = try await journey.status().copy
-        #expect(copy.tablesDone == 2)
-        #expect(copy.rowsDone == Int64(Self.rows) + 1)
-        writer.cancel()
-        try await writer.value
-        let cutover = try await journey.replicate.run("cutover", "--yes")
-        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
-        #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
-        let differences = try await DatabaseComparison().differences(
-          source: source, target: journey.databases.target)
-        #expect(differences == [])
-        #expect(try await journey.targetValue("SELECT sum(n) > 0 FROM large") == "t")
+        await session.close()
       }
+      var engine = try await journey.start("--jobs", "3", "--max-rate", "40MB")
+      try await journey.waitUntil("the middle of the copy", engine) {
+        $0.phase == .copy && $0.copy.bytesDone > 80 << 20
+      }
+      engine.kill9()
+      #expect(try await engine.waitForEnd(within: .seconds(10)) == 128 + 9)
+      engine = try await journey.start("--jobs", "3")
+      try await journey.waitUntilReady(engine)
+      let copy = try await journey.status().copy
+      #expect(copy.tablesDone == 2)
+      #expect(copy.rowsDone == Int64(Self.rows) + 1)
+      writer.cancel()
+      try await writer.value
+      let cutover = try await journey.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+      #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+      let differences = try await DatabaseComparison().differences(
+        source: source, target: journey.databases.target)
+      #expect(differences == [])
+      #expect(try await journey.targetValue("SELECT sum(n) > 0 FROM large") == "t")
     }
   }
 }

@@ -3,94 +3,92 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension IntegrationBeside {
-  /// What `check` says of settings that are stored with databases and roles; each remedy is run.
-  @Suite(.timeLimit(.minutes(2)))
-  struct StoredSettingTests {
-    @Test("Settings that hide damage block a role that may not turn them off, until they are reset")
-    func damage() async throws {
-      try await Journey.run("damage") { journey in
-        let database = quotedIdentifier(journey.databases.name)
-        let role = "damage_\(getpid())"
-        try await journey.source(
-          "CREATE TABLE t (id int PRIMARY KEY)", "CREATE ROLE \(role) LOGIN PASSWORD 'plain'",
-          "ALTER DATABASE \(database) SET zero_damaged_pages = on",
-          "ALTER ROLE \(role) SET ignore_checksum_failure = on")
-        func findings(_ source: Clusters.ConnectionString) async throws -> [Finding] {
-          try await PreflightScene.check(source: source, target: journey.databases.target).findings(
-            "damaged_pages")
-        }
-        #expect(try await findings(journey.databases.source) == [], "a superuser turns them off")
-        let plain = journey.databases.source.with(["user": role, "password": "plain"])
-        let found = try await findings(plain)
-        #expect(
-          found.map { $0.why.prefix { $0 != " " } } == ["ignore_checksum_failure", "zero_damaged_pages"])
-        #expect(found.allSatisfy { $0.severity == .blocker })
-        for (setting, statement) in [
-          ("ignore_checksum_failure", "ALTER ROLE \"\(role)\" RESET ignore_checksum_failure;"),
-          ("zero_damaged_pages", "ALTER DATABASE \(database) RESET zero_damaged_pages;"),
-        ] {
-          #expect(found.contains { $0.why.hasPrefix(setting) && $0.remedy.contains(statement) })
-          try await journey.source(statement)
-        }
-        #expect(try await findings(plain) == [])
-        try await journey.source("DROP ROLE \(role)")
+/// What `check` says of settings that are stored with databases and roles; each remedy is run.
+@Suite(.serialized, .servers, .timeLimit(.minutes(2)))
+struct StoredSettingTests {
+  @Test("Settings that hide damage block a role that may not turn them off, until they are reset")
+  func damage() async throws {
+    try await Journey.run("damage") { journey in
+      let database = quotedIdentifier(journey.databases.name)
+      let role = "damage_\(getpid())"
+      try await journey.source(
+        "CREATE TABLE t (id int PRIMARY KEY)", "CREATE ROLE \(role) LOGIN PASSWORD 'plain'",
+        "ALTER DATABASE \(database) SET zero_damaged_pages = on",
+        "ALTER ROLE \(role) SET ignore_checksum_failure = on")
+      func findings(_ source: Clusters.ConnectionString) async throws -> [Finding] {
+        try await PreflightScene.check(source: source, target: journey.databases.target).findings(
+          "damaged_pages")
       }
-    }
-
-    @Test("A value that the target does not take is told without itself")
-    func refused() async throws {
-      try await Journey.run("refusedsetting") { journey in
-        let database = quotedIdentifier(journey.databases.name)
-        try await journey.source(
-          "ALTER DATABASE \(database) SET app.\"Key\" = 'secret'",
-          "ALTER DATABASE \(database) SET TimeZone = 'UTC'",
-          // As a source with other time zone data may have it.
-          """
-          UPDATE pg_db_role_setting
-          SET setconfig[array_position(setconfig, 'TimeZone=UTC')] = 'TimeZone=Nowhere/At_all'
-          WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-          """)
-        let report = try await PreflightScene.check(
-          source: journey.databases.source, target: journey.databases.target)
-        let found = report.findings("stored_settings")
-        #expect(found.map(\.object) == ["setting \"timezone\""])
-        #expect(found.first?.severity == .warning)
-        // What it advises.
-        #expect(
-          try await journey.refusal(
-            of: "SET \"timezone\" TO 'Nowhere/At_all'", on: journey.databases.target) == "22023")
+      #expect(try await findings(journey.databases.source) == [], "a superuser turns them off")
+      let plain = journey.databases.source.with(["user": role, "password": "plain"])
+      let found = try await findings(plain)
+      #expect(
+        found.map { $0.why.prefix { $0 != " " } } == ["ignore_checksum_failure", "zero_damaged_pages"])
+      #expect(found.allSatisfy { $0.severity == .blocker })
+      for (setting, statement) in [
+        ("ignore_checksum_failure", "ALTER ROLE \"\(role)\" RESET ignore_checksum_failure;"),
+        ("zero_damaged_pages", "ALTER DATABASE \(database) RESET zero_damaged_pages;"),
+      ] {
+        #expect(found.contains { $0.why.hasPrefix(setting) && $0.remedy.contains(statement) })
+        try await journey.source(statement)
       }
+      #expect(try await findings(plain) == [])
+      try await journey.source("DROP ROLE \(role)")
     }
+  }
 
-    @Test("A role's settings that the target's role lacks are told with the statements that give them")
-    func roles() async throws {
-      try await SharedRole.with("role \"settings\"") { role in
-        try await Journey.run("rolesettings") { journey in
-          let name = quotedIdentifier(role)
-          try await journey.source(
-            "CREATE TABLE t (id int PRIMARY KEY)", "ALTER TABLE t OWNER TO \(name)",
-            "ALTER ROLE \(name) SET search_path = \"$user\", \"It's\"",
-            "ALTER ROLE \(name) SET work_mem = '9MB'",
-            "ALTER ROLE \(name) SET app.key = 'secret'")
-          func finding() async throws -> Finding? {
-            try await PreflightScene.check(
-              source: journey.databases.source, target: journey.databases.target
-            ).findings("role_settings").first
-          }
-          let found = try #require(try await finding())
-          #expect(found.object == "role \(name)")
-          #expect(!"\(found)".contains("secret"))
-          let statements = found.remedy.drop { $0 != ":" }.dropFirst(2).split(separator: ";")
-          #expect(statements.count == 3)
-          for statement in statements {
-            try await journey.target(statement.replacing("'…'", with: "'secret'").trimmingPrefix(" ") + ";")
-          }
-          #expect(try await finding() == nil)
-          let settings = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = '\(name)'::regrole"
-          let expected = try await journey.sourceValue(settings)
-          #expect(try await journey.targetValue(settings).map { Set($0) } == expected.map { Set($0) })
+  @Test("A value that the target does not take is told without itself")
+  func refused() async throws {
+    try await Journey.run("refusedsetting") { journey in
+      let database = quotedIdentifier(journey.databases.name)
+      try await journey.source(
+        "ALTER DATABASE \(database) SET app.\"Key\" = 'secret'",
+        "ALTER DATABASE \(database) SET TimeZone = 'UTC'",
+        // As a source with other time zone data may have it.
+        """
+        UPDATE pg_db_role_setting
+        SET setconfig[array_position(setconfig, 'TimeZone=UTC')] = 'TimeZone=Nowhere/At_all'
+        WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """)
+      let report = try await PreflightScene.check(
+        source: journey.databases.source, target: journey.databases.target)
+      let found = report.findings("stored_settings")
+      #expect(found.map(\.object) == ["setting \"timezone\""])
+      #expect(found.first?.severity == .warning)
+      // What it advises.
+      #expect(
+        try await journey.refusal(
+          of: "SET \"timezone\" TO 'Nowhere/At_all'", on: journey.databases.target) == "22023")
+    }
+  }
+
+  @Test("A role's settings that the target's role lacks are told with the statements that give them")
+  func roles() async throws {
+    try await SharedRole.with("role \"settings\"") { role in
+      try await Journey.run("rolesettings") { journey in
+        let name = quotedIdentifier(role)
+        try await journey.source(
+          "CREATE TABLE t (id int PRIMARY KEY)", "ALTER TABLE t OWNER TO \(name)",
+          "ALTER ROLE \(name) SET search_path = \"$user\", \"It's\"",
+          "ALTER ROLE \(name) SET work_mem = '9MB'",
+          "ALTER ROLE \(name) SET app.key = 'secret'")
+        func finding() async throws -> Finding? {
+          try await PreflightScene.check(
+            source: journey.databases.source, target: journey.databases.target
+          ).findings("role_settings").first
         }
+        let found = try #require(try await finding())
+        #expect(found.object == "role \(name)")
+        #expect(!"\(found)".contains("secret"))
+        let statements = found.remedy.drop { $0 != ":" }.dropFirst(2).split(separator: ";")
+        #expect(statements.count == 3)
+        for statement in statements {
+          try await journey.target(statement.replacing("'…'", with: "'secret'").trimmingPrefix(" ") + ";")
+        }
+        #expect(try await finding() == nil)
+        let settings = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = '\(name)'::regrole"
+        let expected = try await journey.sourceValue(settings)
+        #expect(try await journey.targetValue(settings).map { Set($0) } == expected.map { Set($0) })
       }
     }
   }

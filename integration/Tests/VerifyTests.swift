@@ -3,218 +3,216 @@ import Foundation
 import MigrationEngine
 import Testing
 
-extension Integration {
-  /// `replicate verify` as its users run it, and what a cutover and a rollback make of it.
-  @Suite(.timeLimit(.minutes(4)))
-  struct VerifyTests {
-    private static let tables = [
-      "CREATE TABLE quiet (id int PRIMARY KEY, v text)",
-      "INSERT INTO quiet SELECT i, repeat(md5(i::text), 5) FROM generate_series(1, 20000) i",
-      "CREATE TABLE parted (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region)",
-      "CREATE TABLE parted_eu PARTITION OF parted FOR VALUES IN ('eu')",
-      "INSERT INTO parted SELECT i, 'eu' FROM generate_series(1, 100) i", "CREATE SEQUENCE counter",
-    ]
+/// `replicate verify` as its users run it, and what a cutover and a rollback make of it.
+@Suite(.serialized, .servers, .timeLimit(.minutes(4)))
+struct VerifyTests {
+  private static let tables = [
+    "CREATE TABLE quiet (id int PRIMARY KEY, v text)",
+    "INSERT INTO quiet SELECT i, repeat(md5(i::text), 5) FROM generate_series(1, 20000) i",
+    "CREATE TABLE parted (id int, region text, PRIMARY KEY (id, region)) PARTITION BY LIST (region)",
+    "CREATE TABLE parted_eu PARTITION OF parted FOR VALUES IN ('eu')",
+    "INSERT INTO parted SELECT i, 'eu' FROM generate_series(1, 100) i", "CREATE SEQUENCE counter",
+  ]
 
-    @Test("Under load both ends are equal at one LSN; what is planted is named, and aborts a cutover")
-    func journey() async throws {
-      try await Journey.run("verify") { journey in
-        let ledger = Ledger(writers: 4, transactionsPerSecond: 300)
-        try await ledger.createTables(on: journey.databases.source)
-        for sql in Self.tables { try await journey.source(sql) }
-        ledger.start(on: journey.databases.source)
-        let engine = try await journey.startWithWayBack()
-        try await journey.waitUntilReady(engine)
-        let scene = VerifyJourney(journey: journey, engine: engine)
+  @Test("Under load both ends are equal at one LSN; what is planted is named, and aborts a cutover")
+  func journey() async throws {
+    try await Journey.run("verify") { journey in
+      let ledger = Ledger(writers: 4, transactionsPerSecond: 300)
+      try await ledger.createTables(on: journey.databases.source)
+      for sql in Self.tables { try await journey.source(sql) }
+      ledger.start(on: journey.databases.source)
+      let engine = try await journey.startWithWayBack()
+      try await journey.waitUntilReady(engine)
+      let scene = VerifyJourney(journey: journey, engine: engine)
 
-        let equal = try await scene.verify()
-        #expect(equal.exitCode == 0, "\(equal.output)\(equal.errors)\(engine.errors)")
-        let report = try scene.report(equal)
-        #expect(report.lsn != nil)
-        #expect(report.tables.contains { $0.name.name == "ledger_entry" && ($0.sourceRows ?? 0) > 0 })
-        #expect(try await scene.traces() == [])
-        let part = try await scene.verify("--tables", "public.parted")
-        let compared = try scene.report(part).tables.filter { $0.verdict != .notCompared }
-        #expect(compared.map(\.name.name) == ["parted_eu"])
-        let unknown = try await scene.verify("--tables", "public.nothing")
-        #expect(unknown.exitCode == 1 && unknown.errors.contains("nothing"), "\(unknown.errors)")
-
-        try await scene.plant(on: .target, "UPDATE quiet SET v = 'planted' WHERE id = 777")
-        let different = try await scene.verify()
-        #expect(different.exitCode == 4, "\(different.output)\(different.errors)")
-        let table = try #require(try scene.report(different).tables.first { $0.name.name == "quiet" })
-        #expect(table.verdict == .different && table.different == 1)
-        #expect(table.rows.map(\.words) == ["(id)=(777)"])
-        #expect(!different.output.contains("planted"), "no value is told")
-
-        let aborted = try await journey.replicate.run("cutover", "--yes")
-        #expect(aborted.exitCode == 5, "\(aborted.output)\(aborted.errors)")
-        #expect(aborted.errors.contains("(id)=(777)"), "\(aborted.errors)")
-        // A refusal ends a writer.
-        await ledger.stop()
-        ledger.start(on: journey.databases.source)
-        try await scene.expectWrites(ledger)
-        let refused = try await journey.replicate.run(
-          "cutover", "--yes", "--verify", "full", "--max-pause", "150ms")
-        #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
-        #expect(refused.errors.contains("--verify full"), "\(refused.errors)")
-        #expect(try await journey.status().cutover?.fenceLSN == nil, "it did not come to the fence")
-
-        try await scene.plant(
-          on: .target, "UPDATE quiet SET v = repeat(md5('777'), 5) WHERE id = 777")
-        #expect(try await scene.verify().exitCode == 0)
-        let rehearsed = try await journey.replicate.run("cutover", "--yes", "--dry-run", "--verify", "full")
-        #expect(rehearsed.exitCode == 0, "\(rehearsed.output)\(rehearsed.errors)")
-        let whole = try #require(try await journey.status().cutover?.verification)
-        #expect(whole.extent == .full && whole.result == .equal && whole.tables >= 3, "\(whole)")
-        await ledger.stop()
-        ledger.start(on: journey.databases.source)
-        try await journey.source(
-          "UPDATE quiet SET v = 'changed' WHERE id < 10", "DELETE FROM quiet WHERE id = 10")
-        let cutover = try await journey.replicate.run("cutover", "--yes")
-        #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-        let proof = try #require(try await journey.status().cutover?.verification)
-        #expect(proof.extent == .changed && proof.result == .equal && proof.tables > 0, "\(proof)")
-        #expect(proof.seconds < 5)
-        try await waitUntil("the refusal of every writer") { ledger.report.refusedWriters == 4 }
-        await ledger.stop()
-        try await Self.behind(scene)
-      }
-    }
-
-    /// After the cutover: the same with the stream the other way.
-    private static func behind(_ scene: VerifyJourney) async throws {
-      let journey = scene.journey
-      try await journey.waitUntil("the reverse stream", scene.engine) { $0.phase == .reverse && $0.ready }
-      try await journey.target("UPDATE quiet SET v = 'behind' WHERE id = 20")
       let equal = try await scene.verify()
-      #expect(equal.exitCode == 0, "\(equal.output)\(equal.errors)\(scene.engine.errors)")
-      try await journey.target("UPDATE quiet SET v = 'behind' WHERE id = 21")
-      try await scene.plant(on: .source, "DELETE FROM quiet WHERE id = 22")
+      #expect(equal.exitCode == 0, "\(equal.output)\(equal.errors)\(engine.errors)")
+      let report = try scene.report(equal)
+      #expect(report.lsn != nil)
+      #expect(report.tables.contains { $0.name.name == "ledger_entry" && ($0.sourceRows ?? 0) > 0 })
+      #expect(try await scene.traces() == [])
+      let part = try await scene.verify("--tables", "public.parted")
+      let compared = try scene.report(part).tables.filter { $0.verdict != .notCompared }
+      #expect(compared.map(\.name.name) == ["parted_eu"])
+      let unknown = try await scene.verify("--tables", "public.nothing")
+      #expect(unknown.exitCode == 1 && unknown.errors.contains("nothing"), "\(unknown.errors)")
+
+      try await scene.plant(on: .target, "UPDATE quiet SET v = 'planted' WHERE id = 777")
       let different = try await scene.verify()
       #expect(different.exitCode == 4, "\(different.output)\(different.errors)")
-      #expect(try scene.report(different).tables.flatMap(\.rows).map(\.words) == ["(id)=(22)"])
-      #expect(try scene.report(different).tables.flatMap(\.rows).map(\.kind) == [.extra])
-      let aborted = try await journey.replicate.run("rollback", "--yes")
-      #expect(aborted.exitCode == 5 && aborted.errors.contains("(id)=(22)"), "\(aborted.errors)")
-      try await journey.target("UPDATE quiet SET v = 'writable' WHERE id = 23")
+      let table = try #require(try scene.report(different).tables.first { $0.name.name == "quiet" })
+      #expect(table.verdict == .different && table.different == 1)
+      #expect(table.rows.map(\.words) == ["(id)=(777)"])
+      #expect(!different.output.contains("planted"), "no value is told")
+
+      let aborted = try await journey.replicate.run("cutover", "--yes")
+      #expect(aborted.exitCode == 5, "\(aborted.output)\(aborted.errors)")
+      #expect(aborted.errors.contains("(id)=(777)"), "\(aborted.errors)")
+      // A refusal ends a writer.
+      await ledger.stop()
+      ledger.start(on: journey.databases.source)
+      try await scene.expectWrites(ledger)
+      let refused = try await journey.replicate.run(
+        "cutover", "--yes", "--verify", "full", "--max-pause", "150ms")
+      #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
+      #expect(refused.errors.contains("--verify full"), "\(refused.errors)")
+      #expect(try await journey.status().cutover?.fenceLSN == nil, "it did not come to the fence")
+
       try await scene.plant(
-        on: .source, "INSERT INTO quiet SELECT 22, repeat(md5('22'), 5)")
-      let rollback = try await journey.replicate.run("rollback", "--yes", "--verify", "counts")
-      #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)")
-      #expect(try await scene.engine.waitForEnd(within: .seconds(30)) == 0, "\(scene.engine.errors)")
-      let late = try await scene.verify()
-      #expect(late.exitCode == 64 && late.errors.contains("no stream relates the ends"), "\(late.errors)")
-      let told = try await journey.replicate.run("report", "--json")
-      let report = try JSONDecoder().decode(MigrationReport.self, from: Data(told.output.utf8))
-      #expect(report.cutovers.last?.outcome?.verification?.extent == .counts)
-      #expect(report.verifications.count >= 6)
-      #expect(report.verifications.contains { $0.outcome?.hasDifferences == true })
+        on: .target, "UPDATE quiet SET v = repeat(md5('777'), 5) WHERE id = 777")
+      #expect(try await scene.verify().exitCode == 0)
+      let rehearsed = try await journey.replicate.run("cutover", "--yes", "--dry-run", "--verify", "full")
+      #expect(rehearsed.exitCode == 0, "\(rehearsed.output)\(rehearsed.errors)")
+      let whole = try #require(try await journey.status().cutover?.verification)
+      #expect(whole.extent == .full && whole.result == .equal && whole.tables >= 3, "\(whole)")
+      await ledger.stop()
+      ledger.start(on: journey.databases.source)
+      try await journey.source(
+        "UPDATE quiet SET v = 'changed' WHERE id < 10", "DELETE FROM quiet WHERE id = 10")
+      let cutover = try await journey.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+      let proof = try #require(try await journey.status().cutover?.verification)
+      #expect(proof.extent == .changed && proof.result == .equal && proof.tables > 0, "\(proof)")
+      #expect(proof.seconds < 5)
+      try await waitUntil("the refusal of every writer") { ledger.report.refusedWriters == 4 }
+      await ledger.stop()
+      try await Self.behind(scene)
     }
+  }
 
-    @Test("Nobody waits for a comparison; what was written anew meanwhile, or since, is known to be unknown")
-    func writtenAnew() async throws {
-      try await Journey.run("verifyanew") { journey in
-        for sql in Self.tables { try await journey.source(sql) }
-        try await journey.source(
-          "CREATE TABLE emptied AS SELECT * FROM quiet", "ALTER TABLE emptied ADD PRIMARY KEY (id)")
-        let engine = try await journey.start()
-        try await journey.waitUntilReady(engine)
+  /// After the cutover: the same with the stream the other way.
+  private static func behind(_ scene: VerifyJourney) async throws {
+    let journey = scene.journey
+    try await journey.waitUntil("the reverse stream", scene.engine) { $0.phase == .reverse && $0.ready }
+    try await journey.target("UPDATE quiet SET v = 'behind' WHERE id = 20")
+    let equal = try await scene.verify()
+    #expect(equal.exitCode == 0, "\(equal.output)\(equal.errors)\(scene.engine.errors)")
+    try await journey.target("UPDATE quiet SET v = 'behind' WHERE id = 21")
+    try await scene.plant(on: .source, "DELETE FROM quiet WHERE id = 22")
+    let different = try await scene.verify()
+    #expect(different.exitCode == 4, "\(different.output)\(different.errors)")
+    #expect(try scene.report(different).tables.flatMap(\.rows).map(\.words) == ["(id)=(22)"])
+    #expect(try scene.report(different).tables.flatMap(\.rows).map(\.kind) == [.extra])
+    let aborted = try await journey.replicate.run("rollback", "--yes")
+    #expect(aborted.exitCode == 5 && aborted.errors.contains("(id)=(22)"), "\(aborted.errors)")
+    try await journey.target("UPDATE quiet SET v = 'writable' WHERE id = 23")
+    try await scene.plant(
+      on: .source, "INSERT INTO quiet SELECT 22, repeat(md5('22'), 5)")
+    let rollback = try await journey.replicate.run("rollback", "--yes", "--verify", "counts")
+    #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)")
+    #expect(try await scene.engine.waitForEnd(within: .seconds(30)) == 0, "\(scene.engine.errors)")
+    let late = try await scene.verify()
+    #expect(late.exitCode == 64 && late.errors.contains("no stream relates the ends"), "\(late.errors)")
+    let told = try await journey.replicate.run("report", "--json")
+    let report = try JSONDecoder().decode(MigrationReport.self, from: Data(told.output.utf8))
+    #expect(report.cutovers.last?.outcome?.verification?.extent == .counts)
+    #expect(report.verifications.count >= 6)
+    #expect(report.verifications.contains { $0.outcome?.hasDifferences == true })
+  }
 
-        let slow = try await journey.replicate.start("verify", "--json", "--max-rate", "3MB")
-        try await slow.waitUntil("rows that were read", within: .seconds(20)) {
-          try await journey.status().verification?.progress?.bytesDone ?? 0 > 0
-        }
-        try await journey.source("TRUNCATE emptied", "INSERT INTO emptied VALUES (1, 'behind')")
-        try await engine.waitUntil("the same on the target", within: .seconds(20)) {
-          try await journey.targetValue("SELECT count(*) FROM emptied") == "1"
-        }
-        #expect(slow.isRunning, "the comparison goes on")
-        #expect(try await slow.waitForEnd(within: .seconds(30)) == 0, "\(slow.output)\(slow.errors)")
-        let report = try JSONDecoder().decode(VerificationReport.self, from: Data(slow.output.utf8))
-        #expect(report.table("emptied")?.verdict == .notCompared)
-        #expect(report.table("quiet")?.verdict == .equal)
+  @Test("Nobody waits for a comparison; what was written anew meanwhile, or since, is known to be unknown")
+  func writtenAnew() async throws {
+    try await Journey.run("verifyanew") { journey in
+      for sql in Self.tables { try await journey.source(sql) }
+      try await journey.source(
+        "CREATE TABLE emptied AS SELECT * FROM quiet", "ALTER TABLE emptied ADD PRIMARY KEY (id)")
+      let engine = try await journey.start()
+      try await journey.waitUntilReady(engine)
 
-        // Both ends give old rows a value, each its own.
-        let addition = "ALTER TABLE quiet ADD COLUMN seen timestamptz DEFAULT now()"
-        try await journey.source(addition)
-        try await journey.target(addition)
-        let rehearsed = try await journey.replicate.run("cutover", "--yes", "--dry-run")
-        #expect(rehearsed.exitCode == 0, "\(rehearsed.output)\(rehearsed.errors)")
-        #expect(engine.errors.contains("a table is copied again"), "\(engine.errors)")
-        let seen = "SELECT max(seen) FROM quiet"
-        #expect(try await journey.targetValue(seen) == (try await journey.sourceValue(seen)))
-        let proof = try #require(try await journey.status().cutover?.verification)
-        #expect(proof.tables >= 2, "what was written anew is compared whole: \(proof)")
-        engine.terminate()
+      let slow = try await journey.replicate.start("verify", "--json", "--max-rate", "3MB")
+      try await slow.waitUntil("rows that were read", within: .seconds(20)) {
+        try await journey.status().verification?.progress?.bytesDone ?? 0 > 0
       }
+      try await journey.source("TRUNCATE emptied", "INSERT INTO emptied VALUES (1, 'behind')")
+      try await engine.waitUntil("the same on the target", within: .seconds(20)) {
+        try await journey.targetValue("SELECT count(*) FROM emptied") == "1"
+      }
+      #expect(slow.isRunning, "the comparison goes on")
+      #expect(try await slow.waitForEnd(within: .seconds(30)) == 0, "\(slow.output)\(slow.errors)")
+      let report = try JSONDecoder().decode(VerificationReport.self, from: Data(slow.output.utf8))
+      #expect(report.table("emptied")?.verdict == .notCompared)
+      #expect(report.table("quiet")?.verdict == .equal)
+
+      // Both ends give old rows a value, each its own.
+      let addition = "ALTER TABLE quiet ADD COLUMN seen timestamptz DEFAULT now()"
+      try await journey.source(addition)
+      try await journey.target(addition)
+      let rehearsed = try await journey.replicate.run("cutover", "--yes", "--dry-run")
+      #expect(rehearsed.exitCode == 0, "\(rehearsed.output)\(rehearsed.errors)")
+      #expect(engine.errors.contains("a table is copied again"), "\(engine.errors)")
+      let seen = "SELECT max(seen) FROM quiet"
+      #expect(try await journey.targetValue(seen) == (try await journey.sourceValue(seen)))
+      let proof = try #require(try await journey.status().cutover?.verification)
+      #expect(proof.tables >= 2, "what was written anew is compared whole: \(proof)")
+      engine.terminate()
     }
+  }
 
-    @Test("Cancelled, or with command or engine killed, a comparison leaves no slot and no open transaction")
-    func withoutATrace() async throws {
-      try await Journey.run("verifycancel") { journey in
-        for sql in Self.tables { try await journey.source(sql) }
-        var engine = try await journey.start()
-        try await journey.waitUntil("the stream", engine) { $0.phase == .streaming }
-        let scene = VerifyJourney(journey: journey, engine: engine)
+  @Test("Cancelled, or with command or engine killed, a comparison leaves no slot and no open transaction")
+  func withoutATrace() async throws {
+    try await Journey.run("verifycancel") { journey in
+      for sql in Self.tables { try await journey.source(sql) }
+      var engine = try await journey.start()
+      try await journey.waitUntil("the stream", engine) { $0.phase == .streaming }
+      let scene = VerifyJourney(journey: journey, engine: engine)
 
-        let cancelled = try await scene.startSlowly()
-        try await journey.waitUntil("a status that tells of it", engine) { $0.verification?.lsn != nil }
-        cancelled.interrupt()
-        #expect(try await cancelled.waitForEnd(within: .seconds(5)) == 130, "\(cancelled.errors)")
-        try await scene.waitForNoTrace()
-        #expect(try await journey.targetValue("SELECT count(*) FROM replicate.verification") == "0")
+      let cancelled = try await scene.startSlowly()
+      try await journey.waitUntil("a status that tells of it", engine) { $0.verification?.lsn != nil }
+      cancelled.interrupt()
+      #expect(try await cancelled.waitForEnd(within: .seconds(5)) == 130, "\(cancelled.errors)")
+      try await scene.waitForNoTrace()
+      #expect(try await journey.targetValue("SELECT count(*) FROM replicate.verification") == "0")
 
-        let killed = try await scene.startSlowly()
-        killed.kill9()
-        try await scene.waitForNoTrace()
-        #expect(try await journey.targetValue("SELECT count(*) FROM replicate.verification") == "0")
+      let killed = try await scene.startSlowly()
+      killed.kill9()
+      try await scene.waitForNoTrace()
+      #expect(try await journey.targetValue("SELECT count(*) FROM replicate.verification") == "0")
 
-        let interrupted = try await scene.startSlowly()
-        let rehearsal = try await journey.replicate.run("cutover", "--yes", "--dry-run")
-        #expect(rehearsal.exitCode == 0, "\(rehearsal.errors)")
-        #expect(rehearsal.output.contains("all rows were compared instead"), "\(rehearsal.output)")
-        #expect(try await interrupted.waitForEnd(within: .seconds(10)) == 1)
-        #expect(interrupted.errors.contains("a cutover began"), "\(interrupted.errors)")
+      let interrupted = try await scene.startSlowly()
+      let rehearsal = try await journey.replicate.run("cutover", "--yes", "--dry-run")
+      #expect(rehearsal.exitCode == 0, "\(rehearsal.errors)")
+      #expect(rehearsal.output.contains("all rows were compared instead"), "\(rehearsal.output)")
+      #expect(try await interrupted.waitForEnd(within: .seconds(10)) == 1)
+      #expect(interrupted.errors.contains("a cutover began"), "\(interrupted.errors)")
 
-        // While its slot waits for a transaction, and while rows are read.
-        let idle = try await SQLSession(journey.databases.source)
-        try await idle.execute("BEGIN")
-        try await idle.execute("INSERT INTO quiet VALUES (-1, 'open')")
-        let waiting = try await journey.replicate.start("verify")
-        try await waiting.waitUntil("a slot that waits", within: .seconds(20)) {
-          try await scene.traces().contains("slot on the source")
-        }
-        engine.kill9()
-        try await scene.waitForNoTrace()
-        try await idle.execute("COMMIT")
-        await idle.close()
-        engine = try await journey.start()
-        #expect(try await waiting.waitForEnd(within: .seconds(30)) == 1, "\(waiting.output)")
-        try await journey.waitUntil("the next engine", engine) { $0.phase == .streaming && $0.engine.running }
-        let reading = try await scene.startSlowly()
-        engine.kill9()
-        try await scene.waitForNoTrace()
-        reading.kill9()
-
-        // And while somebody's lock keeps it from a table.
-        engine = try await journey.start()
-        try await journey.waitUntil("the last engine", engine) { $0.phase == .streaming && $0.engine.running }
-        let locking = try await SQLSession(journey.databases.target)
-        try await locking.execute("BEGIN")
-        try await locking.execute("LOCK TABLE quiet")
-        let locked = try await journey.replicate.start("verify")
-        try await locked.waitUntil("a comparison that waits", within: .seconds(20)) {
-          try await journey.targetValue(
-            """
-            SELECT count(*) FROM pg_stat_activity
-            WHERE application_name = 'replicate verify' AND wait_event_type = 'Lock'
-            """) != "0"
-        }
-        engine.kill9()
-        try await scene.waitForNoTrace()
-        locked.kill9()
-        await locking.close()
+      // While its slot waits for a transaction, and while rows are read.
+      let idle = try await SQLSession(journey.databases.source)
+      try await idle.execute("BEGIN")
+      try await idle.execute("INSERT INTO quiet VALUES (-1, 'open')")
+      let waiting = try await journey.replicate.start("verify")
+      try await waiting.waitUntil("a slot that waits", within: .seconds(20)) {
+        try await scene.traces().contains("slot on the source")
       }
+      engine.kill9()
+      try await scene.waitForNoTrace()
+      try await idle.execute("COMMIT")
+      await idle.close()
+      engine = try await journey.start()
+      #expect(try await waiting.waitForEnd(within: .seconds(30)) == 1, "\(waiting.output)")
+      try await journey.waitUntil("the next engine", engine) { $0.phase == .streaming && $0.engine.running }
+      let reading = try await scene.startSlowly()
+      engine.kill9()
+      try await scene.waitForNoTrace()
+      reading.kill9()
+
+      // And while somebody's lock keeps it from a table.
+      engine = try await journey.start()
+      try await journey.waitUntil("the last engine", engine) { $0.phase == .streaming && $0.engine.running }
+      let locking = try await SQLSession(journey.databases.target)
+      try await locking.execute("BEGIN")
+      try await locking.execute("LOCK TABLE quiet")
+      let locked = try await journey.replicate.start("verify")
+      try await locked.waitUntil("a comparison that waits", within: .seconds(20)) {
+        try await journey.targetValue(
+          """
+          SELECT count(*) FROM pg_stat_activity
+          WHERE application_name = 'replicate verify' AND wait_event_type = 'Lock'
+          """) != "0"
+      }
+      engine.kill9()
+      try await scene.waitForNoTrace()
+      locked.kill9()
+      await locking.close()
     }
   }
 }

@@ -2,106 +2,104 @@ import Clusters
 import MigrationEngine
 import Testing
 
-extension IntegrationBeside {
-  /// Databases whose text is not UTF-8.
-  @Suite(.timeLimit(.minutes(5)))
-  struct EncodingCases {
-    @Test("Case 42: a LATIN1 source arrives in a UTF8 target, names, keys and arrays included")
-    func latin() async throws {
-      try await Self.run("latin", source: "LATIN1", target: "UTF8") { journey in
-        try await journey.run(
-          [
-            """
-            CREATE TABLE "Größe" ("Schlüssel" text PRIMARY KEY, "Bäume" text[], c char(5), v varchar(3), j
-              jsonb)
-            """,
-            """
-            INSERT INTO "Größe" SELECT 'é' || i, '{ü,ß}', 'äöü', 'ÄÖÜ', '{"ñ": "©"}' FROM
-              generate_series(1, 50) i
-            """,
-          ], on: .source)
-        let engine = try await journey.start([])
-        try await journey.waitUntilReady(engine)
-        try await journey.run(
-          [
-            "UPDATE \"Größe\" SET \"Bäume\" = \"Bäume\" || 'þ'::text, j = j || '{\"å\": 1}'",
-            "UPDATE \"Größe\" SET \"Schlüssel\" = \"Schlüssel\" || 'ÿ' WHERE \"Schlüssel\" LIKE '%1%'",
-            "INSERT INTO \"Größe\" SELECT 'è' || i, NULL, '¿', '¡', NULL FROM generate_series(1, 50) i",
-            "DELETE FROM \"Größe\" WHERE \"Schlüssel\" = 'é2'",
-          ], on: .source)
-        try await Self.cutOver(journey, engine)
-        // By characters: the bytes differ.
-        try await journey.expectEqual(
+/// Databases whose text is not UTF-8.
+@Suite(.serialized, .servers, .timeLimit(.minutes(5)))
+struct EncodingCases {
+  @Test("Case 42: a LATIN1 source arrives in a UTF8 target, names, keys and arrays included")
+  func latin() async throws {
+    try await Self.run("latin", source: "LATIN1", target: "UTF8") { journey in
+      try await journey.run(
+        [
           """
-          SELECT count(*)
-            || md5(string_agg(md5(convert_to(t::text, 'UTF8')), '' ORDER BY "Schlüssel" COLLATE "C"))
-          FROM "Größe" AS t
-          """)
-      }
-    }
-
-    @Test("Case 42: bytes that are text in no encoding arrive between two SQL_ASCII databases")
-    func bytes() async throws {
-      try await Self.run("ascii", source: "SQL_ASCII", target: "SQL_ASCII") { journey in
-        try await journey.run(
-          [
-            """
-            CREATE FUNCTION raw(text) RETURNS text LANGUAGE sql AS $$SELECT convert_from(decode($1,
-              'hex'), 'SQL_ASCII')$$
-            """,
-            "CREATE TABLE t (id text PRIMARY KEY, v text, a text[])",
-            """
-            INSERT INTO t SELECT raw('ff' || to_hex(i + 128)), raw('c3'), ARRAY[raw('e9'), 'é'] FROM
-              generate_series(0, 99) i
-            """,
-          ], on: .source)
-        let engine = try await journey.start([])
-        try await journey.waitUntilReady(engine)
-        try await journey.run(
-          [
-            "UPDATE t SET v = raw('80'), a = a || raw('fe')",
-            "UPDATE t SET id = id || raw('bf') WHERE id < raw('ffb0')",
-            """
-            INSERT INTO t SELECT raw('fd' || to_hex(i + 128)), raw('c3'), '{}' FROM generate_series(0, 99)
-              i
-            """,
-            "DELETE FROM t WHERE id = raw('ffc0')",
-          ], on: .source)
-        try await Self.cutOver(journey, engine)
-        try await journey.expectEqual(
+          CREATE TABLE "Größe" ("Schlüssel" text PRIMARY KEY, "Bäume" text[], c char(5), v varchar(3), j
+            jsonb)
+          """,
           """
-          SELECT count(*) || md5(string_agg(md5(convert_to(t::text, 'SQL_ASCII')), '' ORDER BY id COLLATE
-            "C")) FROM t
-          """)
-      }
+          INSERT INTO "Größe" SELECT 'é' || i, '{ü,ß}', 'äöü', 'ÄÖÜ', '{"ñ": "©"}' FROM
+            generate_series(1, 50) i
+          """,
+        ], on: .source)
+      let engine = try await journey.start([])
+      try await journey.waitUntilReady(engine)
+      try await journey.run(
+        [
+          "UPDATE \"Größe\" SET \"Bäume\" = \"Bäume\" || 'þ'::text, j = j || '{\"å\": 1}'",
+          "UPDATE \"Größe\" SET \"Schlüssel\" = \"Schlüssel\" || 'ÿ' WHERE \"Schlüssel\" LIKE '%1%'",
+          "INSERT INTO \"Größe\" SELECT 'è' || i, NULL, '¿', '¡', NULL FROM generate_series(1, 50) i",
+          "DELETE FROM \"Größe\" WHERE \"Schlüssel\" = 'é2'",
+        ], on: .source)
+      try await Self.cutOver(journey, engine)
+      // By characters: the bytes differ.
+      try await journey.expectEqual(
+        """
+        SELECT count(*)
+          || md5(string_agg(md5(convert_to(t::text, 'UTF8')), '' ORDER BY "Schlüssel" COLLATE "C"))
+        FROM "Größe" AS t
+        """)
     }
+  }
 
-    private static func cutOver(_ journey: Journey, _ engine: BackgroundProcess) async throws {
-      let cutover = try await journey.replicate.run("cutover", "--yes", "--max-pause", "60s")
-      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-      #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+  @Test("Case 42: bytes that are text in no encoding arrive between two SQL_ASCII databases")
+  func bytes() async throws {
+    try await Self.run("ascii", source: "SQL_ASCII", target: "SQL_ASCII") { journey in
+      try await journey.run(
+        [
+          """
+          CREATE FUNCTION raw(text) RETURNS text LANGUAGE sql AS $$SELECT convert_from(decode($1,
+            'hex'), 'SQL_ASCII')$$
+          """,
+          "CREATE TABLE t (id text PRIMARY KEY, v text, a text[])",
+          """
+          INSERT INTO t SELECT raw('ff' || to_hex(i + 128)), raw('c3'), ARRAY[raw('e9'), 'é'] FROM
+            generate_series(0, 99) i
+          """,
+        ], on: .source)
+      let engine = try await journey.start([])
+      try await journey.waitUntilReady(engine)
+      try await journey.run(
+        [
+          "UPDATE t SET v = raw('80'), a = a || raw('fe')",
+          "UPDATE t SET id = id || raw('bf') WHERE id < raw('ffb0')",
+          """
+          INSERT INTO t SELECT raw('fd' || to_hex(i + 128)), raw('c3'), '{}' FROM generate_series(0, 99)
+            i
+          """,
+          "DELETE FROM t WHERE id = raw('ffc0')",
+        ], on: .source)
+      try await Self.cutOver(journey, engine)
+      try await journey.expectEqual(
+        """
+        SELECT count(*) || md5(string_agg(md5(convert_to(t::text, 'SQL_ASCII')), '' ORDER BY id COLLATE
+          "C")) FROM t
+        """)
     }
+  }
 
-    /// A journey whose databases are made anew with these encodings.
-    private static func run(
-      _ name: String, source: String, target: String, isolation: isolated (any Actor)? = #isolation,
-      _ body: (Journey) async throws -> Void
-    ) async throws {
-      let pair = try await ClusterPair.shared
-      try await Journey.run(name) { journey in
-        for (server, encoding) in [(pair.source, source), (pair.target, target)] {
-          let session = try await SQLSession(server)
-          let database = quotedIdentifier(journey.databases.name)
-          try await session.execute("DROP DATABASE \(database)")
-          try await session.execute(
-            """
-            CREATE DATABASE \(database) TEMPLATE template0 ENCODING '\(encoding)' LC_COLLATE 'C' LC_CTYPE 'C'
-            """
-          )
-          await session.close()
-        }
-        try await body(journey)
+  private static func cutOver(_ journey: Journey, _ engine: BackgroundProcess) async throws {
+    let cutover = try await journey.replicate.run("cutover", "--yes", "--max-pause", "60s")
+    #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+    #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+  }
+
+  /// A journey whose databases are made anew with these encodings.
+  private static func run(
+    _ name: String, source: String, target: String, isolation: isolated (any Actor)? = #isolation,
+    _ body: (Journey) async throws -> Void
+  ) async throws {
+    let pair = try await ClusterPair.shared
+    try await Journey.run(name) { journey in
+      for (server, encoding) in [(pair.source, source), (pair.target, target)] {
+        let session = try await SQLSession(server)
+        let database = quotedIdentifier(journey.databases.name)
+        try await session.execute("DROP DATABASE \(database)")
+        try await session.execute(
+          """
+          CREATE DATABASE \(database) TEMPLATE template0 ENCODING '\(encoding)' LC_COLLATE 'C' LC_CTYPE 'C'
+          """
+        )
+        await session.close()
       }
+      try await body(journey)
     }
   }
 }

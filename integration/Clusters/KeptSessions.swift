@@ -1,0 +1,37 @@
+/// Sessions that a wait looks through: each is opened at its first look and kept until the wait is over,
+/// since to open one costs a server more than most looks.
+actor KeptSessions {
+  @TaskLocal static var current: KeptSessions?
+
+  private var sessions: [String: SQLSession] = [:]
+
+  func value(_ sql: String, on server: ConnectionString) async throws -> String? {
+    if let kept = sessions[server.text] {
+      do {
+        return try await kept.value(sql)
+      } catch SQLFailure.connectionLost {
+        // The server may be another by now, which is asked anew.
+        sessions[server.text] = nil
+      }
+    }
+    let session = try await SQLSession(server)
+    sessions[server.text] = session
+    return try await session.value(sql)
+  }
+
+  func close() async {
+    for session in sessions.values { await session.close() }
+    sessions = [:]
+  }
+}
+
+extension SQLSession {
+  /// The first column of the first row, asked in a session of its own, or of the wait that asks.
+  package static func value(_ sql: String, on server: ConnectionString) async throws -> String? {
+    if let kept = KeptSessions.current { return try await kept.value(sql, on: server) }
+    let session = try await SQLSession(server)
+    let value = try await session.value(sql)
+    await session.close()
+    return value
+  }
+}
