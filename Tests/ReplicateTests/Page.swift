@@ -30,15 +30,15 @@ struct Page {
     let text = try String(contentsOf: Self.root.appending(path: path), encoding: .utf8)
     var isCode = false
     var isTable = false
+    var prose = ""
     for line in text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init) {
       if line.hasPrefix("```") {
         isCode.toggle()
       } else if isCode {
-        if let call = line.wholeMatch(of: /(?:\$ )?replicate ((?:[a-z]|--).*)/) {
-          commands.append(Self.withoutRemarks(String(call.1)))
-        }
-      } else if let heading = line.wholeMatch(of: /#+ (.*)/) {
-        sections.append(Section(title: String(heading.1)))
+        let call = line.hasPrefix("$ ") ? line.dropFirst(2) : line[...]
+        if call.hasPrefix("replicate ") { commands.append(Self.withoutRemarks(call.dropFirst(10))) }
+      } else if line.hasPrefix("#") {
+        sections.append(Section(title: line.trimmingCharacters(in: ["#", " "])))
       } else if line.hasPrefix("|") {
         let cells = line.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }
         let isRule = cells.allSatisfy { $0.allSatisfy { $0 == "-" } }
@@ -46,11 +46,9 @@ struct Page {
         isTable = true
       }
       if !line.hasPrefix("|") { isTable = false }
+      if !isCode, !line.hasPrefix("```") { prose += line + "\n" }
     }
-    let prose = text.replacing(/```(?s:.*?)```/, with: "")
-    commands += Self.codeSpans(prose).compactMap { span in
-      span.wholeMatch(of: /replicate ([a-z].*)/).map { String($0.1) }
-    }
+    commands += Self.codeSpans(prose).filter { $0.hasPrefix("replicate ") }.map { String($0.dropFirst(10)) }
   }
 
   func section(_ title: String) throws -> Section {
@@ -58,12 +56,15 @@ struct Page {
   }
 
   static func codeSpans(_ text: String) -> [String] {
-    text.matches(of: /`([^`]+)`/).map { String($0.1).replacing(/\s+/, with: " ") }
+    // Every other part is between two of them.
+    text.split(separator: "`", omittingEmptySubsequences: false).enumerated()
+      .filter { $0.offset % 2 == 1 }
+      .map { $0.element.split { $0.isWhitespace }.joined(separator: " ") }
   }
 
   /// Without what stands after two blanks, and what the shell would take.
-  private static func withoutRemarks(_ line: String) -> String {
-    var line = line
+  private static func withoutRemarks(_ line: Substring) -> String {
+    var line = String(line)
     if let remark = line.firstRange(of: /\s{2,}|\s+[&|>#]/) { line.removeSubrange(remark.lowerBound...) }
     return line
   }
