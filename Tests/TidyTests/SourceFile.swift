@@ -43,6 +43,10 @@ enum Repository {
       .map { "\(folder)/\($0)" }.sorted()
   }
 
+  static func text(of path: String) throws -> String {
+    try String(contentsOf: root.appending(path: path), encoding: .utf8)
+  }
+
   /// Read once: to take all code apart is most of these tests' work.
   private static let files = Result {
     try ["Sources", "Tests", "integration"].flatMap { try paths(below: $0) }
