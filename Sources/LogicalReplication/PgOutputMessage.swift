@@ -1,5 +1,5 @@
-/// One message of the output plugin `pgoutput`, protocol versions 1 to 4
-/// (PostgreSQL manual, "Logical Replication Message Formats").
+/// One message of the output plugin `pgoutput`, protocol versions 1 to 4 (PostgreSQL manual, "Logical
+/// Replication Message Formats"). Messages of two-phase commit are none: they come only to who asks for them.
 ///
 /// Every `xid` that is optional is present exactly in messages between Stream Start and Stream Stop, where it
 /// names the (sub)transaction that made the change.
@@ -18,11 +18,6 @@ package enum PgOutputMessage: Hashable, Sendable {
   case streamStop
   case streamCommit(StreamCommitMessage)
   case streamAbort(StreamAbortMessage)
-  case beginPrepare(BeginPrepareMessage)
-  case prepare(PrepareMessage)
-  case commitPrepared(CommitPreparedMessage)
-  case rollbackPrepared(RollbackPreparedMessage)
-  case streamPrepare(StreamPrepareMessage)
 }
 
 /// The first byte of a message.
@@ -41,9 +36,4 @@ enum PgOutputTag: UInt8, CaseIterable {
   case streamStop = 0x45  // E
   case streamCommit = 0x63  // c
   case streamAbort = 0x41  // A
-  case beginPrepare = 0x62  // b
-  case prepare = 0x50  // P
-  case commitPrepared = 0x4B  // K
-  case rollbackPrepared = 0x72  // r
-  case streamPrepare = 0x70  // p
 }

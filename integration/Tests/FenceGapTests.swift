@@ -178,7 +178,8 @@ struct FenceGapTests {
       #expect(expected.count == 3)
       #expect(try await journey.largeObjects(.target) == expected)
       #expect(cutover.output.contains("3 large objects again"), "\(cutover.output)")
-      // Sessions that were there before the second belt go on reading, with row locks and temporary tables.
+      // Sessions that were there before the read-only default go on reading, with row locks and temporary
+      // tables.
       for sql in ["SELECT * FROM t FOR UPDATE", "CREATE TEMP TABLE own AS TABLE t", "SELECT lo_get(11)"] {
         try await reader.execute(sql)
       }

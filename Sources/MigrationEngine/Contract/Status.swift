@@ -125,7 +125,7 @@ package struct Status: Sendable, Codable, Equatable {
   package struct Cutover: Sendable, Codable, Equatable {
     package enum Result: String, Sendable, Codable { case complete, aborted, rehearsed }
 
-    package var step: String
+    package var step: Step
     package var fenceLSN: String?
     package var writePauseSeconds: Double?
     package var result: Result?
@@ -137,9 +137,8 @@ package struct Status: Sendable, Codable, Equatable {
     package var terminated: [String]?
     /// What was compared of both ends before the seal; nil when nothing was to be.
     package var verification: Comparison?
-    /// The seal stands and the end that opens has everything. False: that end has everything, and the seal
-    /// was about to be committed. Nil before.
-    package var isSealed: Bool?
+    /// `seal`, as it is stored and printed.
+    var isSealed: Bool?
     /// When writes were stopped, by the clock of the engine's machine, in seconds since 1970.
     package var stoppedAt: Double?
     /// What somebody should look at although the cutover went on; nil when there is nothing.
@@ -147,7 +146,7 @@ package struct Status: Sendable, Codable, Equatable {
     /// How the schemas of both ends differed before it; nil where they did not, or were not compared.
     package var schemaDifferences: [SchemaDifference]?
 
-    package init(step: String) { self.step = step }
+    package init(step: Step) { self.step = step }
 
     enum CodingKeys: String, CodingKey {
       case step, result, reason, timeline, terminated, direction, verification, warnings

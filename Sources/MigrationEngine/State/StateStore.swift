@@ -115,11 +115,13 @@ package struct StateStore: Sendable {
     }
   }
 
-  package func store(_ phase: Phase) async throws {
+  /// Stores the phase that an event has led to: there is no other way to it.
+  package func store(_ machine: PhaseMachine) async throws {
+    let phase = machine.phase.rawValue
     try await connection.query(
-      "UPDATE replicate.migration SET phase = $1, failure = NULL", [phase.rawValue],
-      doing: "storing phase \(phase.rawValue)", within: Self.limit)
-    try await note("phase \(phase.rawValue)")
+      "UPDATE replicate.migration SET phase = $1, failure = NULL", [phase],
+      doing: "storing phase \(phase)", within: Self.limit)
+    try await note("phase \(phase)")
   }
 
   package func store(encryption: EncryptionEvidence) async throws {

@@ -1,7 +1,7 @@
 import LogicalReplication
 import Testing
 
-struct StreamedAndPreparedMessageTests {
+struct StreamedMessageTests {
   private func decode(_ name: String) throws -> PgOutputMessage {
     let sample = try #require(SampleMessage.all.first { $0.name == name })
     var decoder = try sample.decoder()
@@ -36,39 +36,6 @@ struct StreamedAndPreparedMessageTests {
     #expect(parallel.subtransactionXID == 701)
     #expect(parallel.position?.abortLSN == LSN(rawValue: 0x1_0000_0010))
     #expect(parallel.position?.abortTime == PostgresTime(microseconds: 77))
-  }
-
-  @Test func `prepared transactions`() throws {
-    guard case .beginPrepare(let begin) = try decode("Begin Prepare"),
-      case .prepare(let prepare) = try decode("Prepare"),
-      case .commitPrepared(let commit) = try decode("Commit Prepared"),
-      case .streamPrepare(let stream) = try decode("Stream Prepare")
-    else {
-      Issue.record("wrong kind")
-      return
-    }
-    #expect(
-      [begin.prepareLSN, prepare.prepareLSN, commit.commitLSN, stream.prepareLSN].allSatisfy {
-        $0.rawValue == 0x10
-      })
-    #expect([begin.endLSN, prepare.endLSN, commit.endLSN, stream.endLSN].allSatisfy { $0.rawValue == 0x20 })
-    let times = [begin.prepareTime, prepare.prepareTime, commit.commitTime, stream.prepareTime]
-    #expect(times.allSatisfy { $0.microseconds == 30 })
-    #expect([begin.xid, prepare.xid, commit.xid, stream.xid].allSatisfy { $0 == 700 })
-    #expect([begin.gid, prepare.gid, commit.gid, stream.gid].allSatisfy { $0 == "gid" })
-  }
-
-  @Test func `Rollback Prepared`() throws {
-    guard case .rollbackPrepared(let rollback) = try decode("Rollback Prepared") else {
-      Issue.record("wrong kind")
-      return
-    }
-    #expect(rollback.prepareEndLSN == LSN(rawValue: 0x10))
-    #expect(rollback.rollbackEndLSN == LSN(rawValue: 0x20))
-    #expect(rollback.prepareTime == PostgresTime(microseconds: 30))
-    #expect(rollback.rollbackTime == PostgresTime(microseconds: 40))
-    #expect(rollback.xid == 700)
-    #expect(rollback.gid == "gid")
   }
 
   @Test func `an xid is read only between Stream Start and Stream Stop`() throws {
@@ -132,11 +99,6 @@ struct StreamedAndPreparedMessageTests {
       let violation = #expect(throws: ProtocolViolation.self) { try decoder.decode(sample.bytes) }
       #expect(violation?.problem == .needsProtocolVersion(2))
     }
-    for sample in SampleMessage.prepared {
-      var decoder = PgOutputDecoder(version: .two, streaming: .on)
-      let violation = #expect(throws: ProtocolViolation.self) { try decoder.decode(sample.bytes) }
-      #expect(violation?.problem == .needsProtocolVersion(3))
-    }
   }
 
   @Test(arguments: SampleMessage.all)
@@ -154,8 +116,7 @@ struct StreamedAndPreparedMessageTests {
   }
 
   @Test func `streams are refused when none were requested`() throws {
-    let streamPrepare = try #require(SampleMessage.prepared.last)
-    for sample in SampleMessage.streams + [streamPrepare] {
+    for sample in SampleMessage.streams {
       var decoder = PgOutputDecoder(version: .four, streaming: .off)
       let violation = #expect(throws: ProtocolViolation.self) { try decoder.decode(sample.bytes) }
       #expect(violation?.problem == .streamingNotRequested)
