@@ -2,7 +2,7 @@ import LibPQ
 package import Logging
 
 /// A migration from the first look to the open target, and the way back. Phases in order: preflight, schema,
-/// copy, index, catch-up, streaming, cutover, reverse; `MigrationAttempt` walks through them, and this begins
+/// copy, index, catch-up, streaming, cutover, reverse; `EngineRun` walks through them, and this begins
 /// it anew when a connection is lost.
 package struct Migration: Sendable {
   package enum Outcome: Sendable {
@@ -22,10 +22,10 @@ package struct Migration: Sendable {
   /// Looks at both ends and changes neither.
   /// - Throws: `PostgresError` when an end cannot be reached.
   package func check() async throws -> PreflightReport {
-    let ends = try await MigrationEnds.open(options, purpose: "check")
+    let ends = try await Endpoints.open(options, purpose: "check")
     return try await finally(ends.close) {
       let isResuming = try await StateStore(ends.target).load() != nil
-      return try await MigrationPreflight(options: options, ends: ends, logger: logger).run(
+      return try await PreflightPhase(options: options, ends: ends, logger: logger).run(
         isResuming: isResuming
       ).report
     }
@@ -42,9 +42,9 @@ package struct Migration: Sendable {
   ) async throws -> Outcome {
     var retry = Retry()
     var hindrance: Hindrance?
-    let unstored = UnstoredEnd()
+    let unstored = PendingCutoverResult()
     while true {
-      let attempt = MigrationAttempt(
+      let attempt = EngineRun(
         options: options, logger: logger, unstored: unstored, hindrance: hindrance, onProgress: onProgress,
         onFindings: onFindings)
       hindrance = nil
@@ -62,63 +62,5 @@ package struct Migration: Sendable {
         hindrance = Hindrance(loss.error, pause: pause)
       }
     }
-  }
-}
-
-/// An attempt that ended because a server could not be reached; what it had done is stored, so it can be made
-/// again.
-struct ConnectionLoss: Error {
-  let error: any Error
-  /// Both ends had been reached, so the options are right.
-  let wasConnected: Bool
-  /// Writes are refused everywhere until an attempt succeeds: there is no end to trying.
-  var isBehindSeal = false
-
-  var isTimeout: Bool { (error as? PostgresError)?.code == .timedOut }
-
-  /// A server answers, and is in a state that passes by itself or by its operator's doing.
-  var mayPass: Bool {
-    (error as? PostgresError)?.mayPass ?? (error as? MigrationError)?.mayPass ?? false
-  }
-
-  /// - Returns: nil when an error would be the same in the next attempt.
-  static func passing(_ error: any Error) -> ConnectionLoss? {
-    let loss = error as? ConnectionLoss ?? ConnectionLoss(error: error, wasConnected: true)
-    return loss.mayPass ? loss : nil
-  }
-
-  fileprivate var words: String {
-    if isBehindSeal { return "behind the seal nothing is undone; trying again" }
-    return mayPass
-      ? "a server is in a state that may pass; trying again" : "a connection was lost; trying again"
-  }
-}
-
-/// How long to go on trying when a server is away: restarts and failovers take minutes.
-private struct Retry {
-  private static let limit = Duration.seconds(3600)
-  private var failingSince: ContinuousClock.Instant?
-  private var pause = Duration.milliseconds(250)
-  private(set) var hasSucceeded = false
-
-  /// What an attempt has lasted that has come somewhere, whatever ended it.
-  private static let good = Duration.seconds(60)
-
-  /// The pause before the next attempt; nil when it is time to give up.
-  mutating func pause(after loss: ConnectionLoss, lasting duration: Duration) -> Duration? {
-    if loss.wasConnected {
-      hasSucceeded = true
-      // What times out again and again does so on good connections as well: that must have an end.
-      if !loss.isTimeout, !loss.isBehindSeal, !loss.mayPass || duration > Self.good {
-        failingSince = nil
-        pause = .milliseconds(250)
-      }
-    }
-    let since = failingSince ?? .now
-    failingSince = since
-    // Who watches the status sees what is waited for, and can tell the engine to stop.
-    guard loss.isBehindSeal || loss.mayPass || ContinuousClock.now - since < Self.limit else { return nil }
-    pause = min(pause * 2, .seconds(15))
-    return pause
   }
 }

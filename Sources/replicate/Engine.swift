@@ -18,24 +18,24 @@ struct Engine: Sendable {
 
   var status:
     @Sendable (_ source: ConnectionString?, _ target: ConnectionString, Logger) async throws -> Status = {
-      try await MigrationObserver(source: $0, target: $1, logger: $2).status()
+      try await MigrationClient(source: $0, target: $1, logger: $2).status()
     }
 
   var report:
     @Sendable (_ source: ConnectionString?, _ target: ConnectionString, Logger) async throws ->
       MigrationReport =
-      { try await MigrationObserver(source: $0, target: $1, logger: $2).report() }
+      { try await MigrationClient(source: $0, target: $1, logger: $2).report() }
 
   var cutover:
     @Sendable (ConnectionString?, ConnectionString, Logger, CutoverRequest, @escaping Progress) async throws
       -> Status.Cutover = {
-        try await MigrationObserver(source: $0, target: $1, logger: $2).cutover($3, onProgress: $4)
+        try await MigrationClient(source: $0, target: $1, logger: $2).cutover($3, onProgress: $4)
       }
 
   var verify:
     @Sendable (ConnectionString, Logger, VerificationRequest, @escaping Progress) async throws
       -> VerificationReport = {
-        try await MigrationObserver(source: nil, target: $0, logger: $1).verify($2, onProgress: $3)
+        try await MigrationClient(source: nil, target: $0, logger: $1).verify($2, onProgress: $3)
       }
 
   var finish: @Sendable (ConnectionString, ConnectionString, Logger, FinishOptions) async throws -> [String] =
@@ -51,12 +51,12 @@ struct Engine: Sendable {
 
   var examineWithoutTarget:
     @Sendable (_ source: ConnectionString, _ target: ConnectionString?, Logger) async throws -> String = {
-      try await MigrationWithoutTarget(source: $0, target: $1, logger: $2).examine()
+      try await TargetLoss(source: $0, target: $1, logger: $2).examine()
     }
 
   var abortWithoutTarget:
     @Sendable (_ source: ConnectionString, _ target: ConnectionString?, Logger) async throws
       -> (removed: [String], left: [String]) = {
-        try await MigrationWithoutTarget(source: $0, target: $1, logger: $2).run()
+        try await TargetLoss(source: $0, target: $1, logger: $2).run()
       }
 }

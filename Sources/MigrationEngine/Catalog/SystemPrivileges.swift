@@ -1,7 +1,7 @@
 package import LibPQ
 
 /// What everybody may call and read in a new database, and we do: a server from which that was taken away
-/// must say so before anything depends on it, and not behind the seal, where nothing may be refused.
+/// must say so before anything depends on it, and not after the seal, where nothing may be refused.
 package enum SystemPrivileges {
   /// One that our role lacks.
   package struct Missing: Sendable, Equatable {

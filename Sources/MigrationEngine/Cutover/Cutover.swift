@@ -11,7 +11,7 @@ package struct Cutover: Sendable {
     /// Returns once the target has committed the transaction that carries the marker.
     package var drain: @Sendable (_ nonce: String, _ deadline: ContinuousClock.Instant) async throws -> Void
     package var forgetMarker: @Sendable () async -> Void
-    /// Throws when a change was committed behind the marker.
+    /// Throws when a change was committed after the marker.
     package var ensureNoBreach: @Sendable () async throws -> Void
     /// What is known of changes that pass the guard.
     package var passing: Passing
@@ -25,7 +25,7 @@ package struct Cutover: Sendable {
     package var finaliseTables: @Sendable () async throws -> String
     /// Compares both ends before the seal; nil when they are not to be.
     package var comparison: Comparison?
-    /// Makes the target's tables what they are to be when it opens, behind the seal, and brings over what no
+    /// Makes the target's tables what they are to be when it opens, after the seal, and brings over what no
     /// fence stops. Says what that was, beginning with a comma.
     package var restoreTables: @Sendable () async throws -> String
     /// Holds the clients that come through poolers, and lets them go on; nil when there are no poolers.
@@ -77,7 +77,7 @@ package struct Cutover: Sendable {
   package struct Passing: Sendable {
     /// The replication origins of changes that came by the stream, and how long ago the last of each did.
     package var origins: @Sendable () async -> [(name: String, age: Duration)]
-    /// Before a marker is written behind the seal; `drain` waits for it, too. What comes behind it is no
+    /// Before a marker is written after the seal; `drain` waits for it, too. What comes behind it is no
     /// breach, and what has come since the marker before is remembered when that is asked for.
     package var expectMarker: @Sendable (_ nonce: String, _ remembers: Bool) async -> Void
     /// Has nothing more applied: the end that writes go to is about to open. Says what was changed there

@@ -11,7 +11,7 @@ extension CutoverRun {
   /// For a transaction that is writing past the guard.
   private static let passerPatience = Duration.milliseconds(500)
 
-  /// Writes a second marker behind the seal, and waits for it: everything that was committed before the seal
+  /// Writes a second marker after the seal, and waits for it: everything that was committed before the seal
   /// is on the target then, whoever has written it. From here on nothing more is applied.
   /// - Returns: what to tell of it, ending with a comma; empty where the source is lost.
   func proveAgain() async throws -> String {
@@ -23,7 +23,7 @@ extension CutoverRun {
     if let passed {
       hasPassed = true
       warn(
-        "changes passed the guard of the \(ends.direction.from) behind the fence's marker, and were brought "
+        "changes passed the guard of the \(ends.direction.from) after the fence's marker, and were brought "
           + "over: \(passed). What wrote them may go on, and what it writes now stays there: "
           + "look for what replicates into the \(ends.direction.from)")
     }
@@ -38,7 +38,7 @@ extension CutoverRun {
       try await writeAndAwaitMarker()
       return true
     } catch let loss as PostgresError where loss.isConnectionLoss {
-      logger.warning("lost the \(ends.direction.from) behind its seal", metadata: ["why": "\(loss)"])
+      logger.warning("lost the \(ends.direction.from) after its seal", metadata: ["why": "\(loss)"])
       try await reachSourceOrForgetIt()
     } catch is CancellationError {
       throw CancellationError()
@@ -54,7 +54,7 @@ extension CutoverRun {
     }
   }
 
-  /// Nothing is refused behind the seal. What ordinary writers have written the first marker has proven.
+  /// Nothing is refused after the seal. What ordinary writers have written the first marker has proven.
   private func tellUnproven(_ error: any Error) -> Bool {
     warn(
       "it is not known whether anything passed the guard of the \(ends.direction.from) between the fence's "
@@ -69,7 +69,7 @@ extension CutoverRun {
     await stages.passing.expectMarker(nonce, true)
     try await source.query(
       "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)", [MessagePrefix.fence, nonce],
-      doing: "writing a marker behind the seal", within: .seconds(5))
+      doing: "writing a marker after the seal", within: .seconds(5))
     try await stages.drain(nonce, .now + Self.proofPatience)
   }
 
@@ -89,17 +89,17 @@ extension CutoverRun {
     }
   }
 
-  /// How long it is looked, behind the switch, whether what passed the guard goes on.
+  /// How long it is looked, after the switch, whether what passed the guard goes on.
   private static let lookPatience = Duration.seconds(3)
 
   /// Nobody waits for it any more.
-  /// - Returns: what was written behind the seal and is on the old end alone, so that somebody must act.
+  /// - Returns: what was written after the seal and is on the old end alone, so that somebody must act.
   func lookForWhatStays() async -> String? {
     let deadline = ContinuousClock.now + (hasPassed ? Self.lookPatience : .zero)
     while true {
       if let left = await stages.passing.leftBehind() {
         let what =
-          "changes were committed on the \(ends.direction.from) behind its seal, and are not on the "
+          "changes were committed on the \(ends.direction.from) after its seal, and are not on the "
           + "\(ends.direction.to): \(left)"
         warn("\(what). Something replicates into the \(ends.direction.from) that no fence stops")
         return "\(what). Stop what writes them, and bring them over by hand"

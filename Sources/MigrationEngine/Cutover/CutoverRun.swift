@@ -21,10 +21,10 @@ actor CutoverRun {
   var machine: CutoverMachine
   var report = Status.Cutover(step: "begin")
   private var began = ContinuousClock.now
-  private var fence: WriteGuard.Fence?
+  private var fence: WriteFence.Fence?
   /// Of our fence, known before it is put up: it may stand although that failed. Nil when another engine's is
   /// taken over.
-  private var token: String? = WriteGuard.newToken()
+  private var token: String? = WriteFence.newToken()
   /// When the fence was sent to the source, or clients began to wait in poolers: from here on users may have
   /// been refused or held.
   private(set) var pauseBegan: ContinuousClock.Instant?
@@ -76,9 +76,9 @@ actor CutoverRun {
   }
 
   /// What keeps the target closed until the source is sealed.
-  var door: Door { ends.direction == .forward ? .ofTarget : .ofSealedSource }
-  private func guardian() throws -> WriteGuard {
-    WriteGuard(try source, moving: ends.direction, leaving: stages.leftBehind)
+  var door: WriteGate { ends.direction == .forward ? .ofTarget : .ofSealedSource }
+  private func guardian() throws -> WriteFence {
+    WriteFence(try source, moving: ends.direction, leaving: stages.leftBehind)
   }
 
   var source: Connection {
@@ -269,7 +269,7 @@ actor CutoverRun {
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
   }
 
-  /// A session is slow the first time that it meets an object, and behind the fence users wait for it. The
+  /// A session is slow the first time that it meets an object, and after the fence users wait for it. The
   /// target is closed, and gets the sequences' states again.
   private func meetObjects() async throws {
     try await Sequences.copy(from: source, to: target)
@@ -315,7 +315,7 @@ actor CutoverRun {
     _ = await announceMarker()
     let lifetime = Duration.seconds(request.limitSeconds) + Self.margin
     let fence = try await guardian().fence(
-      expiringAfter: lifetime, token: token ?? WriteGuard.newToken())
+      expiringAfter: lifetime, token: token ?? WriteFence.newToken())
     self.fence = fence
     return "expires at \(fence.expiry)"
   }
@@ -356,7 +356,7 @@ actor CutoverRun {
     report.verification = comparison
     guard comparison.result != .different else {
       throw MigrationError(
-        .failed, doing: "comparing both ends behind the fence", reason: comparison.summary,
+        .failed, doing: "comparing both ends after the fence", reason: comparison.summary,
         remedy: "Run replicate verify to see all of it. Something else than the stream wrote to an end.")
     }
     try await stages.ensureNoBreach()
@@ -399,7 +399,7 @@ actor CutoverRun {
         try await guardian().unfence(token)
         // Clients that wait in poolers do so still.
         return (.done, "the \(ends.direction.from) takes writes again\(stages.poolers == nil ? pause() : "")")
-      } catch let sealed as WriteGuard.Sealed {
+      } catch let sealed as WriteFence.Sealed {
         guard sealed.isOurs || token == nil else {
           isForeign = true
           return (.failed("another engine has sealed the \(ends.direction.from)"), "")

@@ -56,7 +56,7 @@ package enum Sequences {
     }
   }
 
-  /// What is written last behind the fence opens the target, and makes this durable, too.
+  /// What is written last after the fence opens the target, and makes this durable, too.
   private static func set(_ values: [Value], on target: Connection) async throws {
     do {
       try await setAll(values, on: target)

@@ -4,7 +4,7 @@ import LogicalReplication
 /// Tables of extensions whose rows are the user's: the schema brings the table, with the rows that the
 /// extension's script makes, and the user's are copied (manual, section 38.17.3 "Extension Configuration
 /// Tables"). They are in no publication and bear no trigger of ours, so they are copied again behind the
-/// fence, and behind the seal what was written meanwhile.
+/// fence, and after the seal what was written meanwhile.
 package struct ExtensionTables: Sendable {
   let source: ConnectionString
   let target: ConnectionString

@@ -219,7 +219,7 @@ struct Applier {
 
   private func commit(_ point: ChunkPlan.CommitPoint, on target: Connection) async throws {
     var batch = StatementBatch()
-    // Behind the marker comes the seal, which is for good: what it rests on must be durable.
+    // After the marker comes the seal, which is for good: what it rests on must be durable.
     if point.marker != nil { batch.call("SET LOCAL synchronous_commit = on", expectedRows: nil) }
     let isNoted = direction == .back
     if isNoted { batch.call(NotedRows.progress.lock, expectedRows: nil) }

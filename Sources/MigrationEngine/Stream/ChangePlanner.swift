@@ -99,7 +99,7 @@ struct ChangePlanner {
   /// Where changes are folded; nil while they are applied one by one.
   private(set) var fold: ChunkFold?
   private let chunkFold = ChunkFold()
-  private let memory: TouchMemory?
+  private let memory: ChangedRowTracker?
   /// The memory's when the chunk began; zero while nothing is to be remembered.
   private(set) var touchEpoch = 0
 
@@ -110,7 +110,7 @@ struct ChangePlanner {
   ///   - memory: is told which rows are touched.
   init(
     tables: StreamTables, from start: StreamStart = .origin, streaming: PgOutputStreaming = .off,
-    isBehindMarker: Bool = false, memory: TouchMemory? = nil
+    isBehindMarker: Bool = false, memory: ChangedRowTracker? = nil
   ) {
     self.tables = tables
     lastEndLSN = start.position

@@ -5,13 +5,13 @@ import Synchronization
 /// other works: what comes in during one apply is the next, so a stream that is behind is applied in larger
 /// pieces.
 final class Inbox: Sendable {
-  private let bound: StreamBound
+  private let bound: ApplyLimit
   private let pending = Mutex(PendingMessages())
   private let arrivals = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
   private let departures = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
 
   /// - Parameter bound: what commits at or beyond it waits.
-  init(bound: StreamBound = StreamBound()) {
+  init(bound: ApplyLimit = ApplyLimit()) {
     self.bound = bound
     let arrivals = arrivals.continuation
     bound.begin { arrivals.yield() }

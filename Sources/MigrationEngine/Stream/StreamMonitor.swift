@@ -37,7 +37,7 @@ package final class StreamMonitor: Sendable {
     var keptOut: String?
     var lagMeter: LagMeter
     var awaited: (nonce: String, marker: Marker, purpose: Purpose)?
-    /// What was applied behind the fence's marker.
+    /// What was applied after the fence's marker.
     var passed = Passed()
     /// What came when nothing was applied any more.
     var leftBehind = Passed()
@@ -88,7 +88,7 @@ package final class StreamMonitor: Sendable {
     }
   }
 
-  /// What a chunk changed behind a marker.
+  /// What a chunk changed after a marker.
   struct Passage: Sendable {
     /// Before another marker that is in the chunk, too.
     var between: Set<String>
@@ -99,9 +99,9 @@ package final class StreamMonitor: Sendable {
 
   private let state: Mutex<State>
   /// Up to where changes may be applied.
-  package let bound = StreamBound()
+  package let bound = ApplyLimit()
   /// Which rows were touched since both ends were compared.
-  package let touched = TouchMemory()
+  package let touched = ChangedRowTracker()
 
   package init(feedback: Feedback, transactions: Int64, changes: Int64, firstBeat: UInt64) {
     state = Mutex(
@@ -158,7 +158,7 @@ package final class StreamMonitor: Sendable {
     state.withLock { state in state.awaited.map { $0.purpose == .again || $0.marker != .expected } ?? false }
   }
 
-  /// What has been applied behind the fence's marker.
+  /// What has been applied after the fence's marker.
   package var passed: Passed { state.withLock { $0.passed } }
   /// What has come since nothing is applied any more.
   package var leftBehind: Passed { state.withLock { $0.leftBehind } }
@@ -259,7 +259,7 @@ package final class StreamMonitor: Sendable {
     }
   }
 
-  /// A change came after the last marker of the stream. Behind the seal it is remembered and nothing else.
+  /// A change came after the last marker of the stream. After the seal it is remembered and nothing else.
   func breached() {
     state.withLock { state in
       guard let awaited = state.awaited, awaited.marker == .committed, awaited.purpose == .fence else {

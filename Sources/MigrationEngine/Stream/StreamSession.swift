@@ -218,7 +218,7 @@ package struct StreamSession: Sendable {
 
   /// Where the run begins.
   private func begin(_ state: Connection) async throws -> (StoredProgress, StreamStart) {
-    let claim = SlotClaim(slot: slot, direction: direction)
+    let claim = SlotCheck(slot: slot, direction: direction)
     let observer = try await Session.open(source, end: direction.from, purpose: "slot")
     let confirmed = try await closing(observer) { try await claim.take(on: observer) }
     let progress = try await progress(in: state)

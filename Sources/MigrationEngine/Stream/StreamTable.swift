@@ -33,7 +33,7 @@ final class StreamTable {
   /// The target's columns in the order of the tuples' values.
   let columns: [Column]
   /// The columns that tell rows apart, as the tuples have them; nil when all of them together must.
-  let keyColumns: [TouchedKeys.Column]?
+  let keyColumns: [ChangedKeys.Column]?
   /// How the columns' values travel by the many; nil for one that cannot.
   let arrayForms: [ArrayForm?]
   /// The type of the target's rows.
@@ -78,7 +78,7 @@ final class StreamTable {
     if case .index(let keys) = lookup {
       keyColumns = keys.map { key in
         let column = message.columns[key.position]
-        return TouchedKeys.Column(name: column.name, typeOID: column.typeOID)
+        return ChangedKeys.Column(name: column.name, typeOID: column.typeOID)
       }
     } else {
       keyColumns = nil

@@ -1,7 +1,7 @@
 /// What the AWS steps ask before the cutover: the same questions as later, so that a missing program, right
 /// or object shows in time.
 enum AWSLook {
-  static func blockers(_ look: () async throws -> [SwitchRemark]) async -> [SwitchRemark] {
+  static func blockers(_ look: () async throws -> [SwitchFinding]) async -> [SwitchFinding] {
     do {
       return try await look()
     } catch let error as AWSFailure {

@@ -12,7 +12,7 @@ struct ECSAction: SwitchAction {
     aws = AWSCommand(profile: step.access.profile, region: step.access.region)
   }
 
-  func examine(_ scene: SwitchScene) async -> [SwitchRemark] {
+  func examine(_ scene: SwitchScene) async -> [SwitchFinding] {
     await AWSLook.blockers {
       try await services().filter { $0.status != "ACTIVE" }.map {
         .blocker("Service \($0.name) is \($0.status).", "Take it out of the step.")

@@ -17,7 +17,7 @@ struct ParameterGroupAction: SwitchAction {
     }
   }
 
-  func examine(_ scene: SwitchScene) async -> [SwitchRemark] {
+  func examine(_ scene: SwitchScene) async -> [SwitchFinding] {
     guard !name.hasPrefix("default.") else {
       return [
         .blocker(

@@ -20,7 +20,7 @@ struct PgBouncerAction: SwitchAction {
       database: step.database ?? scene.target.database)
   }
 
-  func examine(_ scene: SwitchScene) async -> [SwitchRemark] {
+  func examine(_ scene: SwitchScene) async -> [SwitchFinding] {
     let address = address(scene)
     return await each { await $0.examine(address, source: scene.source) }.flatMap { $0 }
   }

@@ -7,10 +7,10 @@ struct PlanFields {
   let place: String
   private let mapping: Node.Mapping
   private let variables: PlanText
-  private let mistakes: MistakeList
+  private let mistakes: PlanErrorList
   private var known: [String] = []
 
-  init(_ mapping: Node.Mapping, in place: String, variables: PlanText, mistakes: MistakeList) {
+  init(_ mapping: Node.Mapping, in place: String, variables: PlanText, mistakes: PlanErrorList) {
     self.mapping = mapping
     self.place = place
     self.variables = variables

@@ -2,7 +2,7 @@ import LibPQ
 
 extension PoolerSession {
   /// What stands in the way of leading the pooler's clients to `address`; changes nothing.
-  func examine(_ address: PgBouncerFile.Address, source: Switchover.End) async -> [SwitchRemark] {
+  func examine(_ address: PgBouncerFile.Address, source: Switchover.End) async -> [SwitchFinding] {
     var remarks = examineFile(address)
     do {
       remarks += try await retried(until: .now) { console, pooler in
@@ -16,7 +16,7 @@ extension PoolerSession {
     return remarks
   }
 
-  private func examineFile(_ address: PgBouncerFile.Address) -> [SwitchRemark] {
+  private func examineFile(_ address: PgBouncerFile.Address) -> [SwitchFinding] {
     guard case .file(let path) = pooler.configuration else { return [] }
     do {
       let file = try ReplacedFile(reading: path)
@@ -46,7 +46,7 @@ extension PoolerSession {
 
     func remarks(
       _ address: PgBouncerFile.Address, _ source: Switchover.End
-    ) async throws -> [SwitchRemark] {
+    ) async throws -> [SwitchFinding] {
       guard let entry = try await console.entry(database, within: Self.limit) else {
         return [
           .blocker("\(label) knows no database \(database).", "Give it a line of its own in [databases].")
@@ -60,7 +60,7 @@ extension PoolerSession {
     }
 
     /// A command that only admins may give, and that does nothing where nothing is paused.
-    private func rights() async throws -> [SwitchRemark] {
+    private func rights() async throws -> [SwitchFinding] {
       do {
         try await console.resume(database, within: Self.limit)
       } catch let error as PostgresError where error.sqlState != nil {
@@ -72,7 +72,7 @@ extension PoolerSession {
 
     private func place(
       _ entry: PgBouncerConsole.Entry, _ address: PgBouncerFile.Address, _ source: Switchover.End
-    ) -> [SwitchRemark] {
+    ) -> [SwitchFinding] {
       let now = "\(label): \(database) is at \(entry.address.host):\(entry.address.port)"
       if entry.address == address {
         return [.warning("\(now), the target, already.", "Point it to the source until the cutover.")]
@@ -85,7 +85,7 @@ extension PoolerSession {
       ]
     }
 
-    private func pooling(_ entry: PgBouncerConsole.Entry) async throws -> [SwitchRemark] {
+    private func pooling(_ entry: PgBouncerConsole.Entry) async throws -> [SwitchFinding] {
       let general = try await console.setting("pool_mode", within: Self.limit)
       let mode = entry.poolMode ?? general ?? "session"
       guard mode == "session" else {
@@ -98,7 +98,7 @@ extension PoolerSession {
       ]
     }
 
-    private func patience() async throws -> [SwitchRemark] {
+    private func patience() async throws -> [SwitchFinding] {
       let told = try await console.setting("query_wait_timeout", within: Self.limit).flatMap(Double.init)
       guard let told, told > 0, told < Self.patience else { return [] }
       return [

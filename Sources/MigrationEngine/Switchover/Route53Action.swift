@@ -13,7 +13,7 @@ struct Route53Action: SwitchAction {
 
   private func value(_ scene: SwitchScene) -> String { step.value ?? scene.target.host }
 
-  func examine(_ scene: SwitchScene) async -> [SwitchRemark] {
+  func examine(_ scene: SwitchScene) async -> [SwitchFinding] {
     let value = value(scene)
     let looksLikeAddress = value.contains(":") || value.allSatisfy { $0.isNumber || $0 == "." }
     if step.type == "CNAME", looksLikeAddress || value.hasPrefix("/") {

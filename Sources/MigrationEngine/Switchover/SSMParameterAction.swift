@@ -8,7 +8,7 @@ struct SSMParameterAction: SwitchAction {
     aws = AWSCommand(profile: step.access.profile, region: step.access.region)
   }
 
-  func examine(_ scene: SwitchScene) async -> [SwitchRemark] {
+  func examine(_ scene: SwitchScene) async -> [SwitchFinding] {
     await AWSLook.blockers {
       let present = try await present()
       if present.isSecure { _ = try await key() }

@@ -2,7 +2,7 @@
 protocol SwitchAction: Sendable {
   /// Looks, changes nothing, and takes a few seconds at most.
   /// - Returns: what would keep the step from doing its work.
-  func examine(_ scene: SwitchScene) async -> [SwitchRemark]
+  func examine(_ scene: SwitchScene) async -> [SwitchFinding]
 
   /// - Parameter deadline: what waits for something ends by then, and says what it waited for. Shortly after
   ///   it the task is cancelled.
@@ -28,22 +28,22 @@ struct SwitchFailure: Error, Equatable, CustomStringConvertible {
 }
 
 /// What an examination found, and how to mend it.
-package struct SwitchRemark: Sendable, Equatable {
+package struct SwitchFinding: Sendable, Equatable {
   package enum Severity: Sendable { case note, warning, blocker }
 
   package var severity: Severity
   package var why: String
   package var remedy: String
 
-  static func blocker(_ why: String, _ remedy: String) -> SwitchRemark {
-    SwitchRemark(severity: .blocker, why: why, remedy: remedy)
+  static func blocker(_ why: String, _ remedy: String) -> SwitchFinding {
+    SwitchFinding(severity: .blocker, why: why, remedy: remedy)
   }
 
-  static func warning(_ why: String, _ remedy: String) -> SwitchRemark {
-    SwitchRemark(severity: .warning, why: why, remedy: remedy)
+  static func warning(_ why: String, _ remedy: String) -> SwitchFinding {
+    SwitchFinding(severity: .warning, why: why, remedy: remedy)
   }
 
-  static func note(_ why: String, _ remedy: String) -> SwitchRemark {
-    SwitchRemark(severity: .note, why: why, remedy: remedy)
+  static func note(_ why: String, _ remedy: String) -> SwitchFinding {
+    SwitchFinding(severity: .note, why: why, remedy: remedy)
   }
 }

@@ -51,7 +51,7 @@ struct ExecAction: SwitchAction {
   let timeLimit: Duration
 
   /// Only its user knows what it needs.
-  func examine(_ scene: SwitchScene) async -> [SwitchRemark] { [] }
+  func examine(_ scene: SwitchScene) async -> [SwitchFinding] { [] }
 
   func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     try await SwitchCommand(command: command, scene: scene).run(within: timeLimit)

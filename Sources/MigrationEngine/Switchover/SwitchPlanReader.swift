@@ -4,22 +4,23 @@ import Yams
 /// Reads `replicate.yaml`. Strict: whatever it does not know, it refuses, and tells all of it at once.
 package enum SwitchPlanReader {
   /// - Parameter environment: where `${NAME}` is looked up.
-  package static func read(_ text: String, environment: [String: String]) throws(SwitchPlanMistakes)
+  package static func read(_ text: String, environment: [String: String]) throws(SwitchPlanErrors)
     -> SwitchPlan
   {
     let root: Node?
     do {
       root = try compose(yaml: text)
     } catch {
-      throw SwitchPlanMistakes(error)
+      throw SwitchPlanErrors(error)
     }
-    let mistakes = MistakeList()
+    let mistakes = PlanErrorList()
     let steps = steps(of: root, PlanText(environment: environment), mistakes)
-    guard mistakes.all.isEmpty else { throw SwitchPlanMistakes(mistakes: mistakes.all) }
+    guard mistakes.all.isEmpty else { throw SwitchPlanErrors(mistakes: mistakes.all) }
     return SwitchPlan(steps: steps)
   }
 
-  private static func steps(of root: Node?, _ variables: PlanText, _ mistakes: MistakeList) -> [SwitchStep] {
+  private static func steps(of root: Node?, _ variables: PlanText, _ mistakes: PlanErrorList) -> [SwitchStep]
+  {
     guard let mapping = root?.mapping else {
       mistakes.add("the key switch with a list of steps is missing", in: "the file", at: root?.mark)
       return []

@@ -78,13 +78,13 @@ package struct Switchover: Sendable {
 
   /// Looks whether the steps can do their work; changes nothing.
   /// - Returns: the steps' names with what was found, in order.
-  package func examine() async -> [(step: String, remark: SwitchRemark)] {
+  package func examine() async -> [(step: String, remark: SwitchFinding)] {
     let scene = scene
-    let found = await withTaskGroup(of: (Int, [SwitchRemark]).self) { group in
+    let found = await withTaskGroup(of: (Int, [SwitchFinding]).self) { group in
       for (index, action) in actions.enumerated() {
         group.addTask { (index, await action.examine(scene)) }
       }
-      return await group.reduce(into: [Int: [SwitchRemark]]()) { $0[$1.0] = $1.1 }
+      return await group.reduce(into: [Int: [SwitchFinding]]()) { $0[$1.0] = $1.1 }
     }
     return actions.indices.flatMap { index in
       (late(index) + (found[index] ?? [])).map { ("step \(index + 1), \(names[index])", $0) }
@@ -92,7 +92,7 @@ package struct Switchover: Sendable {
   }
 
   /// Clients wait in their pooler for all that is done before they are let go.
-  private func late(_ index: Int) -> [SwitchRemark] {
+  private func late(_ index: Int) -> [SwitchFinding] {
     guard actions[index] is PgBouncerAction, index > 0, !(actions[index - 1] is PgBouncerAction) else {
       return []
     }

@@ -4,7 +4,7 @@ import LogicalReplication
 /// Rows that a stream has touched.
 extension Comparison {
   func compare(
-    _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows], _ report: inout VerificationReport
+    _ tables: [ComparedTable], _ touched: [RelationName: ChangedRows], _ report: inout VerificationReport
   ) async throws {
     scan.meter.begin(tables: tables.count, bytes: 0)
     let outcomes = try await withThrowingTaskGroup(of: Outcome.self) { group in
@@ -29,13 +29,13 @@ extension Comparison {
   /// Looks up a few of each table's keys, and forgets what was found: a session is slow the first time that
   /// it meets a table.
   func warmUp(
-    _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows], until end: ContinuousClock.Instant
+    _ tables: [ComparedTable], _ touched: [RelationName: ChangedRows], until end: ContinuousClock.Instant
   ) async throws {
     try await withThrowingTaskGroup(of: Void.self) { group in
       for (index, tables) in shares(of: tables).enumerated() {
         group.addTask {
           let (lane, _) = lane(tables, touched, limit: 100)
-          try await TouchedLookup(self).warmUp(lane, on: index, until: end)
+          try await ChangedRowLookup(self).warmUp(lane, on: index, until: end)
         }
       }
       try await group.waitForAll()
@@ -57,9 +57,9 @@ extension Comparison {
   }
 
   private func compare(
-    _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows], on index: Int
+    _ tables: [ComparedTable], _ touched: [RelationName: ChangedRows], on index: Int
   ) async throws -> Outcome {
-    let lookup = TouchedLookup(self)
+    let lookup = ChangedRowLookup(self)
     let (lane, whole) = lane(tables, touched)
     var outcome = Outcome(compared: [], whole: whole)
     var differing: [ComparedTable] = []
@@ -83,11 +83,11 @@ extension Comparison {
   }
 
   private func lane(
-    _ tables: [ComparedTable], _ touched: [RelationName: TouchedRows],
-    asking question: TouchedLookup.Question = .sum, limit: Int = .max
-  ) -> (lane: TouchedLookup.Lane, whole: [ComparedTable]) {
-    let lookup = TouchedLookup(self)
-    var lane = TouchedLookup.Lane()
+    _ tables: [ComparedTable], _ touched: [RelationName: ChangedRows],
+    asking question: ChangedRowLookup.Question = .sum, limit: Int = .max
+  ) -> (lane: ChangedRowLookup.Lane, whole: [ComparedTable]) {
+    let lookup = ChangedRowLookup(self)
+    var lane = ChangedRowLookup.Lane()
     let whole = tables.filter { table in
       guard case .keys(let batches)? = touched[table.name] else { return true }
       return !lookup.add(question, batches, of: table, limit: limit, to: &lane)

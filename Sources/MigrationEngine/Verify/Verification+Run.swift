@@ -10,7 +10,7 @@ extension Verification {
   }
 
   /// Opens the sessions of both ends, which then rest.
-  package func ready() async throws -> ReadyVerification {
+  package func ready() async throws -> PreparedVerification {
     async let source = VerifiedEnd.open(self.source, .source, jobs: options.jobs)
     async let target = VerifiedEnd.open(self.target, .target, jobs: options.jobs)
     let there: VerifiedEnd
@@ -21,7 +21,7 @@ extension Verification {
       throw error
     }
     do {
-      return ReadyVerification(self, source: try await source, target: there)
+      return PreparedVerification(self, source: try await source, target: there)
     } catch {
       await there.close()
       throw error

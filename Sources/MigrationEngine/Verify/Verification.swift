@@ -25,7 +25,7 @@ package struct Verification: Sendable {
     /// The cutover is to carry it over, or has done so and one end has been written to since: it is told, and
     /// is no difference.
     case streaming
-    /// It has been carried over behind a fence, which stops neither sequences, large objects nor writes to
+    /// It has been carried over after a fence, which stops neither sequences, large objects nor writes to
     /// tables of extensions: these are brought over again.
     case fenced
     /// It has been carried over, and nobody has written since.

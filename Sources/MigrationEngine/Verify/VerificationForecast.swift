@@ -39,7 +39,7 @@ struct VerificationForecast: Sendable {
     return counts <= seconds ? .counts : nil
   }
 
-  func changed(_ touched: [RelationName: TouchedRows]) -> Double {
+  func changed(_ touched: [RelationName: ChangedRows]) -> Double {
     var keys = 0
     var tables = 0
     var whole: [Relation] = []

@@ -10,7 +10,7 @@ struct StartCommand: EngineCommand {
     commandName: "start",
     abstract: "Begin or resume the migration, and stream until the cutover is complete, then back.",
     discussion: """
-      Behind the cutover it carries the target's writes back to the source, so that there is a way back, \
+      After the cutover it carries the target's writes back to the source, so that there is a way back, \
       until 'replicate finish' or 'replicate rollback'; with --no-reverse it ends there.
 
       SIGTERM and SIGINT stop it at a commit with exit code 0; the same command goes on from there, on any \

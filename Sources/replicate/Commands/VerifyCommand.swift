@@ -12,7 +12,7 @@ struct VerifyCommand: EngineCommand {
     abstract: "Compare both ends at one position of the stream while writes go on; exit 4 on any difference.",
     discussion: """
       The running engine compares every migrated table, and what no stream carries, from streaming on and \
-      again behind the cutover while there is a way back. The stream goes on meanwhile. Rows that differ are \
+      again after the cutover while there is a way back. The stream goes on meanwhile. Rows that differ are \
       named by their keys, never by other values.
 
       SIGINT and SIGTERM end it at once, and nothing of it stays on either end.

@@ -62,7 +62,7 @@ struct MigrationArguments: ParsableArguments {
   @Flag(
     name: .customLong("reverse"), inversion: .prefixedNo,
     help: """
-      Behind the cutover carry the target's writes back to the source, for replicate rollback, until \
+      After the cutover carry the target's writes back to the source, for replicate rollback, until \
       replicate finish.
       """)
   var keepsWayBack = true

@@ -16,7 +16,7 @@ struct CutoverMachineTests {
     return machine
   }
 
-  @Test("Without failures the steps come in the order of the proof, and the target opens behind the seal")
+  @Test("Without failures the steps come in the order of the proof, and the target opens after the seal")
   func wholeOrder() throws {
     var machine = CutoverMachine()
     var seen: [Step] = []
@@ -44,7 +44,7 @@ struct CutoverMachineTests {
     var sealed = CutoverMachine(verifies: true)
     _ = sealed.resume(from: .sealed, targetIsOpen: false)
     while sealed.step != .finalise { _ = try sealed.handle(.done) }
-    #expect(try sealed.handle(.done) == .perform(.open), "behind the seal nothing could be undone")
+    #expect(try sealed.handle(.done) == .perform(.open), "after the seal nothing could be undone")
   }
 
   @Test("A failure before the fence needs no un-fencing")
@@ -75,7 +75,7 @@ struct CutoverMachineTests {
   }
 
   @Test(
-    "Behind the seal nothing takes the fence down: what failed is tried again, what is proven is not",
+    "After the seal nothing takes the fence down: what failed is tried again, what is proven is not",
     arguments: [Step.awaitWriters, .mark, .drain, .finalise, .open])
   func failsBehindSeal(_ step: Step) throws {
     var machine = try machine(at: .seal)
@@ -121,7 +121,7 @@ struct CutoverMachineTests {
     #expect(reason.contains("ended"))
   }
 
-  @Test("After an engine that died behind the seal the drain is proved anew, then the target opens")
+  @Test("After an engine that died after the seal the drain is proved anew, then the target opens")
   func resumeBehindSeal() throws {
     var machine = CutoverMachine()
     #expect(machine.resume(from: .sealed, targetIsOpen: false) == .perform(.awaitWriters))

@@ -105,7 +105,7 @@ import Testing
     stream.commit(100, end: 110)
   }
 
-  @Test("The anchor comes again and is skipped; what is behind it is applied")
+  @Test("The anchor comes again and is skipped; what is after it is applied")
   func again() throws {
     var planner = planner()
     let plan = try plan(&planner) { stream in
@@ -132,7 +132,7 @@ import Testing
     #expect(plan.idleLSN.rawValue == 110)
   }
 
-  @Test("A change behind the fence's marker is a breach in the next run, too, but not what comes again")
+  @Test("A change after the fence's marker is a breach in the next run, too, but not what comes again")
   func behindMarker() throws {
     var planner = planner(isBehindMarker: true)
     #expect(try plan(&planner) { sendAnchor(&$0) }.changesAfterMarker == 0)

@@ -137,7 +137,7 @@ import Testing
     #expect(monitor.passed.isEmpty)
   }
 
-  @Test("Behind the seal what comes behind a marker is no breach, and what came before it is not remembered")
+  @Test("After the seal what comes after a marker is no breach, and what came before it is not remembered")
   func markerBehindSeal() {
     let monitor = monitor()
     monitor.expectMarker("first")

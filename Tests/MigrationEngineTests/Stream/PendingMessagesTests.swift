@@ -211,7 +211,7 @@ import Testing
 
   @Test("A bound that moves lets go on who waits, and is fixed only where nothing has passed it")
   func boundOfInbox() async {
-    let bound = StreamBound()
+    let bound = ApplyLimit()
     let inbox = Inbox(bound: bound)
     await inbox.put(
       messages { stream in

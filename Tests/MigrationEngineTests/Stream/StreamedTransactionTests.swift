@@ -145,7 +145,7 @@ import Testing
     }
   }
 
-  @Test("Changes of one that commits behind the fence's marker are a breach, whenever they came")
+  @Test("Changes of one that commits after the fence's marker are a breach, whenever they came")
   func marker() throws {
     var planner = planner()
     _ = try plan(&planner, .streamed(7)) { stream in

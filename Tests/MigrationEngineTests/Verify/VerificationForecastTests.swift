@@ -80,7 +80,7 @@ import Testing
     #expect(forecast(last).changed([:]) == 0.02, "sessions are open")
     let name = RelationName(schema: "public", name: "t3")
     #expect(forecast(last).changed([name: .all]) > 0.5)
-    var keys = TouchedKeys(columns: [.init(name: "id", typeOID: 23)], format: .text)
+    var keys = ChangedKeys(columns: [.init(name: "id", typeOID: 23)], format: .text)
     for _ in 0..<10_000 { withUnsafeBytes(of: UInt8(ascii: "1")) { keys.append($0) } }
     #expect(abs(forecast(last).changed([name: .keys([keys])]) - 0.52) < 0.01)
   }

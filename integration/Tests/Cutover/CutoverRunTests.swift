@@ -27,7 +27,7 @@ struct CutoverRunTests {
   }
 
   @Test(
-    "Case 46: a step that fails behind the fence opens the source again, and the next try succeeds"
+    "Case 46: a step that fails after the fence opens the source again, and the next try succeeds"
   )
   func failure() async throws {
     try await ClosedTarget.run("fails") { scene in
@@ -63,7 +63,7 @@ struct CutoverRunTests {
     }
   }
 
-  @Test("An engine that is told to stop behind the fence takes it down first")
+  @Test("An engine that is told to stop after the fence takes it down first")
   func cancelled() async throws {
     try await ClosedTarget.run("stops") { scene in
       let isDraining = Mutex(false)
@@ -87,16 +87,16 @@ struct CutoverRunTests {
     try await ClosedTarget.run("breach") { scene in
       var stages = scene.stages()
       stages.ensureNoBreach = {
-        throw MigrationError(.failed, doing: "draining", reason: "a change came behind the marker")
+        throw MigrationError(.failed, doing: "draining", reason: "a change came after the marker")
       }
       let report = try await scene.cutover(stages).run(scene.request)
       #expect(report.result == .aborted)
-      #expect(report.reason?.contains("behind the marker") == true)
+      #expect(report.reason?.contains("after the marker") == true)
       #expect(try await scene.sourceRefusal() == nil)
     }
   }
 
-  @Test("A breach that shows behind the seal is told loudly, and so are large objects written too late")
+  @Test("A breach that shows after the seal is told loudly, and so are large objects written too late")
   func lateBreach() async throws {
     try await ClosedTarget.run("latebreach") { scene in
       try await scene.ends.scene.run(["SELECT lo_from_bytea(11, 'before')"], on: .source)
@@ -119,7 +119,7 @@ struct CutoverRunTests {
       #expect(warnings.count == 2, "\(warnings)")
       #expect(warnings.contains { $0.contains("large objects were written") && $0.hasSuffix(": 11") })
       #expect(
-        warnings.contains { $0.contains("behind its seal, and are not on the target: \"public\".\"t\"") })
+        warnings.contains { $0.contains("after its seal, and are not on the target: \"public\".\"t\"") })
       #expect(report.reason?.contains("bring them over by hand") == true, "somebody must act")
     }
   }
@@ -200,8 +200,8 @@ struct CutoverRunTests {
     }
   }
 
-  @Test("What fails behind the seal is tried again until it succeeds, and told meanwhile")
-  func failsBehindSeal() async throws {
+  @Test("What fails after the seal is tried again until it succeeds, and told meanwhile")
+  func failsAfterSeal() async throws {
     try await ClosedTarget.run("sealed") { scene in
       let tries = Mutex(0)
       let reasons = Mutex<[String]>([])
@@ -224,8 +224,8 @@ struct CutoverRunTests {
     }
   }
 
-  @Test("An engine that is told to stop behind the seal ends at once, and resuming completes the cutover")
-  func stopsBehindSeal() async throws {
+  @Test("An engine that is told to stop after the seal ends at once, and resuming completes the cutover")
+  func stopsAfterSeal() async throws {
     try await ClosedTarget.run("sealedstop") { scene in
       let tries = Mutex(0)
       var stages = scene.stages()
@@ -274,7 +274,7 @@ private struct ClosedTarget: Sendable {
       try await ends.scene.both(["CREATE TABLE t (id int PRIMARY KEY)", "CREATE SEQUENCE counter"])
       try await SourceState(ends.sourceConnection).create()
       try await ends.targetConnection.query("CREATE SCHEMA replicate", doing: "preparing the target")
-      try await TargetGuard(ends.targetConnection).close()
+      try await TargetFence(ends.targetConnection).close()
       try await body(ClosedTarget(ends: ends))
     }
   }

@@ -47,8 +47,8 @@ struct CutoverTests {
   }
 
   @Test(
-    "A table that is created behind the fence keeps the source from being sealed, and the stream goes on")
-  func tableBehindFence() async throws {
+    "A table that is created after the fence keeps the source from being sealed, and the stream goes on")
+  func tableAfterFence() async throws {
     try await Scene.run("behind") { scene in
       try await scene.source(
         "CREATE TABLE always (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
@@ -80,8 +80,8 @@ struct CutoverTests {
     }
   }
 
-  @Test("An engine that is killed behind the fence leaves a source that opens by itself")
-  func killedBehindFence() async throws {
+  @Test("An engine that is killed after the fence leaves a source that opens by itself")
+  func killedAfterFence() async throws {
     try await withStream("killed") { scene, ledger, engine in
       await ledger.stop()
       try await scene.armByFailing()

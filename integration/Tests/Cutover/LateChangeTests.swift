@@ -89,7 +89,7 @@ struct LateChangeTests {
     }
   }
 
-  @Test("A reader of what must be written anew behind the fence keeps the cutover from beginning, by name")
+  @Test("A reader of what must be written anew after the fence keeps the cutover from beginning, by name")
   func unlogged() async throws {
     try await Scene.run("unloggedreader") { scene in
       try await scene.source("CREATE UNLOGGED TABLE cache (id int)", "INSERT INTO cache VALUES (1)")

@@ -60,7 +60,7 @@ struct RequestTests {
   }
 
   @Test(
-    "A rollback whose engine dies behind the seal is completed by the next one, also when asked for again",
+    "A rollback whose engine dies after the seal is completed by the next one, also when asked for again",
     arguments: ["after seal", "after open"])
   func rollbackAgain(_ step: String) async throws {
     try await Running.back("again_back", prepare: Self.tables) { back in

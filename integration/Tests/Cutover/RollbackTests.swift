@@ -180,7 +180,7 @@ struct RollbackTests {
   private static let stepsBeforeSeal = Steps.chosen(
     ["after mark", "before seal"],
     else: ["before arm", "after arm", "before fence", "after fence", "after finalise"])
-  private static let stepsBehindSeal = Steps.chosen(
+  private static let stepsAfterSeal = Steps.chosen(
     ["after seal", "after complete"], else: ["before open", "after open", "after switch"])
   private static let stepsOfCutover = Steps.chosen(
     ["after drain", "after seal"], else: ["before open", "after open", "after switch", "after complete"])
@@ -216,10 +216,10 @@ struct RollbackTests {
     }
   }
 
-  @Test("An engine that dies in a rollback behind its seal is followed by one that completes it")
-  func engineBehindSeal() async throws {
+  @Test("An engine that dies in a rollback after its seal is followed by one that completes it")
+  func engineAfterSeal() async throws {
     let write = "INSERT INTO t (v) VALUES (1)"
-    for step in Self.stepsBehindSeal {
+    for step in Self.stepsAfterSeal {
       try await Running.back(
         "wayback_sealed",
         prepare: ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
@@ -277,7 +277,7 @@ struct RollbackTests {
     }
   }
 
-  @Test("An engine that dies in the cutover behind the seal is followed by one that carries writes back")
+  @Test("An engine that dies in the cutover after the seal is followed by one that carries writes back")
   func engineInCutover() async throws {
     for step in Self.stepsOfCutover {
       try await Scene.run("wayback_cutover") { scene in

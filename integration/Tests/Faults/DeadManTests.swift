@@ -16,7 +16,7 @@ struct DeadManTests {
       "before arm", "after arm", "before fence", "after fence", "after await writers", "after mark",
       "after drain", "after finalise", "before verify",
     ])
-  private static let stepsBehindSeal = Steps.chosen(
+  private static let stepsAfterSeal = Steps.chosen(
     ["after seal"], else: ["before open", "after open", "after switch", "after complete"])
   private static let stepsOfUnfence = Steps.chosen(["before unfence"], else: ["after unfence"])
   private static let stepsOfServers = Steps.chosen(
@@ -123,9 +123,9 @@ struct DeadManTests {
   }
 
   @Test(
-    "An engine that dies behind the seal is followed by one that completes the cutover, whatever the step")
-  func engineBehindSeal() async throws {
-    for step in Self.stepsBehindSeal {
+    "An engine that dies after the seal is followed by one that completes the cutover, whatever the step")
+  func engineAfterSeal() async throws {
+    for step in Self.stepsAfterSeal {
       try await run("deadbehind") { scene in
         let engine = try await scene.start(meeting: "\(step)=kill")
         try await scene.waitUntilReady(engine)
@@ -200,7 +200,7 @@ struct DeadManTests {
   }
 
   @Test(
-    "A server that dies at the seal or behind it: the cutover is completed, or the next one is",
+    "A server that dies at the seal or after it: the cutover is completed, or the next one is",
     .ownServers,
     arguments: ["source", "target"])
   func serverAtSeal(_ which: String) async throws {
@@ -212,7 +212,7 @@ struct DeadManTests {
         let (engine, cutover) = try await kill(cluster, step, scene)
         // Before the seal it depends on who hears of the loss first.
         if try await !scene.isCompleteOrWritable(engine) {
-          #expect(step == "before seal", "behind the seal nothing is undone")
+          #expect(step == "before seal", "after the seal nothing is undone")
           try await scene.waitUntilReady(engine)
           _ = try await scene.replicate.run("cutover", "--yes")
         }

@@ -3,7 +3,7 @@ import Foundation
 import MigrationEngine
 import Testing
 
-/// A source that answers, with whatever error, is not lost: behind the seal it is asked, and without a seal
+/// A source that answers, with whatever error, is not lost: after the seal it is asked, and without a seal
 /// that is known only silence, and the operator's word, open the target.
 @Suite(.serialized, .servers(about: 60), .timeLimit(.minutes(5)))
 struct LostSourceTests {
@@ -109,7 +109,7 @@ struct LostSourceTests {
     }
   }
 
-  @Test("An engine behind its seal that is let in no more waits, says why, and goes on once it is let in")
+  @Test("An engine after its seal that is let in no more waits, says why, and goes on once it is let in")
   func locked() async throws {
     try await Mover.with("locked") { scene, mover in
       try await prepare(scene)

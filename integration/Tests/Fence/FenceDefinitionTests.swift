@@ -4,11 +4,11 @@ import MigrationEngine
 import Testing
 
 /// Transactions that change definitions and have not ended when the source is to be sealed: the catalogs
-/// show nothing of them yet, and what they have written would be lost behind the seal.
+/// show nothing of them yet, and what they have written would be lost after the seal.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))
 struct FenceDefinitionTests {
   /// What the seal of a fence that stands says while `session` is open; nil when it seals.
-  private func refusal(_ scene: Fenced, _ guardian: WriteGuard, _ fence: WriteGuard.Fence) async throws
+  private func refusal(_ scene: Fenced, _ guardian: WriteFence, _ fence: WriteFence.Fence) async throws
     -> String?
   {
     do {
@@ -24,7 +24,7 @@ struct FenceDefinitionTests {
   func uncommitted() async throws {
     try await Fenced.run("uncommitted") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(100))
       _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(10))
@@ -78,7 +78,7 @@ struct FenceDefinitionTests {
     try await Fenced.run("harmlessopen") { scene in
       try await scene.prepare()
       try await scene.execute("CREATE UNIQUE INDEX ON summary (count)")
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
       let elsewhere = try await SQLSession(ClusterPair.shared.source)
@@ -110,7 +110,7 @@ struct FenceDefinitionTests {
   func short() async throws {
     try await Fenced.run("shortddl") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
       let session = try await scene.session("BEGIN", "LOCK TABLE keyed IN ACCESS EXCLUSIVE MODE")

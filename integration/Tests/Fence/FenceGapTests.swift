@@ -9,9 +9,9 @@ import Testing
 struct FenceGapTests {
   /// What the seal of a fence that stands says after `body`; nil when it seals.
   private func refusal(
-    _ scene: Fenced, after body: (_ guardian: WriteGuard) async throws -> Void
+    _ scene: Fenced, after body: (_ guardian: WriteFence) async throws -> Void
   ) async throws -> String? {
-    let guardian = WriteGuard(scene.connection)
+    let guardian = WriteFence(scene.connection)
     try await guardian.arm(within: .seconds(20))
     let fence = try await guardian.fence(expiringAfter: .seconds(60))
     try await body(guardian)
@@ -24,7 +24,7 @@ struct FenceGapTests {
     }
   }
 
-  @Test("A trigger that was disabled behind the fence and stands again keeps the source from being sealed")
+  @Test("A trigger that was disabled after the fence and stands again keeps the source from being sealed")
   func disabled() async throws {
     try await Fenced.run("disabled") { scene in
       try await scene.prepare()
@@ -60,7 +60,7 @@ struct FenceGapTests {
   func otherFile() async throws {
     try await Fenced.run("otherfile") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let truncating = try await scene.session("BEGIN", "TRUNCATE keyed, child")
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
@@ -77,7 +77,7 @@ struct FenceGapTests {
   func definitionInFlight() async throws {
     try await Fenced.run("inflightddl") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       for ddl in [
         "ALTER TABLE volatile ALTER n TYPE int USING n + 1", "ALTER TABLE volatile SET LOGGED",
@@ -145,7 +145,7 @@ struct FenceGapTests {
   func lockless() async throws {
     try await Fenced.run("lockless") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let locker = try await scene.session("BEGIN", "LOCK TABLE keyed, parted IN ACCESS EXCLUSIVE MODE")
       let began = ContinuousClock.now
@@ -157,7 +157,7 @@ struct FenceGapTests {
     }
   }
 
-  @Test("What was written to large objects between the last look and the seal is carried over behind it")
+  @Test("What was written to large objects between the last look and the seal is carried over after it")
   func betweenFinaliseAndSeal() async throws {
     try await Scene.run("lobetween") { scene in
       try await scene.source(

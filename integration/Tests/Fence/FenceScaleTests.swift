@@ -24,7 +24,7 @@ struct FenceScaleTests {
         load.start(on: scene.source)
         let maintenance = Maintenance()
         maintenance.start(on: scene.source)
-        let guardian = WriteGuard(scene.connection)
+        let guardian = WriteFence(scene.connection)
         for _ in 1...2 {
           try await load.waitForCommits(more: 100)
           try await maintenance.waitForRounds(more: 6)
@@ -62,7 +62,7 @@ struct FenceScaleTests {
         END $$
         """
       #expect(try await scene.refusal(of: Attempt(all)) == "53200")
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       var times: [(String, Duration)] = []
       func timed<Value>(_ what: String, _ body: () async throws -> Value) async throws -> Value {
         let began = ContinuousClock.now

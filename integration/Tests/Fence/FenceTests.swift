@@ -10,7 +10,7 @@ struct FenceTests {
   func everyWriter() async throws {
     try await Fenced.run("fence") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       #expect(try await guardian.unguarded() == [])
       let prepared = try await SQLSession(scene.source)
@@ -40,7 +40,7 @@ struct FenceTests {
   func expiry() async throws {
     try await Fenced.run("expiry") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .milliseconds(1500))
       let write = Attempt("UPDATE keyed SET v = 0")
@@ -54,7 +54,7 @@ struct FenceTests {
   func armAgain() async throws {
     try await Fenced.run("rearm") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       let first = try await guardian.arm(within: .seconds(20))
       #expect(first > 5)
       #expect(try await guardian.arm(within: .seconds(20)) == 0)
@@ -76,7 +76,7 @@ struct FenceTests {
   func seal() async throws {
     try await Fenced.run("seal") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
       try await scene.execute("CREATE TABLE latecomer (id int)")
@@ -87,8 +87,8 @@ struct FenceTests {
       try await scene.execute("DROP TABLE latecomer")
       #expect(try await guardian.seal(fence))
       #expect(try await SourceState(scene.connection).fence() == .sealed)
-      await #expect(throws: WriteGuard.Sealed.self) { try await guardian.unfence() }
-      await #expect(throws: WriteGuard.Sealed.self) {
+      await #expect(throws: WriteFence.Sealed.self) { try await guardian.unfence() }
+      await #expect(throws: WriteFence.Sealed.self) {
         try await guardian.fence(expiringAfter: .seconds(1))
       }
       #expect(try await scene.refusal(of: Attempt("DELETE FROM keyed")) == "25006")
@@ -99,14 +99,14 @@ struct FenceTests {
   func pass() async throws {
     try await Fenced.run("pass") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       await #expect(throws: MigrationError.self, "it is not sealed") {
-        try await guardian.admit(WriteGuard.Pass())
+        try await guardian.admit(WriteFence.Pass())
       }
       #expect(try await guardian.seal(try await guardian.fence(expiringAfter: .seconds(60))))
       let string = try LibPQ.ConnectionString(scene.source.text, for: "source")
-      func passes(_ pass: WriteGuard.Pass) async throws -> Bool {
+      func passes(_ pass: WriteFence.Pass) async throws -> Bool {
         let session = try await Session.open(pass.applied(to: string), end: "source", purpose: "test")
         defer { Task { await session.close() } }
         do {
@@ -116,7 +116,7 @@ struct FenceTests {
           return false
         }
       }
-      let (first, second) = (WriteGuard.Pass(), WriteGuard.Pass())
+      let (first, second) = (WriteFence.Pass(), WriteFence.Pass())
       try await guardian.admit(first)
       #expect(try await passes(first))
       #expect(try await !passes(second))
@@ -137,7 +137,7 @@ struct FenceTests {
   func lateSeal() async throws {
     try await Fenced.run("late") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .milliseconds(300))
       let write = Attempt("UPDATE keyed SET v = 0")
@@ -152,8 +152,8 @@ struct FenceTests {
   func foreignFence() async throws {
     try await Fenced.run("foreign") { scene in
       try await scene.prepare()
-      let first = WriteGuard(scene.connection)
-      let second = WriteGuard(scene.observer)
+      let first = WriteFence(scene.connection)
+      let second = WriteFence(scene.observer)
       let write = Attempt("UPDATE keyed SET v = 0")
       try await first.arm(within: .seconds(20))
       let lost = try await first.fence(expiringAfter: .seconds(60))
@@ -172,7 +172,7 @@ struct FenceTests {
   func remove() async throws {
     try await Fenced.run("remove") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       try await guardian.remove()
       let left = try await scene.value(

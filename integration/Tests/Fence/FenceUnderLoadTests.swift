@@ -14,7 +14,7 @@ struct FenceUnderLoadTests {
   func holds() async throws {
     try await Fenced.run("load") { scene in
       try await Load.createTables(scene)
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       try await WAL.createSlot(scene)
       let load = Load(sessions: 8)
@@ -31,7 +31,7 @@ struct FenceUnderLoadTests {
       }
       await load.stop()
       let found = try await WAL.read(scene)
-      #expect(found.changesBehindMarker == 0)
+      #expect(found.changesAfterMarker == 0)
       #expect(found.markers == 2 * Self.rounds)
       #expect(found.changes >= 200 * Self.rounds)
       #expect(load.failures == [])
@@ -39,11 +39,11 @@ struct FenceUnderLoadTests {
   }
 
   @Test(
-    "Without waiting for the writers under way a change does come behind the marker: the check can fail")
+    "Without waiting for the writers under way a change does come after the marker: the check can fail")
   func control() async throws {
     try await Fenced.run("control") { scene in
       try await Load.createTables(scene)
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       try await WAL.createSlot(scene)
       let writer = try await scene.session("BEGIN", "UPDATE load_1 SET v = v + 1 WHERE id = 1")
@@ -51,7 +51,7 @@ struct FenceUnderLoadTests {
       try await WAL.mark("fenced 1", scene.connection)
       try await writer.execute("COMMIT")
       try await WAL.mark("open 1", scene.connection)
-      #expect(try await WAL.read(scene).changesBehindMarker == 1)
+      #expect(try await WAL.read(scene).changesAfterMarker == 1)
       await writer.close()
     }
   }
@@ -70,7 +70,7 @@ private enum WAL {
       doing: "marking the WAL")
   }
 
-  static func read(_ scene: Fenced) async throws -> (markers: Int, changes: Int, changesBehindMarker: Int) {
+  static func read(_ scene: Fenced) async throws -> (markers: Int, changes: Int, changesAfterMarker: Int) {
     let session = try await SQLSession(scene.source)
     let lines = try await session.rows(
       """
@@ -80,7 +80,7 @@ private enum WAL {
     ).compactMap { $0.first ?? nil }
     try await session.execute("SELECT pg_drop_replication_slot('fence_' || current_database())")
     await session.close()
-    var found = (markers: 0, changes: 0, changesBehindMarker: 0)
+    var found = (markers: 0, changes: 0, changesAfterMarker: 0)
     var isFenced = false
     for line in lines {
       if line.hasPrefix("message") {
@@ -88,7 +88,7 @@ private enum WAL {
         isFenced = line.contains("content:fenced")
       } else {
         found.changes += 1
-        if isFenced { found.changesBehindMarker += 1 }
+        if isFenced { found.changesAfterMarker += 1 }
       }
     }
     return found

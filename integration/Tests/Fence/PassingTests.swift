@@ -59,7 +59,7 @@ struct PassingTests {
   }
 
   @Test(
-    "What comes behind the seal is not applied to a target that is open, is told, and the exit code is 1")
+    "What comes after the seal is not applied to a target that is open, is told, and the exit code is 1")
   func late() async throws {
     try await Scene.run("passedlate") { scene in
       try await prepare(scene)
@@ -82,7 +82,7 @@ struct PassingTests {
       try held.release()
       #expect(try await cutover.waitForEnd(within: .seconds(30)) == 1, "\(cutover.output)\(engine.errors)")
       #expect(
-        cutover.output.contains("behind its seal, and are not on the target: \"public\".\"t\""),
+        cutover.output.contains("after its seal, and are not on the target: \"public\".\"t\""),
         "\(cutover.output)")
       #expect(cutover.output.contains("bring them over by hand"), "\(cutover.output)")
       #expect(try await scene.targetValue("SELECT string_agg(v::text, ' ' ORDER BY v) FROM t") == "0 2")
@@ -90,7 +90,7 @@ struct PassingTests {
     }
   }
 
-  @Test("An engine that takes over behind the seal proves it anew, and applies nothing to an open target")
+  @Test("An engine that takes over after the seal proves it anew, and applies nothing to an open target")
   func takeover() async throws {
     for (step, expected) in [("after seal", "0 1"), ("sealed and noted", "0 1"), ("after open", "0")] {
       try await Scene.run("passedtake") { scene in
@@ -148,7 +148,7 @@ struct PassingTests {
   func open() async throws {
     try await Fenced.run("passer") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let passer = try await scene.session("SET application_name = 'passer'")
       let fence = try await guardian.fence(expiringAfter: .seconds(60))

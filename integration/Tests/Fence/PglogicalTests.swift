@@ -47,7 +47,7 @@ struct PglogicalTests {
       #expect(refused.errors.contains("alter_subscription_disable('feed', true);"), "\(refused.errors)")
       try await scene.disable()
 
-      // Behind the fence.
+      // After the fence.
       let cutover = try await scene.replicate.start("cutover", "--yes")
       try await held.wait(for: engine)
       try await scene.enable()

@@ -10,7 +10,7 @@ struct WritersTests {
   func exactlyWriters() async throws {
     try await Fenced.run("writers") { scene in
       try await scene.prepare()
-      let guardian = WriteGuard(scene.connection)
+      let guardian = WriteFence(scene.connection)
       try await guardian.arm(within: .seconds(20))
       let reader = try await scene.session("BEGIN", "SELECT * FROM keyed FOR UPDATE")
       let writer = try await scene.session("BEGIN", "INSERT INTO keyed VALUES (100, 0)")
@@ -82,13 +82,13 @@ struct WritersTests {
       let pid = try #require(try await writer.value("SELECT pg_backend_pid()"))
       let began = ContinuousClock.now
       let error = await #expect(throws: MigrationError.self) {
-        try await WriteGuard(scene.connection).arm(within: .seconds(1))
+        try await WriteFence(scene.connection).arm(within: .seconds(1))
       }
       #expect(ContinuousClock.now - began < .seconds(5))
       #expect(error?.reason.contains("pid \(pid)") == true, "\(error?.reason ?? "")")
       #expect(error?.action.contains("\"keyed\"") == true)
       try await writer.execute("ROLLBACK")
-      #expect(try await WriteGuard(scene.connection).arm(within: .seconds(10)) > 0)
+      #expect(try await WriteFence(scene.connection).arm(within: .seconds(10)) > 0)
       await writer.close()
     }
   }
@@ -99,7 +99,7 @@ struct WritersTests {
       try await scene.prepare()
       // As VACUUM and CREATE INDEX CONCURRENTLY hold it, for as long as they run.
       let vacuum = try await scene.session("BEGIN", "LOCK TABLE ONLY keyed IN SHARE UPDATE EXCLUSIVE MODE")
-      let arming = UnderWay { try await WriteGuard(scene.connection).arm(within: .seconds(30)) }
+      let arming = UnderWay { try await WriteFence(scene.connection).arm(within: .seconds(30)) }
       try await waitUntil("a try that waits for the lock", within: .seconds(10)) {
         try await scene.value(
           "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'keyed'::regclass") == "1"

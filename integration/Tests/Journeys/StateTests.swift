@@ -44,7 +44,7 @@ struct StateTests {
   func successor() async throws {
     try await ClusterPair.shared.withFreshDatabases(named: "successor") { databases in
       let target = try LibPQ.ConnectionString(databases.target.text, for: "target")
-      let observer = MigrationObserver(
+      let observer = MigrationClient(
         source: nil, target: target, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
       let first = try await Session.open(target, end: "target", purpose: "test")
       try await StateStore(first).create(migration())

@@ -39,7 +39,7 @@ struct Scene: Sendable {
     try await replicate.start(["start", "--no-reverse"] + ClusterPair.shared.encryptionArguments + options)
   }
 
-  /// An engine that carries the target's writes back behind the cutover.
+  /// An engine that carries the target's writes back after the cutover.
   func startWithWayBack(meeting failpoint: String? = nil, _ options: String...) async throws
     -> BackgroundProcess
   {

@@ -16,7 +16,7 @@ actor StatusLook {
   func status() async throws -> Status? {
     let source = try LibPQ.ConnectionString(databases.source.text, for: "source")
     let target = try LibPQ.ConnectionString(databases.target.text, for: "target")
-    let observer = MigrationObserver(
+    let observer = MigrationClient(
       source: source, target: target, logger: Logger(label: "status") { _ in SwiftLogNoOpLogHandler() })
     do {
       let open: Connection

@@ -58,7 +58,7 @@ struct ExtensionTests {
 
   @Test(
     "No fence stops writes to an extension's table: they are waited for, and what was committed arrives")
-  func writtenBehindFence() async throws {
+  func writtenAfterFence() async throws {
     let name = "replicate_late_\(getpid())"
     try await Self.withFiles(of: name) {
       try await Scene.run("extensionlate") { scene in

@@ -255,7 +255,7 @@ struct SchemaCutoverTests {
     }
   }
 
-  @Test("What was made on the target behind the cutover, and is not on the source, refuses the rollback")
+  @Test("What was made on the target after the cutover, and is not on the source, refuses the rollback")
   func wayBack() async throws {
     try await Running.back(
       "schemaback",

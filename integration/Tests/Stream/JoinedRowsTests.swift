@@ -72,7 +72,7 @@ struct JoinedRowsTests {
   func once(_ key: String) async throws {
     try await Self.run("joined") { scene, engine in
       try await Self.join(key, scene, engine)
-      // Behind the snapshot open transactions are streamed again.
+      // After the snapshot open transactions are streamed again.
       let slot = "pg_replication_slots WHERE database = current_database()"
       try await scene.source("SELECT pg_stat_reset_replication_slot(slot_name) FROM \(slot)")
       let more = """
@@ -131,7 +131,7 @@ struct JoinedRowsTests {
           return rows
         }
       }
-      try await engine.waitUntil("rows that came behind the copy", within: .seconds(90)) {
+      try await engine.waitUntil("rows that came after the copy", within: .seconds(90)) {
         let behind = """
           SELECT count(*) FROM replicate.relation JOIN replicate.progress
             ON applied_lsn > snapshot_lsn + 3000000 WHERE relation_name = 'fresh'

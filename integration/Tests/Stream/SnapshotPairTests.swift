@@ -105,8 +105,8 @@ private final class Following: Sendable {
     target = try LibPQ.ConnectionString(databases.target.text, for: "target")
   }
 
-  var pairing: MigrationSnapshotPairing {
-    MigrationSnapshotPairing(
+  var pairing: SnapshotPairing {
+    SnapshotPairing(
       direction: .forward, from: source, to: target, monitor: monitor, logger: Self.logger)
   }
 
@@ -145,7 +145,7 @@ private final class Following: Sendable {
         let from = try await Session.open(source, end: "source", purpose: "test")
         let to = try await Session.open(target, end: "target", purpose: "test")
         return try await closing(from, to) {
-          try await MigrationTables(excluded: []).streamed(source: from, target: to)
+          try await MigratedTables(excluded: []).streamed(source: from, target: to)
         }
       }, monitor: monitor, logger: Self.logger)
   }

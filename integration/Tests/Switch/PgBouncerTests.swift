@@ -213,8 +213,8 @@ struct PgBouncerTests {
     }
   }
 
-  @Test("An engine that is killed behind the seal lets clients read on, and the next one leads them over")
-  func killedBehindSeal() async throws {
+  @Test("An engine that is killed after the seal lets clients read on, and the next one leads them over")
+  func killedAfterSeal() async throws {
     let folder = try await freshDirectory()
     // Before the pooler's step, on purpose: the clients wait for it.
     let first = "  - { step: exec, command: 'test -e \(folder)/go || exec sleep 300' }\n"
@@ -251,7 +251,7 @@ struct PgBouncerTests {
     }
   }
 
-  /// Kills the engine behind the fence, where a writer beside the pooler keeps it.
+  /// Kills the engine after the fence, where a writer beside the pooler keeps it.
   private func killWhilePaused(_ pooled: Pooled, withWatch: Bool) async throws {
     let scene = pooled.scene
     let engine = try await pooled.start()

@@ -46,7 +46,7 @@ struct SwitchResumeTests {
     }
   }
 
-  @Test("After a crash behind the opening the steps learn the fence's LSN, and the report keeps its proof")
+  @Test("After a crash after the opening the steps learn the fence's LSN, and the report keeps its proof")
   func keepsReport() async throws {
     try await Scene.run("keepsreport") { scene in
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)")

@@ -74,12 +74,12 @@ extension Scene {
   }
 
   /// Of these rows alone.
-  func compare(of rows: [RelationName: TouchedRows]) async throws -> VerificationReport {
+  func compare(of rows: [RelationName: ChangedRows]) async throws -> VerificationReport {
     try await withReady { try await $0.compare(rows: rows) }
   }
 
   func withReady<Value: Sendable>(
-    _ body: (inout ReadyVerification) async throws -> Value
+    _ body: (inout PreparedVerification) async throws -> Value
   ) async throws -> Value {
     var ready = try await verification().ready()
     do {

@@ -59,7 +59,7 @@ struct VerifyLeftBehindTests {
     }
   }
 
-  @Test("A large object that is written behind the fence aborts nothing, and one that differs does")
+  @Test("A large object that is written after the fence aborts nothing, and one that differs does")
   func largeObjects() async throws {
     try await Scene.run("verifylarge") { scene in
       try await scene.source(
@@ -70,7 +70,7 @@ struct VerifyLeftBehindTests {
       let rehearsal = try await scene.replicate.start(
         "cutover", "--yes", "--dry-run", "--verify", "full")
       try await held.wait(for: engine, within: .seconds(30))
-      // Its content, and one more: what has been brought over behind the fence is old by now.
+      // Its content, and one more: what has been brought over after the fence is old by now.
       try await scene.source("SELECT lo_put(1, 0, 'later')", "SELECT lo_from_bytea(3, 'new')")
       try held.release()
       let code = try await rehearsal.waitForEnd(within: .seconds(60))

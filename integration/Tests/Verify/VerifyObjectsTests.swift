@@ -107,7 +107,7 @@ struct VerifyObjectsTests {
     }
   }
 
-  @Test("Behind a fence sequences may go on, but are there; large objects of any size are told apart")
+  @Test("After a fence sequences may go on, but are there; large objects of any size are told apart")
   func fenced() async throws {
     try await Scene.compared("fenced", Self.schema) { scene in
       try await scene.script("SELECT lo_from_bytea(5000, decode(repeat('07', 40000000), 'hex'))")
@@ -196,7 +196,7 @@ struct VerifyObjectsTests {
         lines == [
           "by_mood: -1 +1 ~0 missing (id)=(sad), extra (id)=(glad)", "t: -0 +0 ~1 different (id)=(1)",
         ])
-      let id = TouchedKeys.Column(name: "id", typeOID: 23)
+      let id = ChangedKeys.Column(name: "id", typeOID: 23)
       let touched = try await scene.compare(of: [
         RelationName(schema: "public", name: "t"): .keys([Self.keys([id], [["1"], ["2"]])])
       ])
@@ -206,14 +206,14 @@ struct VerifyObjectsTests {
 
   // MARK: Less than everything
 
-  private static func keys(_ columns: [TouchedKeys.Column], _ rows: [[String]]) -> TouchedKeys {
-    var keys = TouchedKeys(columns: columns, format: .text)
+  private static func keys(_ columns: [ChangedKeys.Column], _ rows: [[String]]) -> ChangedKeys {
+    var keys = ChangedKeys(columns: columns, format: .text)
     for value in rows.joined() { Array(value.utf8).withUnsafeBytes { keys.append($0) } }
     return keys
   }
 
-  private static func keys(_ columns: [TouchedKeys.Column], binary rows: [[[UInt8]]]) -> TouchedKeys {
-    var keys = TouchedKeys(columns: columns, format: .binary)
+  private static func keys(_ columns: [ChangedKeys.Column], binary rows: [[[UInt8]]]) -> ChangedKeys {
+    var keys = ChangedKeys(columns: columns, format: .binary)
     for value in rows.joined() { value.withUnsafeBytes { keys.append($0) } }
     return keys
   }
@@ -236,8 +236,8 @@ struct VerifyObjectsTests {
         INSERT INTO t VALUES (-1, 'extra', 0); TRUNCATE untouched; INSERT INTO no_key VALUES (1)
         """)
       let name = { RelationName(schema: "public", name: $0) }
-      let key = [TouchedKeys.Column(name: "b", typeOID: 25), TouchedKeys.Column(name: "a", typeOID: 23)]
-      let mood = [TouchedKeys.Column(name: "m", typeOID: 0)]
+      let key = [ChangedKeys.Column(name: "b", typeOID: 25), ChangedKeys.Column(name: "a", typeOID: 23)]
+      let mood = [ChangedKeys.Column(name: "m", typeOID: 0)]
       func int(_ number: Int32) -> [UInt8] { withUnsafeBytes(of: number.bigEndian) { Array($0) } }
       let report = try await scene.compare(of: [
         name("t"): .keys([
@@ -274,8 +274,8 @@ struct VerifyObjectsTests {
       CREATE TABLE u (id int PRIMARY KEY, v int); INSERT INTO u VALUES (1, 1);
       """
     try await Scene.compared("ready", script) { scene in
-      let id = [TouchedKeys.Column(name: "id", typeOID: 23)]
-      let touched: [RelationName: TouchedRows] = [
+      let id = [ChangedKeys.Column(name: "id", typeOID: 23)]
+      let touched: [RelationName: ChangedRows] = [
         RelationName(schema: "public", name: "t"): .keys([Self.keys(id, [["1"], ["2"]])]),
         RelationName(schema: "public", name: "u"): .keys([Self.keys(id, [["1"]])]),
       ]

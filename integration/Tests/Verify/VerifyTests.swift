@@ -80,7 +80,7 @@ struct VerifyTests {
     }
   }
 
-  /// Behind the cutover: the same with the stream the other way.
+  /// After the cutover: the same with the stream the other way.
   private static func behind(_ running: Running) async throws {
     let scene = running.scene
     try await scene.waitUntil("the reverse stream", running.engine) { $0.phase == .reverse && $0.ready }

@@ -86,7 +86,7 @@ struct VerifyTouchedTests {
       #expect(engine.errors.contains("streaming in \(inBinary ? "binary" : "text")"), "\(engine.errors)")
       try await scene.expectVerified()
       for one in Self.cases {
-        // The source takes writes: also behind the last cutover, which was aborted.
+        // The source takes writes: also after the last cutover, which was aborted.
         for sql in one.writes { try await scene.source(sql) }
         for table in one.tables { try await scene.waitForEqual(table, engine) }
         try await scene.plant(one.plants)

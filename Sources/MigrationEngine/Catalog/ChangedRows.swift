@@ -1,0 +1,52 @@
+package import LibPQ
+
+/// Which rows of a table a stream has touched.
+package enum ChangedRows: Sendable {
+  /// They cannot be told, or are too many, or the table was truncated.
+  case all
+  /// By their keys; a stream that changes its form, or a table its columns, begins another batch.
+  case keys([ChangedKeys])
+}
+
+/// Keys of rows as they came in a stream, back to back in one buffer. The same key may come many times.
+package struct ChangedKeys: Sendable {
+  package struct Column: Sendable, Equatable {
+    package var name: String
+    /// `pg_attribute.atttypid` on the end that sent it.
+    package var typeOID: UInt32
+
+    package init(name: String, typeOID: UInt32) {
+      self.name = name
+      self.typeOID = typeOID
+    }
+  }
+
+  /// The key's columns in the order of the values.
+  package let columns: [Column]
+  /// In which the values are: the types' text or `send` output.
+  package let format: ValueFormat
+  private var bytes: [UInt8] = []
+  /// Where each value ends.
+  private var ends: [Int] = []
+
+  package init(columns: [Column], format: ValueFormat) {
+    self.columns = columns
+    self.format = format
+  }
+
+  package var count: Int { columns.isEmpty ? 0 : ends.count / columns.count }
+  /// Memory of the values.
+  package var byteCount: Int { bytes.count + ends.count * MemoryLayout<Int>.stride }
+
+  /// Adds a value; a key is as many as there are columns, one after the other. No key has a NULL.
+  package mutating func append(_ value: UnsafeRawBufferPointer) {
+    bytes.append(contentsOf: value)
+    ends.append(bytes.count)
+  }
+
+  /// The bytes of one value.
+  package func value(row: Int, column: Int) -> ArraySlice<UInt8> {
+    let index = row * columns.count + column
+    return bytes[(index == 0 ? 0 : ends[index - 1])..<ends[index]]
+  }
+}

@@ -1,0 +1,94 @@
+import LibPQ
+import LogicalReplication
+
+/// Both ends of a migration, connected, with what they say about themselves.
+struct Endpoints: Sendable {
+  let source: Connection
+  let target: Connection
+  let sourceIdentity: DatabaseIdentity
+
+  static func open(_ options: MigrationOptions, purpose: String) async throws -> Endpoints {
+    let source = try await Session.open(options.source, end: "source", purpose: purpose)
+    do {
+      let target = try await Session.open(options.target, end: "target", purpose: purpose)
+      do {
+        return Endpoints(
+          source: source, target: target, sourceIdentity: try await DatabaseIdentity.read(from: source))
+      } catch {
+        await target.close()
+        throw error
+      }
+    } catch {
+      await source.close()
+      throw error
+    }
+  }
+
+  func close() async {
+    await source.close()
+    await target.close()
+  }
+
+  /// In the course of a failover a name may lead to a standby for a while, which passes.
+  func verifyTakeWrites() async throws {
+    for end in [source, target] {
+      let action = "asking the \(end.end) whether it takes writes"
+      let rows = try await end.query(
+        "SELECT pg_catalog.pg_is_in_recovery() AS is_standby", doing: action, within: .seconds(15))
+      guard try rows.first?.bool("is_standby") == true else { continue }
+      throw PostgresError(
+        code: .server, action: action, message: "it is a standby: recovery is in progress",
+        sqlState: .readOnlySQLTransaction)
+    }
+  }
+
+  func describe(_ status: inout Status) async throws {
+    status.source = try await Self.end(source)
+    let end = try await Self.end(target)
+    status.target.database = end.database
+    status.target.serverVersion = end.serverVersion
+    status.target.tls = end.tls
+  }
+
+  private static func end(_ connection: Connection) async throws -> Status.End {
+    let rows = try await connection.query(
+      """
+      SELECT pg_catalog.current_database() AS database,
+        pg_catalog.current_setting('server_version') AS version
+      """, doing: "asking the \(connection.end) who it is", within: .seconds(15))
+    var end = Status.End()
+    end.database = try rows.first?.text("database") ?? ""
+    // Debian's packages add their own version in parentheses.
+    end.serverVersion = try rows.first?.text("version").split(separator: " ").first.map(String.init) ?? ""
+    end.tls = try await connection.isEncrypted()
+    return end
+  }
+}
+
+/// Which database of which cluster: names and hosts change, these do not.
+struct DatabaseIdentity: Sendable, Equatable {
+  var system: String
+  var oid: UInt32
+  var name: String
+
+  static func read(from connection: Connection) async throws -> DatabaseIdentity {
+    let rows = try await connection.query(
+      """
+      SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()) AS system, d.oid, d.datname
+      FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
+      """, doing: "identifying the \(connection.end)'s database", within: .seconds(15))
+    guard let row = rows.first else {
+      throw MigrationError(
+        .failed, doing: "identifying the \(connection.end)'s database", reason: "it is not in pg_database")
+    }
+    return DatabaseIdentity(
+      system: try row.text("system"), oid: try row.integer("oid", as: UInt32.self),
+      name: try row.text("datname"))
+  }
+
+  /// Two migrations of one database would take each other's WAL: its slot has one name.
+  var slotName: String { "replicate_\(oid)" }
+
+  /// On the target: of its way back.
+  var wayBackSlotName: String { "replicate_back_\(oid)" }
+}

@@ -1,0 +1,168 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// The copy: what is in the target already stays, everything else comes under one snapshot.
+struct CopyPhase: Sendable {
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: Endpoints
+  let board: StatusBoard
+  let refused: RefusedTables
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  /// How often it is looked whether tables that could not be copied can be now.
+  private static let pause = Duration.seconds(2)
+
+  /// Copies until every table that was registered is in the target, as the source has it by then.
+  /// - Parameter held: the snapshot at the slot's beginning; nil when an earlier engine took it along.
+  /// - Returns: whether definitions have changed since that.
+  func run(under held: ExportedSnapshot?) async throws -> Bool {
+    let stored = try await store.relations()
+    let migration = try await store.load()
+    let wantsLargeObjects = migration?.largeObjectsHorizon == nil && !options.leavesLargeObjectsBehind
+    guard wantsLargeObjects || stored.contains(where: { $0.snapshotLSN == nil }) else {
+      await held?.release()
+      try await show()
+      return false
+    }
+    let progress = CopyProgress()
+    board.beginCopy(stored, secondsSoFar: migration?.copySeconds ?? 0, progress)
+    let began = ContinuousClock.now
+    func end() async { await noteTime(since: began) }
+    let hasChanged = try await finally(end) {
+      let limit = RateLimit(options.maxBytesPerSecond)
+      let first = if let held { held } else { try await nextSnapshot() }
+      var isDone = try await finally(first.release) {
+        // First: what the rows' own checks and expressions may look things up in.
+        try await ExtensionTables(
+          source: options.source, target: options.target, excluded: Set(options.excluded)
+        ).copy(observer: ends.source, target: ends.target, under: first)
+        let isDone = try await round(progress, limit, under: first)
+        if wantsLargeObjects { try await copyLargeObjects(under: first, since: nil, limit) }
+        return isDone
+      }
+      let hasChanged = !isDone
+      while !isDone {
+        let next = try await nextSnapshot()
+        isDone = try await finally(next.release) { try await round(progress, limit, under: next) }
+        if !isDone { try await Task.sleep(for: Self.pause) }
+      }
+      tell(nil)
+      return hasChanged
+    }
+    try await show()
+    return hasChanged
+  }
+
+  /// Copies what is missing and fits, as it is under a snapshot.
+  /// - Returns: whether nothing is missing any more.
+  private func round(
+    _ progress: CopyProgress, _ limit: RateLimit?, under snapshot: ExportedSnapshot
+  ) async throws -> Bool {
+    let missing = try await store.relations().filter { $0.snapshotLSN == nil && !refused.holds($0.sourceOID) }
+    let copies = try await TableCopies(options: options, ends: ends).run(
+      missing, progress: progress, limit, under: snapshot)
+    if !copies.anew.isEmpty {
+      logger.info(
+        "tables were defined or written anew before they were copied, and are copied on a newer snapshot",
+        metadata: ["tables": "\(copies.anew.map(\.description))"])
+    }
+    let gone = copies.gone
+    if !gone.isEmpty {
+      // They are told once more, with what to do on the target, while the stream runs.
+      logger.warning(
+        "tables were dropped on the source before they were copied",
+        metadata: ["tables": "\(gone.map(\.description))"])
+    }
+    // What their rows name, as an index, may be on the target later.
+    for (oid, table) in copies.refused where refused.note(oid, table.name, table.words) {
+      logger.warning(
+        "the target refuses rows of a table, which is copied again later",
+        metadata: ["table": "\(table.name)", "because": "\(table.words)"])
+    }
+    tell(copies.obstacles.isEmpty ? nil : copies.obstacles.joined(separator: "\n"))
+    return copies.anew.isEmpty && copies.obstacles.isEmpty
+  }
+
+  /// A snapshot of a moment at which the transactions have ended that were open when it was asked for; until
+  /// then it is told for which it waits.
+  private func nextSnapshot() async throws -> ExportedSnapshot {
+    while true {
+      do {
+        return try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
+      } catch let error as OpenTransactions {
+        tell("\(error.error)")
+      }
+    }
+  }
+
+  /// What the copy waits for, into the status, and into the log when it is news.
+  private func tell(_ obstacle: String?) {
+    guard board.status.stream.waitsFor != obstacle else { return }
+    if let obstacle { logger.warning("the copy waits", metadata: ["for": "\(obstacle)"]) }
+    board.update { $0.stream.waitsFor = obstacle }
+  }
+
+  // MARK: Large objects
+
+  /// Brings over what has become of the large objects since they were copied: no stream carries it.
+  /// - Parameter observer: of the source; nil: the attempt's own.
+  /// - Returns: how many have changed.
+  func syncLargeObjects(observer: Connection? = nil) async throws -> Int {
+    guard let horizon = try await store.load()?.largeObjectsHorizon, !options.leavesLargeObjectsBehind else {
+      return 0
+    }
+    var exist = try await LargeObjects.exist(on: observer ?? ends.source)
+    // The last of them may have gone from the source.
+    if !exist { exist = try await LargeObjects.exist(on: ends.target) }
+    guard exist else { return 0 }
+    let snapshot = try await ExportedSnapshot.current(on: options.source)
+    return try await finally(snapshot.release) {
+      try await copyLargeObjects(under: snapshot, since: horizon)
+    }
+  }
+
+  /// Large objects that were written after the fence, which does not stop that: they are looked at once
+  /// more after the seal. What is left is needed on the target, not on the end that was left, so the loss of
+  /// that stops nothing.
+  /// - Parameter left: the end that writes leave.
+  static func again(
+    left: ConnectionString, moving direction: Direction = .forward, _ logger: Logger,
+    _ sync: (_ fresh: Connection?) async throws -> Int
+  ) async throws -> String {
+    guard let changed = try await Silence.reading(left, end: direction.from, sync) else {
+      logger.warning("large objects could not be read again after the seal")
+      return ", large objects as they were after the fence"
+    }
+    return changed == 0 ? "" : ", \(changed) large objects again"
+  }
+
+  @discardableResult
+  private func copyLargeObjects(
+    under snapshot: ExportedSnapshot, since horizon: String?, _ limit: RateLimit? = nil
+  ) async throws -> Int {
+    let objects = LargeObjects(
+      source: options.source, target: options.target, workers: options.jobs, rateLimit: limit)
+    let outcome = try await objects.copy(under: snapshot, since: horizon)
+    try await store.store(largeObjectsHorizon: outcome.horizon)
+    if outcome.changed > 0 { logger.info("large objects", metadata: ["changed": "\(outcome.changed)"]) }
+    return outcome.changed
+  }
+
+  // MARK: Progress
+
+  func show() async throws {
+    board.endCopy(try await store.relations(), seconds: try await store.load()?.copySeconds ?? 0)
+  }
+
+  /// Also when the copy was cut short; a figure for the report, whose loss costs nothing.
+  private func noteTime(since began: ContinuousClock.Instant) async {
+    do {
+      try await store.addCopySeconds((ContinuousClock.now - began) / .seconds(1))
+    } catch {
+      logger.debug("the copy's time could not be stored", metadata: ["why": "\(error)"])
+    }
+  }
+}

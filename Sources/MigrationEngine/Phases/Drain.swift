@@ -1,0 +1,65 @@
+import LogicalReplication
+
+/// The proof that everything before a fence has been applied, for a cutover and for a rollback.
+struct Drain: Sendable {
+  let direction: Direction
+  let monitor: StreamMonitor
+  let board: StatusBoard
+
+  /// Waits for the commit of the transaction that carries the marker.
+  func wait(for nonce: String, until deadline: ContinuousClock.Instant) async throws {
+    while ContinuousClock.now < deadline {
+      switch monitor.marker(nonce) {
+      case .committed: return
+      case .breached: throw breach
+      case .expected, nil: break
+      }
+      // The pause that users see hangs on it, so it is asked often; a drain takes milliseconds.
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    throw MigrationError(
+      .failed, doing: "draining the stream",
+      reason:
+        "the \(direction.to) did not reach the fence's marker in time; "
+        + "it is \(board.catchUp.reading.lagBytes) bytes behind",
+      remedy: "Try again when the lag is smaller, or allow a longer pause (--max-pause, --timeout).")
+  }
+
+  func ensureNoBreach() throws { if monitor.isBreached { throw breach } }
+
+  private var breach: MigrationError {
+    MigrationError(
+      .failed, doing: "draining the stream",
+      reason: "a change was committed on the \(direction.from) after the fence's marker: "
+        + monitor.passed.words,
+      remedy: "Look for a table whose guard trigger was disabled, and for what replicates into the "
+        + "\(direction.from); then try again.")
+  }
+
+  /// What proves after the seal that nothing passed the guard unseen.
+  var passing: Cutover.Passing {
+    Cutover.Passing(
+      origins: { monitor.origins }, expectMarker: { monitor.expectMarker($0, for: $1 ? .again : .seal) },
+      hold: { try await hold(until: $0) },
+      leftBehind: { monitor.leftBehind.isEmpty ? nil : monitor.leftBehind.words })
+  }
+
+  /// - Returns: what has changed on the end that opens since the fence's marker; nil when nothing has.
+  private func hold(until deadline: ContinuousClock.Instant) async throws -> String? {
+    monitor.hold()
+    while monitor.isApplying {
+      guard ContinuousClock.now < deadline else {
+        throw MigrationError(
+          .failed, doing: "ending the stream",
+          reason: "what came last is being applied on the \(direction.to) still",
+          remedy: "See what keeps it waiting there: a lock, or a full disk.")
+      }
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    return monitor.passed.isEmpty ? nil : monitor.passed.words
+  }
+}
+
+extension CatchUpMonitor.Reading {
+  var lag: (bytes: Int64, predictedPauseSeconds: Double?) { (lagBytes, predictedPauseSeconds) }
+}

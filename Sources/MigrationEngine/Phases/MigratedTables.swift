@@ -1,0 +1,256 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// The tables that a migration has taken in, against those that are there now.
+struct MigratedTables: Sendable {
+  let excluded: Set<RelationName>
+
+  /// Before the fence: a table that was created a moment ago, dropped from the publication or renamed since
+  /// the copy would be missing on the target.
+  func verify(source: Connection, target: Connection, publication: String) async throws {
+    let action = "comparing the source's tables with the migrated ones"
+    let migrated = try await StateStore(target).relations()
+    let relations = try await Catalog.read(from: source, measuring: false).relations
+    let onTarget = try await Catalog.read(from: target, measuring: false).relations
+    let known = Lineages(migrated, source: relations, target: onTarget).tables
+    let obstacles = known.compactMap(\.obstacle)
+    guard obstacles.isEmpty else {
+      throw MigrationError(.failed, doing: action, reason: obstacles.joined(separator: "\n"))
+    }
+    let ready = Set(known.filter { $0.appliesFrom != nil }.map(\.source.oid))
+    let tables = Catalog(relations: relations).publishable.filter { !excluded.contains($0.name) }
+    let new = tables.filter { !ready.contains($0.oid) }.map(\.name.description)
+    guard new.isEmpty else {
+      throw MigrationError(
+        .failed, doing: action, reason: "not on the target yet: \(new.joined(separator: ", "))",
+        remedy:
+          "They were created or written anew a moment ago, and join by themselves. Ask again in seconds."
+      )
+    }
+    let rows = try await source.query(
+      "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1", [publication],
+      doing: action, within: .seconds(60))
+    let published = Set(
+      try rows.map { RelationName(schema: try $0.text("schemaname"), name: try $0.text("tablename")) })
+    let unpublished = tables.map(\.name).filter { !published.contains($0) }
+    guard unpublished.isEmpty else {
+      throw MigrationError(
+        .failed, doing: action,
+        reason: "publication \(SQL.identifier(publication)) has lost "
+          + unpublished.map(\.description).joined(separator: ", "),
+        remedy: "Their changes are missing on the target: abort this migration and begin a new one.")
+    }
+  }
+
+  /// What the stream must know. Changes of a table whose rows are to be copied, or copied again, are left
+  /// alone: the copy will have them.
+  func streamed(source: Connection, target: Connection) async throws -> StreamTables {
+    let store = StateStore(target)
+    let position = try await source.query(
+      "SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn", doing: "asking the source for its position",
+      within: .seconds(15))
+    let onSource = try await Catalog.read(from: source, measuring: false).relations
+    let onTarget = try await Catalog.read(from: target, measuring: false).relations
+    let indexes = try await UniqueIndex.read(from: target)
+    let arrayForms = try await ArrayForm.read(from: target)
+    var snapshots: [UInt32: (name: RelationName, lsn: LSN)] = [:]
+    var known: [UInt32: Lineages.Table] = [:]
+    for table in Lineages(try await store.relations(), source: onSource, target: onTarget).tables {
+      guard let lsn = table.appliesFrom, let there = table.target else { continue }
+      snapshots[table.source.oid] = (there.name, lsn)
+      known[there.oid] = table
+    }
+    let ignored = onSource.filter { $0.kind == .partitioned || excluded.contains($0.name) }
+    let tables = onTarget.map { relation in
+      var table = TargetTable(
+        relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
+        source: known[relation.oid]?.source)
+      if case .differs(let difference)? = known[relation.oid]?.verdict { table.difference = difference }
+      return table
+    }
+    var streamed = StreamTables(
+      target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
+      snapshots: snapshots, ignored: Set(ignored.map(\.oid)), present: Set(onSource.map(\.oid)),
+      sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
+    streamed.foreignKeys = try await ForeignKeys.references(on: target)
+    streamed.settings = try await UserSettings.read(from: source, usableOn: target)
+    return streamed
+  }
+
+  /// What the reverse stream must know: tables that are on both ends under one name. Those that the target
+  /// got later have come by the stream as a whole.
+  /// - Parameter openedLSN: where the target opened: its earlier changes came from the source.
+  func streamedBack(source: Connection, target: Connection, since openedLSN: LSN) async throws -> StreamTables
+  {
+    let position = try await target.query(
+      "SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn", doing: "asking the target for its position",
+      within: .seconds(15))
+    let onTarget = try await Catalog.read(from: target, measuring: false).relations
+    let onSource = try await Catalog.read(from: source, measuring: false).relations
+    let indexes = try await UniqueIndex.read(from: source)
+    let arrayForms = try await ArrayForm.read(from: source)
+    let names = Set(onSource.map(\.name))
+    let streamed = onTarget.filter {
+      $0.kind == .table && !$0.isUnlogged && !excluded.contains($0.name) && names.contains($0.name)
+    }
+    let origins = Dictionary(streamed.map { ($0.name, $0) }) { first, _ in first }
+    let tables = onSource.map { relation in
+      TargetTable(
+        relation: relation, uniqueIndexes: indexes[relation.oid] ?? [], arrayForms: arrayForms,
+        source: origins[relation.name])
+    }
+    var carried = StreamTables(
+      target: Dictionary(tables.map { ($0.relation.name, $0) }) { first, _ in first },
+      snapshots: Dictionary(streamed.map { ($0.oid, (name: $0.name, lsn: openedLSN)) }) { first, _ in first },
+      ignored: Set(onTarget.filter { $0.kind == .partitioned || excluded.contains($0.name) }.map(\.oid)),
+      present: Set(onTarget.map(\.oid)),
+      sourceLSN: try position.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero)
+    carried.settings = try await UserSettings.read(from: target, usableOn: source)
+    carried.foreignKeys = try await ForeignKeys.references(on: source)
+    return carried
+  }
+
+  /// Tables of the target whose changes do not go back: they were created after the cutover, or lost from the
+  /// publication.
+  func notCarriedBack(target: Connection, publication: String) async throws -> [RelationName] {
+    let rows = try await target.query(
+      "SELECT schemaname, tablename FROM pg_catalog.pg_publication_tables WHERE pubname = $1", [publication],
+      doing: "comparing the target's tables with those of its publication", within: .seconds(60))
+    let published = Set(
+      try rows.map { RelationName(schema: try $0.text("schemaname"), name: try $0.text("tablename")) })
+    return try await Catalog.read(from: target, measuring: false).publishable.map(\.name).filter {
+      !excluded.contains($0) && !published.contains($0)
+    }
+  }
+
+  /// Those that are migrated.
+  func migrated(from source: Connection) async throws -> Catalog {
+    Catalog(
+      relations: try await Catalog.read(from: source).relations.filter {
+        !excluded.contains($0.name)
+      })
+  }
+
+  /// What can be compared on both ends: what is migrated, and of tables that join only those that have.
+  func comparable(_ direction: Direction, source: Connection, target: Connection) async throws -> [Relation] {
+    let relations = try await Catalog.read(from: source).relations.filter { !excluded.contains($0.name) }
+    switch direction {
+    case .forward:
+      let stored = try await StateStore(target).relations()
+      let joined = Set(stored.filter { $0.snapshotLSN != nil }.map(\.sourceOID))
+      return relations.filter { $0.kind != .table || $0.isUnlogged || joined.contains($0.oid) }
+    case .back:
+      let names = Set(try await Catalog.read(from: target, measuring: false).relations.map(\.name))
+      return relations.filter { names.contains($0.name) }
+    }
+  }
+
+  /// The tables of an end by their numbers.
+  func names(on end: Connection) async throws -> [UInt32: RelationName] {
+    let rows = try await end.query(
+      """
+      SELECT c.oid, n.nspname, c.relname
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE \(Catalog.isUserTable)
+      """, doing: "reading the names of the \(end.end)'s tables", within: .seconds(60))
+    return Dictionary(
+      try rows.map {
+        (
+          try $0.integer("oid", as: UInt32.self),
+          RelationName(schema: try $0.text("nspname"), name: try $0.text("relname"))
+        )
+      }
+    ) { first, _ in first }
+  }
+
+  /// Before the fence: large objects are brought over, so that only what is written from then on is left.
+  /// - Parameters:
+  ///   - end: that it is brought to.
+  ///   - sync: brings them over and says how many had changed.
+  /// - Returns: what `finalise` and another such round may take, in seconds.
+  /// - Throws: `MigrationError` when what `finalise` empties is in use on that end.
+  func finalisingSeconds(
+    _ catalog: Catalog, to end: Connection, _ sync: () async throws -> Int
+  ) async throws -> Double {
+    var seconds = 0.0
+    // Where there was much to bring over, the next round tells what a round takes.
+    for _ in 0..<2 {
+      let began = ContinuousClock.now
+      let changed = try await sync()
+      seconds = (ContinuousClock.now - began) / .seconds(1)
+      if changed == 0 { break }
+    }
+    let unlogged = catalog.relations.filter { $0.kind == .table && $0.isUnlogged }
+    try await ensureUnused(unlogged.map(\.name), on: end)
+    let bytes = unlogged.reduce(Int64(0)) { $0.addingReportingOverflow($1.bytes).partialValue }
+    return seconds + Double(unlogged.count) * 0.01 + Double(bytes) / Double(Self.slowCopy)
+  }
+
+  /// After the fence users would wait for whoever reads them, who is asked for before.
+  private func ensureUnused(_ tables: [RelationName], on end: Connection) async throws {
+    let action = "looking whether the unlogged tables of the \(end.end) can be written anew"
+    for table in tables {
+      do {
+        try await LockRetry.run(
+          "LOCK TABLE ONLY \(table) IN ACCESS EXCLUSIVE MODE", on: end, doing: action, within: .seconds(1))
+      } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
+        let users = try await Writers(end).using(table)
+        throw MigrationError(
+          .failed, doing: action, reason: "\(table) is in use by \(Writers.list(users))",
+          remedy: "Wait until that has ended, or end it on the \(end.end), then ask again.")
+      }
+    }
+  }
+
+  /// Bytes a second, with the indexes that are there.
+  private static let slowCopy: Int64 = 20 << 20
+
+  /// After the fence: what the stream does not carry.
+  /// - Returns: what was done, for the timeline.
+  func finalise(
+    _ catalog: Catalog, ends: Endpoints, options: MigrationOptions, direction: Direction = .forward
+  ) async throws -> String {
+    let unlogged = try await UnloggedTables(
+      source: options.source, target: options.target, workers: options.jobs, direction: direction
+    ).copy(catalog.relations)
+    let ofExtensions = try await copyExtensionTables(ends: ends, options: options, direction: direction)
+    return "\(unlogged) unlogged tables, \(ofExtensions) of extensions"
+  }
+
+  /// After the seal: what was written to tables of extensions since, which no fence stops. The target has
+  /// them as they were a moment ago, so neither a failure nor the loss of the end that was left keeps it from
+  /// being opened. One that answers is asked again.
+  /// - Returns: what was done, for the timeline; empty when there was nothing to do.
+  func finaliseAgain(
+    ends: Endpoints, options: MigrationOptions, direction: Direction = .forward, _ logger: Logger
+  ) async throws -> String {
+    // Most have none, and the end that was left may not answer any more.
+    guard try await !ConfigurationTable.read(from: ends.target).isEmpty else { return "" }
+    var why = "it is lost"
+    do {
+      let copied = try await Silence.reading(options.source, end: direction.from) { fresh in
+        try await copyExtensionTables(observer: fresh, ends: ends, options: options, direction: direction)
+      }
+      if let copied {
+        let words = copied == 1 ? "1 table of an extension" : "\(copied) tables of extensions"
+        return copied == 0 ? "" : ", \(words) again"
+      }
+    } catch let error where !(error is CancellationError) {
+      // It is tried again.
+      if (error as? PostgresError)?.isConnectionLoss == true { throw error }
+      why = "\(error)"
+    }
+    logger.warning(
+      "tables of extensions could not be read again after the seal", metadata: ["why": "\(why)"])
+    return ", tables of extensions as they were after the fence"
+  }
+
+  private func copyExtensionTables(
+    observer: Connection? = nil, ends: Endpoints, options: MigrationOptions, direction: Direction
+  ) async throws -> Int {
+    try await ExtensionTables(
+      source: options.source, target: options.target, excluded: excluded, direction: direction
+    ).copy(observer: observer ?? ends.source, target: ends.target)
+  }
+}

@@ -1,0 +1,353 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// Tables that were created on the source during the migration, or whose rows became others in ways that no
+/// stream tells of: they are noticed, copied on a snapshot of their own, and followed like the rest.
+struct NewTables: Sendable {
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: Endpoints
+  let publication: Publication
+  let excluded: Set<RelationName>
+  let refused: RefusedTables
+  let unmade: RefusedSchema
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  /// What is there to do.
+  struct Found: Sendable {
+    /// Tables that are new on the source, and defined on the target as well.
+    var new: [Relation] = []
+    /// Tables whose rows are to come again, and whose definitions fit.
+    var again: [StoredRelation] = []
+    /// Tables of the target, by the source's OIDs, whose rows turned out not to be the source's any more.
+    var outdated: [UInt32: RelationName] = [:]
+    /// Why others cannot join, for people.
+    var obstacles: [String] = []
+
+    var isEmpty: Bool { new.isEmpty && again.isEmpty && outdated.isEmpty }
+    fileprivate var names: String {
+      (new.map(\.name.description) + again.map(\.name.description) + outdated.values.map(\.description))
+        .joined(separator: ", ")
+    }
+  }
+
+  /// Looks for what is to be copied, and defines new tables on the target. What keeps others from it is told
+  /// by the log and the status.
+  func findDefined(_ monitor: StreamMonitor) async throws -> Found {
+    var found = try await find()
+    if !found.new.isEmpty {
+      do {
+        try await store.noteJoining(found.new)
+        try await define(found.new)
+      } catch let error as MigrationError {
+        found.new = []
+        found.obstacles.append("\(error)")
+      } catch let error as PostgresError where !error.isConnectionLoss {
+        found.new = []
+        found.obstacles.append("\(error)")
+      }
+    }
+    let joining = found.isEmpty ? [] : ["tables are being copied: \(found.names)"]
+    let obstacle = (found.obstacles + joining).joined(separator: "\n")
+    // No cutover is ready while tables join.
+    if monitor.isHeldUp(by: obstacle.isEmpty ? nil : obstacle), !found.obstacles.isEmpty {
+      logger.warning(
+        "the source has other tables than the target",
+        metadata: ["what": "\(found.obstacles.joined(separator: "\n"))"])
+    }
+    return found
+  }
+
+  // MARK: Noticing
+
+  /// Holds the tables of both ends against those that the migration knows.
+  func find() async throws -> Found {
+    let stored = try await store.relations()
+    let joining = try await store.joining()
+    let source = try await Catalog.read(from: ends.source, measuring: false).relations
+    let target = try await Catalog.read(from: ends.target, measuring: false).relations
+    var found = Found()
+    let gone = try await forgetGone(stored, source, target)
+    found.obstacles = gone.sorted().map {
+      "table \($0) was dropped on the source. Drop it on the target, too: DROP TABLE \($0);"
+    }
+    let known = stored.filter { !joining.contains($0.sourceOID) }
+    try await judge(Lineages(known, source: source, target: target), &found)
+    found.obstacles += refused.obstacles(of: Set(found.again.map(\.sourceOID)))
+    found.again.removeAll { !refused.isDue($0.sourceOID) }
+    let knownOIDs = Set(known.map(\.sourceOID))
+    let theirs = Dictionary(target.map { ($0.name, $0) }) { first, _ in first }
+    for relation in source where !knownOIDs.contains(relation.oid) && !excluded.contains(relation.name) {
+      // One that was dropped and created anew waits for the old one to go from the target.
+      if gone.contains(relation.name) { continue }
+      // Partitioned and unlogged tables are not registered: they have joined when the target has them.
+      let isRegistered = relation.kind == .table && !relation.isUnlogged
+      let isJoining = joining.contains(relation.oid)
+      guard isRegistered || isJoining || theirs[relation.name] == nil else { continue }
+      if isRegistered, let obstacle = identityObstacle(relation) {
+        found.obstacles.append(obstacle)
+      } else if isRegistered, !isJoining, let there = theirs[relation.name], there.isUnlogged {
+        try await makeLogged(relation, there, &found)
+      } else {
+        found.new.append(relation)
+      }
+    }
+    return found
+  }
+
+  private func identityObstacle(_ relation: Relation) -> String? {
+    guard !relation.isPartition, !relation.hasUsableIdentity, !options.setsReplicaIdentityFull else {
+      return nil
+    }
+    return """
+      new table \(relation.name) has no replica identity: once published, the source would refuse its \
+      UPDATEs and DELETEs. Give it a primary key, and it joins by itself, or: \
+      ALTER TABLE \(relation.name) REPLICA IDENTITY FULL;
+      """
+  }
+
+  private func judge(_ lineages: Lineages, _ found: inout Found) async throws {
+    for table in lineages.tables {
+      if let obstacle = table.obstacle { found.obstacles.append(obstacle) }
+      let isCopied = table.stored.snapshotLSN != nil
+      guard let target = table.target, let verdict = table.verdict else {
+        found.new.append(table.source)
+        continue
+      }
+      switch verdict {
+      case .follows where !isCopied, .copyAgain where !isCopied: found.again.append(table.stored)
+      case .follows(let lineage):
+        if lineage != table.stored.lineage || target.fileNode != table.stored.targetFile
+          || table.source.name != table.stored.name
+        {
+          try await store.store(lineage, of: table.source, targetFile: target.fileNode)
+        }
+      case .copyAgain(let reason):
+        logger.warning(
+          "a table is copied again", metadata: ["table": "\(table.source.name)", "because": "\(reason)"])
+        found.outdated[table.source.oid] = target.name
+      case .differs(let difference):
+        if isCopied, difference.isToBeCopied { found.outdated[table.source.oid] = target.name }
+      }
+    }
+  }
+
+  /// A table that was unlogged is in the WAL by now: it becomes one of those that are streamed, and its copy
+  /// is to survive a crash of the target as well.
+  private func makeLogged(_ relation: Relation, _ there: Relation, _ found: inout Found) async throws {
+    do {
+      try await LockRetry.run(
+        "ALTER TABLE \(there.name) SET LOGGED", on: ends.target,
+        doing: "making table \(there.name) logged, as it is on the source now", within: .seconds(5))
+      try await store.register([relation])
+    } catch let error as PostgresError where !error.isConnectionLoss {
+      found.obstacles.append("\(error)")
+    }
+  }
+
+  /// Forgets tables that neither end has any more.
+  /// - Returns: those that only the target has.
+  private func forgetGone(
+    _ stored: [StoredRelation], _ source: [Relation], _ target: [Relation]
+  ) async throws -> Set<RelationName> {
+    let there = Set(source.map(\.oid))
+    var left: Set<RelationName> = []
+    var forgotten: [StoredRelation] = []
+    for table in stored where !there.contains(table.sourceOID) {
+      let found = target.first { relation in
+        table.lineage.map { $0.targetOID == relation.oid } ?? (table.name == relation.name)
+      }
+      if let found { left.insert(found.name) } else { forgotten.append(table) }
+    }
+    if !forgotten.isEmpty {
+      logger.info("dropped on both ends", metadata: ["tables": "\(forgotten.map(\.name.description))"])
+      try await store.forget(forgotten.map(\.sourceOID))
+    }
+    return left
+  }
+
+  // MARK: Joining
+
+  /// Makes the tables on the target, empty and by themselves. Can be tried again.
+  /// - Throws: `MigrationError` when the target refuses one, as when it needs a type that only the source
+  ///   has.
+  func define(_ relations: [Relation]) async throws {
+    let there = Set(try await MigratedTables(excluded: excluded).names(on: ends.target).values)
+    let missing = relations.filter { !there.contains($0.name) }
+    guard !missing.isEmpty else { return }
+    let archive = SchemaArchive(source: options.source, only: missing.map(\.name))
+    try await archive.dump(under: nil)
+    do {
+      _ = try await transfer.restore(.tables, from: try await archive.file(), source: ends.source)
+    } catch let error as MigrationError {
+      await archive.remove()
+      throw MigrationError(
+        .failed,
+        doing: """
+          making \(missing.map(\.name.description).joined(separator: ", ")), created on the source during \
+          the migration, on the target
+          """,
+        reason: error.reason,
+        remedy: "Make what is missing on the target by hand, or the table itself, and it joins by itself.")
+    }
+    await archive.remove()
+    try await IdentityColumns.relax(Catalog(relations: missing), on: ends.target)
+  }
+
+  /// Lets the changes of tables rest whose rows are not the source's any more, until they are copied again.
+  /// Not while the stream runs.
+  func setAside(_ outdated: [UInt32: RelationName]) async throws {
+    for (oid, name) in outdated { try await store.setAside(oid, name) }
+  }
+
+  /// What the stream could not read any more.
+  func outdated(_ table: OutdatedTable) async throws -> [UInt32: RelationName] {
+    logger.warning("a table is copied again", metadata: ["because": "\(table.error)"])
+    let target = try await Catalog.read(from: ends.target, measuring: false).relations
+    let stored = try await store.relations().first { $0.sourceOID == table.sourceOID }
+    let found =
+      target.first { $0.oid == stored?.lineage?.targetOID } ?? target.first { $0.name == stored?.name }
+    guard let found else { throw table.error }
+    return [table.sourceOID: found.name]
+  }
+
+  /// A snapshot for what was prepared, while the stream runs: nothing is applied that commits at or beyond
+  /// its LSN until the bound is lifted.
+  /// - Parameter limit: for each transaction that is open.
+  /// - Returns: nil when open transactions did not let it be taken yet, which is told.
+  func snapshot(
+    _ monitor: StreamMonitor, within limit: Duration = Self.slotLimit
+  ) async throws -> ExportedSnapshot? {
+    do {
+      return try await SnapshotPairing(
+        direction: .forward, from: options.source, to: options.target, monitor: monitor, logger: logger,
+        slotLimit: limit
+      ).takeFirst()
+    } catch let error as OpenTransactions {
+      if monitor.isHeldUp(by: "\(error.error)") {
+        logger.warning("tables wait for their snapshot", metadata: ["for": "\(error.error)"])
+      }
+      return nil
+    }
+  }
+
+  /// The same while no stream runs, however long it takes.
+  func snapshotAtLast(_ monitor: StreamMonitor) async throws -> ExportedSnapshot {
+    while true {
+      if let snapshot = try await snapshot(monitor) {
+        monitor.bound.lift()
+        return snapshot
+      }
+    }
+  }
+
+  /// How long a snapshot waits for each transaction that is open, before it is told and tried again.
+  static let slotLimit = Duration.seconds(20)
+
+  /// What must be there before the snapshot under which tables are copied. The stream may run: it leaves them
+  /// alone until they are copied. Begins anew what an earlier engine left half done.
+  func prepare(_ found: Found) async throws {
+    logger.info("tables join the migration", metadata: ["tables": "\(found.names)"])
+    let tables = found.new.filter { $0.kind == .table && !$0.isUnlogged }
+    if options.setsReplicaIdentityFull { try await FullIdentity.set(on: tables, source: ends.source) }
+    try await store.register(tables)
+    let again = Set(found.again.map(\.sourceOID))
+    let published = try await Catalog.read(from: ends.source, measuring: false).relations.filter {
+      again.contains($0.oid)
+    }
+    try await publication.add(found.new + published, on: ends.source)
+    guard !found.new.isEmpty else { return }
+    try await detach(found.new)
+    try await SchemaTransfer.dropIndexes(on: ends.target, of: found.new.map(\.name))
+  }
+
+  /// Copies what was found and prepared, while the stream does not run, and lets it come to where that was
+  /// copied.
+  /// - Parameters:
+  ///   - snapshot: released.
+  ///   - follow: streams until everything before an LSN is applied.
+  func join(
+    _ found: Found, under snapshot: ExportedSnapshot, _ monitor: StreamMonitor,
+    follow: (LSN) async throws -> Void
+  ) async throws {
+    let archive = SchemaArchive(source: options.source, only: found.new.map(\.name))
+    func remove() async { await archive.remove() }
+    try await finally(remove) {
+      let isComplete = try await finally(snapshot.release) {
+        try await copy(found, archive, under: snapshot)
+      }
+      guard isComplete else { return }
+      guard !found.new.isEmpty else { return try await follow(snapshot.lsn) }
+      let file = try await archive.file()
+      var left = try await transfer.restore(.indexes, from: file, source: ends.source)
+      left += try await transfer.restore(.attachments, from: file, source: ends.source)
+      try await FullIdentity.restore(notedOn: ends.source, on: ends.target, isStreamed: true)
+      try await FullIdentity.setWherePublished(on: ends.target)
+      try await PlannerStatistics.refresh(
+        found.new, on: options.target, workers: options.jobs,
+        under: try await UserSettings.read(from: ends.source, usableOn: ends.target))
+      // Foreign keys hold only where all tables stand at one LSN.
+      try await follow(snapshot.lsn)
+      left += try await transfer.restore(.constraints, from: file, source: ends.source)
+      // What a trigger calls, say, may be on the source alone: the tables are there, and the stream goes on.
+      try await unmade.keep(left)
+      try await store.noteJoined()
+    }
+    // Until both ends are looked at again nobody knows that all have joined.
+  }
+
+  /// - Returns: whether all new tables were copied, so that what they need besides can be made.
+  private func copy(
+    _ found: Found, _ archive: SchemaArchive, under snapshot: ExportedSnapshot
+  ) async throws -> Bool {
+    if !found.new.isEmpty {
+      try await snapshot.telling { try await archive.dump(under: snapshot.name) }
+    }
+    let new = Set(found.new.map(\.oid))
+    let registered = try await store.relations().filter { new.contains($0.sourceOID) }
+    let began = ContinuousClock.now
+    let left = try await TableCopies(options: options, ends: ends).run(
+      registered + found.again, isFirst: false, progress: CopyProgress(),
+      RateLimit(options.maxBytesPerSecond), under: snapshot)
+    for table in registered + found.again {
+      guard let reason = left.refused[table.sourceOID] else {
+        refused.forget(table.sourceOID)
+        continue
+      }
+      let isNews = refused.note(table.sourceOID, table.name, reason.words, took: .now - began)
+      if isNews {
+        logger.warning(
+          "the target refuses rows of a table, which is tried again",
+          metadata: ["table": "\(table.name)", "because": "\(reason.words)"])
+      }
+    }
+    // What is left is found again.
+    let names = Set(left.anew + left.gone)
+    return !registered.contains { names.contains($0.name) } && (found.new.isEmpty || left.obstacles.isEmpty)
+  }
+
+  /// Partitions that an earlier try has attached: their indexes could not be made anew.
+  private func detach(_ relations: [Relation]) async throws {
+    let names = relations.filter(\.isPartition).map(\.name)
+    let rows = try await ends.target.query(
+      """
+      SELECT pg_catalog.format('ALTER TABLE %s DETACH PARTITION %I.%I', i.inhparent::pg_catalog.regclass,
+        n.nspname, c.relname) AS statement
+      FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS k (schema, name)
+        JOIN pg_catalog.pg_namespace n ON n.nspname = k.schema
+        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = k.name
+        JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
+      WHERE c.relispartition
+      """, [SQL.array(names.map(\.schema)), SQL.array(names.map(\.name))],
+      doing: "looking for partitions of an earlier try", within: .seconds(15))
+    for row in rows {
+      try await ends.target.query(try row.text("statement"), doing: "detaching a partition of an earlier try")
+    }
+  }
+
+  private var transfer: SchemaTransfer {
+    SchemaTransfer(target: options.target, publication: publication.name, jobs: options.jobs)
+  }
+}

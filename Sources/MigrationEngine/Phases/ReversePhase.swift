@@ -1,0 +1,247 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// After the cutover: the target's writes flow back to the sealed source, until a rollback is complete or
+/// `replicate finish` ends it.
+struct ReversePhase: Sendable {
+  /// As they were given: `source` is the end that was left.
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: Endpoints
+  let board: StatusBoard
+  let phase: PhaseRecord
+  let tables: MigratedTables
+  let way: StoredWayBack
+
+  private let pass = WriteFence.Pass()
+  private let gate = VerificationGate()
+
+  init(
+    options: MigrationOptions, logger: Logger, ends: Endpoints, board: StatusBoard,
+    phase: PhaseRecord, tables: MigratedTables, way: StoredWayBack
+  ) {
+    self.options = options
+    self.logger = logger
+    self.ends = ends
+    self.board = board
+    self.phase = phase
+    self.tables = tables
+    self.way = way
+  }
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  enum End: Sendable {
+    case rolledBack(Status.Cutover)
+    /// `replicate finish` cleans up.
+    case finished
+  }
+
+  /// - Throws: also when the source is not what it must be: nothing is written to it then.
+  func run() async throws -> End {
+    guard let openedLSN = way.openedLSN, let slot = SlotName(way.slot) else { throw changed }
+    let interrupted = try await interruptedRollback()
+    switch try await SourceState(ends.source).fence() {
+    case .sealed:
+      // Event triggers that write would be refused.
+      try await Session.actAsReplica(ends.source)
+      try await WriteFence(ends.source).admit(pass)
+      try await makeReady()
+    // The rollback that another engine had begun has opened it.
+    case .open where interrupted != nil: break
+    case .open, .fenced, nil: throw changed
+    }
+    try await StateStore(ends.source).createProgress()
+    if try await StateStore(ends.source).progress() == nil {
+      try await StateStore(ends.source).beginProgress(at: openedLSN)
+    }
+    var resuming = interrupted
+    while true {
+      let session = try await streamSession(slot, openedLSN)
+      do {
+        return try await turn(session, resuming)
+      } catch let new as NewTable {
+        try await wait(for: new, session.monitor)
+      }
+      resuming = try await interruptedRollback()
+    }
+  }
+
+  private func turn(_ session: ReverseHandover.Session, _ interrupted: StoredCutover?) async throws -> End {
+    // What passes the seal of the target is not for a source that may have taken other writes.
+    if interrupted != nil, try await SourceState(ends.source).fence() == .open { session.monitor.hold() }
+    let rollback = ReverseHandover(
+      options: options, passing: pass.applied(to: options.source), logger: logger, ends: ends, board: board,
+      phase: phase, tables: tables, publication: way.publication, session: session)
+    return try await withThrowingTaskGroup(of: End?.self) { group in
+      group.addTask {
+        try await session.stream.run()
+        return nil
+      }
+      group.addTask { try await conduct(rollback, interrupted) }
+      group.addTask {
+        try await RequestedVerifications(
+          direction: .back, options: options, board: board, monitor: session.monitor, tables: tables,
+          logger: logger, gate: gate
+        ).run()
+        return nil
+      }
+      defer { group.cancelAll() }
+      guard let end = try await group.next() ?? nil else { throw CancellationError() }
+      return end
+    }
+  }
+
+  /// Takes requests until there is nothing to stream for any more.
+  private func conduct(_ rollback: ReverseHandover, _ interrupted: StoredCutover?) async throws -> End {
+    if let interrupted,
+      let report = try await gate.during({ try await rollback.resume(interrupted) })
+    {
+      return .rolledBack(report)
+    }
+    var nextLook = ContinuousClock.now
+    var owed: LateChanges.Left? = LateChanges.Left()
+    while true {
+      if try await store.isFinishRequested() { return .finished }
+      if .now >= nextLook {
+        do {
+          try await settle(&owed)
+          try await rollback.lookForOtherTables()
+        } catch let error as PostgresError where error.isAnswered || error.mayPass {
+          logger.warning("it cannot be looked for other tables", metadata: ["why": "\(error)"])
+        }
+        nextLook = .now + Self.tablesPause
+      }
+      if let requested = try await store.requestedCutover() {
+        if let report = try await gate.during({ try await rollback.run(requested) }) {
+          return .rolledBack(report)
+        }
+      }
+      try await Task.sleep(for: .milliseconds(250))
+    }
+  }
+
+  /// How often it is looked for tables whose changes do not go back.
+  private static let tablesPause = Duration.seconds(5)
+
+  /// - Parameter owed: what was told last of what the target still owes its users; nil once that is nothing.
+  private func settle(_ owed: inout LateChanges.Left?) async throws {
+    guard var told = owed else { return }
+    let settlement = Settlement(
+      direction: .forward, source: ends.source, target: ends.target, logger: logger)
+    let left = try await settlement.make()
+    settlement.tell(left, &told)
+    owed = left.isEmpty ? nil : told
+  }
+
+  // MARK: Parts
+
+  private func interruptedRollback() async throws -> StoredCutover? {
+    guard let latest = try await store.latestCutover(), latest.state == .running,
+      latest.request.direction == .back
+    else { return nil }
+    return latest
+  }
+
+  /// The stream carries values of its own for columns that are generated always, and triggers that fire for
+  /// replicated changes would do again what the target has done. Readers of the source may be in the way, who
+  /// are not cut off: they are waited for.
+  private func makeReady() async throws {
+    var told = LateChanges.Left()
+    while true {
+      let relations = try await ReverseReplication.relations(
+        of: ends.source, also: ends.target, excluded: tables.excluded)
+      let left = try await LateChanges(connection: ends.source).make(
+        try await IdentityColumns.relaxations(Catalog(relations: relations), on: ends.source)
+          + SuspendedTriggers(connection: ends.source).holding(), within: .seconds(5))
+      let isWaiting = !left.isEmpty
+      board.update { $0.stream.waitsFor = isWaiting ? left.words : nil }
+      guard isWaiting, try await !store.isFinishRequested() else { return }
+      if left.obstacles.count != told.obstacles.count {
+        told = left
+        logger.warning("the reverse stream waits to begin", metadata: ["for": "\(left.words)"])
+      }
+      try await Task.sleep(for: .milliseconds(500))
+    }
+  }
+
+  private func streamSession(_ slot: SlotName, _ openedLSN: LSN) async throws -> ReverseHandover.Session {
+    guard let progress = try await StateStore(ends.source).progress() else { throw changed }
+    let monitor = StreamMonitor(resuming: progress)
+    board.beginStream(monitor)
+    let stream = StreamSession(
+      .back, source: options.target, target: pass.applied(to: options.source), slot: slot,
+      publication: way.publication, tables: { try await streamTables(since: openedLSN) }, monitor: monitor,
+      logger: logger)
+    return (stream, monitor)
+  }
+
+  /// What both ends have now, on connections of its own: the stream asks while others work.
+  private func streamTables(since openedLSN: LSN) async throws -> StreamTables {
+    let source = try await Session.open(options.source, end: "source", purpose: "catalog")
+    let target = try await Session.open(options.target, end: "target", purpose: "catalog")
+    return try await closing(source, target) {
+      try await tables.streamedBack(source: source, target: target, since: openedLSN)
+    }
+  }
+
+  /// A partition that the target got after the cutover: all its rows come by the stream, once the source has
+  /// it too.
+  private func wait(for new: NewTable, _ monitor: StreamMonitor) async throws {
+    let what = """
+      \(new.error.reason); create it on the source as it is on the target, and the stream goes on by itself
+      """
+    logger.warning("the reverse stream waits", metadata: ["for": "\(what)"])
+    let before = try await missingOnSource()
+    monitor.waits(for: what)
+    defer { monitor.waits(for: nil) }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask {
+        while try await missingOnSource() == before {
+          if try await store.isFinishRequested() { return }
+          try await refuseRequests(what)
+          try await Task.sleep(for: .milliseconds(250))
+        }
+      }
+      // Who asks for a comparison hears of it as well.
+      group.addTask {
+        try await RequestedVerifications(
+          direction: .back, options: options, board: board, monitor: monitor, tables: tables, logger: logger,
+          gate: gate
+        ).run()
+      }
+      defer { group.cancelAll() }
+      try await group.next()
+    }
+  }
+
+  /// What is asked for while the stream waits is refused at once: nobody is to find it done some other time.
+  private func refuseRequests(_ what: String) async throws {
+    guard let requested = try await store.requestedCutover() else { return }
+    let record = CutoverRecord(board: board, store: store)
+    var report = Status.Cutover(step: "aborted")
+    report.direction = .back
+    report.result = .aborted
+    report.reason = what
+    try await record.tell(report, requested)
+    try await record.end(report, requested, .aborted, phase)
+    logger.warning("the rollback was aborted", metadata: ["because": "\(what)"])
+  }
+
+  private func missingOnSource() async throws -> Set<RelationName> {
+    let present = Set(try await Catalog.read(from: ends.source, measuring: false).relations.map(\.name))
+    return Set(try await Catalog.read(from: ends.target, measuring: false).relations.map(\.name))
+      .subtracting(present)
+  }
+
+  private var changed: MigrationError {
+    MigrationError(
+      .failed, doing: "carrying the target's writes back to the source",
+      reason: "the source is not sealed as the cutover left it, or the state of the way back is gone",
+      remedy: """
+        Somebody changed schema replicate. Find out whether the source has taken writes; replicate finish \
+        ends the way back.
+        """)
+  }
+}

@@ -1,0 +1,88 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// What the way back needs on the target: publication, slot, replica identities. Made before a cutover's
+/// fence, so that no user waits for it, and taken away when there is no cutover behind it.
+struct ReverseReplication: Sendable {
+  static let publicationName = "replicate_back"
+
+  let options: MigrationOptions
+  let ends: Endpoints
+  let excluded: Set<RelationName>
+  let logger: Logger
+
+  /// A slot begins when the transactions that are open have ended; those of the stream are short.
+  private static let slotLimit = Duration.seconds(20)
+
+  private var store: StateStore { StateStore(ends.target) }
+  private var publication: Publication { Publication(name: Self.publicationName) }
+
+  /// Without a way back where the servers do not allow one, which preflight has told of.
+  /// - Throws: `MigrationError` when it should be possible and is not.
+  func prepare() async throws {
+    try await remove()
+    guard options.keepsWayBack else { return }
+    let name = try await DatabaseIdentity.read(from: ends.target).wayBackSlotName
+    let obstacles = try await ReverseObstacle.find(source: ends.source, target: ends.target, slot: name)
+    guard obstacles.isEmpty, let slotName = SlotName(name) else {
+      for obstacle in obstacles {
+        logger.warning("there will be no way back", metadata: ["why": "\(obstacle.why)"])
+        try await store.note("no way back: \(obstacle.why)")
+      }
+      return
+    }
+    let began = ContinuousClock.now
+    do {
+      try await make(ReplicationSlot(name: slotName))
+    } catch let error as PostgresError where !error.isConnectionLoss {
+      throw MigrationError(
+        .failed, doing: error.action, reason: error.message,
+        remedy: "Without a way back the cutover needs none of this: start the engine with --no-reverse.")
+    }
+    logger.info("made the way back", metadata: ["slot": "\(name)", "took": "\(ContinuousClock.now - began)"])
+  }
+
+  private func make(_ slot: ReplicationSlot) async throws {
+    let relations = try await Self.relations(
+      of: ends.target, also: ends.source, excluded: excluded)
+    try await store.beginWayBack(slot: slot.name.description, publication: Self.publicationName)
+    try await SourceState(ends.target).createTables()
+    // Published without an identity they would refuse UPDATE and DELETE.
+    try await FullIdentity.set(
+      on: relations.filter { $0.kind == .table && !$0.isUnlogged }, source: ends.target)
+    try await publication.ensure(relations, on: ends.target)
+    try await slot.create(on: ends.target, within: Self.slotLimit)
+    try await StateStore(ends.source).createProgress()
+  }
+
+  /// Takes away what is there of it on the target; with the same outcome when it is done again.
+  func remove() async throws {
+    guard let way = try await store.wayBack() else { return }
+    try await Self.removePublished(way, from: ends.target, isStreamed: true)
+    try await store.forgetWayBack()
+  }
+
+  /// All but what is stored of it.
+  /// - Parameter isStreamed: the source's changes are applied to it still.
+  static func removePublished(
+    _ way: StoredWayBack, from target: Connection, isStreamed: Bool = false
+  ) async throws {
+    if let name = SlotName(way.slot) { try await ReplicationSlot(name: name).drop(on: target) }
+    try await Publication(name: way.publication).drop(on: target)
+    // Not before the publication is gone: it would refuse to delete from a table without an identity.
+    if try await SourceState(target).fence() != nil {
+      try await FullIdentity.restore(notedOn: target, on: target, isStreamed: isStreamed)
+    }
+  }
+
+  /// Tables of one end that the other has as well and that are migrated, partitioned ones among them.
+  static func relations(
+    of end: Connection, also other: Connection, excluded: Set<RelationName>
+  ) async throws -> [Relation] {
+    let names = Set(try await Catalog.read(from: other, measuring: false).relations.map(\.name))
+    return try await Catalog.read(from: end, measuring: false).relations.filter {
+      !excluded.contains($0.name) && names.contains($0.name)
+    }
+  }
+}

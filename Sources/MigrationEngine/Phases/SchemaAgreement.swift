@@ -1,0 +1,218 @@
+import LibPQ
+import Logging
+import LogicalReplication
+import Synchronization
+
+/// Compares the schemas of both ends before a cutover or a rollback begins: no stream carries what was made
+/// of them during the migration, and after the seal it would be lost.
+struct SchemaAgreement: Sendable {
+  let direction: Direction
+  /// As they were given: `source` is the end that is moved.
+  let options: MigrationOptions
+  let ends: Endpoints
+  let tables: MigratedTables
+  let logger: Logger
+  let compared: ComparedSchemas
+
+  private typealias Difference = VerificationReport.ObjectDifference
+
+  private static let step = "compare schemas"
+  /// Writes go on meanwhile, so it may take this long where less was allowed from the fence to the seal.
+  private static let patience = 30.0
+  /// How often they are compared again when they have changed until the fence.
+  private static let tries = 3
+  private static let told = 50
+
+  // MARK: What belongs to the migration
+
+  private static let publications: Set = [
+    EngineRun.publicationName, ReverseReplication.publicationName,
+  ]
+
+  static func own(source: Connection, target: Connection) async throws -> OwnObjects {
+    var own = OwnObjects()
+    own.publications = publications
+    for end in [source, target] { own.identities.formUnion(try await FullIdentity.noted(on: end)) }
+    own.targetBefore = Set(try await StateStore(target).load()?.targetBefore ?? [])
+    let rows = try await target.query(
+      "SELECT CURRENT_USER AS role", doing: "asking the target for our role", within: .seconds(15))
+    own.targetRole = try rows.first?.text("role")
+    own.triggerStates = try await TargetFence(target).triggersDiffering(from: source)
+    own.columnOrders = try await ColumnOrder.differing(source: source, target: target)
+    return own
+  }
+
+  /// How the databases themselves differ.
+  static func ofDatabases(
+    source: Connection, target: Connection, _ direction: Direction
+  ) async throws -> [VerificationReport.ObjectDifference] {
+    async let here = DatabaseProperties.read(from: source)
+    async let there = DatabaseProperties.read(from: target)
+    return try await DatabaseProperties.differences(source: here, target: there, direction: direction)
+  }
+
+  // MARK: Before a cutover
+
+  /// - Parameter report: gets the step, and what was found.
+  /// - Throws: `MigrationError` that names what differs and was not accepted.
+  func run(
+    for stored: StoredCutover, _ report: inout Status.Cutover, _ record: CutoverRecord
+  ) async throws {
+    report.step = Self.step
+    try await record.tell(report, stored)
+    let began = ContinuousClock.now
+    var detail = "failed"
+    defer {
+      report.timeline.append(
+        Status.TimelineEntry(
+          step: Self.step, startSeconds: 0, seconds: (ContinuousClock.now - began) / .seconds(1),
+          detail: detail))
+      logger.info("\(direction.deed): \(Self.step)", metadata: ["detail": "\(detail)"])
+    }
+    // First, so that what differs in nothing else is no difference.
+    if direction == .forward { try await TargetFence(ends.target).hold(as: ends.source) }
+    let found = try await find(stored.request)
+    detail = found.words
+    if !found.differences.isEmpty { report.schemaDifferences = found.told }
+    try refuse(found)
+    if !found.warnings.isEmpty { report.warnings = found.warnings }
+    try await letStreamCatchUp(stored.request, record.board, ContinuousClock.now - began)
+    report.step = "prepare"
+  }
+
+  /// What the comparison has taken from the stream of a small machine does not refuse the cutover.
+  private func letStreamCatchUp(
+    _ request: CutoverRequest, _ board: StatusBoard, _ took: Duration
+  ) async throws {
+    let patience = ContinuousClock.now + took
+    while (board.catchUp.reading.predictedPauseSeconds ?? .infinity) > request.maxPauseSeconds,
+      .now < patience
+    {
+      try await Task.sleep(for: .milliseconds(50))
+    }
+  }
+
+  /// Just before the fence, and quickly where nothing has changed since.
+  /// - Returns: warnings, where something has.
+  func again(_ request: CutoverRequest) async throws -> [String] {
+    guard let before = compared.versions else { return [] }
+    var versions = before
+    var warnings: [String] = []
+    for _ in 0..<Self.tries {
+      guard try await self.versions() != versions else { return warnings }
+      logger.info("a schema was changed since both were compared: comparing them again")
+      if direction == .forward { try await TargetFence(ends.target).hold(as: ends.source) }
+      let found = try await find(request)
+      try refuse(found)
+      warnings = found.warnings
+      versions = compared.versions ?? versions
+    }
+    guard try await self.versions() != versions else { return warnings }
+    throw MigrationError(
+      .failed, doing: "comparing the schemas of both ends", reason: "they change all the time",
+      remedy: "Ask again when nobody makes or drops objects.")
+  }
+
+  private func versions() async throws -> SchemaVersions {
+    try await SchemaVersions.read(source: ends.source, target: ends.target, without: Self.publications)
+  }
+
+  // MARK: What is found
+
+  private struct Found: Sendable {
+    var objects: Int
+    /// Those that would be lost or wrong after the cutover.
+    var differences: [Difference]
+    var expected: [Difference]
+    var accepted: Set<String>
+
+    func isAccepted(_ difference: Difference) -> Bool { difference.name.map(accepted.contains) ?? false }
+
+    var told: [Status.SchemaDifference] {
+      differences.map {
+        Status.SchemaDifference(name: $0.name ?? "", words: $0.words, isAccepted: isAccepted($0))
+      }
+    }
+
+    var words: String {
+      let count = differences.count { isAccepted($0) }
+      var words = "\(objects) objects compared"
+      if differences.count > count { words += ", \(differences.count - count) differ" }
+      if count > 0 { words += ", \(count) may differ as accepted" }
+      if !expected.isEmpty { words += ", \(expected.count) differ as is to be expected" }
+      return words
+    }
+
+    var warnings: [String] {
+      let names = Set(differences.compactMap(\.name))
+      return differences.filter(isAccepted).map { "accepted: \($0.words)" }
+        + expected.filter { $0.kind == "database" || $0.isDoubtful }.map(\.words)
+        + accepted.subtracting(names).sorted().map {
+          "--accept-difference \(SchemaAgreement.quoted($0)) names no difference of the schemas"
+        }
+    }
+  }
+
+  private func find(_ request: CutoverRequest) async throws -> Found {
+    let limit = max(Self.patience, request.timeoutSeconds)
+    let error = MigrationError(
+      .failed, doing: "comparing the schemas of both ends", reason: "it took longer than \(limit) s",
+      remedy: "See that nobody holds locks on tables for long, or give a longer --timeout.")
+    return try await TimeLimit.run(until: .now + .seconds(limit), or: error) {
+      // What changes while they are compared is seen by the next look.
+      compared.keep(try await versions())
+      let comparison = SchemaComparison(
+        source: try await .init(options.source, of: ends.source),
+        target: try await .init(options.target, of: ends.target),
+        direction: direction, own: try await Self.own(source: ends.source, target: ends.target),
+        excluded: tables.excluded, isStreaming: true, longestLockWait: limit)
+      let findings = try await comparison.findings()
+      let all =
+        findings.differences
+        + (try await Self.ofDatabases(source: ends.source, target: ends.target, direction))
+      return Found(
+        objects: findings.objects, differences: all.filter { !$0.isExpected },
+        expected: all.filter(\.isExpected), accepted: Set(request.acceptedDifferences ?? []))
+    }
+  }
+
+  // MARK: The refusal
+
+  private func refuse(_ found: Found) throws {
+    let refused = found.differences.filter { !found.isAccepted($0) }
+    guard !refused.isEmpty else { return }
+    let lines = refused.prefix(Self.told).map { difference in
+      let remedy = difference.remedy.map { "\n      on the \($0.end): \($0.sql)" } ?? ""
+      return "\n    \(difference.words)\(remedy)"
+    }
+    let more = refused.count - lines.count
+    let count = refused.count == 1 ? "1 object differs" : "\(refused.count) objects differ"
+    throw MigrationError(
+      .failed, doing: "comparing the schemas of both ends",
+      reason: "\(count), and no \(direction.deed) mends that:\(lines.joined())"
+        + (more > 0 ? "\n    and \(more) more, which replicate verify names" : ""),
+      remedy: remedy(refused))
+  }
+
+  private func remedy(_ refused: [Difference]) -> String {
+    let options = refused.prefix(5).compactMap(\.name).map { "--accept-difference \(Self.quoted($0))" }
+    // What has sealed the source has also made its sessions read-only, where it could.
+    let readOnly =
+      direction == .back ? " (on the source behind SET default_transaction_read_only = off;)" : ""
+    return """
+      Make them the same on both ends\(readOnly), then ask again. What may stay as it is, accept by its \
+      name: \(options.joined(separator: " "))\(refused.count > options.count ? " …" : "")
+      """
+  }
+
+  private static func quoted(_ text: String) -> String { SQL.shellQuoted(text) }
+}
+
+/// How the schemas were when they were compared last.
+final class ComparedSchemas: Sendable {
+  private let state = Mutex<SchemaVersions?>(nil)
+
+  var versions: SchemaVersions? { state.withLock { $0 } }
+
+  func keep(_ versions: SchemaVersions) { state.withLock { $0 = versions } }
+}

@@ -1,0 +1,216 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// Both ends as they were at one LSN of the stream, while the stream goes on.
+///
+/// A slot's beginning gives the snapshot of the end that changes come from, and tells its LSN when it may be
+/// late: by then the stream could have applied what is behind it. So while the slot is made, which takes as
+/// long as the transactions that are open, the stream is held a moment behind its source. Once the LSN is
+/// known, the stream goes to exactly there, the other end's snapshot is taken, and the stream is let go.
+struct SnapshotPair: Sendable {
+  /// Transactions that committed before it are in both snapshots, others in none.
+  let lsn: LSN
+  /// Of the end that changes come from.
+  let from: ExportedSnapshot
+  /// Of the end that they go to.
+  let to: ExportedSnapshot
+
+  func release() async {
+    await from.release()
+    await to.release()
+  }
+}
+
+/// Takes pairs of snapshots.
+struct SnapshotPairing: Sendable {
+  let direction: Direction
+  /// The end that changes come from.
+  let from: ConnectionString
+  /// The end that they go to.
+  let to: ConnectionString
+  let monitor: StreamMonitor
+  let logger: Logger
+  /// How long to wait for each transaction that is open where changes come from.
+  var slotLimit = Duration.seconds(60)
+  /// Called at the moment when all is applied that commits before the LSN, and nothing else.
+  var onHeld: @Sendable (LSN) -> Void = { _ in }
+
+  /// How far the stream is held behind its source while the slot is made: more each time that it did not do.
+  private static let distances: [Duration] = [100, 100, 200, 400, 800].map { .milliseconds($0) }
+  private static let pulse = Duration.milliseconds(15)
+  /// What is before the LSN is there already, as a rule.
+  private static let reachLimit = Duration.seconds(30)
+
+  /// - Throws: `MigrationError` when open transactions do not let a slot begin, or the stream does not come
+  ///   to the snapshot's LSN.
+  func take() async throws -> SnapshotPair {
+    for distance in Self.distances {
+      do {
+        if let pair = try await attempt(distance) { return pair }
+      } catch let error as OpenTransactions {
+        throw error.error
+      }
+      logger.info(
+        "the stream had passed the snapshot's LSN; taking another", metadata: ["behind": "\(distance)"])
+    }
+    throw toldTooLate
+  }
+
+  /// Only of the end that changes come from: nothing is applied that commits at or beyond its LSN until the
+  /// bound is lifted.
+  /// - Throws: `OpenTransactions` when these do not let a slot begin.
+  func takeFirst() async throws -> ExportedSnapshot {
+    for distance in Self.distances {
+      do {
+        let observer = try await session(from, direction.from)
+        let snapshot = try await closing(observer) { try await slot(distance, observer) }
+        if let snapshot { return snapshot }
+      } catch {
+        monitor.bound.lift()
+        throw error
+      }
+      monitor.bound.lift()
+    }
+    throw toldTooLate
+  }
+
+  private var toldTooLate: MigrationError {
+    MigrationError(
+      .failed, doing: "looking at the \(direction.from) at one LSN",
+      reason: "it told too late where its snapshot stands, again and again",
+      remedy: "Try again when the \(direction.from) has less to do.")
+  }
+
+  /// - Returns: nil when the stream had gone too far already.
+  private func attempt(_ distance: Duration) async throws -> SnapshotPair? {
+    let observer = try await session(from, direction.from)
+    return try await closing(observer) {
+      // Opened before the stream has to wait for it.
+      let other = try await session(to, direction.to)
+      let taken: (slot: ExportedSnapshot, to: ExportedSnapshot)?
+      do {
+        defer { monitor.bound.lift() }
+        taken = try await held(distance, observer, other)
+      } catch {
+        await other.close()
+        throw error
+      }
+      guard let (slot, to) = taken else {
+        await other.close()
+        return nil
+      }
+      do {
+        let holder = try await session(from, direction.from)
+        return SnapshotPair(lsn: slot.lsn, from: try await slot.moved(to: holder), to: to)
+      } catch {
+        await slot.release()
+        await to.release()
+        throw error
+      }
+    }
+  }
+
+  /// Both snapshots, the one from a slot; the caller lets the stream go.
+  private func held(
+    _ distance: Duration, _ observer: Connection, _ other: Connection
+  ) async throws -> (slot: ExportedSnapshot, to: ExportedSnapshot)? {
+    guard let slot = try await slot(distance, observer) else { return nil }
+    let known = ContinuousClock.now
+    do {
+      try await reach(slot.lsn, observer)
+      onHeld(slot.lsn)
+      let taken = try await ExportedSnapshot.current(in: other, at: slot.lsn)
+      logger.debug(
+        "snapshots of both ends", metadata: ["behind": "\(distance)", "then held for": "\(.now - known)"])
+      return (slot, taken)
+    } catch {
+      await slot.release()
+      throw error
+    }
+  }
+
+  /// The snapshot of a slot, with the stream held at its LSN.
+  private func slot(_ distance: Duration, _ observer: Connection) async throws -> ExportedSnapshot? {
+    let pulse = try await session(from, direction.from)
+    return try await closing(pulse) {
+      var trail = PositionTrail(distance: distance)
+      monitor.bound.move(to: trail.note(try await position(pulse), at: .now))
+      let (slot, isInTime) = try await withThrowingTaskGroup(of: ExportedSnapshot?.self) {
+        [trail] group in
+        group.addTask {
+          try await ReplicationSlot.temporarySnapshot(on: from, observer: observer, within: slotLimit)
+        }
+        group.addTask {
+          var trail = trail
+          while true {
+            try await Task.sleep(for: Self.pulse)
+            monitor.bound.move(to: trail.note(try await position(pulse), at: .now))
+          }
+        }
+        defer { group.cancelAll() }
+        guard let slot = try await group.next() ?? nil else { throw CancellationError() }
+        // At once: the bound moves on.
+        return (slot, isInTime: monitor.bound.fix(at: slot.lsn))
+      }
+      if isInTime { return slot }
+      await slot.release()
+      return nil
+    }
+  }
+
+  /// Waits until the stream has applied everything before the fixed bound.
+  private func reach(_ lsn: LSN, _ observer: Connection) async throws {
+    // Where nobody writes nothing would tell that there is nothing.
+    try await observer.query(
+      "SELECT pg_catalog.pg_logical_emit_message(true, $1, '')", [MessagePrefix.snapshot],
+      doing: "writing a message after the snapshot", within: .seconds(15))
+    let deadline = ContinuousClock.now + Self.reachLimit
+    while !monitor.hasReachedBound(at: lsn) {
+      guard ContinuousClock.now < deadline else {
+        let reading = monitor.reading
+        throw MigrationError(
+          .failed, doing: "looking at both ends at one LSN",
+          reason: reading.waitsFor.map { "the stream waits: \($0)" }
+            ?? "the stream is \(lsn.distance(from: reading.feedback.confirmableLSN)) bytes before \(lsn)",
+          remedy: "Try again when replicate status tells a small lag.")
+      }
+      try await Task.sleep(for: .milliseconds(1))
+    }
+  }
+
+  /// What the stream may be sent by now: a walsender sends what is flushed.
+  private func position(_ observer: Connection) async throws -> LSN {
+    let rows = try await observer.query(
+      "SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn",
+      doing: "asking the \(observer.end) for its position", within: .seconds(15))
+    return try rows.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero
+  }
+
+  private func session(_ string: ConnectionString, _ end: String) async throws -> Connection {
+    let connection = try await Session.open(string, end: end, purpose: "verify")
+    do {
+      // A standby that commits wait for is no concern of a message; but a walsender sends what is flushed.
+      try await connection.query("SET synchronous_commit = local", doing: "preparing a session")
+      return connection
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+}
+
+/// Where an end stood, to tell where it stood a while ago. Pure.
+struct PositionTrail: Sendable {
+  let distance: Duration
+  private var positions: [(lsn: LSN, at: ContinuousClock.Instant)] = []
+
+  init(distance: Duration) { self.distance = distance }
+
+  /// - Returns: where the end stood `distance` ago, or first.
+  mutating func note(_ lsn: LSN, at now: ContinuousClock.Instant) -> LSN {
+    positions.append((lsn, now))
+    while positions.count > 1, now - positions[1].at >= distance { positions.removeFirst() }
+    return positions[0].lsn
+  }
+}

@@ -1,0 +1,90 @@
+import LibPQ
+import Logging
+
+/// The switch steps, for those who need them: preflight, which examines them, and the cutover.
+struct SwitchSteps: Sendable {
+  var direction = Direction.forward
+  /// In a rollback with the ends exchanged: `target` is the end that the steps lead to.
+  let options: MigrationOptions
+  let ends: Endpoints
+  let logger: Logger
+
+  /// - Parameter log: nil only to examine.
+  func switchover(_ log: SwitchLog?) async throws -> Switchover {
+    Self.switchover(
+      options, direction, source: try await Self.end(ends.source), target: try await Self.end(ends.target),
+      log, logger)
+  }
+
+  static func switchover(
+    _ options: MigrationOptions, _ direction: Direction = .forward, source: Switchover.End,
+    target: Switchover.End, _ log: SwitchLog?, _ logger: Logger
+  ) -> Switchover {
+    Switchover(
+      options.switchPlan, direction: direction, source: source, target: target, log: log,
+      watch: options.poolerWatch.map { PoolerWatch.Command(path: $0.path, arguments: $0.arguments) },
+      logger: logger)
+  }
+
+  /// What preflight tells of the steps.
+  func findings() async throws -> [Finding] {
+    guard !options.switchPlan.steps.isEmpty else { return [] }
+    return try await switchover(nil).examine().map { step, remark in
+      let severity: Finding.Severity =
+        switch remark.severity {
+        case .note: .note
+        case .warning: .warning
+        case .blocker: .blocker
+        }
+      return Finding(severity, check: "switch", object: step, why: remark.why, remedy: remark.remedy)
+    }
+  }
+
+  /// - Parameter store: where warnings are noted for the report.
+  /// - Throws: `MigrationError` when a step could not do its work.
+  func verify(_ store: StateStore) async throws {
+    let findings = try await findings()
+    for finding in findings where finding.severity == .warning {
+      logger.warning("\(finding.object): \(finding.why)", metadata: ["remedy": "\(finding.remedy)"])
+      try await store.note("warning of the switch: \(finding.object): \(finding.why)")
+    }
+    let blockers = findings.filter { $0.severity == .blocker }
+    guard blockers.isEmpty else {
+      throw MigrationError(
+        .failed, doing: "examining the switch steps",
+        reason: blockers.map { "\($0.object): \($0.why)" }.joined(separator: "\n  "),
+        remedy: blockers.map(\.remedy).joined(separator: "\n  "))
+    }
+  }
+
+  /// An engine that is not told of the poolers cannot let their clients go.
+  func warnOfPausedPoolers(_ log: SwitchLog) async throws {
+    try await Self.warnOfPausedPoolers(log, options, logger)
+  }
+
+  static func warnOfPausedPoolers(
+    _ log: SwitchLog, _ options: MigrationOptions, _ logger: Logger
+  ) async throws {
+    let labels = options.switchPlan.steps.flatMap { step in
+      if case .pgBouncer(let step) = step.action { step.poolers.map(\.label) } else { [] as [String] }
+    }
+    let forgotten = try await log.paused().filter { paused in
+      !paused.split(separator: ", ").allSatisfy { labels.contains(String($0)) }
+    }
+    for label in forgotten {
+      logger.error(
+        "poolers were paused by an engine that ended, and this one is not told of them",
+        metadata: ["poolers": "\(label)", "remedy": "start it with the same plan, or RESUME them by hand"])
+    }
+  }
+
+  static func end(_ connection: Connection) async throws -> Switchover.End {
+    let rows = try await connection.query(
+      "SELECT pg_catalog.current_database() AS name", doing: "asking the \(connection.end) for its name",
+      within: .seconds(15))
+    let peer = try await connection.peer()
+    return Switchover.End(
+      host: peer.host, port: peer.port, database: try rows.first?.text("name") ?? "",
+      address: peer.address.isEmpty ? nil : peer.address)
+  }
+}

@@ -1,0 +1,18 @@
+import LibPQ
+
+extension Preflight {
+  /// Whether there will be a way back once the target is open.
+  enum WayBack {
+    static func examine(_ context: PreflightContext) async throws -> [Finding] {
+      guard context.options.keepsWayBack else { return [] }
+      return try await ReverseObstacle.find(
+        source: context.source, target: context.target, slot: context.wayBackSlotName
+      ).map { obstacle in
+        Finding(
+          .warning, check: "way_back", object: "target",
+          why: "There will be no way back after the cutover: \(obstacle.why)",
+          remedy: "\(obstacle.remedy) Or go without, with --no-reverse.")
+      }
+    }
+  }
+}

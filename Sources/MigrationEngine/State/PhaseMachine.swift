@@ -1,0 +1,75 @@
+/// The order of a migration, as a pure state machine: events in, the next thing to do out.
+package struct PhaseMachine: Sendable, Equatable {
+  package enum Event: Sendable, Equatable {
+    case preflightPassed
+    case schemaTransferred
+    case tablesCopied
+    case indexesBuilt
+    case caughtUp
+    case cutoverBegun
+    case cutoverAborted
+    case targetOpened
+    /// And what is written there goes back to the source.
+    case targetOpenedWithWayBack
+    /// A rollback is complete, or the reverse stream was ended.
+    case wayBackEnded
+    case abortRequested
+  }
+
+  package enum Action: Sendable, Equatable {
+    case transferSchema
+    case copyTables
+    case buildIndexes
+    case catchUp
+    case stream
+    case cutOver
+    case streamBack
+    case stop
+  }
+
+  /// An event that cannot happen in the phase the migration is in.
+  package struct Impossible: Error, Sendable, Equatable, CustomStringConvertible {
+    package let phase: Phase
+    package let event: Event
+    package var description: String { "event \(event) cannot happen in phase \(phase.rawValue)" }
+  }
+
+  package private(set) var phase: Phase
+
+  package init(phase: Phase) { self.phase = phase }
+
+  /// What an engine that finds the stored phase does first.
+  package func resume() -> Action {
+    switch phase {
+    case .preflight, .schema: .transferSchema
+    case .copy: .copyTables
+    case .index: .buildIndexes
+    case .catchup: .catchUp
+    case .streaming: .stream
+    case .cutover: .cutOver
+    case .reverse: .streamBack
+    case .complete, .aborted, .failed: .stop
+    }
+  }
+
+  package mutating func handle(_ event: Event) throws(Impossible) -> Action {
+    switch (phase, event) {
+    case (.preflight, .preflightPassed): phase = .schema
+    case (.schema, .schemaTransferred): phase = .copy
+    case (.copy, .tablesCopied): phase = .index
+    case (.index, .indexesBuilt): phase = .catchup
+    case (.catchup, .caughtUp): phase = .streaming
+    case (.streaming, .cutoverBegun): phase = .cutover
+    case (.cutover, .cutoverAborted): phase = .streaming
+    case (.cutover, .targetOpened): phase = .complete
+    case (.cutover, .targetOpenedWithWayBack): phase = .reverse
+    case (.reverse, .wayBackEnded): phase = .complete
+    case (.preflight, .abortRequested), (.schema, .abortRequested), (.copy, .abortRequested),
+      (.index, .abortRequested), (.catchup, .abortRequested), (.streaming, .abortRequested),
+      (.cutover, .abortRequested):
+      phase = .aborted
+    default: throw Impossible(phase: phase, event: event)
+    }
+    return resume()
+  }
+}

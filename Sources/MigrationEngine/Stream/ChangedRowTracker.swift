@@ -1,0 +1,201 @@
+package import LogicalReplication
+import Synchronization
+
+/// Which rows the stream has touched since both ends were compared, within bounds: what a cutover still has
+/// to compare. It dies with the stream's monitor; whoever finds none knows nothing.
+package final class ChangedRowTracker: Sendable {
+  package struct Limits: Sendable {
+    /// Rows of one table; of one with more all count as touched.
+    package var rows = 200_000
+    /// Of all tables; beyond it no more rows are told apart.
+    package var bytes = 64 << 20
+
+    package init() {}
+  }
+
+  /// Touched since one comparison.
+  private struct Recording {
+    /// Later ones are larger.
+    var epoch: Int
+    var lsn: LSN
+    var versions: TableVersions
+    var tables: [UInt32: Table] = [:]
+    var byteCount = 0
+  }
+
+  private struct Table {
+    var name: RelationName
+    var isAll = false
+    var batches: [ChangedKeys] = []
+    /// Keys that are in the newest batch.
+    var seen: Set<[UInt8]> = []
+    var rowCount = 0
+    var byteCount = 0
+  }
+
+  private struct State {
+    var epoch = 0
+    /// Since the last comparison that came to its end.
+    var kept: Recording?
+    /// Since the one that is under way.
+    var pending: Recording?
+
+    mutating func each(_ body: (inout Recording) -> Void) {
+      if var recording = kept {
+        kept = nil
+        body(&recording)
+        kept = recording
+      }
+      if var recording = pending {
+        pending = nil
+        body(&recording)
+        pending = recording
+      }
+    }
+  }
+
+  private let limits: Limits
+  private let state = Mutex(State())
+
+  package init(limits: Limits = Limits()) { self.limits = limits }
+
+  /// Both ends are looked at: at this moment nothing that commits at or beyond `lsn` is applied.
+  /// - Parameter versions: of the tables, read before.
+  package func begin(at lsn: LSN, _ versions: TableVersions) {
+    state.withLock { state in
+      state.epoch += 1
+      state.pending = Recording(epoch: state.epoch, lsn: lsn, versions: versions)
+    }
+  }
+
+  /// The comparison did not come to its end.
+  package func discard() { state.withLock { $0.pending = nil } }
+
+  /// The comparison came to its end: what is touched counts from it.
+  /// - Parameter tables: those that differed, as the end numbers them that changes come from: all their rows
+  ///   count as touched.
+  package func keep(different tables: [UInt32: RelationName]) {
+    state.withLock { state in
+      guard var recording = state.pending else { return }
+      for (id, name) in tables { Self.markAll(name, id, &recording) }
+      state.kept = recording
+      state.pending = nil
+    }
+  }
+
+  package struct Touched: Sendable {
+    /// As the end numbers it that changes come from.
+    package var relationID: UInt32
+    package var name: RelationName
+    package var rows: ChangedRows
+  }
+
+  /// What was touched since the last comparison, and what was there then; nil when there was none.
+  package var touched: (since: LSN, versions: TableVersions, tables: [Touched])? {
+    state.withLock { state in
+      guard let kept = state.kept else { return nil }
+      let tables = kept.tables.map { id, table in
+        Touched(relationID: id, name: table.name, rows: table.isAll ? .all : .keys(table.batches))
+      }
+      return (kept.lsn, kept.versions, tables)
+    }
+  }
+
+  // MARK: The stream's own side
+
+  /// Zero while nothing is remembered. A streamed transaction keeps what it was when it began.
+  var epoch: Int { state.withLock { $0.kept == nil && $0.pending == nil ? 0 : $0.epoch } }
+
+  /// - Parameter key: the values of the key's columns, each behind its length; nil when it is not known.
+  func note(_ table: StreamTable, _ id: UInt32, key: TouchedKey?) {
+    state.withLock { state in
+      state.each { recording in
+        guard let key, let columns = table.keyColumns else {
+          return Self.markAll(table.name, id, &recording)
+        }
+        note(table, id, columns, key, &recording)
+      }
+    }
+  }
+
+  private func note(
+    _ table: StreamTable, _ id: UInt32, _ columns: [ChangedKeys.Column], _ key: TouchedKey,
+    _ recording: inout Recording
+  ) {
+    var entry = recording.tables.removeValue(forKey: id) ?? Table(name: table.name)
+    defer { recording.tables[id] = entry }
+    entry.name = table.name
+    guard !entry.isAll else { return }
+    if entry.batches.last?.columns != columns || entry.batches.last?.format != table.format {
+      entry.batches.append(ChangedKeys(columns: columns, format: table.format))
+      entry.seen = []
+    }
+    guard entry.seen.insert(key.bytes).inserted else { return }
+    let bytes = 2 * key.bytes.count + Self.bytesBesides
+    guard entry.rowCount < limits.rows, recording.byteCount + bytes <= limits.bytes else {
+      recording.byteCount -= entry.byteCount
+      entry = Table(name: table.name, isAll: true)
+      return
+    }
+    key.forEachValue { entry.batches[entry.batches.count - 1].append($0) }
+    entry.rowCount += 1
+    entry.byteCount += bytes
+    recording.byteCount += bytes
+  }
+
+  /// What a key takes besides its bytes, about.
+  private static let bytesBesides = 96
+
+  /// All rows of a table may have been touched.
+  func noteAll(_ table: StreamTable, _ id: UInt32) {
+    state.withLock { $0.each { Self.markAll(table.name, id, &$0) } }
+  }
+
+  /// A transaction commits that was streamed since before `epoch` had passed: what it did before is not told
+  /// row by row.
+  func noteStreamed(since epoch: Int, _ tables: [UInt32: StreamTable?]) {
+    state.withLock { state in
+      state.each { recording in
+        guard recording.epoch > epoch else { return }
+        for case (let id, let table?) in tables { Self.markAll(table.name, id, &recording) }
+      }
+    }
+  }
+
+  private static func markAll(_ name: RelationName, _ id: UInt32, _ recording: inout Recording) {
+    recording.byteCount -= recording.tables[id]?.byteCount ?? 0
+    recording.tables[id] = Table(name: name, isAll: true)
+  }
+}
+
+/// The key of one row: its values, each behind its length.
+struct TouchedKey {
+  private(set) var bytes: [UInt8] = []
+
+  /// Nil when a value is missing, which no key's should.
+  init?(_ tuple: TupleData, at positions: [Int], in buffer: UnsafeRawBufferPointer) {
+    guard let last = positions.max() else { return nil }
+    var ranges: [Range<Int>?] = []
+    for value in tuple.columns(in: buffer) {
+      ranges.append(value.bytes)
+      if ranges.count > last { break }
+    }
+    guard ranges.count > last else { return nil }
+    for position in positions {
+      guard let range = ranges[position] else { return nil }
+      withUnsafeBytes(of: UInt32(range.count)) { bytes.append(contentsOf: $0) }
+      bytes.append(contentsOf: buffer[range])
+    }
+  }
+
+  func forEachValue(_ body: (UnsafeRawBufferPointer) -> Void) {
+    bytes.withUnsafeBytes { all in
+      var offset = 0
+      while offset + 4 <= all.count {
+        let count = Int(all.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        body(UnsafeRawBufferPointer(rebasing: all[(offset + 4)..<(offset + 4 + count)]))
+        offset += 4 + count
+      }
+    }
+  }
+}
