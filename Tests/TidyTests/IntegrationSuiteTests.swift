@@ -26,6 +26,12 @@ struct IntegrationSuiteTests {
     return line.firstMatch(of: entry).map { Named(file: String($0.output.1), test: String($0.output.2)) }
   }
 
+  /// The lines of the catalogue.
+  private func lines() throws -> [String] {
+    try Repository.text(of: Self.catalogue).split(separator: "\n", omittingEmptySubsequences: false)
+      .map(String.init)
+  }
+
   /// Lines of code that match, where what comes after them is looked at, too.
   private func places(of expression: String, in file: SourceFile) throws -> [String] {
     let text = file.lines.joined(separator: "\n")
@@ -58,7 +64,7 @@ struct IntegrationSuiteTests {
       let name = file.path.split(separator: "/").last.map { String($0.dropLast(".swift".count)) } ?? ""
       found[name, default: []].formUnion(try names(in: file.lines.joined(separator: "\n")))
     }
-    let lines = try Repository.lines(of: Self.catalogue)
+    let lines = try self.lines()
     let entries = try lines.compactMap(named)
     #expect(entries.count > 100, "the catalogue was not read")
     let offenders = entries.filter { found[$0.file]?.contains($0.test) != true }
@@ -69,7 +75,7 @@ struct IntegrationSuiteTests {
   @Test func `each case has a test, or says that it has none`() throws {
     var offenders: [String] = []
     var open: String?
-    for line in try Repository.lines(of: Self.catalogue) {
+    for line in try lines() {
       if line.hasPrefix("#") {
         offenders += open.map { [$0] } ?? []
         open = line.hasPrefix("### ") ? line : nil

@@ -43,10 +43,8 @@ enum Repository {
       .map { "\(folder)/\($0)" }.sorted()
   }
 
-  /// Of a file that is no code.
-  static func lines(of path: String) throws -> [String] {
+  static func text(of path: String) throws -> String {
     try String(contentsOf: root.appending(path: path), encoding: .utf8)
-      .split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
   }
 
   /// Read once: to take all code apart is most of these tests' work.

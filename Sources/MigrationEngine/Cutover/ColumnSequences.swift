@@ -17,7 +17,7 @@ package enum ColumnSequences {
     let rows = try await end.query(
       """
       SELECT pg_catalog.format('%I.%I', n.nspname, q.relname) AS sequence, s.seqincrement,
-        pg_catalog.format('%I.%I', m.nspname, c.relname) AS relation,
+        CASE WHEN c.oid IS NOT NULL THEN pg_catalog.format('%I.%I', m.nspname, c.relname) END AS relation,
         pg_catalog.quote_ident(a.attname) AS column_name
       FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class q ON q.oid = s.seqrelid
         JOIN pg_catalog.pg_namespace n ON n.oid = q.relnamespace

@@ -112,15 +112,15 @@ extension CutoverRun {
   /// From the moment on that the target knows of the seal, the source is not needed any more.
   func openTarget() async throws -> String {
     report.isSealed = true
-    try await stages.record(report)
+    try await handover.record(report)
     await Failpoint.reached("sealed and noted")
     let proof = try await proveAgain()
     await noteLargeObjects()
     async let sequences = copySequencesAgain()
-    async let restored = stages.restoreTables()
+    async let restored = handover.settleTables()
     let detail = try await "\(sequences)\(restored)"
     try await door.open(target)
-    let pause = stages.poolers == nil ? pause() : ""
+    let pause = handover.poolers == nil ? pause() : ""
     await warnOfLargeObjects()
     return "\(proof)\(detail)\(pause)"
   }
@@ -129,7 +129,7 @@ extension CutoverRun {
   /// waits for it, so it is no reason to fail.
   func recordOpening() async {
     do {
-      try await stages.record(report)
+      try await handover.record(report)
     } catch {
       logger.warning("the opening could not be noted", metadata: ["why": "\(error)"])
     }
@@ -213,14 +213,14 @@ extension CutoverRun {
 
   func switchOver() async -> String {
     // Nobody waits for the belt where clients wait in poolers.
-    var belt = stages.poolers == nil ? await putOnSecondBelt() : ""
-    let events = Cutover.SwitchEvents(
+    var belt = handover.poolers == nil ? await putOnSecondBelt() : ""
+    let events = SwitchEvents(
       onStep: { step, duration, detail in await self.note(step, .now - duration, duration, detail) },
       onClientsResumed: { await self.noteClientsResumed() })
-    let failure = await stages.switchOver(report.fenceLSN, events)
+    let failure = await handover.switchOver(fenceLSN: report.fenceLSN, events)
     report.reason = failure
     await lookAgain()
-    if stages.poolers != nil { belt = await putOnSecondBelt() }
+    if handover.poolers != nil { belt = await putOnSecondBelt() }
     return "\(belt)\(pooledPause)\(pause())\(failure.map { "; \($0)" } ?? "")"
   }
 

@@ -14,10 +14,10 @@ extension CutoverRun {
   /// - Throws: `MigrationError` when that is longer than it may be.
   func predictedPause() async throws -> Double {
     let lag = try await knownLag()
-    var forecast = Forecast(catchingUp: lag.seconds, finalising: try await stages.finalisingSeconds())
+    var forecast = Forecast(catchingUp: lag.seconds, finalising: try await handover.finalisingSeconds())
     let left = min(
       request.maxPauseSeconds - forecast.seconds, request.unaskedSeconds ?? .infinity)
-    forecast.comparing = try await stages.comparison?.predictedSeconds(left) ?? 0
+    forecast.comparing = try await handover.comparison?.predictedSeconds(within: left) ?? 0
     guard forecast.seconds > request.maxPauseSeconds else { return forecast.seconds }
     throw MigrationError(
       .failed, doing: "predicting the write pause",
@@ -34,7 +34,7 @@ extension CutoverRun {
   private func knownLag() async throws -> (bytes: Int64, seconds: Double) {
     let patience = ContinuousClock.now + .seconds(request.timeoutSeconds)
     while true {
-      let lag = await stages.lag()
+      let lag = await handover.lag()
       if let seconds = lag.predictedPauseSeconds { return (lag.bytes, seconds) }
       guard ContinuousClock.now < patience else {
         throw MigrationError(

@@ -18,7 +18,7 @@ extension CutoverRun {
     guard !isProven else { return "" }
     let began = ContinuousClock.now
     let isMarked = try await markAgain()
-    let passed = try await stages.passing.hold(.now + Self.proofPatience)
+    let passed = try await handover.hold(until: .now + Self.proofPatience)
     isProven = true
     if let passed {
       hasPassed = true
@@ -66,11 +66,11 @@ extension CutoverRun {
     let source = try source
     try await awaitPassers(source)
     let nonce = "\(UInt64.random(in: 0 ... .max))"
-    await stages.passing.expectMarker(nonce, true)
+    await handover.expectMarker(nonce, for: .again)
     try await source.query(
       "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)", [MessagePrefix.fence, nonce],
       doing: "writing a marker after the seal", within: .seconds(5))
-    try await stages.drain(nonce, .now + Self.proofPatience)
+    try await handover.drain(nonce, until: .now + Self.proofPatience)
   }
 
   /// What they commit must lie before the marker.
@@ -97,7 +97,7 @@ extension CutoverRun {
   func lookForWhatStays() async -> String? {
     let deadline = ContinuousClock.now + (hasPassed ? Self.lookPatience : .zero)
     while true {
-      if let left = await stages.passing.leftBehind() {
+      if let left = await handover.leftBehind() {
         let what =
           "changes were committed on the \(ends.direction.from) after its seal, and are not on the "
           + "\(ends.direction.to): \(left)"

@@ -4,15 +4,15 @@ extension CutoverRun {
   /// Where that was asked for, transactions that keep the poolers from pausing for half of the time that
   /// there is are ended, also those that have written nothing.
   func pausePoolers() async throws -> String {
-    guard let poolers = stages.poolers else { return "" }
+    guard let poolers = handover.poolers else { return "" }
     let began = pauseBegan ?? .now
     let end = min(deadline, began + .seconds(request.maxPauseSeconds))
-    guard request.terminatesBlockers else { return try await poolers.pause(end) }
+    guard request.terminatesBlockers else { return try await poolers.pause(until: end) }
     return try await withThrowingTaskGroup(of: String?.self) { group in
-      group.addTask { try await poolers.pause(end) }
+      group.addTask { try await poolers.pause(until: end) }
       group.addTask {
         try await Task.sleep(until: began + (end - began) / 2)
-        try await self.endTransactions(of: try await poolers.busy())
+        try await self.endTransactions(of: try await poolers.busyServers())
         return nil
       }
       defer { group.cancelAll() }

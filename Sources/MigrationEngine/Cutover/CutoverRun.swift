@@ -8,7 +8,7 @@ import LogicalReplication
 actor CutoverRun {
   let request: CutoverRequest
   let ends: Cutover.Ends
-  let stages: Cutover.Stages
+  let handover: any Handover
   let logger: Logger
   let onStep: @Sendable (Status.Cutover) -> Void
 
@@ -54,16 +54,16 @@ actor CutoverRun {
   /// - Parameter target: handed over; `close()` closes it.
   init(
     request: CutoverRequest, ends: Cutover.Ends, target: Connection, need: Cutover.Need,
-    stages: Cutover.Stages, logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
+    handover: any Handover, logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
   ) async throws {
     self.request = request
     self.ends = ends
     self.need = need
     self.target = target
-    self.stages = stages
+    self.handover = handover
     machine = CutoverMachine(
-      pausesPoolers: stages.poolers != nil, isRehearsal: request.isRehearsal,
-      verifies: stages.comparison != nil)
+      pausesPoolers: handover.poolers != nil, isRehearsal: request.isRehearsal,
+      verifies: handover.comparison != nil)
     self.logger = logger
     self.onStep = onStep
     if ends.direction == .back { report.direction = .back }
@@ -78,7 +78,7 @@ actor CutoverRun {
   /// What keeps the target closed until the source is sealed.
   var door: WriteGate { ends.direction == .forward ? .ofTarget : .ofSealedSource }
   private func guardian() throws -> WriteFence {
-    WriteFence(try source, moving: ends.direction, leaving: stages.leftBehind)
+    WriteFence(try source, moving: ends.direction, leaving: handover.excluded)
   }
 
   var source: Connection {
@@ -195,7 +195,7 @@ actor CutoverRun {
       return (.done, try await limited(step) { try await self.awaitWriters() })
     case .mark: return (.done, try await limited(step) { try await self.mark() })
     case .drain:
-      try await limited(step) { try await self.stages.drain(self.nonce, self.deadline) }
+      try await limited(step) { try await self.handover.drain(self.nonce, until: self.deadline) }
       return (.done, "the \(ends.direction.to) has committed the marker")
     case .finalise: return (.done, try await limited(step) { try await self.finalise() })
     case .verify: return (.done, try await limited(step) { try await self.compare() })
@@ -241,7 +241,7 @@ actor CutoverRun {
     let writers = Writers(try source)
     let action = "looking for writers that no fence stops"
     try await writers.ensureNoReplicators(doing: action)
-    try await writers.ensureNoOrigins(await stages.passing.origins(), doing: action)
+    try await writers.ensureNoOrigins(await handover.origins(), doing: action)
     var culprits = try await writers.holding().filter {
       $0.pid == nil || $0.ageSeconds > request.maxPauseSeconds
     }
@@ -264,7 +264,7 @@ actor CutoverRun {
       self.note(try await writers.terminate(blockers))
     }
     try await meetObjects()
-    for warning in try await stages.ensureSchemas() { warn(warning) }
+    for warning in try await handover.ensureSchemas() { warn(warning) }
     let predicted = try await predictedPause()
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
   }
@@ -284,8 +284,8 @@ actor CutoverRun {
 
   /// Also for an engine that was told to stop: clients must not go on waiting.
   private func resumePoolers() async throws -> String {
-    let stages = stages
-    let said = try await Task { try await stages.poolers?.resume() ?? "" }.value
+    let handover = handover
+    let said = try await Task { try await handover.poolers?.resume() ?? "" }.value
     return "\(said)\(pause())"
   }
 
@@ -324,11 +324,7 @@ actor CutoverRun {
   private func announceMarker() async -> String {
     let nonce = announced ?? "\(UInt64.random(in: 0 ... .max))"
     announced = nonce
-    if machine.isSealed {
-      await stages.passing.expectMarker(nonce, false)
-    } else {
-      await stages.expectMarker(nonce)
-    }
+    await handover.expectMarker(nonce, for: machine.isSealed ? .seal : .fence)
     return nonce
   }
 
@@ -345,21 +341,21 @@ actor CutoverRun {
 
   private func finalise() async throws -> String {
     async let sequences = Sequences.copy(from: source, to: target)
-    async let tables = stages.finaliseTables()
+    async let tables = handover.finaliseTables()
     let detail = try await "\(sequences) sequences, \(tables)"
-    try await stages.ensureNoBreach()
+    try await handover.ensureNoBreach()
     return detail
   }
 
   private func compare() async throws -> String {
-    guard let comparison = try await stages.comparison?.compare(report.fenceLSN) else { return "" }
+    guard let comparison = try await handover.comparison?.compare(at: report.fenceLSN) else { return "" }
     report.verification = comparison
     guard comparison.result != .different else {
       throw MigrationError(
         .failed, doing: "comparing both ends after the fence", reason: comparison.summary,
         remedy: "Run replicate verify to see all of it. Something else than the stream wrote to an end.")
     }
-    try await stages.ensureNoBreach()
+    try await handover.ensureNoBreach()
     guard let notice = comparison.notice else { return comparison.summary }
     logger.warning("\(comparison.summary)", metadata: ["why": "\(notice)"])
     return "\(comparison.summary); \(notice)"
@@ -371,11 +367,11 @@ actor CutoverRun {
   private func sealShielded() async throws -> (CutoverMachine.Event, String) {
     try Task.checkCancellation()
     guard let fence else { return (.failed("there is no fence"), "") }
-    try await stages.ensureNoBreach()
+    try await handover.ensureNoBreach()
     // Should this engine die at the seal, the next one knows that the target has everything.
     report.isSealed = false
     let told = report
-    try await limited(.seal) { try await self.stages.record(told) }
+    try await limited(.seal) { try await self.handover.record(told) }
     await Failpoint.reached("seal announced")
     guard ContinuousClock.now < deadline else { return (.failed(outOfTime), "") }
     wasSealTried = true
@@ -398,7 +394,9 @@ actor CutoverRun {
       do {
         try await guardian().unfence(token)
         // Clients that wait in poolers do so still.
-        return (.done, "the \(ends.direction.from) takes writes again\(stages.poolers == nil ? pause() : "")")
+        return (
+          .done, "the \(ends.direction.from) takes writes again\(handover.poolers == nil ? pause() : "")"
+        )
       } catch let sealed as WriteFence.Sealed {
         guard sealed.isOurs || token == nil else {
           isForeign = true
@@ -429,7 +427,7 @@ actor CutoverRun {
   /// What the seal would refuse.
   private func examine() async throws {
     guard let fence else { return }
-    try await stages.ensureNoBreach()
+    try await handover.ensureNoBreach()
     try await guardian().examine(fence)
   }
 

@@ -24,6 +24,17 @@ struct Endpoints: Sendable {
     }
   }
 
+  /// From the source to the target.
+  func forward(_ options: MigrationOptions) -> Leg {
+    Leg(.forward, from: Leg.End(source, options.source), to: Leg.End(target, options.target))
+  }
+
+  /// And back.
+  /// - Parameter passing: the source, for sessions that its seal lets through.
+  func back(_ options: MigrationOptions, passing: ConnectionString) -> Leg {
+    Leg(.back, from: Leg.End(target, options.target), to: Leg.End(source, passing))
+  }
+
   func close() async {
     await source.close()
     await target.close()

@@ -107,38 +107,6 @@ struct CopyPhase: Sendable {
 
   // MARK: Large objects
 
-  /// Brings over what has become of the large objects since they were copied: no stream carries it.
-  /// - Parameter observer: of the source; nil: the attempt's own.
-  /// - Returns: how many have changed.
-  func syncLargeObjects(observer: Connection? = nil) async throws -> Int {
-    guard let horizon = try await store.load()?.largeObjectsHorizon, !options.leavesLargeObjectsBehind else {
-      return 0
-    }
-    var exist = try await LargeObjects.exist(on: observer ?? ends.source)
-    // The last of them may have gone from the source.
-    if !exist { exist = try await LargeObjects.exist(on: ends.target) }
-    guard exist else { return 0 }
-    let snapshot = try await ExportedSnapshot.current(on: options.source)
-    return try await finally(snapshot.release) {
-      try await copyLargeObjects(under: snapshot, since: horizon)
-    }
-  }
-
-  /// Large objects that were written after the fence, which does not stop that: they are looked at once
-  /// more after the seal. What is left is needed on the target, not on the end that was left, so the loss of
-  /// that stops nothing.
-  /// - Parameter left: the end that writes leave.
-  static func again(
-    left: ConnectionString, moving direction: Direction = .forward, _ logger: Logger,
-    _ sync: (_ fresh: Connection?) async throws -> Int
-  ) async throws -> String {
-    guard let changed = try await Silence.reading(left, end: direction.from, sync) else {
-      logger.warning("large objects could not be read again after the seal")
-      return ", large objects as they were after the fence"
-    }
-    return changed == 0 ? "" : ", \(changed) large objects again"
-  }
-
   @discardableResult
   private func copyLargeObjects(
     under snapshot: ExportedSnapshot, since horizon: String?, _ limit: RateLimit? = nil

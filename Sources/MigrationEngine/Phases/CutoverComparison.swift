@@ -3,7 +3,7 @@ import Logging
 import LogicalReplication
 
 /// What a cutover or a rollback compares of both ends between fence and seal, when neither changes any more.
-struct CutoverComparison: Sendable {
+struct CutoverComparison: HandoverComparison {
   /// What was asked for.
   let extent: CutoverVerification
   let direction: Direction
@@ -16,9 +16,10 @@ struct CutoverComparison: Sendable {
   let relations: [Relation]
   /// The tables of the end that changes come from by their numbers, read before the fence.
   let names: [UInt32: RelationName]
-  /// Brings over what was written to large objects, which no fence stops.
-  let syncLargeObjects: @Sendable () async throws -> Void
+  /// No fence stops what is written to them.
+  let largeObjects: LargeObjectUpdates
   let logger: Logger
+  private let preparation = Preparation()
 
   private var store: StateStore { StateStore(ends.target) }
 
@@ -32,27 +33,24 @@ struct CutoverComparison: Sendable {
     var touched: (rows: [RelationName: ChangedRows], versions: TableVersions)?
   }
 
-  var comparison: Cutover.Comparison? {
-    guard extent != .none else { return nil }
-    let preparation = Preparation()
-    return Cutover.Comparison(
-      predictedSeconds: { secondsLeft in
-        let plan = try await plan(within: secondsLeft)
-        try await prepare(plan, preparation)
-        return plan.seconds
-      },
-      compare: { fenceLSN in
-        let plan = await preparation.plan ?? Plan(extent: extent, seconds: 0)
-        return try await compare(plan, await preparation.ready, at: fenceLSN)
-      },
-      // Not before the end: so many servers that end at once would take from users what they wait for.
-      close: { await preparation.close() })
+  func predictedSeconds(within secondsLeft: Double) async throws -> Double {
+    let plan = try await plan(within: secondsLeft)
+    try await prepare(plan)
+    return plan.seconds
   }
+
+  func compare(at fenceLSN: String?) async throws -> Status.Comparison {
+    let plan = await preparation.plan ?? Plan(extent: extent, seconds: 0)
+    return try await compare(plan, await preparation.ready, at: fenceLSN)
+  }
+
+  /// Not before the end: so many servers that end at once would take from users what they wait for.
+  func close() async { await preparation.close() }
 
   // MARK: Before the fence
 
   /// Sessions are opened, and have met the catalogs and what was touched, while nobody waits for them.
-  private func prepare(_ plan: Plan, _ preparation: Preparation) async throws {
+  private func prepare(_ plan: Plan) async throws {
     guard plan.extent != .changed || plan.touched != nil else {
       await preparation.close()
       return await preparation.keep(plan, nil)
@@ -208,7 +206,7 @@ struct CutoverComparison: Sendable {
     let different = report.differentLargeObjects
     guard !different.isEmpty else { return }
     let before = try await ready.largeObjects(different)
-    try await syncLargeObjects()
+    try await largeObjects.bringOver()
     let after = try await ready.largeObjects(different)
     let moving = direction == .forward ? \LargeObjectComparison.Pair.source : \.target
     let written = different.filter { oid in

@@ -36,16 +36,8 @@ struct Drain: Sendable {
         + "\(direction.from); then try again.")
   }
 
-  /// What proves after the seal that nothing passed the guard unseen.
-  var passing: Cutover.Passing {
-    Cutover.Passing(
-      origins: { monitor.origins }, expectMarker: { monitor.expectMarker($0, for: $1 ? .again : .seal) },
-      hold: { try await hold(until: $0) },
-      leftBehind: { monitor.leftBehind.isEmpty ? nil : monitor.leftBehind.words })
-  }
-
   /// - Returns: what has changed on the end that opens since the fence's marker; nil when nothing has.
-  private func hold(until deadline: ContinuousClock.Instant) async throws -> String? {
+  func hold(until deadline: ContinuousClock.Instant) async throws -> String? {
     monitor.hold()
     while monitor.isApplying {
       guard ContinuousClock.now < deadline else {
@@ -58,8 +50,4 @@ struct Drain: Sendable {
     }
     return monitor.passed.isEmpty ? nil : monitor.passed.words
   }
-}
-
-extension CatchUpMonitor.Reading {
-  var lag: (bytes: Int64, predictedPauseSeconds: Double?) { (lagBytes, predictedPauseSeconds) }
 }

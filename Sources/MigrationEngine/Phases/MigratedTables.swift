@@ -208,13 +208,11 @@ struct MigratedTables: Sendable {
 
   /// After the fence: what the stream does not carry.
   /// - Returns: what was done, for the timeline.
-  func finalise(
-    _ catalog: Catalog, ends: Endpoints, options: MigrationOptions, direction: Direction = .forward
-  ) async throws -> String {
+  func finalise(_ catalog: Catalog, _ leg: Leg, jobs: Int) async throws -> String {
     let unlogged = try await UnloggedTables(
-      source: options.source, target: options.target, workers: options.jobs, direction: direction
+      source: leg.from.address, target: leg.to.address, workers: jobs, direction: leg.direction
     ).copy(catalog.relations)
-    let ofExtensions = try await copyExtensionTables(ends: ends, options: options, direction: direction)
+    let ofExtensions = try await copyExtensionTables(leg)
     return "\(unlogged) unlogged tables, \(ofExtensions) of extensions"
   }
 
@@ -222,15 +220,13 @@ struct MigratedTables: Sendable {
   /// them as they were a moment ago, so neither a failure nor the loss of the end that was left keeps it from
   /// being opened. One that answers is asked again.
   /// - Returns: what was done, for the timeline; empty when there was nothing to do.
-  func finaliseAgain(
-    ends: Endpoints, options: MigrationOptions, direction: Direction = .forward, _ logger: Logger
-  ) async throws -> String {
+  func finaliseAgain(_ leg: Leg, jobs: Int, _ logger: Logger) async throws -> String {
     // Most have none, and the end that was left may not answer any more.
-    guard try await !ConfigurationTable.read(from: ends.target).isEmpty else { return "" }
+    guard try await !ConfigurationTable.read(from: leg.to.connection).isEmpty else { return "" }
     var why = "it is lost"
     do {
-      let copied = try await Silence.reading(options.source, end: direction.from) { fresh in
-        try await copyExtensionTables(observer: fresh, ends: ends, options: options, direction: direction)
+      let copied = try await Silence.reading(leg.from.address, end: leg.direction.from) { fresh in
+        try await copyExtensionTables(leg, observer: fresh)
       }
       if let copied {
         let words = copied == 1 ? "1 table of an extension" : "\(copied) tables of extensions"
@@ -246,11 +242,9 @@ struct MigratedTables: Sendable {
     return ", tables of extensions as they were after the fence"
   }
 
-  private func copyExtensionTables(
-    observer: Connection? = nil, ends: Endpoints, options: MigrationOptions, direction: Direction
-  ) async throws -> Int {
+  private func copyExtensionTables(_ leg: Leg, observer: Connection? = nil) async throws -> Int {
     try await ExtensionTables(
-      source: options.source, target: options.target, excluded: excluded, direction: direction
-    ).copy(observer: observer ?? ends.source, target: ends.target)
+      source: leg.from.address, target: leg.to.address, excluded: excluded, direction: leg.direction
+    ).copy(observer: observer ?? leg.from.connection, target: leg.to.connection)
   }
 }

@@ -112,7 +112,7 @@ struct PhaseRunner: Sendable {
     // A rollback that was under way comes first: neither end may take writes until it is over.
     let isRollingBack = try await store.latestCutover()?.state == .running
     if !isRollingBack, try await store.isFinishRequested() { return .complete(report) }
-    try await forwardCleanUp()
+    try await sourceCleanup.run()
     let reverse = ReversePhase(
       options: options, logger: logger, ends: ends, board: board, phase: phase,
       tables: MigratedTables(excluded: Set(migration.excluded)), way: way)
@@ -134,15 +134,16 @@ struct PhaseRunner: Sendable {
     if completed.request.direction == .back {
       try await rollbackCleanUp()
     } else {
-      try await forwardCleanUp()
+      try await sourceCleanup.run()
     }
     try await settlement(completed.request.direction).makeAll()
     return .complete(report)
   }
 
-  private func forwardCleanUp() async throws {
-    try await StreamPhase.cleanUp(
-      ends.source, slot: slot, publication: Publication(name: migration.publication))
+  private var sourceCleanup: SourceCleanup {
+    SourceCleanup(
+      address: options.source, source: ends.source, slot: slot,
+      publication: Publication(name: migration.publication), store: store, logger: logger)
   }
 
   private func settlement(_ direction: Direction) -> Settlement {
@@ -157,11 +158,15 @@ struct PhaseRunner: Sendable {
   }
 
   private func streaming() async throws -> StreamPhase {
-    StreamPhase(
-      options: options, logger: logger, ends: ends, board: board, phase: phase, slot: slot,
+    let session = try await streamSession()
+    let cutover = CutoverPhase(
+      options: options, logger: logger, ends: ends, board: board, phase: phase,
       publication: Publication(name: migration.publication),
-      tables: MigratedTables(excluded: Set(migration.excluded)), session: try await streamSession(),
-      newTables: newTables)
+      tables: MigratedTables(excluded: Set(migration.excluded)), monitor: session.monitor,
+      refusedSchema: newTables.unmade)
+    return StreamPhase(
+      options: options, logger: logger, ends: ends, board: board, phase: phase, cutover: cutover,
+      cleanup: sourceCleanup, session: session, newTables: newTables)
   }
 
   /// Relations that are migrated: those that were not excluded.

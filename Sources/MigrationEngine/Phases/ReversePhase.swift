@@ -68,10 +68,10 @@ struct ReversePhase: Sendable {
     }
   }
 
-  private func turn(_ session: ReverseHandover.Session, _ interrupted: StoredCutover?) async throws -> End {
+  private func turn(_ session: RollbackPhase.Session, _ interrupted: StoredCutover?) async throws -> End {
     // What passes the seal of the target is not for a source that may have taken other writes.
     if interrupted != nil, try await SourceState(ends.source).fence() == .open { session.monitor.hold() }
-    let rollback = ReverseHandover(
+    let rollback = RollbackPhase(
       options: options, passing: pass.applied(to: options.source), logger: logger, ends: ends, board: board,
       phase: phase, tables: tables, publication: way.publication, session: session)
     return try await withThrowingTaskGroup(of: End?.self) { group in
@@ -94,7 +94,7 @@ struct ReversePhase: Sendable {
   }
 
   /// Takes requests until there is nothing to stream for any more.
-  private func conduct(_ rollback: ReverseHandover, _ interrupted: StoredCutover?) async throws -> End {
+  private func conduct(_ rollback: RollbackPhase, _ interrupted: StoredCutover?) async throws -> End {
     if let interrupted,
       let report = try await gate.during({ try await rollback.resume(interrupted) })
     {
@@ -166,7 +166,7 @@ struct ReversePhase: Sendable {
     }
   }
 
-  private func streamSession(_ slot: SlotName, _ openedLSN: LSN) async throws -> ReverseHandover.Session {
+  private func streamSession(_ slot: SlotName, _ openedLSN: LSN) async throws -> RollbackPhase.Session {
     guard let progress = try await StateStore(ends.source).progress() else { throw changed }
     let monitor = StreamMonitor(resuming: progress)
     board.beginStream(monitor)

@@ -236,26 +236,15 @@ struct SourceLoss: Sendable {
     }
     let report = try await Cutover(
       from: options.source, to: options.target,
-      stages: Cutover.Stages(
-        lag: { (0, nil) }, expectMarker: { _ in }, drain: { _, _ in }, forgetMarker: {}, ensureNoBreach: {},
-        finaliseTables: { "" },
-        restoreTables: {
-          try await store.noteOpening()
-          return ", large objects as they were after the fence"
-        },
-        record: { try await record.keep($0, cutover) },
-        switchOver: { fenceLSN, events in
-          await switchover.run(
-            fenceLSN: fenceLSN, appliedLSN: await StreamPhase.appliedLSN(store, logger),
-            Switchover.Events(onStep: events.onStep, onClientsResumed: events.onClientsResumed))
-        }),
+      handover: SourceLossHandover(
+        stored: cutover, switchover: switchover, board: board, store: store, logger: logger),
       logger: logger, onStep: { report in board.update { $0.cutover = report } }
     ).resume(from: .sealed, request: cutover.request, earlier: earlier, asksSource: false)
     let isOpenWithWayBack = try await store.wayBack()?.openedLSN != nil
     try await record.end(
       report, cutover, .complete, PhaseRecord(migration.phase, store, board),
       isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
-    try await StreamPhase.leaveSource(slot: migration.slot, store, logger)
+    try await SourceCleanup.sayLeft(slot: migration.slot, store, logger)
     try await Settlement(direction: .forward, source: nil, target: target, logger: logger).makeAll()
     return report
   }

@@ -1,37 +1,42 @@
 import Foundation
 
 /// Named places at which a test lets the engine die, or wait while it kills something else. Nothing happens
-/// unless `REPLICATE_FAILPOINT` names one: `before drain=kill`, `after seal=wait:PATH`.
+/// unless `REPLICATE_FAILPOINT` names one: `before drain=kill`, `after seal=wait:PATH`. A release build obeys
+/// none.
 enum Failpoint {
-  private enum Action: Sendable {
-    /// As by `kill -9`.
-    case kill
-    /// Makes the file, and goes on once somebody has removed it.
-    case wait(path: String)
-  }
+  #if DEBUG
+    private enum Action: Sendable {
+      /// As by `kill -9`.
+      case kill
+      /// Makes the file, and goes on once somebody has removed it.
+      case wait(path: String)
+    }
 
-  private static let wanted: (name: String, action: Action)? = {
-    guard let text = ProcessInfo.processInfo.environment["REPLICATE_FAILPOINT"] else { return nil }
-    let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-    guard parts.count == 2 else { return nil }
-    if parts[1] == "kill" { return (parts[0], .kill) }
-    guard parts[1].hasPrefix("wait:") else { return nil }
-    return (parts[0], .wait(path: String(parts[1].dropFirst("wait:".count))))
-  }()
+    private static let wanted: (name: String, action: Action)? = {
+      guard let text = ProcessInfo.processInfo.environment["REPLICATE_FAILPOINT"] else { return nil }
+      let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+      guard parts.count == 2 else { return nil }
+      if parts[1] == "kill" { return (parts[0], .kill) }
+      guard parts[1].hasPrefix("wait:") else { return nil }
+      return (parts[0], .wait(path: String(parts[1].dropFirst("wait:".count))))
+    }()
+  #endif
 
   /// Once a place: who waits here a second time goes on.
   static func reached(_ name: String) async {
-    guard let wanted, wanted.name == name else { return }
-    switch wanted.action {
-    case .kill: kill(getpid(), SIGKILL)
-    case .wait(let path):
-      guard !FileManager.default.fileExists(atPath: path + ".passed") else { return }
-      for file in [path + ".passed", path] {
-        guard FileManager.default.createFile(atPath: file, contents: nil) else { return }
+    #if DEBUG
+      guard let wanted, wanted.name == name else { return }
+      switch wanted.action {
+      case .kill: kill(getpid(), SIGKILL)
+      case .wait(let path):
+        guard !FileManager.default.fileExists(atPath: path + ".passed") else { return }
+        for file in [path + ".passed", path] {
+          guard FileManager.default.createFile(atPath: file, contents: nil) else { return }
+        }
+        while FileManager.default.fileExists(atPath: path), !Task.isCancelled {
+          do { try await Task.sleep(for: .milliseconds(10)) } catch { return }
+        }
       }
-      while FileManager.default.fileExists(atPath: path), !Task.isCancelled {
-        do { try await Task.sleep(for: .milliseconds(10)) } catch { return }
-      }
-    }
+    #endif
   }
 }

@@ -9,7 +9,7 @@ package enum TargetData {
   }
 
   /// Drops the user's event triggers, publications, extensions and schemas, and what is in schema public,
-  /// which itself stays: it may belong to others.
+  /// which itself stays: it may belong to others. The sequences of identity columns go with their tables.
   /// - Parameter before: what `present` told when the migration began; it stays.
   package static func drop(on target: Connection, keeping before: [String]) async throws {
     let before = Set(before)
@@ -61,7 +61,7 @@ package enum TargetData {
             AND d.refobjid = pg_catalog.to_regnamespace('public')
             AND i.type NOT IN ('extension', 'default acl', 'publication namespace')
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
-              WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
+              WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype IN ('e', 'i'))
       ) o ORDER BY o.place, o.command
       """, doing: "listing what the migration brought to the target", within: .seconds(60))
     return try rows.map { Object(key: try $0.optional("key"), drop: try $0.text("command")) }

@@ -36,7 +36,7 @@ package final class StreamMonitor: Sendable {
     var changed: Set<UInt32> = []
     var keptOut: String?
     var lagMeter: LagMeter
-    var awaited: (nonce: String, marker: Marker, purpose: Purpose)?
+    var awaited: (nonce: String, marker: Marker, purpose: MarkerPurpose)?
     /// What was applied after the fence's marker.
     var passed = Passed()
     /// What came when nothing was applied any more.
@@ -56,16 +56,6 @@ package final class StreamMonitor: Sendable {
       let all = [waitsFor, stuck, obstacle, keptOut].compactMap { $0 }
       return all.isEmpty ? unseen : all.joined(separator: "\n")
     }
-  }
-
-  /// What a marker is to prove.
-  package enum Purpose: Sendable {
-    /// That a fence stands: a change behind it is a breach.
-    case fence
-    /// That everything is there, when an end is sealed already: a change behind it is remembered.
-    case seal
-    /// That everything is there which came since another marker, and is remembered.
-    case again
   }
 
   /// Tables that were changed though a fence stood, and the replication origins that did it.
@@ -137,7 +127,7 @@ package final class StreamMonitor: Sendable {
 
   // MARK: The drain
 
-  package func expectMarker(_ nonce: String, for purpose: Purpose = .fence) {
+  package func expectMarker(_ nonce: String, for purpose: MarkerPurpose = .fence) {
     state.withLock {
       $0.awaited = (nonce, .expected, purpose)
       if purpose != .again { $0.passed = Passed() }

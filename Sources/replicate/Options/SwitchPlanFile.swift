@@ -23,7 +23,7 @@ enum SwitchPlanFile {
     } catch {
       throw MigrationError(
         .usage, doing: "reading \(name)", reason: error.mistakes.joined(separator: "\n  "),
-        remedy: "Correct the file: docs/OPERATIONS.md, section The switch, shows what it may hold.")
+        remedy: "Correct the file: docs/SWITCH.md shows what it may hold.")
     }
   }
 }

@@ -210,7 +210,7 @@ struct SwitchPlanReaderTests {
   @Test("The manual's example is a plan")
   func manual() throws {
     let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../..")
-    let manual = try String(contentsOf: root.appending(path: "docs/OPERATIONS.md"), encoding: .utf8)
+    let manual = try String(contentsOf: root.appending(path: "docs/SWITCH.md"), encoding: .utf8)
     let blocks = manual.split(separator: "```yaml\n").dropFirst()
     #expect(!blocks.isEmpty)
     for block in blocks {

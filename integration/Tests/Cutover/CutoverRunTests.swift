@@ -5,7 +5,7 @@ import MigrationEngine
 import Synchronization
 import Testing
 
-/// One cutover between two real servers, with stages that fail where the test wants it.
+/// One cutover between two real servers, with a handover that fails where the test wants it.
 @Suite(.serialized, .servers(about: 40), .timeLimit(.minutes(2)))
 struct CutoverRunTests {
   @Test("A cutover whose steps all succeed seals the source and opens the target")
@@ -31,11 +31,11 @@ struct CutoverRunTests {
   )
   func failure() async throws {
     try await ClosedTarget.run("fails") { scene in
-      var stages = scene.stages()
-      stages.drain = { _, _ in
+      var handover = ScriptedHandover()
+      handover.onDrain = { _, _ in
         throw MigrationError(.failed, doing: "draining", reason: "the target is on fire")
       }
-      let report = try await scene.cutover(stages).run(scene.request)
+      let report = try await scene.cutover(handover).run(scene.request)
       #expect(report.result == .aborted)
       #expect(report.reason?.contains("the target is on fire") == true)
       #expect(report.timeline.map(\.step).suffix(2) == ["drain", "unfence"])
@@ -50,11 +50,11 @@ struct CutoverRunTests {
   )
   func timeout() async throws {
     try await ClosedTarget.run("hangs") { scene in
-      var stages = scene.stages()
-      stages.drain = { _, _ in try await Task.sleep(for: .seconds(3600)) }
+      var handover = ScriptedHandover()
+      handover.onDrain = { _, _ in try await Task.sleep(for: .seconds(3600)) }
       var request = scene.request
       request.timeoutSeconds = 1
-      let report = try await scene.cutover(stages).run(request)
+      let report = try await scene.cutover(handover).run(request)
       #expect(report.result == .aborted)
       #expect(report.reason?.contains("time") == true)
       let pause = try #require(report.writePauseSeconds)
@@ -67,12 +67,12 @@ struct CutoverRunTests {
   func cancelled() async throws {
     try await ClosedTarget.run("stops") { scene in
       let isDraining = Mutex(false)
-      var stages = scene.stages()
-      stages.drain = { _, _ in
+      var handover = ScriptedHandover()
+      handover.onDrain = { _, _ in
         isDraining.withLock { $0 = true }
         try await Task.sleep(for: .seconds(3600))
       }
-      let cutover = try scene.cutover(stages)
+      let cutover = try scene.cutover(handover)
       let running = Task { try await cutover.run(scene.request) }
       try await waitUntil("the drain") { isDraining.withLock { $0 } }
       #expect(try await scene.sourceRefusal() == "25006")
@@ -85,11 +85,11 @@ struct CutoverRunTests {
   @Test("A breach that shows before the seal keeps the source from being sealed")
   func breach() async throws {
     try await ClosedTarget.run("breach") { scene in
-      var stages = scene.stages()
-      stages.ensureNoBreach = {
+      var handover = ScriptedHandover()
+      handover.onEnsureNoBreach = {
         throw MigrationError(.failed, doing: "draining", reason: "a change came after the marker")
       }
-      let report = try await scene.cutover(stages).run(scene.request)
+      let report = try await scene.cutover(handover).run(scene.request)
       #expect(report.result == .aborted)
       #expect(report.reason?.contains("after the marker") == true)
       #expect(try await scene.sourceRefusal() == nil)
@@ -101,9 +101,9 @@ struct CutoverRunTests {
     try await ClosedTarget.run("latebreach") { scene in
       try await scene.ends.scene.run(["SELECT lo_from_bytea(11, 'before')"], on: .source)
       let isOver = Mutex(false)
-      var stages = scene.stages()
-      stages.passing.leftBehind = { isOver.withLock { $0 } ? "\"public\".\"t\"" : nil }
-      stages.switchOver = { _, _ in
+      var handover = ScriptedHandover()
+      handover.onLeftBehind = { isOver.withLock { $0 } ? "\"public\".\"t\"" : nil }
+      handover.onSwitchOver = { _, _ in
         isOver.withLock { $0 = true }
         do {
           try await scene.ends.scene.run(
@@ -113,7 +113,7 @@ struct CutoverRunTests {
         } catch { return "\(error)" }
         return nil
       }
-      let report = try await scene.cutover(stages).run(scene.request)
+      let report = try await scene.cutover(handover).run(scene.request)
       #expect(report.result == .complete)
       let warnings = try #require(report.warnings)
       #expect(warnings.count == 2, "\(warnings)")
@@ -127,14 +127,14 @@ struct CutoverRunTests {
   @Test("A rehearsal finds what would keep the source from being sealed, and un-fences")
   func rehearsalFinds() async throws {
     try await ClosedTarget.run("rehearses") { scene in
-      var stages = scene.stages()
-      stages.finaliseTables = {
+      var handover = ScriptedHandover()
+      handover.onFinaliseTables = {
         try await scene.ends.scene.run(["ALTER TABLE t ADD v int"], on: .source)
         return ""
       }
       var request = scene.request
       request.isRehearsal = true
-      let report = try await scene.cutover(stages).run(request)
+      let report = try await scene.cutover(handover).run(request)
       #expect(report.result == .aborted && report.reason?.contains("\"public\".\"t\"") == true, "\(report)")
       #expect(try await scene.sourceRefusal() == nil)
       let again = try await scene.cutover().run(request)
@@ -148,10 +148,10 @@ struct CutoverRunTests {
     arguments: [(nil, 0), (11, 0), (6, 5)] as [(Double?, Double)])
   func budget(predicted: Double?, finalising: Double) async throws {
     try await ClosedTarget.run("budget") { scene in
-      var stages = scene.stages()
-      stages.lag = { (1 << 20, predicted) }
-      stages.finalisingSeconds = { finalising }
-      let report = try await scene.cutover(stages).run(scene.request)
+      var handover = ScriptedHandover()
+      handover.onLag = { (1 << 20, predicted) }
+      handover.onFinalisingSeconds = { finalising }
+      let report = try await scene.cutover(handover).run(scene.request)
       #expect(report.result == .aborted)
       #expect(report.writePauseSeconds == nil)
       #expect(report.timeline.map(\.step) == ["arm"])
@@ -162,20 +162,20 @@ struct CutoverRunTests {
   func poolers() async throws {
     try await ClosedTarget.run("poolers") { scene in
       let calls = Mutex<[String]>([])
-      var stages = scene.stages()
-      stages.poolers = Cutover.Poolers(
-        pause: { _ in
+      var handover = ScriptedHandover()
+      handover.scriptedPoolers = ScriptedPoolers(
+        onPause: { _ in
           calls.withLock { $0.append("pause") }
           return "clients wait"
         },
-        resume: {
+        onResume: {
           // It works in a task that was cancelled as well.
           try Task.checkCancellation()
           calls.withLock { $0.append("resume") }
           return "clients go on"
         })
-      stages.drain = { _, _ in try await Task.sleep(for: .seconds(3600)) }
-      let cutover = try scene.cutover(stages)
+      handover.onDrain = { _, _ in try await Task.sleep(for: .seconds(3600)) }
+      let cutover = try scene.cutover(handover)
       let running = Task { try await cutover.run(scene.request) }
       try await waitUntil("the fence") { try await scene.sourceRefusal() == "25006" }
       running.cancel()
@@ -185,17 +185,21 @@ struct CutoverRunTests {
       #expect(stopped.timeline.last?.detail.contains("writes were stopped for") == true)
       #expect(calls.withLock { $0 } == ["pause", "resume"])
 
-      let failing = stages
-      stages.poolers?.pause = { _ in throw MigrationError(.failed, doing: "pausing", reason: "busy") }
-      let unpaused = try await scene.cutover(stages).run(scene.request)
+      let failing = handover
+      handover.scriptedPoolers?.onPause = { _ in
+        throw MigrationError(.failed, doing: "pausing", reason: "busy")
+      }
+      let unpaused = try await scene.cutover(handover).run(scene.request)
       #expect(unpaused.timeline.map(\.step) == ["arm", "pause", "resume"])
       #expect(unpaused.reason?.contains("busy") == true)
       #expect(try await scene.sourceRefusal() == nil)
 
-      stages = failing
-      stages.drain = { _, _ in throw MigrationError(.failed, doing: "draining", reason: "no disk") }
-      stages.poolers?.resume = { throw MigrationError(.failed, doing: "resuming", reason: "pooler gone") }
-      let reason = try await scene.cutover(stages).run(scene.request).reason ?? ""
+      handover = failing
+      handover.onDrain = { _, _ in throw MigrationError(.failed, doing: "draining", reason: "no disk") }
+      handover.scriptedPoolers?.onResume = {
+        throw MigrationError(.failed, doing: "resuming", reason: "pooler gone")
+      }
+      let reason = try await scene.cutover(handover).run(scene.request).reason ?? ""
       #expect(reason.contains("no disk") && reason.contains("pooler gone"), "\(reason)")
     }
   }
@@ -205,8 +209,8 @@ struct CutoverRunTests {
     try await ClosedTarget.run("sealed") { scene in
       let tries = Mutex(0)
       let reasons = Mutex<[String]>([])
-      var stages = scene.stages()
-      stages.restoreTables = {
+      var handover = ScriptedHandover()
+      handover.onSettleTables = {
         let count = tries.withLock { count in
           count += 1
           return count
@@ -214,7 +218,7 @@ struct CutoverRunTests {
         guard count > 2 else { throw MigrationError(.failed, doing: "restoring", reason: "no disk") }
         return ""
       }
-      let report = try await scene.cutover(stages) { report in
+      let report = try await scene.cutover(handover) { report in
         if let reason = report.reason { reasons.withLock { $0.append(reason) } }
       }.run(scene.request)
       #expect(report.result == .complete && report.reason == nil)
@@ -228,12 +232,12 @@ struct CutoverRunTests {
   func stopsAfterSeal() async throws {
     try await ClosedTarget.run("sealedstop") { scene in
       let tries = Mutex(0)
-      var stages = scene.stages()
-      stages.restoreTables = {
+      var handover = ScriptedHandover()
+      handover.onSettleTables = {
         tries.withLock { $0 += 1 }
         throw MigrationError(.failed, doing: "restoring", reason: "no disk")
       }
-      let cutover = try scene.cutover(stages)
+      let cutover = try scene.cutover(handover)
       let running = Task { try await cutover.run(scene.request) }
       try await waitUntil("a failure") { tries.withLock { $0 } > 1 }
       running.cancel()
@@ -279,23 +283,14 @@ private struct ClosedTarget: Sendable {
     }
   }
 
-  func stages() -> Cutover.Stages {
-    Cutover.Stages(
-      lag: { (0, 0.1) }, expectMarker: { _ in }, drain: { _, _ in }, forgetMarker: {}, ensureNoBreach: {},
-      finaliseTables: { "nothing" }, restoreTables: { "" },
-      switchOver: { _, events in
-        await events.onStep("moved", .milliseconds(1), "")
-        return nil
-      })
-  }
-
   func cutover(
-    _ stages: Cutover.Stages? = nil, onStep: @escaping @Sendable (Status.Cutover) -> Void = { _ in }
+    _ handover: ScriptedHandover = ScriptedHandover(),
+    onStep: @escaping @Sendable (Status.Cutover) -> Void = { _ in }
   ) throws -> Cutover {
     Cutover(
       from: try LibPQ.ConnectionString(ends.scene.databases.source.text, for: "source"),
       to: try LibPQ.ConnectionString(ends.scene.databases.target.text, for: "target"),
-      stages: stages ?? self.stages(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+      handover: handover, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
       onStep: onStep)
   }
 

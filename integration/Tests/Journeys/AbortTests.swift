@@ -99,6 +99,7 @@ struct AbortTests {
         "CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int)",
         "CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)",
         "CREATE TABLE t (id int PRIMARY KEY, name citext, h hstore, m mood)",
+        "CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)",
         "CREATE STATISTICS spread ON id, m FROM t", "CREATE VIEW v AS SELECT * FROM t",
         "CREATE MATERIALIZED VIEW mv AS SELECT * FROM v",
         "CREATE TEXT SEARCH CONFIGURATION words (COPY = english)", "CREATE COLLATION byte (LOCALE = 'C')")

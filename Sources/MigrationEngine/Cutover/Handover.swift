@@ -1,0 +1,89 @@
+/// What a cutover asks of the stages that carry a leg: of the stream that is to be drained, of what no stream
+/// carries, and of what leads users to the other end. `CutoverRun` calls it in the order below; here `from`
+/// is the end that writes leave, and `to` the one that they go to.
+///
+/// From the source to the target it is `ForwardHandover`, in a rollback `ReverseHandover`, and where the
+/// source is lost after its seal `SourceLossHandover`.
+package protocol Handover: Sendable {
+  // MARK: Before the fence
+
+  /// How many bytes `to` is behind, and the write pause in seconds that this would cost; nil when its pace is
+  /// not known.
+  func lag() async -> (bytes: Int64, predictedPauseSeconds: Double?)
+  /// The replication origins of changes that came by the stream, and how long ago the last of each did.
+  func origins() async -> [(name: String, age: Duration)]
+  /// Brings over as much as can be before the fence of what the stream does not carry.
+  /// - Returns: what the rest will take, in seconds.
+  /// - Throws: `MigrationError` when what is emptied then is in use on `to`.
+  func finalisingSeconds() async throws -> Double
+  /// Just before the fence: whether the schemas are still what they were when they were compared.
+  /// - Returns: what somebody should look at.
+  /// - Throws: `MigrationError` that names the differences.
+  func ensureSchemas() async throws -> [String]
+  /// Tables that are not migrated, which the fence spares where they are others'.
+  var excluded: Set<RelationName> { get }
+
+  // MARK: Between fence and seal
+
+  /// Holds the clients that come through poolers; nil when there are no poolers.
+  var poolers: (any HandoverPoolers)? { get }
+  /// A marker is about to be written, so that the stream reads on without a pause.
+  func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async
+  /// Returns once `to` has committed the transaction that carries the marker.
+  /// - Throws: `MigrationError` when it has not in time, or after a breach.
+  func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws
+  func forgetMarker() async
+  /// - Throws: `MigrationError` when a change was committed after the fence's marker.
+  func ensureNoBreach() async throws
+  /// Brings over what the stream does not carry.
+  /// - Returns: what that was, for the timeline.
+  func finaliseTables() async throws -> String
+  /// Compares both ends before the seal; nil when they are not to be.
+  var comparison: (any HandoverComparison)? { get }
+
+  // MARK: After the seal
+
+  /// Stores on the target what is reported so far: just before the seal, once the seal is known to stand and
+  /// `to` to have everything, and once it is open. From the second on the source is not needed any more.
+  func record(_ report: Status.Cutover) async throws
+  /// Has nothing more applied: `to` is about to open.
+  /// - Returns: what was changed there since the fence's marker; nil when nothing was.
+  func hold(until deadline: ContinuousClock.Instant) async throws -> String?
+  /// Makes the tables of `to` what they are to be when it opens, and brings over what no fence stops.
+  /// - Returns: what that was, beginning with a comma; empty when there was nothing to do.
+  func settleTables() async throws -> String
+  /// Runs the switch steps.
+  /// - Returns: why one of them failed; nil when none did.
+  func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String?
+  /// What has come since nothing is applied any more; nil when nothing has.
+  func leftBehind() async -> String?
+}
+
+/// The poolers that clients come through.
+package protocol HandoverPoolers: Sendable {
+  /// Returns once no client is in a transaction, and says what waits where. When it throws, some may wait.
+  func pause(until deadline: ContinuousClock.Instant) async throws -> String
+  /// The sessions on the server that clients' transactions have, by their pids: who keeps a pause waiting.
+  func busyServers() async throws -> [Int32]
+  /// Lets all go on that wait, and says so.
+  func resume() async throws -> String
+}
+
+/// What is compared of both ends between fence and seal.
+package protocol HandoverComparison: Sendable {
+  /// Settles what is compared, before the fence.
+  /// - Parameter secondsLeft: what was not asked for may take no more of the write pause.
+  /// - Returns: what it may take inside the write pause, in seconds.
+  func predictedSeconds(within secondsLeft: Double) async throws -> Double
+  func compare(at fenceLSN: String?) async throws -> Status.Comparison
+  /// Gives back what was made ready for it.
+  func close() async
+}
+
+/// What the switch steps report while they run.
+package struct SwitchEvents: Sendable {
+  /// A step has ended: its name, how long it took, and what it did.
+  package var onStep: @Sendable (String, Duration, String) async -> Void
+  /// Clients that waited in poolers go on, on the end that was opened.
+  package var onClientsResumed: @Sendable () async -> Void
+}

@@ -1,0 +1,37 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// From the source to the target: the state lies on the end that opens, and tells that the source is not
+/// needed any more.
+struct ForwardHandover: StreamedHandover {
+  let stages: HandoverStages
+  let store: StateStore
+
+  func record(_ report: Status.Cutover) async throws {
+    try await CutoverRecord(board: stages.board, store: store).keep(report, stages.stored)
+  }
+
+  func settleTables() async throws -> String {
+    let again = try await bringOverAgain()
+    try await store.noteOpening()
+    return again
+  }
+
+  func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String? {
+    await stages.switchover.run(
+      fenceLSN: fenceLSN, appliedLSN: await store.appliedLSN(stages.logger), Switchover.Events(events))
+  }
+}
+
+extension StateStore {
+  /// The end of what the target has; for the switch steps' information, so nothing fails for want of it.
+  func appliedLSN(_ logger: Logger) async -> String? {
+    do {
+      return try await progress()?.appliedLSN.description
+    } catch {
+      logger.warning("the applied LSN could not be read", metadata: ["why": "\(error)"])
+      return nil
+    }
+  }
+}

@@ -1,0 +1,57 @@
+import LibPQ
+import Logging
+
+/// What has become of the large objects since they were copied: no stream carries it.
+struct LargeObjectUpdates: Sendable {
+  let leg: Leg
+  let options: MigrationOptions
+  let store: StateStore
+  let logger: Logger
+
+  /// Brings it over.
+  /// - Parameter observer: of the end that changes come from; nil: the leg's own.
+  /// - Returns: how many have changed.
+  @discardableResult
+  func bringOver(observer: Connection? = nil) async throws -> Int {
+    // Those that were left behind are not on the target, and the source is to keep its own.
+    guard try await store.carriesLargeObjects(options), let horizon = try await horizon() else { return 0 }
+    var exist = try await LargeObjects.exist(on: observer ?? leg.from.connection)
+    // The last of them may have gone.
+    if !exist { exist = try await LargeObjects.exist(on: leg.to.connection) }
+    guard exist else { return 0 }
+    let snapshot = try await ExportedSnapshot.current(on: leg.from.address, leg.direction)
+    return try await finally(snapshot.release) {
+      let outcome = try await LargeObjects(
+        source: leg.from.address, target: leg.to.address, workers: options.jobs, rateLimit: nil
+      ).copy(under: snapshot, since: horizon)
+      switch leg.direction {
+      case .forward: try await store.store(largeObjectsHorizon: outcome.horizon)
+      case .back: try await store.store(wayBackHorizon: outcome.horizon)
+      }
+      if outcome.changed > 0 { logger.info("large objects", metadata: ["changed": "\(outcome.changed)"]) }
+      return outcome.changed
+    }
+  }
+
+  private func horizon() async throws -> String? {
+    switch leg.direction {
+    case .forward: try await store.load()?.largeObjectsHorizon
+    case .back: try await store.wayBack()?.largeObjectsHorizon
+    }
+  }
+
+  /// Those that were written after the fence, which does not stop that: they are looked at once more after
+  /// the seal. What is left is needed on the end that opens, not on the one that was left, so the loss of
+  /// that stops nothing.
+  /// - Returns: what was done, for the timeline; empty when there was nothing to do.
+  func bringOverAgain() async throws -> String {
+    let changed = try await Silence.reading(leg.from.address, end: leg.direction.from) {
+      try await bringOver(observer: $0)
+    }
+    guard let changed else {
+      logger.warning("large objects could not be read again after the seal")
+      return ", large objects as they were after the fence"
+    }
+    return changed == 0 ? "" : ", \(changed) large objects again"
+  }
+}
