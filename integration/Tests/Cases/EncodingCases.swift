@@ -81,7 +81,7 @@ struct EncodingCases {
     #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
   }
 
-  /// A journey whose databases are made anew with these encodings.
+  /// A scene whose databases are made anew with these encodings.
   private static func run(
     _ name: String, source: String, target: String, isolation: isolated (any Actor)? = #isolation,
     _ body: (Scene) async throws -> Void

@@ -8,7 +8,7 @@ import Testing
 @Suite(.serialized, .servers(about: 100), .timeLimit(.minutes(3)), .grantableParameters)
 struct PlainRoleTests {
   @Test("Roles that are no superusers migrate, fence, cut over, carry writes back and roll back")
-  func wholeJourney() async throws {
+  func wholeMigration() async throws {
     try await withPlainRoles("plaincut") { scene, role, owner in
       // So many as check asks for at least.
       for end in [scene.databases.source, scene.databases.target] {

@@ -8,7 +8,7 @@ struct Mover: Sendable {
   let password: String
   let end: Scene.End
 
-  /// Runs `body` with a journey whose engine is that role.
+  /// Runs `body` with a scene whose engine is that role.
   static func with(
     _ name: String, on end: Scene.End = .source, _ body: (Scene, Mover) async throws -> Void
   ) async throws {
