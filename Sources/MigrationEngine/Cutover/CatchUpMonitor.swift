@@ -78,7 +78,7 @@ package struct CatchUpMonitor: Sendable {
   /// through tells what a marker would have taken then; one that waits only what it takes at least.
   /// - Returns: nil when nobody can tell.
   private func predictedPause() -> Double? {
-    guard let last = samples.last, let lag = last.lag, samples.count > 1 else { return nil }
+    guard let last = samples.last, let lag = last.lag else { return nil }
     guard let draining = drainingSeconds(last.lagBytes) else { return nil }
     return max(lag / .seconds(1), draining) + Self.fixedCostSeconds
   }

@@ -22,7 +22,6 @@ extension CutoverRun {
       do {
         let fence = try await reopen()
         let isOpen = fence == .sealed ? try await door.isOpen(target) : false
-        report.reason = nil
         return machine.resume(from: fence, targetIsOpen: isOpen)
       } catch is CancellationError {
         throw CancellationError()

@@ -151,6 +151,8 @@ actor CutoverRun {
 
   private func perform(_ step: CutoverMachine.Step) async -> CutoverMachine.Event {
     report.step = step.reported
+    // Why something is tried again is said until it has been done.
+    if step == .switchOver { report.reason = nil }
     onStep(report)
     await Failpoint.reached("before \(step.rawValue)")
     let start = ContinuousClock.now

@@ -4,16 +4,12 @@ import LogicalReplication
 
 /// The stream is applied until all tables stand at one LSN, and what needs that is made: foreign keys,
 /// triggers and the rest of the schema.
-struct CatchUpPhase: Sendable {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
+struct CatchUpPhase: PhasePart {
+  let context: PhaseContext
   let restoration: SchemaRestoration
   let newTables: NewTables
   let refused: RefusedTables
   let session: (stream: StreamSession, monitor: StreamMonitor)
-
-  private var store: StateStore { StateStore(ends.target) }
 
   func run() async throws {
     try await settle()

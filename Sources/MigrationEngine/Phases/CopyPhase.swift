@@ -3,14 +3,9 @@ import Logging
 import LogicalReplication
 
 /// The copy: what is in the target already stays, everything else comes under one snapshot.
-struct CopyPhase: Sendable {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
-  let board: StatusBoard
+struct CopyPhase: PhasePart {
+  let context: PhaseContext
   let refused: RefusedTables
-
-  private var store: StateStore { StateStore(ends.target) }
 
   /// How often it is looked whether tables that could not be copied can be now.
   private static let pause = Duration.seconds(2)

@@ -4,19 +4,14 @@ import LogicalReplication
 
 /// A cutover, while the stream runs: what is examined before it, the cutover itself, and how it is stored
 /// that it has ended.
-struct CutoverPhase: Sendable {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
-  let board: StatusBoard
-  let phase: PhaseRecord
+struct CutoverPhase: PhasePart {
+  let context: PhaseContext
   let publication: Publication
   let tables: MigratedTables
   let monitor: StreamMonitor
   let refusedSchema: RefusedSchema
   private let comparedSchemas = ComparedSchemas()
 
-  private var store: StateStore { StateStore(ends.target) }
   private var record: CutoverRecord { CutoverRecord(board: board, store: store) }
   private var switching: SwitchSteps { SwitchSteps(options: options, ends: ends, logger: logger) }
   private var reverse: ReverseReplication {

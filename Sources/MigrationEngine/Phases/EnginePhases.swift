@@ -3,12 +3,8 @@ import Logging
 import LogicalReplication
 
 /// The phases of one attempt, on the two ends that it has reached.
-struct EnginePhases: PhaseWork {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
-  let board: StatusBoard
-  let phase: PhaseRecord
+struct EnginePhases: PhaseWork, PhasePart {
+  let context: PhaseContext
   private let migration: StoredMigration
   private let slot: ReplicationSlot
   private let archive: SchemaArchive
@@ -25,13 +21,11 @@ struct EnginePhases: PhaseWork {
         .failed, doing: "reading the migration's state",
         reason: "it holds no valid name of a replication slot")
     }
-    self.options = options
-    self.logger = logger
-    self.ends = ends
-    self.board = board
+    context = PhaseContext(
+      options: options, logger: logger, ends: ends, board: board,
+      phase: PhaseRecord(migration.phase, StateStore(ends.target), board))
     self.migration = migration
     slot = ReplicationSlot(name: name)
-    phase = PhaseRecord(migration.phase, StateStore(ends.target), board)
     archive = SchemaArchive(source: options.source)
   }
 
@@ -45,24 +39,20 @@ struct EnginePhases: PhaseWork {
     }
   }
 
-  private var store: StateStore { StateStore(ends.target) }
   private var excluded: Set<RelationName> { Set(migration.excluded) }
   private var publication: Publication { Publication(name: migration.publication) }
-  private var copy: CopyPhase {
-    CopyPhase(options: options, logger: logger, ends: ends, board: board, refused: refused)
-  }
+  private var copy: CopyPhase { CopyPhase(context: context, refused: refused) }
   private var refusedSchema: RefusedSchema {
-    RefusedSchema(options: options, logger: logger, ends: ends, publication: publication, pace: pace)
+    RefusedSchema(context: context, publication: publication, pace: pace)
   }
   private var restoration: SchemaRestoration {
     SchemaRestoration(
-      options: options, logger: logger, ends: ends, archive: archive, migration: migration,
-      refusedSchema: refusedSchema)
+      context: context, archive: archive, migration: migration, refusedSchema: refusedSchema)
   }
   private var newTables: NewTables {
     NewTables(
-      options: options, logger: logger, ends: ends, publication: publication, excluded: excluded,
-      refused: refused, refusedSchema: refusedSchema)
+      context: context, publication: publication, excluded: excluded, refused: refused,
+      refusedSchema: refusedSchema)
   }
 
   // MARK: Before the stream
@@ -71,8 +61,8 @@ struct EnginePhases: PhaseWork {
 
   func transferSchema() async throws {
     let schema = SchemaPhase(
-      options: options, logger: logger, ends: ends, slot: slot, publication: publication, excluded: excluded,
-      archive: archive, restoration: restoration)
+      context: context, slot: slot, publication: publication, excluded: excluded, archive: archive,
+      restoration: restoration)
     await held.keep(try await schema.run())
   }
 
@@ -92,8 +82,8 @@ struct EnginePhases: PhaseWork {
 
   func catchUp() async throws {
     try await CatchUpPhase(
-      options: options, logger: logger, ends: ends, restoration: restoration, newTables: newTables,
-      refused: refused, session: try await streamSession()
+      context: context, restoration: restoration, newTables: newTables, refused: refused,
+      session: try await streamSession()
     ).run()
     await archive.remove()
   }
@@ -127,11 +117,10 @@ struct EnginePhases: PhaseWork {
   func stream(resumesCutover: Bool) async throws -> Status.Cutover {
     let session = try await streamSession()
     let cutover = CutoverPhase(
-      options: options, logger: logger, ends: ends, board: board, phase: phase, publication: publication,
-      tables: MigratedTables(excluded: excluded), monitor: session.monitor, refusedSchema: refusedSchema)
+      context: context, publication: publication, tables: MigratedTables(excluded: excluded),
+      monitor: session.monitor, refusedSchema: refusedSchema)
     return try await StreamPhase(
-      options: options, logger: logger, ends: ends, board: board, phase: phase, cutover: cutover,
-      cleanup: sourceCleanup, session: session, newTables: newTables
+      context: context, cutover: cutover, cleanup: sourceCleanup, session: session, newTables: newTables
     ).run(resumesCutover: resumesCutover)
   }
 
@@ -151,8 +140,7 @@ struct EnginePhases: PhaseWork {
     if !isRollingBack, try await store.isFinishRequested() { return .complete(report) }
     try await sourceCleanup.run()
     let reverse = ReversePhase(
-      options: options, logger: logger, ends: ends, board: board, phase: phase,
-      tables: MigratedTables(excluded: excluded), way: way)
+      context: context, tables: MigratedTables(excluded: excluded), way: way)
     switch try await reverse.run() {
     case .rolledBack(let report):
       try await rollbackCleanUp()

@@ -5,14 +5,12 @@ import Synchronization
 
 /// Compares both ends when `replicate verify` asks for it, one request after the other, while the stream goes
 /// on. Whoever asks must stay: a request that nobody follows any more is given up without a trace.
-struct RequestedVerifications: Sendable {
+struct RequestedVerifications: PhasePart {
+  let context: PhaseContext
   let direction: Direction
   /// As they were given: `source` is the end that is moved, whichever way the stream leads.
-  let options: MigrationOptions
-  let board: StatusBoard
   let monitor: StreamMonitor
   let tables: MigratedTables
-  let logger: Logger
   let gate: VerificationGate
 
   private static let poll = Duration.milliseconds(200)

@@ -4,33 +4,19 @@ import LogicalReplication
 
 /// After the cutover: the target's writes flow back to the sealed source, until a rollback is complete or
 /// `replicate finish` ends it.
-struct ReversePhase: Sendable {
-  /// As they were given: `source` is the end that was left.
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
-  let board: StatusBoard
-  let phase: PhaseRecord
+struct ReversePhase: PhasePart {
+  let context: PhaseContext
   let tables: MigratedTables
   let way: StoredWayBack
 
   private let pass = WriteFence.Pass()
   private let gate = VerificationGate()
 
-  init(
-    options: MigrationOptions, logger: Logger, ends: Endpoints, board: StatusBoard,
-    phase: PhaseRecord, tables: MigratedTables, way: StoredWayBack
-  ) {
-    self.options = options
-    self.logger = logger
-    self.ends = ends
-    self.board = board
-    self.phase = phase
+  init(context: PhaseContext, tables: MigratedTables, way: StoredWayBack) {
+    self.context = context
     self.tables = tables
     self.way = way
   }
-
-  private var store: StateStore { StateStore(ends.target) }
 
   enum End: Sendable {
     case rolledBack(Status.Cutover)
@@ -72,8 +58,8 @@ struct ReversePhase: Sendable {
     // What passes the seal of the target is not for a source that may have taken other writes.
     if interrupted != nil, try await SourceState(ends.source).fence() == .open { session.monitor.hold() }
     let rollback = RollbackPhase(
-      options: options, passing: pass.applied(to: options.source), logger: logger, ends: ends, board: board,
-      phase: phase, tables: tables, publication: way.publication, session: session)
+      context: context, passing: pass.applied(to: options.source), tables: tables,
+      publication: way.publication, session: session)
     return try await withThrowingTaskGroup(of: End?.self) { group in
       group.addTask {
         try await session.stream.run()
@@ -82,8 +68,7 @@ struct ReversePhase: Sendable {
       group.addTask { try await conduct(rollback, interrupted) }
       group.addTask {
         try await RequestedVerifications(
-          direction: .back, options: options, board: board, monitor: session.monitor, tables: tables,
-          logger: logger, gate: gate
+          context: context, direction: .back, monitor: session.monitor, tables: tables, gate: gate
         ).run()
         return nil
       }
@@ -207,8 +192,7 @@ struct ReversePhase: Sendable {
       // Who asks for a comparison hears of it as well.
       group.addTask {
         try await RequestedVerifications(
-          direction: .back, options: options, board: board, monitor: monitor, tables: tables, logger: logger,
-          gate: gate
+          context: context, direction: .back, monitor: monitor, tables: tables, gate: gate
         ).run()
       }
       defer { group.cancelAll() }

@@ -3,37 +3,28 @@ import Logging
 import LogicalReplication
 
 /// A rollback: the cutover with the ends exchanged, while the reverse stream runs.
-struct RollbackPhase: Sendable {
+struct RollbackPhase: PhasePart {
+  let context: PhaseContext
   typealias Session = (stream: StreamSession, monitor: StreamMonitor)
 
-  let options: MigrationOptions
   /// The source, for sessions that its sealed guard lets through.
   let passing: ConnectionString
-  let logger: Logger
-  let ends: Endpoints
-  let board: StatusBoard
-  let phase: PhaseRecord
   let tables: MigratedTables
   let publication: String
   let session: Session
   private let comparedSchemas = ComparedSchemas()
 
   init(
-    options: MigrationOptions, passing: ConnectionString, logger: Logger, ends: Endpoints,
-    board: StatusBoard, phase: PhaseRecord, tables: MigratedTables, publication: String, session: Session
+    context: PhaseContext, passing: ConnectionString, tables: MigratedTables, publication: String,
+    session: Session
   ) {
-    self.options = options
+    self.context = context
     self.passing = passing
-    self.logger = logger
-    self.ends = ends
-    self.board = board
-    self.phase = phase
     self.tables = tables
     self.publication = publication
     self.session = session
   }
 
-  private var store: StateStore { StateStore(ends.target) }
   private var record: CutoverRecord { CutoverRecord(board: board, store: store) }
 
   private var schemas: SchemaAgreement {

@@ -3,17 +3,13 @@ import Logging
 import LogicalReplication
 
 /// Publication, slot and the schema's pre-data: what the copy rests on.
-struct SchemaPhase: Sendable {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
+struct SchemaPhase: PhasePart {
+  let context: PhaseContext
   let slot: ReplicationSlot
   let publication: Publication
   let excluded: Set<RelationName>
   let archive: SchemaArchive
   let restoration: SchemaRestoration
-
-  private var store: StateStore { StateStore(ends.target) }
 
   /// - Returns: the snapshot at the slot's beginning; nil when the slot is there from an earlier attempt.
   func run() async throws -> ExportedSnapshot? {

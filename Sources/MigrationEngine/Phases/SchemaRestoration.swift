@@ -3,15 +3,12 @@ import Logging
 
 /// Restores the parts of the source's schema, each when its phase has come. What the target's server refuses
 /// is named, and tried again while the stream runs.
-struct SchemaRestoration: Sendable {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
+struct SchemaRestoration: PhasePart {
+  let context: PhaseContext
   let archive: SchemaArchive
   let migration: StoredMigration
   let refusedSchema: RefusedSchema
 
-  private var store: StateStore { StateStore(ends.target) }
   var schema: SchemaTransfer {
     SchemaTransfer(target: options.target, publication: migration.publication, jobs: options.jobs)
   }

@@ -3,12 +3,8 @@ import Logging
 import LogicalReplication
 
 /// The stream, and the cutovers that are tried while it runs.
-struct StreamPhase: Sendable {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
-  let board: StatusBoard
-  let phase: PhaseRecord
+struct StreamPhase: PhasePart {
+  let context: PhaseContext
   let session: (stream: StreamSession, monitor: StreamMonitor)
   private let newTables: NewTables
   private let cutover: CutoverPhase
@@ -18,15 +14,10 @@ struct StreamPhase: Sendable {
   private let gate = VerificationGate()
 
   init(
-    options: MigrationOptions, logger: Logger, ends: Endpoints, board: StatusBoard, phase: PhaseRecord,
-    cutover: CutoverPhase, cleanup: SourceCleanup,
+    context: PhaseContext, cutover: CutoverPhase, cleanup: SourceCleanup,
     session: (stream: StreamSession, monitor: StreamMonitor), newTables: NewTables
   ) {
-    self.options = options
-    self.logger = logger
-    self.ends = ends
-    self.board = board
-    self.phase = phase
+    self.context = context
     self.cutover = cutover
     self.cleanup = cleanup
     self.session = session
@@ -37,11 +28,9 @@ struct StreamPhase: Sendable {
   /// How long an automatic cutover that was aborted waits before it tries again.
   private static let retryPause = Duration.seconds(30)
 
-  private var store: StateStore { StateStore(ends.target) }
   private var verification: RequestedVerifications {
     RequestedVerifications(
-      direction: .forward, options: options, board: board, monitor: session.monitor, tables: tables,
-      logger: logger, gate: gate)
+      context: context, direction: .forward, monitor: session.monitor, tables: tables, gate: gate)
   }
 
   /// What ends a run of the stream.

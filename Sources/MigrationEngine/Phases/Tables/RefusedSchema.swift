@@ -5,14 +5,11 @@ import Synchronization
 
 /// What of the schema the target's server has refused to make: it is named, and tried again, while the stream
 /// goes on. What is mended on the source comes by the stream.
-struct RefusedSchema: Sendable {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
+struct RefusedSchema: PhasePart {
+  let context: PhaseContext
   let publication: Publication
   let pace: RefusedSchemaPace
 
-  private var store: StateStore { StateStore(ends.target) }
   private var objects: UnmadeObjects { UnmadeObjects(source: ends.source, target: ends.target) }
   private var transfer: SchemaTransfer {
     SchemaTransfer(target: options.target, publication: publication.name, jobs: options.jobs)

@@ -4,16 +4,12 @@ import LogicalReplication
 
 /// Tables that were created on the source during the migration, or whose rows became others in ways that no
 /// stream tells of: they are noticed, copied on a snapshot of their own, and followed like the rest.
-struct NewTables: Sendable {
-  let options: MigrationOptions
-  let logger: Logger
-  let ends: Endpoints
+struct NewTables: PhasePart {
+  let context: PhaseContext
   let publication: Publication
   let excluded: Set<RelationName>
   let refused: RefusedTables
   let refusedSchema: RefusedSchema
-
-  private var store: StateStore { StateStore(ends.target) }
 
   /// What is there to do.
   struct Found: Sendable {
