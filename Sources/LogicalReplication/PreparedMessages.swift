@@ -1,44 +1,62 @@
 /// The next changes belong to one transaction, which was prepared with PREPARE TRANSACTION.
 package struct BeginPrepareMessage: Hashable, Sendable {
-  package let prepareLSN: LSN
+  let prepareLSN: LSN
+  /// The end of the prepared transaction's record.
   package let endLSN: LSN
-  package let prepareTime: PostgresTime
+  let prepareTime: PostgresTime
+  /// Of the top-level transaction.
   package let xid: UInt32
+  /// The name that PREPARE TRANSACTION gave it.
   package let gid: String
 }
 
 /// The end of the changes that followed Begin Prepare.
 package struct PrepareMessage: Hashable, Sendable {
-  package let prepareLSN: LSN
+  let prepareLSN: LSN
+  /// The end of the PREPARE record: what may be confirmed once the transaction is prepared on the other end.
   package let endLSN: LSN
-  package let prepareTime: PostgresTime
+  let prepareTime: PostgresTime
+  /// Of the top-level transaction.
   package let xid: UInt32
+  /// The name that PREPARE TRANSACTION gave it.
   package let gid: String
 }
 
+/// COMMIT PREPARED of a transaction whose changes were sent before.
 package struct CommitPreparedMessage: Hashable, Sendable {
+  /// Where the COMMIT PREPARED record starts.
   package let commitLSN: LSN
+  /// The end of that record: what may be confirmed.
   package let endLSN: LSN
+  /// By the clock of the server that sends.
   package let commitTime: PostgresTime
+  /// Of the transaction that was prepared.
   package let xid: UInt32
+  /// The name that PREPARE TRANSACTION gave it.
   package let gid: String
 }
 
+/// ROLLBACK PREPARED of a transaction whose changes were sent before.
 package struct RollbackPreparedMessage: Hashable, Sendable {
-  package let prepareEndLSN: LSN
-  package let rollbackEndLSN: LSN
-  package let prepareTime: PostgresTime
-  package let rollbackTime: PostgresTime
+  let prepareEndLSN: LSN
+  let rollbackEndLSN: LSN
+  let prepareTime: PostgresTime
+  let rollbackTime: PostgresTime
+  /// Of the transaction that was prepared.
   package let xid: UInt32
+  /// The name that PREPARE TRANSACTION gave it.
   package let gid: String
 }
 
 /// A transaction whose changes were streamed has been prepared.
 package struct StreamPrepareMessage: Hashable, Sendable {
-  package let prepareLSN: LSN
+  let prepareLSN: LSN
+  /// The end of the PREPARE record: what may be confirmed once the transaction is prepared on the other end.
   package let endLSN: LSN
-  package let prepareTime: PostgresTime
+  let prepareTime: PostgresTime
+  /// Of the top-level transaction.
   package let xid: UInt32
+  /// The name that PREPARE TRANSACTION gave it.
   package let gid: String
 }
 

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Definitions that change on the source while the target follows.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))

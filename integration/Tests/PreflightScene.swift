@@ -1,6 +1,7 @@
 import Clusters
-import LibPQ
-import MigrationEngine
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// Preflight as `replicate check` runs it.
 enum PreflightScene {

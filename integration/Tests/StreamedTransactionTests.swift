@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Transactions that the source sends before they have ended, and the target applies meanwhile.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))

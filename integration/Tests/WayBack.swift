@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// A migration whose target is open, with an engine that carries its writes back.
 struct WayBack: Sendable {

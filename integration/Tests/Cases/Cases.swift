@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What a case needs of a migration: tables, changes in a given order, and equal ends.
 struct Cases: Sendable {

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What databases of others had that ours had not.
 @Suite(.serialized, .servers, .timeLimit(.minutes(5)))
