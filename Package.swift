@@ -83,7 +83,7 @@ let package = Package(
         "Clusters", "LibPQ", "LogicalReplication", "MigrationEngine",
         .product(name: "Logging", package: "swift-log"),
       ],
-      path: "integration/Tests", swiftSettings: settings),
+      path: "integration/Tests", exclude: ["Cases/README.md"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -93,11 +93,6 @@ package struct PgOutputDecoder: Sendable {
     case .streamStop: .streamStop
     case .streamCommit: .streamCommit(try StreamCommitMessage(&reader))
     case .streamAbort: .streamAbort(try StreamAbortMessage(&reader, hasPosition: abortsHavePosition))
-    case .beginPrepare: .beginPrepare(try BeginPrepareMessage(&reader))
-    case .prepare: .prepare(try PrepareMessage(&reader))
-    case .commitPrepared: .commitPrepared(try CommitPreparedMessage(&reader))
-    case .rollbackPrepared: .rollbackPrepared(try RollbackPreparedMessage(&reader))
-    case .streamPrepare: .streamPrepare(try StreamPrepareMessage(&reader))
     }
   }
 
@@ -112,15 +107,13 @@ extension PgOutputTag {
     case .begin, .logicalMessage, .commit, .origin, .relation, .type, .insert, .update, .delete, .truncate:
       .one
     case .streamStart, .streamStop, .streamCommit, .streamAbort: .two
-    case .beginPrepare, .prepare, .commitPrepared, .rollbackPrepared, .streamPrepare: .three
     }
   }
 
   fileprivate var needsStreaming: Bool {
     switch self {
-    case .streamStart, .streamStop, .streamCommit, .streamAbort, .streamPrepare: true
-    case .begin, .logicalMessage, .commit, .origin, .relation, .type, .insert, .update, .delete, .truncate,
-      .beginPrepare, .prepare, .commitPrepared, .rollbackPrepared:
+    case .streamStart, .streamStop, .streamCommit, .streamAbort: true
+    case .begin, .logicalMessage, .commit, .origin, .relation, .type, .insert, .update, .delete, .truncate:
       false
     }
   }
@@ -129,8 +122,7 @@ extension PgOutputTag {
   fileprivate var carriesXIDInStream: Bool {
     switch self {
     case .logicalMessage, .relation, .type, .insert, .update, .delete, .truncate: true
-    case .begin, .commit, .origin, .streamStart, .streamStop, .streamCommit, .streamAbort, .beginPrepare,
-      .prepare, .commitPrepared, .rollbackPrepared, .streamPrepare:
+    case .begin, .commit, .origin, .streamStart, .streamStop, .streamCommit, .streamAbort:
       false
     }
   }

@@ -1,5 +1,5 @@
-/// One message of the output plugin `pgoutput`, protocol versions 1 to 4
-/// (PostgreSQL manual, "Logical Replication Message Formats").
+/// One message of the output plugin `pgoutput`, protocol versions 1 to 4 (PostgreSQL manual, "Logical
+/// Replication Message Formats"). Messages of two-phase commit are none: they come only to who asks for them.
 ///
 /// Every `xid` that is optional is present exactly in messages between Stream Start and Stream Stop, where it
 /// names the (sub)transaction that made the change.
@@ -32,16 +32,6 @@ package enum PgOutputMessage: Hashable, Sendable {
   case streamCommit(StreamCommitMessage)
   /// `A`: a streamed transaction, or a subtransaction of it, is void.
   case streamAbort(StreamAbortMessage)
-  /// `b`: a transaction begins that was prepared.
-  case beginPrepare(BeginPrepareMessage)
-  /// `P`: the end of what `beginPrepare` has begun.
-  case prepare(PrepareMessage)
-  /// `K`: a prepared transaction has committed.
-  case commitPrepared(CommitPreparedMessage)
-  /// `r`: a prepared transaction is void.
-  case rollbackPrepared(RollbackPreparedMessage)
-  /// `p`: a streamed transaction was prepared.
-  case streamPrepare(StreamPrepareMessage)
 }
 
 /// The first byte of a message.
@@ -60,9 +50,4 @@ enum PgOutputTag: UInt8, CaseIterable {
   case streamStop = 0x45  // E
   case streamCommit = 0x63  // c
   case streamAbort = 0x41  // A
-  case beginPrepare = 0x62  // b
-  case prepare = 0x50  // P
-  case commitPrepared = 0x4B  // K
-  case rollbackPrepared = 0x72  // r
-  case streamPrepare = 0x70  // p
 }

@@ -30,8 +30,6 @@ package struct PgOutputOptions: Hashable, Sendable {
   package var binary = false
   /// PostgreSQL 14, `parallel` 16.
   package var streaming = PgOutputStreaming.off
-  /// Decode PREPARE TRANSACTION when it happens; PostgreSQL 15.
-  var twoPhase = false
   /// Send only changes that did not come from another server; PostgreSQL 16.
   var onlyLocalOrigin = false
 
@@ -47,7 +45,6 @@ package struct PgOutputOptions: Hashable, Sendable {
     if messages { options.append("messages 'true'") }
     if binary { options.append("binary 'true'") }
     if streaming != .off { options.append("streaming '\(streaming.rawValue)'") }
-    if twoPhase { options.append("two_phase 'true'") }
     if onlyLocalOrigin { options.append("origin 'none'") }
     return options.joined(separator: ", ")
   }

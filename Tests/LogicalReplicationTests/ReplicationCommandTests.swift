@@ -29,12 +29,11 @@ struct ReplicationCommandTests {
     options.messages = true
     options.binary = true
     options.streaming = .parallel
-    options.twoPhase = true
     options.onlyLocalOrigin = true
     let expected =
       #"START_REPLICATION SLOT "s" LOGICAL 0/0 (proto_version '4', "#
       + #"publication_names '"it''s ""odd""\","b"', "#
-      + "messages 'true', binary 'true', streaming 'parallel', two_phase 'true', origin 'none')"
+      + "messages 'true', binary 'true', streaming 'parallel', origin 'none')"
     #expect(ReplicationCommand.start(slot: slot, at: .zero, options: options) == expected)
   }
 

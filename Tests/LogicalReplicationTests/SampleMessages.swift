@@ -21,7 +21,6 @@ struct SampleMessage: CustomTestStringConvertible {
   var firstVersion: PgOutputVersion {
     if streaming == .parallel { return .four }
     switch bytes.first.map({ Character(Unicode.Scalar($0)) }) {
-    case "b", "P", "K", "r", "p": return .three
     case "S", "E", "c", "A": return .two
     default: return isInStream ? .two : .one
     }
@@ -32,7 +31,7 @@ struct SampleMessage: CustomTestStringConvertible {
     $0.int(UInt8(1))
   }
 
-  static let all = transactions + rows + inStream + streams + prepared
+  static let all = transactions + rows + inStream + streams
 
   static let row: [MessageEncoder.Column] = [
     .text("1"), .null, .unchangedTOAST, .binary([0, 255]), .text(""),
@@ -92,24 +91,6 @@ struct SampleMessage: CustomTestStringConvertible {
         $0.int(UInt64(0x1_0000_0010))
         $0.int(Int64(77))
       }, streaming: .parallel),
-  ]
-
-  static let prepared = [
-    SampleMessage(name: "Begin Prepare", bytes: MessageEncoder.message("b", preparation)),
-    SampleMessage(name: "Prepare", bytes: MessageEncoder.message("P", flaggedPreparation)),
-    SampleMessage(name: "Commit Prepared", bytes: MessageEncoder.message("K", flaggedPreparation)),
-    SampleMessage(
-      name: "Rollback Prepared",
-      bytes: MessageEncoder.message("r") {
-        $0.int(UInt8(0))
-        $0.int(UInt64(0x10))
-        $0.int(UInt64(0x20))
-        $0.int(Int64(30))
-        $0.int(Int64(40))
-        $0.int(UInt32(700))
-        $0.string("gid")
-      }),
-    SampleMessage(name: "Stream Prepare", bytes: MessageEncoder.message("p", flaggedPreparation)),
   ]
 
   static func logicalMessage(xid: UInt32?) -> [UInt8] {
@@ -191,18 +172,6 @@ struct SampleMessage: CustomTestStringConvertible {
     encoder.int(Int64(30))
   }
 
-  private static func preparation(_ encoder: inout MessageEncoder) {
-    encoder.int(UInt64(0x10))
-    encoder.int(UInt64(0x20))
-    encoder.int(Int64(30))
-    encoder.int(UInt32(700))
-    encoder.string("gid")
-  }
-
-  private static func flaggedPreparation(_ encoder: inout MessageEncoder) {
-    encoder.int(UInt8(0))
-    preparation(&encoder)
-  }
 }
 
 extension PgOutputDecoder {

@@ -166,7 +166,7 @@ import Testing
   }
 
   @Test func anAbortedOneSaysWhy() {
-    var cutover = Status.Cutover(step: "drain")
+    var cutover = Status.Cutover(step: .drain)
     cutover.result = .aborted
     cutover.reason = "the timeout of 60 s was reached"
     #expect(
@@ -177,7 +177,7 @@ import Testing
   }
 
   @Test func whatWasComparedInsteadIsTold() {
-    var cutover = Status.Cutover(step: "rehearsed")
+    var cutover = Status.Cutover(step: .rehearsed)
     cutover.result = .rehearsed
     cutover.verification = Status.Comparison(
       extent: .full, result: .equal, digest: "", tables: 2, summary: "all rows of 2 tables are equal",

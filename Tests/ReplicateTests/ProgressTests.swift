@@ -126,10 +126,10 @@ import Testing
     let stage = Stage()
     let follower = CutoverFollower(writer: stage.writer())
     var status = Status(phase: .cutover)
-    status.cutover = Status.Cutover(step: "arm")
+    status.cutover = Status.Cutover(step: .arm)
     follower.show(status)
     follower.show(status)
-    status.cutover?.step = "fence"
+    status.cutover?.step = .fence
     status.cutover?.timeline = [
       Status.TimelineEntry(step: "arm", startSeconds: 0, seconds: 0.4, detail: "40 tables")
     ]

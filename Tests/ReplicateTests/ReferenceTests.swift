@@ -145,7 +145,7 @@ extension Status {
     cutover.verification = Comparison(
       extent: .full, result: .equal, digest: "d", tables: 1, summary: "s", seconds: 1, lsn: "0/1",
       notice: "n")
-    cutover.isSealed = false
+    cutover.seal = .announced
     cutover.stoppedAt = 1
     cutover.warnings = ["look"]
     cutover.schemaDifferences = [SchemaDifference(name: "index i", words: "i differs", isAccepted: true)]

@@ -141,7 +141,7 @@ extension Status {
 
 extension Status.Cutover {
   static func sample(_ result: Result?) -> Status.Cutover {
-    var cutover = Status.Cutover(step: "switch")
+    var cutover = Status.Cutover(step: .switchOver)
     cutover.fenceLSN = "16/B374E000"
     cutover.writePauseSeconds = 0.083
     cutover.result = result

@@ -34,4 +34,26 @@ extension SQLSession {
     await session.close()
     return value
   }
+
+  /// Runs statements one after another in a session of their own.
+  package static func run(_ statements: [String], on server: ConnectionString) async throws {
+    let session = try await SQLSession(server)
+    for sql in statements { try await session.execute(sql) }
+    await session.close()
+  }
+
+  /// The SQLSTATE that one of these statements, in a session of their own, is refused with; nil when none is.
+  package static func refusal(
+    of statements: [String], on server: ConnectionString, settings: [String: String] = [:]
+  ) async throws -> String? {
+    let session = try await SQLSession(server, settings: settings)
+    var state: String?
+    do {
+      for sql in statements { try await session.execute(sql) }
+    } catch let failure as SQLFailure {
+      state = failure.sqlState
+    }
+    await session.close()
+    return state
+  }
 }

@@ -152,7 +152,9 @@ package struct MigrationAbort: Sendable {
       {
         try await TargetFence(target).remove()
       }
-      try await StateStore(target).store(.aborted)
+      var phases = PhaseMachine(phase: migration.phase)
+      if phases.phase != .aborted { _ = try phases.handle(.abortRequested) }
+      try await StateStore(target).store(phases)
       logger.notice(
         "kept on the target: the migrated tables and schema replicate (--drop-target-data drops them)")
     }

@@ -152,7 +152,7 @@ package struct MigrationFinish: Sendable {
     ).insist(within: .seconds(60))
     if direction == .forward || options.opensOldEnd {
       if try await SourceState(ends.target).fence() != nil {
-        if direction == .back { try await WriteGate.takeOffSecondBelt(ends.target) }
+        if direction == .back { try await WriteGate.dropReadOnlyDefault(ends.target) }
         try await WriteFence(ends.target).unseal()
         try await WriteFence(ends.target).remove()
         try await ends.target.query(
@@ -161,7 +161,10 @@ package struct MigrationFinish: Sendable {
         removed.append("guard and its triggers on the target")
       }
     }
-    try await store.storeFinished()
+    guard let phase = try await store.load()?.phase else { return removed }
+    var phases = PhaseMachine(phase: phase)
+    if phase == .reverse { _ = try phases.handle(.wayBackEnded) }
+    try await store.storeFinished(phases)
     return removed
   }
 

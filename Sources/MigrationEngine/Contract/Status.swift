@@ -169,7 +169,7 @@ package struct Status: Sendable, Codable, Equatable {
     package enum Result: String, Sendable, Codable { case complete, aborted, rehearsed }
 
     /// The one that is under way, or how it ended.
-    package var step: String
+    package var step: Step
     /// The marker that was written after the fence; nil before.
     package var fenceLSN: String?
     /// For how long users could not write; nil until that is over.
@@ -186,8 +186,7 @@ package struct Status: Sendable, Codable, Equatable {
     package var terminated: [String]?
     /// What was compared of both ends before the seal; nil when nothing was to be.
     package var verification: Comparison?
-    /// The seal stands and the end that opens has everything. False: that end has everything, and the seal
-    /// was about to be committed. Nil before.
+    /// `seal`, as it is stored and printed.
     var isSealed: Bool?
     /// When writes were stopped, by the clock of the engine's machine, in seconds since 1970.
     var stoppedAt: Double?
@@ -196,7 +195,7 @@ package struct Status: Sendable, Codable, Equatable {
     /// How the schemas of both ends differed before it; nil where they did not, or were not compared.
     var schemaDifferences: [SchemaDifference]?
 
-    init(step: String) { self.step = step }
+    init(step: Step) { self.step = step }
 
     enum CodingKeys: String, CodingKey {
       case step, result, reason, timeline, terminated, direction, verification, warnings

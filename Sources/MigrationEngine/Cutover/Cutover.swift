@@ -57,8 +57,8 @@ struct Cutover: Sendable {
       return try await withRun(request) { try await $0.begin(after: prelude) }
     } catch let error as PostgresError where error.isAnswered {
       // A login that is refused: nothing has begun, and what is connected goes on.
-      var report = prelude ?? Status.Cutover(step: "aborted")
-      report.step = "aborted"
+      var report = prelude ?? Status.Cutover(step: .aborted)
+      report.step = .aborted
       if ends.direction == .back { report.direction = .back }
       report.result = .aborted
       report.reason = "\(error)"
@@ -75,7 +75,7 @@ struct Cutover: Sendable {
     from fence: SourceState.Fence, request: CutoverRequest, earlier: Status.Cutover? = nil,
     asksSource: Bool = true
   ) async throws -> Status.Cutover {
-    try await withRun(request, !asksSource ? .lost : earlier?.isSealed == true ? .useful : .needed) {
+    try await withRun(request, !asksSource ? .lost : earlier?.seal == .stands ? .useful : .needed) {
       try await $0.resume(from: fence, earlier)
     }
   }

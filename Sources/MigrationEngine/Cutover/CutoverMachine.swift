@@ -22,6 +22,26 @@ struct CutoverMachine: Sendable, Equatable {
     case resume
     case open
     case switchOver = "switch"
+
+    /// As the report names it.
+    var reported: Status.Cutover.Step {
+      switch self {
+      case .arm: .arm
+      case .pause: .pause
+      case .fence: .fence
+      case .awaitWriters: .awaitWriters
+      case .mark: .mark
+      case .drain: .drain
+      case .finalise: .finalise
+      case .verify: .verify
+      case .seal: .seal
+      case .examine: .examine
+      case .unfence: .unfence
+      case .resume: .resume
+      case .open: .open
+      case .switchOver: .switchOver
+      }
+    }
   }
 
   enum Event: Sendable, Equatable {

@@ -111,7 +111,7 @@ extension CutoverRun {
 
   /// From the moment on that the target knows of the seal, the source is not needed any more.
   func openTarget() async throws -> String {
-    report.isSealed = true
+    report.seal = .stands
     try await handover.record(report)
     await Failpoint.reached("sealed and noted")
     let proof = try await proveAgain()
@@ -213,21 +213,21 @@ extension CutoverRun {
 
   func switchOver() async -> String {
     // Nobody waits for the belt where clients wait in poolers.
-    var belt = handover.poolers == nil ? await putOnSecondBelt() : ""
+    var belt = handover.poolers == nil ? await setReadOnlyDefault() : ""
     let events = SwitchEvents(
       onStep: { step, duration, detail in await self.note(step, .now - duration, duration, detail) },
       onClientsResumed: { await self.noteClientsResumed() })
     let failure = await handover.switchOver(fenceLSN: report.fenceLSN, events)
     report.reason = failure
     await lookAgain()
-    if handover.poolers != nil { belt = await putOnSecondBelt() }
+    if handover.poolers != nil { belt = await setReadOnlyDefault() }
     return "\(belt)\(pooledPause)\(pause())\(failure.map { "; \($0)" } ?? "")"
   }
 
   private func noteClientsResumed() { pooledPause = pause() }
 
   /// New sessions on the source are told at once what the guard would tell them at their first write.
-  private func putOnSecondBelt() async -> String {
+  private func setReadOnlyDefault() async -> String {
     let end = ends.direction.from
     do {
       let source = try source

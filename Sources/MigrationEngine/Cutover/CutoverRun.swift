@@ -19,7 +19,7 @@ actor CutoverRun {
   let need: Cutover.Need
   var target: Connection
   var machine: CutoverMachine
-  var report = Status.Cutover(step: "begin")
+  var report = Status.Cutover(step: .begin)
   private var began = ContinuousClock.now
   private var fence: WriteFence.Fence?
   /// Of our fence, known before it is put up: it may stand although that failed. Nil when another engine's is
@@ -108,7 +108,7 @@ actor CutoverRun {
     if let earlier { goOn(from: earlier) }
     let isOpen = fence == .sealed ? try await door.isOpen(target) : false
     return try await run(
-      machine.resume(from: fence, targetIsOpen: isOpen, isDrained: earlier?.isSealed == true))
+      machine.resume(from: fence, targetIsOpen: isOpen, isDrained: earlier?.seal == .stands))
   }
 
   /// What was told of the cutover is told still; the time between two engines is in no clock.
@@ -128,17 +128,17 @@ actor CutoverRun {
       switch action {
       case .perform(let step): action = try machine.handle(await perform(step))
       case .complete:
-        report.step = "complete"
+        report.step = .complete
         report.result = .complete
         return report
       case .rehearsed:
-        report.step = "rehearsed"
-        report.isSealed = nil
+        report.step = .rehearsed
+        report.seal = .none
         report.result = .rehearsed
         return report
       case .aborted(let reason):
-        report.step = "aborted"
-        report.isSealed = nil
+        report.step = .aborted
+        report.seal = .none
         report.result = .aborted
         report.reason = reason + refusal
         return report
@@ -150,7 +150,7 @@ actor CutoverRun {
   // MARK: Steps
 
   private func perform(_ step: CutoverMachine.Step) async -> CutoverMachine.Event {
-    report.step = step.rawValue
+    report.step = step.reported
     onStep(report)
     await Failpoint.reached("before \(step.rawValue)")
     let start = ContinuousClock.now
@@ -369,7 +369,7 @@ actor CutoverRun {
     guard let fence else { return (.failed("there is no fence"), "") }
     try await handover.ensureNoBreach()
     // Should this engine die at the seal, the next one knows that the target has everything.
-    report.isSealed = false
+    report.seal = .announced
     let told = report
     try await limited(.seal) { try await self.handover.record(told) }
     await Failpoint.reached("seal announced")

@@ -97,18 +97,19 @@ struct EngineRun: Sendable {
     try await ends.describe(&status)
     let board = StatusBoard(status, unstored: unstored, hindrance: hindrance?.words)
     if migration.phase == .cutover,
-      try await StateStore(ends.target).latestCutover()?.report?.isSealed == true
+      try await StateStore(ends.target).latestCutover()?.report?.seal == .stands
     {
       board.endNeedOfSource()
     }
-    let stages = try PhaseRunner(
+    let phases = try EnginePhases(
       options: options, logger: logger, ends: ends, board: board, migration: migration)
+    let runner = PhaseRunner(phase: phases.phase, work: phases, logger: logger)
     let ticker = Heartbeat(
       source: direction == .forward ? options.source : options.target, direction: direction,
       receiver: direction == .forward ? nil : options.source, control: control, board: board, logger: logger,
       onProgress: onProgress)
     return try await withThrowingTaskGroup(of: PhaseRunner.End?.self) { group in
-      group.addTask { try await stages.run() }
+      group.addTask { try await runner.run() }
       group.addTask {
         try await ticker.run()
         return nil
@@ -157,8 +158,10 @@ struct EngineRun: Sendable {
       isResuming: false)
     onFindings(preflight.report)
     if preflight.report.isBlocked { throw blocked(preflight.report) }
+    var phases = PhaseMachine(phase: .preflight)
+    _ = try phases.handle(.preflightPassed)
     let migration = StoredMigration(
-      phase: .schema, sourceSystem: ends.sourceIdentity.system,
+      phase: phases.phase, sourceSystem: ends.sourceIdentity.system,
       sourceDatabase: "\(ends.sourceIdentity.oid) \(ends.sourceIdentity.name)",
       slot: ends.sourceIdentity.slotName, publication: Self.publicationName,
       excluded: options.excluded, targetBefore: try await TargetData.present(on: ends.target),
@@ -262,7 +265,7 @@ struct EngineRun: Sendable {
       else { return false }
       switch (migration.phase, latest.request.direction) {
       case (.cutover, .forward):
-        if latest.report?.isSealed == true { return true }
+        if latest.report?.seal == .stands { return true }
         return try await SourceState(ends.source).fence() == .sealed
       case (.reverse, .back): return try await SourceState(ends.target).fence() == .sealed
       default: return false

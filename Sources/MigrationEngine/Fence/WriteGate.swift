@@ -19,11 +19,11 @@ struct WriteGate: Sendable {
   static let ofSealedSource = WriteGate(
     open: { source in
       // Before: a session that begins the moment it opens is to find both gone.
-      try await takeOffSecondBelt(source)
+      try await dropReadOnlyDefault(source)
       try await WriteFence(source).unseal()
     },
     prepare: { source in
-      try await ensureSecondBelt(source)
+      try await ensureReadOnlyDefault(source)
       try await WriteFence(source).rehearseUnsealing()
     },
     isOpen: { source in
@@ -38,7 +38,7 @@ struct WriteGate: Sendable {
     })
 
   /// - Throws: `MigrationError` where the database's setting could not be taken off after the seal.
-  private static func ensureSecondBelt(_ source: Connection) async throws {
+  private static func ensureReadOnlyDefault(_ source: Connection) async throws {
     let rows = try await source.query(
       """
       SELECT pg_catalog.quote_ident(d.datname) AS name, pg_catalog.quote_ident(CURRENT_USER) AS role,
@@ -59,7 +59,7 @@ struct WriteGate: Sendable {
   }
 
   /// What the end of a cutover has set on the end that was left, where our role owned the database.
-  static func takeOffSecondBelt(_ source: Connection) async throws {
+  static func dropReadOnlyDefault(_ source: Connection) async throws {
     let rows = try await source.query(
       """
       SELECT d.datname FROM pg_catalog.pg_database d

@@ -31,7 +31,7 @@ struct CutoverPhase: Sendable {
   /// - Returns: the report; nil when it was aborted.
   func run(_ requested: StoredCutover) async throws -> Status.Cutover? {
     logger.info("cutover requested", metadata: ["by": "\(requested.request.requestedBy)"])
-    var report = Status.Cutover(step: "prepare")
+    var report = Status.Cutover(step: .prepare)
     try await record.tell(report, requested)
     do {
       if let obstacle = monitor.reading.obstacle {
@@ -78,8 +78,8 @@ struct CutoverPhase: Sendable {
     // What it had made for the way back would keep the target's WAL.
     try await reverse.remove()
     guard let latest = try await store.latestCutover(), latest.state == .running else { return }
-    var report = latest.report ?? Status.Cutover(step: "prepare")
-    report.step = "aborted"
+    var report = latest.report ?? Status.Cutover(step: .prepare)
+    report.step = .aborted
     report.result = .aborted
     report.reason = "the engine lost a connection, or ended, before the fence"
     try await record.end(report, latest, .aborted, phase)
@@ -94,14 +94,14 @@ struct CutoverPhase: Sendable {
         remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
     }
     logger.warning("an engine ended in the middle of a cutover", metadata: ["fence": "\(fence.rawValue)"])
-    guard fence == .sealed || interrupted.report?.isSealed != true else {
+    guard fence == .sealed || interrupted.report?.seal != .stands else {
       throw MigrationError(
         .failed, doing: "resuming a cutover",
         reason: "the source was sealed and is not any more: a failover or a restore may have lost the seal",
         remedy: "What it takes now is lost. Stop it: without the source the engine finishes the cutover.")
     }
     if interrupted.state != .running {
-      try await record.tell(interrupted.report ?? Status.Cutover(step: "resume"), interrupted)
+      try await record.tell(interrupted.report ?? Status.Cutover(step: .resume), interrupted)
     }
     try await switching.warnOfPausedPoolers(SwitchLog(store: store, cutover: interrupted.id))
     let report = try await cutover(for: interrupted).resume(

@@ -28,7 +28,7 @@ struct CutoverRecord: Sendable {
   /// In the middle of it.
   func keep(_ report: Status.Cutover, _ cutover: StoredCutover) async throws {
     try await store.store(report, of: cutover.id, state: .running)
-    if report.isSealed == true { board.endNeedOfSource() }
+    if report.seal == .stands { board.endNeedOfSource() }
   }
 
   /// Whether an error is none of the cutover's: the engine's attempt ends with it. Not with a new session

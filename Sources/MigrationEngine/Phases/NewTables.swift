@@ -11,7 +11,7 @@ struct NewTables: Sendable {
   let publication: Publication
   let excluded: Set<RelationName>
   let refused: RefusedTables
-  let unmade: RefusedSchema
+  let refusedSchema: RefusedSchema
 
   private var store: StateStore { StateStore(ends.target) }
 
@@ -292,7 +292,7 @@ struct NewTables: Sendable {
       try await follow(snapshot.lsn)
       left += try await transfer.restore(.constraints, from: file, source: ends.source)
       // What a trigger calls, say, may be on the source alone: the tables are there, and the stream goes on.
-      try await unmade.keep(left)
+      try await refusedSchema.keep(left)
       try await store.noteJoined()
     }
     // Until both ends are looked at again nobody knows that all have joined.

@@ -220,7 +220,7 @@ struct ReversePhase: Sendable {
   private func refuseRequests(_ what: String) async throws {
     guard let requested = try await store.requestedCutover() else { return }
     let record = CutoverRecord(board: board, store: store)
-    var report = Status.Cutover(step: "aborted")
+    var report = Status.Cutover(step: .aborted)
     report.direction = .back
     report.result = .aborted
     report.reason = what

@@ -56,7 +56,7 @@ struct RollbackPhase: Sendable {
   /// - Returns: the report; nil when it was aborted or a rehearsal.
   func run(_ requested: StoredCutover) async throws -> Status.Cutover? {
     logger.info("rollback requested", metadata: ["by": "\(requested.request.requestedBy)"])
-    var report = Status.Cutover(step: "prepare")
+    var report = Status.Cutover(step: .prepare)
     report.direction = .back
     try await record.tell(report, requested)
     do {

@@ -16,7 +16,7 @@ struct SchemaAgreement: Sendable {
 
   private typealias Difference = VerificationReport.ObjectDifference
 
-  private static let step = "compare schemas"
+  private static let step = Status.Cutover.Step.compareSchemas
   /// Writes go on meanwhile, so it may take this long where less was allowed from the fence to the seal.
   private static let patience = 30.0
   /// How often they are compared again when they have changed until the fence.
@@ -65,9 +65,9 @@ struct SchemaAgreement: Sendable {
     defer {
       report.timeline.append(
         Status.TimelineEntry(
-          step: Self.step, startSeconds: 0, seconds: (ContinuousClock.now - began) / .seconds(1),
+          step: Self.step.rawValue, startSeconds: 0, seconds: (ContinuousClock.now - began) / .seconds(1),
           detail: detail))
-      logger.info("\(direction.deed): \(Self.step)", metadata: ["detail": "\(detail)"])
+      logger.info("\(direction.deed): \(Self.step.rawValue)", metadata: ["detail": "\(detail)"])
     }
     // First, so that what differs in nothing else is no difference.
     if direction == .forward { try await TargetFence(ends.target).hold(as: ends.source) }
@@ -77,7 +77,7 @@ struct SchemaAgreement: Sendable {
     try refuse(found)
     if !found.warnings.isEmpty { report.warnings = found.warnings }
     try await letStreamCatchUp(stored.request, record.board, ContinuousClock.now - began)
-    report.step = "prepare"
+    report.step = .prepare
   }
 
   /// What the comparison has taken from the stream of a small machine does not refuse the cutover.

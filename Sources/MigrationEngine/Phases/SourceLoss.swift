@@ -60,7 +60,7 @@ struct SourceLoss: Sendable {
           "Look at replicate status; only with the source can this migration go on.")
       }
       try verify(first.knocks, name: needs)
-      let isSealed = cutover.report?.isSealed == true
+      let isSealed = cutover.report?.seal == .stands
       // What is known to be sealed takes no writes should it be back in a moment.
       let heard = try await Silence.listen(
         options.source, end: "source", known: needs.place, for: isSealed ? .zero : Self.patience)
@@ -138,7 +138,7 @@ struct SourceLoss: Sendable {
   /// One that was about to be sealed when its engine ended.
   private func atItsSeal(_ store: StateStore) async throws -> StoredCutover? {
     guard try await store.load()?.phase == .cutover, let latest = try await store.latestCutover(),
-      latest.state == .running, latest.report?.isSealed == false
+      latest.state == .running, latest.report?.seal == .announced
     else { return nil }
     return latest
   }
@@ -168,7 +168,8 @@ struct SourceLoss: Sendable {
   private func left(_ store: StateStore) async throws -> (StoredMigration, StoredCutover, Needs)? {
     guard let migration = try await store.load(), migration.phase == .cutover, !migration.isAbortRequested,
       let cutover = try await store.latestCutover(), cutover.state == .running,
-      let isSealed = cutover.report?.isSealed, isSealed || options.isSourceLost,
+      let seal = cutover.report?.seal,
+      seal == .stands || seal == .announced && options.isSourceLost,
       let needs = try await store.needs(of: cutover.id, as: Needs.self)
     else { return nil }
     return (migration, cutover, needs)
@@ -181,7 +182,7 @@ struct SourceLoss: Sendable {
     let store = StateStore(target)
     logger.warning("the source cannot be reached; the cutover after its seal is finished without it")
     try await store.note(
-      cutover.report?.isSealed == true
+      cutover.report?.seal == .stands
         ? "the source could not be reached after its seal: the cutover is finished without it (\(seen))"
         : "--without-source: the cutover is finished without the source, which may not have been sealed "
           + "(\(seen))"
@@ -225,8 +226,8 @@ struct SourceLoss: Sendable {
     let switchover = SwitchSteps.switchover(
       options, source: needs.source, target: try await SwitchSteps.end(target), log, logger)
     var earlier = cutover.report
-    if earlier?.isSealed != true {
-      earlier?.isSealed = true
+    if earlier?.seal != .stands {
+      earlier?.seal = .stands
       let warnings = earlier?.warnings ?? []
       earlier?.warnings =
         warnings + [

@@ -95,7 +95,7 @@ struct StreamPhase: Sendable {
   /// Where the target had everything that was to come, what comes has passed the guard of the source; and it
   /// is not for a target that may have taken other writes.
   private func lookForWhatPassed() async throws {
-    guard try await store.latestCutover()?.report?.isSealed == true else { return }
+    guard try await store.latestCutover()?.report?.seal == .stands else { return }
     session.monitor.expectMarker("", for: .again)
     if try await TargetFence(ends.target).isOpen() { session.monitor.hold() }
   }
@@ -148,7 +148,7 @@ struct StreamPhase: Sendable {
     } else {
       try await cutover.dismissInterrupted()
     }
-    try await newTables.unmade.tell(session.monitor)
+    try await newTables.refusedSchema.tell(session.monitor)
     var notBefore = ContinuousClock.now
     var nextLook = ContinuousClock.now
     while true {
@@ -166,7 +166,7 @@ struct StreamPhase: Sendable {
         await Failpoint.reached("before looking for tables in turn \(number)")
         do {
           if let turn = try await lookForTables(isAwaited: requested != nil) { return turn }
-          if requested == nil { try await newTables.unmade.retry(session.monitor) }
+          if requested == nil { try await newTables.refusedSchema.retry(session.monitor) }
         } catch let error as PostgresError where error.isAnswered || error.mayPass {
           // It takes new sessions, and what the stream has goes on without them.
           tellUnseen(error)

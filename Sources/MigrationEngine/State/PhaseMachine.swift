@@ -51,23 +51,27 @@ struct PhaseMachine: Sendable, Equatable {
   }
 
   mutating func handle(_ event: Event) throws(Impossible) -> Action {
-    switch (phase, event) {
-    case (.preflight, .preflightPassed): phase = .schema
-    case (.schema, .schemaTransferred): phase = .copy
-    case (.copy, .tablesCopied): phase = .index
-    case (.index, .indexesBuilt): phase = .catchup
-    case (.catchup, .caughtUp): phase = .streaming
-    case (.streaming, .cutoverBegun): phase = .cutover
-    case (.cutover, .cutoverAborted): phase = .streaming
-    case (.cutover, .targetOpened): phase = .complete
-    case (.cutover, .targetOpenedWithWayBack): phase = .reverse
-    case (.reverse, .wayBackEnded): phase = .complete
-    case (.preflight, .abortRequested), (.schema, .abortRequested), (.copy, .abortRequested),
-      (.index, .abortRequested), (.catchup, .abortRequested), (.streaming, .abortRequested),
-      (.cutover, .abortRequested):
-      phase = .aborted
-    default: throw Impossible(phase: phase, event: event)
-    }
+    let (phases, next) = Self.transition(event)
+    guard phases.contains(phase) else { throw Impossible(phase: phase, event: event) }
+    phase = next
     return resume()
+  }
+
+  /// In which phases an event may come, and the phase that it leads to.
+  private static func transition(_ event: Event) -> (from: Set<Phase>, to: Phase) {
+    switch event {
+    case .preflightPassed: ([.preflight], .schema)
+    case .schemaTransferred: ([.schema], .copy)
+    case .tablesCopied: ([.copy], .index)
+    case .indexesBuilt: ([.index], .catchup)
+    case .caughtUp: ([.catchup], .streaming)
+    case .cutoverBegun: ([.streaming], .cutover)
+    case .cutoverAborted: ([.cutover], .streaming)
+    case .targetOpened: ([.cutover], .complete)
+    case .targetOpenedWithWayBack: ([.cutover], .reverse)
+    case .wayBackEnded: ([.reverse], .complete)
+    case .abortRequested:
+      ([.preflight, .schema, .copy, .index, .catchup, .streaming, .cutover], .aborted)
+    }
   }
 }

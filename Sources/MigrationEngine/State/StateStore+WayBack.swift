@@ -75,12 +75,14 @@ extension StateStore {
   }
 
   /// Keeps what `replicate report` tells and nothing else.
-  func storeFinished() async throws {
+  /// - Parameter machine: after the event that ended reverse replication, where there was any.
+  func storeFinished(_ machine: PhaseMachine) async throws {
     try await connection.query(
       """
       DROP TABLE IF EXISTS replicate.progress, replicate.confirmation, replicate.way_back;
       DROP FUNCTION IF EXISTS replicate.identity(), replicate.held();
-      UPDATE replicate.migration SET phase = 'complete', failure = NULL, finished = true
+      UPDATE replicate.migration
+        SET phase = \(SQL.literal(machine.phase.rawValue)), failure = NULL, finished = true
       """, doing: "storing that the migration is finished", within: Self.limit)
     try await note("finished")
   }

@@ -115,11 +115,13 @@ struct StateStore: Sendable {
     }
   }
 
-  func store(_ phase: Phase) async throws {
+  /// Stores the phase that an event has led to: there is no other way to it.
+  func store(_ machine: PhaseMachine) async throws {
+    let phase = machine.phase.rawValue
     try await connection.query(
-      "UPDATE replicate.migration SET phase = $1, failure = NULL", [phase.rawValue],
-      doing: "storing phase \(phase.rawValue)", within: Self.limit)
-    try await note("phase \(phase.rawValue)")
+      "UPDATE replicate.migration SET phase = $1, failure = NULL", [phase],
+      doing: "storing phase \(phase)", within: Self.limit)
+    try await note("phase \(phase)")
   }
 
   func store(encryption: EncryptionEvidence) async throws {

@@ -216,8 +216,6 @@ struct ChangePlanner {
     case .streamStop: try suspend()
     case .streamCommit(let commit): try finish(commit, &plan)
     case .streamAbort(let abort): try undo(abort, &plan)
-    case .streamPrepare, .beginPrepare, .prepare, .commitPrepared, .rollbackPrepared:
-      throw unexpected("a message that was not asked for")
     }
   }
 

@@ -1,5 +1,5 @@
 /// Step `rds-parameter-group`: the old database's parameter group says `default_transaction_read_only`, a
-/// second belt behind the sealed guard.
+/// read-only default behind the sealed guard.
 struct ParameterGroupAction: SwitchAction {
   private static let parameter = "default_transaction_read_only"
 

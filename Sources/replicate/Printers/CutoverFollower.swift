@@ -6,7 +6,7 @@ import Synchronization
 final class CutoverFollower: Sendable {
   private struct State {
     var told = 0
-    var step = ""
+    var step: Status.Cutover.Step?
     var latest: Status?
   }
 
@@ -27,10 +27,10 @@ final class CutoverFollower: Sendable {
       state.told = cutover.timeline.count
       if let columns = writer.console.columns {
         writer.console.show([
-          Fitting.truncated(Fitting.plain("\(Self.name(cutover))   \(cutover.step) …"), to: columns)
+          Fitting.truncated(Fitting.plain("\(Self.name(cutover))   \(cutover.step.rawValue) …"), to: columns)
         ])
       } else if cutover.step != state.step {
-        writer.write("\(Self.name(cutover)): step \(cutover.step)")
+        writer.write("\(Self.name(cutover)): step \(cutover.step.rawValue)")
       }
       state.step = cutover.step
     }

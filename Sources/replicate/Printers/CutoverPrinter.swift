@@ -33,7 +33,7 @@ enum CutoverPrinter {
       case .complete: "complete"
       case .aborted: "aborted, the \(direction.from) is writable again"
       case .rehearsed: "rehearsed, the \(direction.from) is writable again"
-      case nil: "at step \(cutover.step)"
+      case nil: "at step \(cutover.step.rawValue)"
       }
     let pause = cutover.writePauseSeconds.map { "writes paused for \(Quantity.seconds($0))" }
     return "\(what) \(result)" + (pause.map { "; \($0)" } ?? "")

@@ -108,6 +108,6 @@ struct ProgressText: Sendable {
   private var cutoverParts: [String] {
     guard let cutover = status.cutover else { return ["beginning"] }
     let pause = cutover.writePauseSeconds.map { ["writes paused for \(Quantity.seconds($0))"] } ?? []
-    return ["step \(cutover.step)"] + pause + ["lag \(Quantity.bytes(status.stream.lagBytes))"]
+    return ["step \(cutover.step.rawValue)"] + pause + ["lag \(Quantity.bytes(status.stream.lagBytes))"]
   }
 }

@@ -66,7 +66,6 @@ enum ReportPrinter {
         separator: "\n", omittingEmptySubsequences: false
       ).map(String.init)
       lines += (outcome.terminated ?? []).map { "ended by force: \(Fitting.plain($0))" }
-      lines += (outcome.warnings ?? []).map { "warning: \(Fitting.plain($0))" }
     } else {
       lines.append("state: \(cutover.state)")
     }

@@ -103,7 +103,7 @@ enum StatusPrinter {
   }
 
   private static func cutover(_ cutover: Status.Cutover) -> [String] {
-    var parts = [cutover.result?.rawValue ?? "under way", "step \(cutover.step)"]
+    var parts = [cutover.result?.rawValue ?? "under way", "step \(cutover.step.rawValue)"]
     if let fence = cutover.fenceLSN { parts.append("fence at \(fence)") }
     if let pause = cutover.writePauseSeconds { parts.append("write pause \(Quantity.seconds(pause))") }
     if let verification = cutover.verification {
@@ -111,7 +111,7 @@ enum StatusPrinter {
         "both ends compared (\(verification.extent.rawValue)): \(verification.result.rawValue), in "
           + Quantity.seconds(verification.seconds))
     }
-    if let reason = cutover.reason { parts.append(reason) }
+    if let reason = cutover.reason { parts += Fitting.split(reason) }
     return parts
   }
 }

@@ -18,7 +18,7 @@ struct StatusJSONTests {
 
   private func full() -> Status {
     var status = Status(phase: .streaming)
-    var cutover = Status.Cutover(step: "drain")
+    var cutover = Status.Cutover(step: .drain)
     cutover.fenceLSN = "0/10"
     cutover.writePauseSeconds = 0.08
     cutover.result = .aborted
@@ -101,7 +101,7 @@ struct StatusJSONTests {
   }
 
   @Test func `a cutover that has just begun has the contract's keys as null`() throws {
-    let cutover = try object(Status.Cutover(step: "arm"))
+    let cutover = try object(Status.Cutover(step: .arm))
     for key in ["fence_lsn", "write_pause_seconds", "result", "reason"] {
       #expect(cutover[key] is NSNull, "\(key)")
     }

@@ -245,4 +245,9 @@ struct CutoverMachineTests {
     #expect(try failing.handle(.failed("no fence")) == .perform(.unfence))
     #expect(try failing.handle(.done) == .aborted(reason: "no fence"))
   }
+
+  @Test(arguments: Step.allCases)
+  func `a step is reported under its own name`(step: Step) {
+    #expect(step.reported.rawValue == step.rawValue)
+  }
 }

@@ -11,32 +11,32 @@ struct CrashCases {
     "Case 34: what a crashed target had not flushed is sent again, and nothing of it is lost or doubled")
   func unflushedCommits() async throws {
     let target = try #require(try await ClusterPair.shared.targetCluster)
-    try await Cases.run("unflushed", tables: ["CREATE TABLE t (id int PRIMARY KEY, v int)"]) { cases in
-      let journey = cases.journey
-      try await journey.with(Self.slowWALWriter, on: .target) {
+    try await Running.stream("unflushed", tables: ["CREATE TABLE t (id int PRIMARY KEY, v int)"]) { running in
+      let scene = running.scene
+      try await scene.with(Self.slowWALWriter, on: .target) {
         var lost = 0
         // A flush of the engine's may come in between; then it is tried again.
         for round in 1...10 where lost == 0 {
-          try await cases.source([
+          try await running.source([
             "INSERT INTO t SELECT \(round) * 1000 + i, 0 FROM generate_series(1, 500) i"
           ])
-          let seen = try await SQLSession(journey.databases.target)
+          let seen = try await SQLSession(scene.databases.target)
           try await waitUntil("the rows on the target", every: .milliseconds(2)) {
             try await seen.value("SELECT count(*) FROM t") == "\(round * 500)"
           }
-          try await cases.engine.whileFrozen {
+          try await running.engine.whileFrozen {
             try await target.kill9()
             await seen.close()
             try await target.start()
-            let kept = try await journey.targetValue("SELECT count(*) FROM t").flatMap { Int($0) } ?? 0
+            let kept = try await scene.targetValue("SELECT count(*) FROM t").flatMap { Int($0) } ?? 0
             lost += round * 500 - kept
           }
-          try await cases.settle()
+          try await running.settle()
         }
         #expect(lost > 0, "the crash lost commits that had been seen")
-        try await cases.source(["UPDATE t SET v = v + 1"])
+        try await running.source(["UPDATE t SET v = v + 1"])
       }
-      try await cases.expectEqualEnds()
+      try await running.expectEqualEnds()
     }
   }
 
@@ -52,15 +52,15 @@ struct CrashCases {
       "CREATE TABLE t (id int PRIMARY KEY, v int)",
       "INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) i",
     ]
-    try await Cases.run("timeline", tables: tables) { cases in
-      try await cases.source(["UPDATE t SET v = 1 WHERE id <= 50"])
-      let before = try await cases.journey.sourceValue("SELECT timeline_id FROM pg_control_checkpoint()")
+    try await Running.stream("timeline", tables: tables) { running in
+      try await running.source(["UPDATE t SET v = 1 WHERE id <= 50"])
+      let before = try await running.scene.sourceValue("SELECT timeline_id FROM pg_control_checkpoint()")
       try await source.restartOnNewTimeline()
-      try await cases.source(["CHECKPOINT", "UPDATE t SET v = 2 WHERE id > 30"])
+      try await running.source(["CHECKPOINT", "UPDATE t SET v = 2 WHERE id > 30"])
       #expect(
-        try await cases.journey.sourceValue("SELECT timeline_id FROM pg_control_checkpoint()") != before)
-      try await cases.settle()
-      try await cases.expectEqualEnds()
+        try await running.scene.sourceValue("SELECT timeline_id FROM pg_control_checkpoint()") != before)
+      try await running.settle()
+      try await running.expectEqualEnds()
     }
   }
 }

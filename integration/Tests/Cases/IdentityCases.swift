@@ -11,13 +11,13 @@ struct IdentityCases {
     Cases 3, 5, 6, 7, 53: keys that move and change places, and rows that nothing but all of their
       values names
     """,
-    arguments: Cases.Pace.allCases)
-  func identities(_ pace: Cases.Pace) async throws {
-    try await Cases.run("identities", tables: Self.tables) { cases in
-      try await cases.source(Self.changes, pace)
+    arguments: Pace.allCases)
+  func identities(_ pace: Pace) async throws {
+    try await Running.stream("identities", tables: Self.tables) { running in
+      try await running.source(Self.changes, pace)
       // No row waits for it, but the cutover.
-      try await cases.target(["ALTER TABLE c5 REPLICA IDENTITY DEFAULT"])
-      try await cases.expectEqualEnds()
+      try await running.target(["ALTER TABLE c5 REPLICA IDENTITY DEFAULT"])
+      try await running.expectEqualEnds()
     }
   }
 
@@ -177,23 +177,23 @@ struct IdentityCases {
 
   @Test("Case 7: what has no replica identity blocks before anything is published, and the source goes on")
   func refused() async throws {
-    try await Journey.run("noidentity") { journey in
-      try await journey.run(
+    try await Scene.run("noidentity") { scene in
+      try await scene.run(
         [
           "CREATE TABLE keyless (k int UNIQUE, v int)",
           "CREATE TABLE late (id int PRIMARY KEY DEFERRABLE, v int)",
           "CREATE TABLE nothing (id int PRIMARY KEY, v int)",
           "ALTER TABLE nothing REPLICA IDENTITY NOTHING",
         ], on: .source)
-      let engine = try await journey.start()
+      let engine = try await scene.start()
       #expect(try await engine.waitForEnd(within: .seconds(30)) == 3, "\(engine.errors)")
       for table in ["keyless", "late", "nothing"] {
         #expect(engine.errors.contains("table \"public\".\"\(table)\""), "\(engine.errors)")
-        try await journey.source(
+        try await scene.source(
           "INSERT INTO \(table) VALUES (1, 1)", "UPDATE \(table) SET v = 2", "DELETE FROM \(table)")
       }
-      try await journey.source("INSERT INTO keyless VALUES (1, 1) ON CONFLICT (k) DO UPDATE SET v = 3")
-      #expect(try await journey.sourceValue("SELECT count(*) FROM pg_publication") == "0")
+      try await scene.source("INSERT INTO keyless VALUES (1, 1) ON CONFLICT (k) DO UPDATE SET v = 3")
+      #expect(try await scene.sourceValue("SELECT count(*) FROM pg_publication") == "0")
     }
   }
 }

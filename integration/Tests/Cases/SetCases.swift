@@ -6,7 +6,7 @@ import Testing
 @testable import MigrationEngine
 
 /// Traps of changes that are applied in sets, and of statements by the thousand.
-@Suite(.serialized, .servers, .timeLimit(.minutes(5)))
+@Suite(.serialized, .servers(about: 60), .timeLimit(.minutes(5)))
 struct SetCases {
   @Test("Case 55: changes to a table that was empty when it was analysed never read the whole of it")
   func plans() async throws {
@@ -18,36 +18,36 @@ struct SetCases {
         USING INDEX c55_index_key
       """#
     ]
-    try await Cases.run("plans", tables: tables) { cases in
-      try await cases.source([
+    try await Running.stream("plans", tables: tables) { running in
+      try await running.source([
         "INSERT INTO c55 SELECT i, 0, 1 FROM generate_series(1, 100000) i",
         "INSERT INTO c55_index SELECT i, 'same', 0 FROM generate_series(1, 50000) i",
       ])
-      try await cases.settle()
+      try await running.settle()
       for size in [1, 40, 3000] {
-        try await cases.source([
+        try await running.source([
           "UPDATE c55 SET v = v + 1 WHERE id <= \(size)",
           "UPDATE c55 SET id = -id WHERE id BETWEEN 10000 AND \(10000 + size)",
           "DELETE FROM c55 WHERE id BETWEEN 20000 AND \(20000 + size)",
           "UPDATE c55_index SET v = 1 WHERE k <= \(size)",
           "DELETE FROM c55_index WHERE k BETWEEN 10000 AND \(10000 + size)",
         ])
-        try await cases.settle()
+        try await running.settle()
       }
-      let journey = cases.journey
-      cases.engine.terminate()
-      #expect(try await cases.engine.waitForEnd(within: .seconds(20)) == 0)
+      let scene = running.scene
+      running.engine.terminate()
+      #expect(try await running.engine.waitForEnd(within: .seconds(20)) == 0)
       let statistics = "FROM pg_stat_user_tables WHERE relname ~ '^c55'"
       // Sessions tell what they did when they end, if not before.
-      let session = try await SQLSession(journey.databases.target)
+      let session = try await SQLSession(scene.databases.target)
       try await waitUntil("the statistics") {
         try await session.value("SELECT min(n_tup_upd) > 3000 \(statistics)") == "t"
       }
       let read = try await session.value("SELECT sum(seq_tup_read) \(statistics)")
       #expect(read == "0", "rows read by sequential scans")
       await session.close()
-      cases.engine = try await journey.start([])
-      try await cases.expectEqualEnds()
+      running.engine = try await scene.start([])
+      try await running.expectEqualEnds()
     }
   }
 
@@ -59,29 +59,29 @@ struct SetCases {
       "CREATE TABLE t (id int PRIMARY KEY, v int)",
       "INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) i",
     ]
-    try await Cases.run("rowcount", tables: tables) { cases in
+    try await Running.stream("rowcount", tables: tables) { running in
       let breaking =
         fault == "missing"
         ? ["DELETE FROM t WHERE id = 57"]
         : [
           "ALTER TABLE t DROP CONSTRAINT t_pkey", "CREATE INDEX ON t (id)", "INSERT INTO t VALUES (57, 0)",
         ]
-      try await cases.target(["SET session_replication_role = replica"] + breaking)
-      try await cases.source(["DELETE FROM t"])
+      try await running.target(["SET session_replication_role = replica"] + breaking)
+      try await running.source(["DELETE FROM t"])
       if fault == "missing" {
-        #expect(try await cases.engine.waitForEnd(within: .seconds(30)) == 1)
-        let errors = cases.engine.errors
+        #expect(try await running.engine.waitForEnd(within: .seconds(30)) == 1)
+        let errors = running.engine.errors
         #expect(errors.contains("DELETE to table \"public\".\"t\""), "\(errors)")
         #expect(errors.contains("(\"id\") = (57)"), "\(errors)")
         #expect(errors.contains("touched 0 rows"), "\(errors)")
       } else {
         // What let two rows have one key is found on the way.
-        try await cases.journey.waitUntil("it is told", cases.engine) {
+        try await running.scene.waitUntil("it is told", running.engine) {
           $0.stream.waitsFor?.contains("no unique index on its replica identity (\"id\")") == true
         }
       }
       let left = fault == "missing" ? "99" : "101"
-      #expect(try await cases.journey.targetValue("SELECT count(*) FROM t") == left)
+      #expect(try await running.scene.targetValue("SELECT count(*) FROM t") == left)
     }
   }
 
@@ -96,26 +96,26 @@ struct SetCases {
       "CREATE TABLE c47_large (id int PRIMARY KEY, v int, t text)",
       "ALTER TABLE c47_large ALTER t SET STORAGE EXTERNAL",
     ]
-    try await Cases.run("shapes", tables: tables) { cases in
+    try await Running.stream("shapes", tables: tables) { running in
       let assignments = columns.enumerated().map { number, name in
         "\(name) = CASE WHEN (n >> \(number)) & 1 = 1 THEN repeat(md5(n || '\(name)'), 70) ELSE \(name) END"
       }.joined(separator: ", ")
-      try await cases.source([
+      try await running.source([
         """
         DO $$ BEGIN
           FOR n IN 0..2047 LOOP UPDATE c47 SET \(assignments) WHERE id = 1 + n % 2; END LOOP;
         END $$
         """
       ])
-      try await cases.settle()
+      try await running.settle()
       let size = "repeat(md5(i::text), 32768)"
-      try await cases.source([
+      try await running.source([
         "INSERT INTO c47_large SELECT i, 0, \(size) FROM generate_series(1, 60) i",
         "UPDATE c47_large SET t = t || 'x', v = 1",
         "UPDATE c47_large SET id = -id",
         "UPDATE c47_large SET v = 2",
       ])
-      try await cases.expectEqualEnds()
+      try await running.expectEqualEnds()
     }
   }
 
@@ -152,27 +152,27 @@ struct SetCases {
     try await SmallDisk.with("diskfull") { disk in
       let tables = ["CREATE TABLE t (id int PRIMARY KEY, v text)"]
       // What is not encrypted needs to be allowed.
-      try await Cases.run("diskfull", ["--allow-unencrypted-target"], tables: tables) { cases in
-        let space = "small_\(cases.journey.databases.name)"
-        try await cases.target([
+      try await Running.stream("diskfull", ["--allow-unencrypted-target"], tables: tables) { running in
+        let space = "small_\(running.scene.databases.name)"
+        try await running.target([
           "CREATE TABLESPACE \(space) LOCATION '\(disk.directory)'",
           "SET session_replication_role = replica",
           "ALTER TABLE t SET TABLESPACE \(space)",
         ])
-        try await cases.source(["INSERT INTO t VALUES (0, 'fits')"])
-        try await cases.settle()
-        try await cases.source([
+        try await running.source(["INSERT INTO t VALUES (0, 'fits')"])
+        try await running.settle()
+        try await running.source([
           "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 20000) i"
         ])
         for part in ["SQLSTATE 53100", "give the target more room"] {
-          try await cases.journey.waitUntil("a status with \(part)", cases.engine) {
+          try await running.scene.waitUntil("a status with \(part)", running.engine) {
             $0.engine.running && !$0.ready && $0.stream.waitsFor?.contains(part) == true
           }
         }
-        #expect(try await cases.journey.targetValue("SELECT count(*) FROM t") == "1")
+        #expect(try await running.scene.targetValue("SELECT count(*) FROM t") == "1")
         try await disk.grow()
-        try await cases.expectEqualEnds()
-        try await cases.target(["ALTER TABLE t SET TABLESPACE pg_default", "DROP TABLESPACE \(space)"])
+        try await running.expectEqualEnds()
+        try await running.target(["ALTER TABLE t SET TABLESPACE pg_default", "DROP TABLESPACE \(space)"])
       }
     }
   }

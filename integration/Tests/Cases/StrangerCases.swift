@@ -4,12 +4,12 @@ import Testing
 @testable import MigrationEngine
 
 /// What databases of others had that ours had not.
-@Suite(.serialized, .servers, .timeLimit(.minutes(5)))
+@Suite(.serialized, .servers(about: 40), .timeLimit(.minutes(5)))
 struct StrangerCases {
   @Test(
     "Case 58: TRUNCATE of tables that foreign keys join, one of them partitioned, unlogged or not copied",
-    arguments: Cases.Pace.allCases)
-  func truncation(_ pace: Cases.Pace) async throws {
+    arguments: Pace.allCases)
+  func truncation(_ pace: Pace) async throws {
     let tables = [
       #"""
       CREATE TABLE c58_parent (id int PRIMARY KEY) \;
@@ -30,7 +30,7 @@ struct StrangerCases {
       INSERT INTO c58_unlogged SELECT generate_series(1, 50)
       """#
     ]
-    try await Cases.run("truncation", tables: tables) { cases in
+    try await Running.stream("truncation", tables: tables) { running in
       let changes = [
         #"TRUNCATE c58_parent, c58_parted \; INSERT INTO c58_parent VALUES (1)"#,
         "INSERT INTO c58_parted VALUES (1, 2)",
@@ -38,15 +38,15 @@ struct StrangerCases {
         #"TRUNCATE c58_logged CASCADE \; INSERT INTO c58_logged VALUES (7)"#,
         "INSERT INTO c58_unlogged VALUES (7)",
       ]
-      try await cases.source(changes.map { [$0] }, pace)
-      try await cases.expectEqualEnds()
+      try await running.source(changes.map { [$0] }, pace)
+      try await running.expectEqualEnds()
     }
   }
 
   @Test(
     "Case 60: rows without a key are found by the server's equality, and of equal ones the same is taken",
-    arguments: Cases.Pace.allCases)
-  func equality(_ pace: Cases.Pace) async throws {
+    arguments: Pace.allCases)
+  func equality(_ pace: Pace) async throws {
     let tables = [
       #"""
       CREATE COLLATION c60_loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false) \;
@@ -63,15 +63,15 @@ struct StrangerCases {
       CREATE TABLE c60_none () \; ALTER TABLE c60_none REPLICA IDENTITY FULL
       """#
     ]
-    try await Cases.run("equality", tables: tables) { cases in
+    try await Running.stream("equality", tables: tables) { running in
       let changes =
         [
           "UPDATE c60 SET v = v + 100 WHERE v % 3 = 0", "DELETE FROM c60 WHERE v % 4 = 1",
           "UPDATE c60 SET f = 'Infinity'::float8 - 'Infinity'::float8, v = -v WHERE v % 4 = 2",
           "UPDATE c60 SET v = 0 WHERE t = 'a' AND t COLLATE \"C\" = 'A'", "DELETE FROM c60 WHERE f IS NULL",
         ]
-      try await cases.source(changes.map { [$0] }, pace)
-      try await cases.expectEqualEnds()
+      try await running.source(changes.map { [$0] }, pace)
+      try await running.expectEqualEnds()
     }
   }
 
@@ -84,11 +84,11 @@ struct StrangerCases {
       INSERT INTO c72 SELECT 'k' || n, n, n FROM generate_series(1, 200000) n
       """#
     ]
-    try await Cases.run("fullunique", tables: tables) { cases in
+    try await Running.stream("fullunique", tables: tables) { running in
       let began = ContinuousClock.now
-      try await cases.source(
+      try await running.source(
         [#"UPDATE c72 SET v = v + 1 WHERE n <= 20000 \; UPDATE c72 SET k = k || 'x' WHERE n > 199000"#])
-      try await cases.expectEqualEnds()
+      try await running.expectEqualEnds()
       // Reading the table for each row would take a quarter of an hour.
       #expect(ContinuousClock.now - began < .seconds(60))
     }

@@ -11,17 +11,17 @@ struct TableCases {
     Cases 16–19, 21, 24, 28: holes, 1,600 columns, odd names, TRUNCATE, foreign keys, inheritance, row
       security
     """,
-    arguments: Cases.Pace.allCases)
-  func tables(_ pace: Cases.Pace) async throws {
-    try await Cases.run("tables", tables: Self.tables) { cases in
-      try await cases.source(Self.changes, pace)
-      let journey = cases.journey
-      try await journey.expectEqual(
+    arguments: Pace.allCases)
+  func tables(_ pace: Pace) async throws {
+    try await Running.stream("tables", tables: Self.tables) { running in
+      try await running.source(Self.changes, pace)
+      let scene = running.scene
+      try await scene.expectEqual(
         "SELECT string_agg(id::text || v, ',' ORDER BY id) FROM ONLY c24_parent")
       #expect(
-        try await journey.targetValue("SELECT count(*) FROM c21_fired")
-          == journey.sourceValue("SELECT count(*) FROM c21_fired"))
-      try await cases.expectEqualEnds()
+        try await scene.targetValue("SELECT count(*) FROM c21_fired")
+          == scene.sourceValue("SELECT count(*) FROM c21_fired"))
+      try await running.expectEqualEnds()
     }
   }
 

@@ -9,7 +9,7 @@ import Testing
 /// Transactions that are large, deep, prepared, or slow to apply.
 ///
 /// `REPLICATE_TEST_LARGE_ROWS` (300000) and `REPLICATE_TEST_SUBTRANSACTIONS` (2000) say how large and deep.
-@Suite(.serialized, .servers, .timeLimit(.minutes(60)))
+@Suite(.serialized, .servers(about: 80), .timeLimit(.minutes(60)))
 struct TransactionCases {
   private static let rows = count("REPLICATE_TEST_LARGE_ROWS", default: 300_000)
   private static let subtransactions = count("REPLICATE_TEST_SUBTRANSACTIONS", default: 2000)
@@ -26,21 +26,21 @@ struct TransactionCases {
         STORAGE EXTERNAL
       """#
     ]
-    try await Cases.run("large", tables: tables) { cases in
+    try await Running.stream("large", tables: tables) { running in
       let clock = ContinuousClock()
       let began = clock.now
       let limit = Duration.seconds(60 + Self.rows / 2000)
-      try await cases.source([
+      try await running.source([
         """
         BEGIN \\; INSERT INTO c35 SELECT i, 0, 'row ' || i FROM generate_series(1, \(Self.rows)) i \\;
         UPDATE c35 SET v = 1 WHERE id % 3 = 0 \\; DELETE FROM c35 WHERE id % 7 = 0 \\; COMMIT
         """
       ])
       let written = clock.now
-      try await cases.settle(within: limit)
+      try await running.settle(within: limit)
       print(
         "case 35: \(Self.rows) rows written in \(written - began), applied \(clock.now - written) later")
-      try await cases.source([
+      try await running.source([
         """
         DO $$ BEGIN FOR n IN 1..\(Self.subtransactions) LOOP
           BEGIN
@@ -50,23 +50,23 @@ struct TransactionCases {
         END LOOP; END $$
         """
       ])
-      try await cases.settle(within: limit)
-      let peak = try #require(cases.engine.peakMemoryBytes)
+      try await running.settle(within: limit)
+      let peak = try #require(running.engine.peakMemoryBytes)
       print("case 35: the engine took \(peak >> 20) MB, \(clock.now - began) in all")
       #expect(peak < 256 << 20, "the engine took \(peak) bytes")
       #expect(
-        try await cases.journey.targetValue("SELECT count(*) FROM c35_deep")
+        try await running.scene.targetValue("SELECT count(*) FROM c35_deep")
           == "\((Self.subtransactions + 1) / 2)")
 
-      try await cases.source([
+      try await running.source([
         "INSERT INTO c35_row SELECT 1, 0, repeat('0123456789abcdef', 6553600)", "UPDATE c35_row SET v = 1",
         "UPDATE c35_row SET t = t || 'x', id = 2",
       ])
-      try await cases.settle()
-      let ofRow = try #require(cases.engine.peakMemoryBytes)
+      try await running.settle()
+      let ofRow = try #require(running.engine.peakMemoryBytes)
       #expect(ofRow < 1 << 30, "a row of 100 MB took the engine \(ofRow) bytes")
       print("case 35: a row of 100 MB took the engine \(ofRow >> 20) MB")
-      try await cases.expectEqualEnds()
+      try await running.expectEqualEnds()
     }
   }
 
@@ -74,27 +74,27 @@ struct TransactionCases {
     "Case 36: what is prepared while it streams comes with its COMMIT PREPARED, over a new engine, too"
   )
   func prepared() async throws {
-    try await Cases.run("prepared", tables: ["CREATE TABLE t (id int PRIMARY KEY, v int)"]) { cases in
-      let journey = cases.journey
-      let name = journey.databases.name
+    try await Running.stream("prepared", tables: ["CREATE TABLE t (id int PRIMARY KEY, v int)"]) { running in
+      let scene = running.scene
+      let name = scene.databases.name
       func prepare(_ number: Int) -> String {
         "BEGIN \\; INSERT INTO t SELECT i, \(number) FROM generate_series(\(number), \(number) + 50) i \\; "
           + "PREPARE TRANSACTION '\(name)_\(number)'"
       }
-      try await cases.source([prepare(100), prepare(200), prepare(300), "INSERT INTO t VALUES (1, 1)"])
-      try await cases.settle()
-      try await cases.replaceEngine()
-      try await cases.source([
+      try await running.source([prepare(100), prepare(200), prepare(300), "INSERT INTO t VALUES (1, 1)"])
+      try await running.settle()
+      try await running.replaceEngine()
+      try await running.source([
         "COMMIT PREPARED '\(name)_100'", "UPDATE t SET v = v + 1", "ROLLBACK PREPARED '\(name)_200'",
       ])
-      try await cases.settle()
-      #expect(try await journey.targetValue("SELECT count(*) FROM t") == "52")
-      try await journey.waitUntilReady(cases.engine)
-      let refused = try await journey.replicate.run("cutover", "--yes", "--timeout", "10s")
+      try await running.settle()
+      #expect(try await scene.targetValue("SELECT count(*) FROM t") == "52")
+      try await scene.waitUntilReady(running.engine)
+      let refused = try await scene.replicate.run("cutover", "--yes", "--timeout", "10s")
       #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
       #expect(refused.errors.contains("\(name)_300"), "the transaction is named: \(refused.errors)")
-      try await cases.source(["COMMIT PREPARED '\(name)_300'"])
-      try await cases.expectEqualEnds()
+      try await running.source(["COMMIT PREPARED '\(name)_300'"])
+      try await running.expectEqualEnds()
     }
   }
 

@@ -14,39 +14,39 @@ struct TriggerCases {
     opens, and then are what they were, over the engine's death, too
     """)
   func held() async throws {
-    try await Cases.run("triggers", tables: Self.tables) { cases in
-      let journey = cases.journey
-      #expect(try await journey.targetValue(Self.firing) == "none", "while it streams none may fire")
-      try await cases.source(Self.changes)
-      try await cases.both(["ALTER TABLE c22 ADD COLUMN later int"])
-      try await cases.replaceEngine()
-      try await cases.source(["UPDATE c22 SET later = 1", "INSERT INTO c22_parted VALUES (3, 3)"])
-      try await cases.settle()
-      #expect(try await journey.targetValue(Self.firing) == "none")
-      let states = try await journey.sourceValue(Self.states)
+    try await Running.stream("triggers", tables: Self.tables) { running in
+      let scene = running.scene
+      #expect(try await scene.targetValue(Self.firing) == "none", "while it streams none may fire")
+      try await running.source(Self.changes)
+      try await running.both(["ALTER TABLE c22 ADD COLUMN later int"])
+      try await running.replaceEngine()
+      try await running.source(["UPDATE c22 SET later = 1", "INSERT INTO c22_parted VALUES (3, 3)"])
+      try await running.settle()
+      #expect(try await scene.targetValue(Self.firing) == "none")
+      let states = try await scene.sourceValue(Self.states)
       #expect(states?.split(separator: ";").count ?? 0 > 10)
-      try await cases.expectEqualEnds()
-      #expect(try await journey.targetValue(Self.states) == states)
+      try await running.expectEqualEnds()
+      #expect(try await scene.targetValue(Self.states) == states)
       // They fire again for whoever writes there now.
       for (log, write) in [
         ("c22_log", "INSERT INTO c22 VALUES (1000, 0)"), ("c22_ddl", "CREATE TABLE afterwards ()"),
       ] {
-        let before = try await journey.targetValue("SELECT count(*) FROM \(log)") ?? ""
-        try await journey.target(write)
-        #expect(try await journey.targetValue("SELECT count(*) > \(before) FROM \(log)") == "t", "\(log)")
+        let before = try await scene.targetValue("SELECT count(*) FROM \(log)") ?? ""
+        try await scene.target(write)
+        #expect(try await scene.targetValue("SELECT count(*) > \(before) FROM \(log)") == "t", "\(log)")
       }
     }
   }
 
   @Test("Case 22: an abort that keeps the target's tables gives their triggers back what they were")
   func aborted() async throws {
-    try await Cases.run("triggersabort", tables: Self.tables) { cases in
-      let journey = cases.journey
-      let states = try await journey.sourceValue(Self.states)
-      let abort = try await journey.replicate.run("abort", "--yes")
+    try await Running.stream("triggersabort", tables: Self.tables) { running in
+      let scene = running.scene
+      let states = try await scene.sourceValue(Self.states)
+      let abort = try await scene.replicate.run("abort", "--yes")
       #expect(abort.exitCode == 0, "\(abort.errors)")
-      _ = try await cases.engine.waitForEnd(within: .seconds(30))
-      #expect(try await journey.targetValue(Self.states) == states)
+      _ = try await running.engine.waitForEnd(within: .seconds(30))
+      #expect(try await scene.targetValue(Self.states) == states)
     }
   }
 

@@ -9,31 +9,32 @@ struct ValueCases {
   @Test(
     """
     Cases 8–15, 51, 52: values of every kind and in every setting of the ends arrive to the last bit
-    """, arguments: Cases.Pace.allCases)
-  func values(_ pace: Cases.Pace) async throws {
-    try await Cases.run("values", tables: Self.settings(.source) + Self.tables + [Self.change]) { cases in
+    """, arguments: Pace.allCases)
+  func values(_ pace: Pace) async throws {
+    try await Running.stream("values", tables: Self.settings(.source) + Self.tables + [Self.change]) {
+      running in
       // The target's own settings, against those that came with the source's database.
-      try await cases.target(Self.settings(.target))
-      try await cases.replaceEngine()
+      try await running.target(Self.settings(.target))
+      try await running.replaceEngine()
       let oids = "SELECT 'hstore'::regtype::oid || ' ' || 'c15_mood'::regtype::oid"
-      let journey = cases.journey
-      #expect(try await journey.sourceValue(oids) != journey.targetValue(oids))
-      try await cases.both(["ALTER TYPE c15_mood ADD VALUE 'great' BEFORE 'ok'"])
-      try await cases.source(Self.changes, pace)
-      #expect(try await journey.targetValue("SELECT count(*) > 200 FROM c10_values") == "t")
+      let scene = running.scene
+      #expect(try await scene.sourceValue(oids) != scene.targetValue(oids))
+      try await running.both(["ALTER TYPE c15_mood ADD VALUE 'great' BEFORE 'ok'"])
+      try await running.source(Self.changes, pace)
+      #expect(try await scene.targetValue("SELECT count(*) > 200 FROM c10_values") == "t")
       let identity =
         "SELECT attidentity FROM pg_attribute WHERE attrelid = 'c8_values'::regclass AND attname = 'id'"
-      #expect(try await journey.targetValue(identity) == "d", "while it streams it takes any value")
-      try await cases.expectEqualEnds(
+      #expect(try await scene.targetValue(identity) == "d", "while it streams it takes any value")
+      try await running.expectEqualEnds(
         accepting: ["DateStyle", "IntervalStyle", "TimeZone", "extra_float_digits"].map {
           "setting \($0) of the database"
         })
-      #expect(try await journey.targetValue(identity) == "a")
+      #expect(try await scene.targetValue(identity) == "a")
     }
   }
 
   /// Nothing that a role or a database sets may change what a value looks like on its way.
-  private static func settings(_ end: Journey.End) -> [String] {
+  private static func settings(_ end: Scene.End) -> [String] {
     let database =
       end == .source
       ? [
@@ -234,17 +235,17 @@ struct ValueCases {
     Cases 1, 2, 4, 54: unchanged TOAST survives the UPDATE of another column, whatever came before it in
       a batch
     """,
-    arguments: Cases.Pace.allCases)
-  func toast(_ pace: Cases.Pace) async throws {
-    try await Cases.run("toast", tables: Self.toastTables) { cases in
-      try await cases.source(Self.toastChanges, pace)
-      let journey = cases.journey
-      try await journey.expectEqual(
+    arguments: Pace.allCases)
+  func toast(_ pace: Pace) async throws {
+    try await Running.stream("toast", tables: Self.toastTables) { running in
+      try await running.source(Self.toastChanges, pace)
+      let scene = running.scene
+      try await scene.expectEqual(
         "SELECT string_agg(length(body::text)::text, ',' ORDER BY id) FROM c1_full")
       #expect(
-        try await journey.targetValue("SELECT length(body::text) > 1000000 FROM c1_index WHERE id = 1")
+        try await scene.targetValue("SELECT length(body::text) > 1000000 FROM c1_index WHERE id = 1")
           == "t")
-      try await cases.expectEqualEnds()
+      try await running.expectEqualEnds()
     }
   }
 

@@ -1,0 +1,195 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// The phases of one attempt, on the two ends that it has reached.
+struct EnginePhases: PhaseWork {
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: Endpoints
+  let board: StatusBoard
+  let phase: PhaseRecord
+  private let migration: StoredMigration
+  private let slot: ReplicationSlot
+  private let archive: SchemaArchive
+  private let refused = RefusedTables()
+  private let pace = RefusedSchemaPace()
+  private let held = HeldSnapshot()
+
+  init(
+    options: MigrationOptions, logger: Logger, ends: Endpoints, board: StatusBoard,
+    migration: StoredMigration
+  ) throws {
+    guard let name = SlotName(migration.slot) else {
+      throw MigrationError(
+        .failed, doing: "reading the migration's state",
+        reason: "it holds no valid name of a replication slot")
+    }
+    self.options = options
+    self.logger = logger
+    self.ends = ends
+    self.board = board
+    self.migration = migration
+    slot = ReplicationSlot(name: name)
+    phase = PhaseRecord(migration.phase, StateStore(ends.target), board)
+    archive = SchemaArchive(source: options.source)
+  }
+
+  /// The snapshot at the slot's beginning, from the schema's transfer to the copy.
+  private actor HeldSnapshot {
+    private var snapshot: ExportedSnapshot?
+    func keep(_ snapshot: ExportedSnapshot?) { self.snapshot = snapshot }
+    func take() -> ExportedSnapshot? {
+      defer { snapshot = nil }
+      return snapshot
+    }
+  }
+
+  private var store: StateStore { StateStore(ends.target) }
+  private var excluded: Set<RelationName> { Set(migration.excluded) }
+  private var publication: Publication { Publication(name: migration.publication) }
+  private var copy: CopyPhase {
+    CopyPhase(options: options, logger: logger, ends: ends, board: board, refused: refused)
+  }
+  private var refusedSchema: RefusedSchema {
+    RefusedSchema(options: options, logger: logger, ends: ends, publication: publication, pace: pace)
+  }
+  private var restoration: SchemaRestoration {
+    SchemaRestoration(
+      options: options, logger: logger, ends: ends, archive: archive, migration: migration,
+      refusedSchema: refusedSchema)
+  }
+  private var newTables: NewTables {
+    NewTables(
+      options: options, logger: logger, ends: ends, publication: publication, excluded: excluded,
+      refused: refused, refusedSchema: refusedSchema)
+  }
+
+  // MARK: Before the stream
+
+  func begin() async throws { try await copy.show() }
+
+  func transferSchema() async throws {
+    let schema = SchemaPhase(
+      options: options, logger: logger, ends: ends, slot: slot, publication: publication, excluded: excluded,
+      archive: archive, restoration: restoration)
+    await held.keep(try await schema.run())
+  }
+
+  func copyTables() async throws {
+    // What was dumped before definitions changed is dumped anew.
+    if try await copy.run(under: await held.take()) { await archive.remove() }
+  }
+
+  func buildIndexes() async throws {
+    try await restoration.restore(.indexes)
+    // The target's tables: the source may have more by now.
+    let relations = try await Catalog.read(from: ends.target).relations
+    try await PlannerStatistics.refresh(
+      relations, on: options.target, workers: options.jobs,
+      under: try await UserSettings.read(from: ends.source, usableOn: ends.target))
+  }
+
+  func catchUp() async throws {
+    try await CatchUpPhase(
+      options: options, logger: logger, ends: ends, restoration: restoration, newTables: newTables,
+      refused: refused, session: try await streamSession()
+    ).run()
+    await archive.remove()
+  }
+
+  // MARK: The stream
+
+  /// A new run of the stream from where the target stands.
+  func streamSession() async throws -> (stream: StreamSession, monitor: StreamMonitor) {
+    guard let progress = try await store.progress() else {
+      throw MigrationError(
+        .failed, doing: "resuming the stream", reason: "the target has lost its position in the source's WAL",
+        remedy: "Schema replicate of the target was changed: abort this migration and begin a new one.")
+    }
+    let monitor = StreamMonitor(resuming: progress)
+    board.beginStream(monitor)
+    let stream = StreamSession(
+      source: options.source, target: options.target, slot: slot.name, publication: migration.publication,
+      tables: streamTables, monitor: monitor, logger: logger)
+    return (stream, monitor)
+  }
+
+  /// What both ends have now, on connections of its own: the stream asks while others work.
+  @Sendable private func streamTables() async throws -> StreamTables {
+    let source = try await Session.open(options.source, end: "source", purpose: "catalog")
+    let target = try await Session.open(options.target, end: "target", purpose: "catalog")
+    return try await closing(source, target) {
+      try await MigratedTables(excluded: excluded).streamed(source: source, target: target)
+    }
+  }
+
+  func stream(resumesCutover: Bool) async throws -> Status.Cutover {
+    let session = try await streamSession()
+    let cutover = CutoverPhase(
+      options: options, logger: logger, ends: ends, board: board, phase: phase, publication: publication,
+      tables: MigratedTables(excluded: excluded), monitor: session.monitor, refusedSchema: refusedSchema)
+    return try await StreamPhase(
+      options: options, logger: logger, ends: ends, board: board, phase: phase, cutover: cutover,
+      cleanup: sourceCleanup, session: session, newTables: newTables
+    ).run(resumesCutover: resumesCutover)
+  }
+
+  // MARK: After the cutover
+
+  func conclude() async throws { try await settlement(.forward).makeAll() }
+
+  func streamBack() async throws -> Migration.Outcome {
+    guard let way = try await store.wayBack(), let report = try await store.completedCutover()?.report else {
+      throw MigrationError(
+        .failed, doing: "carrying the target's writes back to the source",
+        reason: "the target has lost the state of the way back",
+        remedy: "Schema replicate of the target was changed: run replicate finish.")
+    }
+    // A rollback that was under way comes first: neither end may take writes until it is over.
+    let isRollingBack = try await store.latestCutover()?.state == .running
+    if !isRollingBack, try await store.isFinishRequested() { return .complete(report) }
+    try await sourceCleanup.run()
+    let reverse = ReversePhase(
+      options: options, logger: logger, ends: ends, board: board, phase: phase,
+      tables: MigratedTables(excluded: excluded), way: way)
+    switch try await reverse.run() {
+    case .rolledBack(let report):
+      try await rollbackCleanUp()
+      try await settlement(.back).makeAll()
+      return .complete(report)
+    case .finished: return .complete(report)
+    }
+  }
+
+  func stop() async throws -> Migration.Outcome {
+    guard let completed = try await store.completedCutover(), let report = completed.report else {
+      return .stopped
+    }
+    guard try await store.load()?.isFinished != true else { return .complete(report) }
+    if completed.request.direction == .back {
+      try await rollbackCleanUp()
+    } else {
+      try await sourceCleanup.run()
+    }
+    try await settlement(completed.request.direction).makeAll()
+    return .complete(report)
+  }
+
+  private var sourceCleanup: SourceCleanup {
+    SourceCleanup(
+      address: options.source, source: ends.source, slot: slot,
+      publication: publication, store: store, logger: logger)
+  }
+
+  private func settlement(_ direction: Direction) -> Settlement {
+    Settlement(direction: direction, source: ends.source, target: ends.target, logger: logger)
+  }
+
+  /// As after a cutover: what the stream needed goes. The target's guard stays.
+  private func rollbackCleanUp() async throws {
+    try await ReverseReplication(
+      options: options, ends: ends, excluded: excluded, logger: logger
+    ).remove()
+  }
+}

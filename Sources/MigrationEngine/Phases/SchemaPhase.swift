@@ -1,0 +1,79 @@
+import LibPQ
+import Logging
+import LogicalReplication
+
+/// Publication, slot and the schema's pre-data: what the copy rests on.
+struct SchemaPhase: Sendable {
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: Endpoints
+  let slot: ReplicationSlot
+  let publication: Publication
+  let excluded: Set<RelationName>
+  let archive: SchemaArchive
+  let restoration: SchemaRestoration
+
+  private var store: StateStore { StateStore(ends.target) }
+
+  /// - Returns: the snapshot at the slot's beginning; nil when the slot is there from an earlier attempt.
+  func run() async throws -> ExportedSnapshot? {
+    try await SourceState(ends.source).create()
+    if options.setsReplicaIdentityFull {
+      try await FullIdentity.set(
+        on: try await relations().filter { $0.kind == .table && !$0.isUnlogged }, source: ends.source)
+    }
+    let relations = try await relations()
+    try await publication.ensure(relations, on: ends.source)
+    var snapshot: ExportedSnapshot?
+    if try await store.progress() == nil {
+      // One that an earlier attempt made and could not note any more.
+      try await slot.drop(on: ends.source)
+      let created = try await slot.create(on: options.source, observer: ends.source)
+      try await store.beginProgress(at: created.lsn)
+      logger.info("created slot \(slot.name)", metadata: ["at": "\(created.lsn)"])
+      snapshot = created
+    }
+    do {
+      if options.createsRoles {
+        let made = try await MissingRoles.create(
+          source: ends.source, target: ends.target, options.target, publication: publication.name)
+        if !made.roles.isEmpty {
+          logger.info("made roles on the target", metadata: ["roles": "\(made.roles)"])
+        }
+        for setting in made.leftOut {
+          logger.warning("a setting of a role was left out", metadata: ["statement": "\(setting)"])
+        }
+      }
+      // Those that the dump has: what is created later joins later.
+      let dumped = try await self.relations(under: snapshot)
+      if let snapshot {
+        try await snapshot.telling { try await archive.dump(under: snapshot.name) }
+      } else {
+        try await archive.dump(under: nil)
+      }
+      try await restoration.restore(.preData)
+      try await FullIdentity.restore(notedOn: ends.source, on: ends.target)
+      try await IdentityColumns.relax(Catalog(relations: dumped), on: ends.target)
+      try await store.register(dumped.filter { $0.kind == .table && !$0.isUnlogged })
+    } catch {
+      await snapshot?.release()
+      throw error
+    }
+    return snapshot
+  }
+
+  /// Relations that are migrated: those that were not excluded.
+  private func relations() async throws -> [Relation] {
+    return try await Catalog.read(from: ends.source).relations.filter { !excluded.contains($0.name) }
+  }
+
+  /// The same as they are under a snapshot, or now.
+  private func relations(under snapshot: ExportedSnapshot?) async throws -> [Relation] {
+    guard let snapshot else { return try await relations() }
+    let session = try await Session.open(options.source, end: "source", purpose: "catalog")
+    return try await closing(session) {
+      try await snapshot.enter(session)
+      return try await Catalog.read(from: session).relations.filter { !excluded.contains($0.name) }
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import LibPQ
+import Logging
+
+/// Restores the parts of the source's schema, each when its phase has come. What the target's server refuses
+/// is named, and tried again while the stream runs.
+struct SchemaRestoration: Sendable {
+  let options: MigrationOptions
+  let logger: Logger
+  let ends: Endpoints
+  let archive: SchemaArchive
+  let migration: StoredMigration
+  let refusedSchema: RefusedSchema
+
+  private var store: StateStore { StateStore(ends.target) }
+  var schema: SchemaTransfer {
+    SchemaTransfer(target: options.target, publication: migration.publication, jobs: options.jobs)
+  }
+
+  func restore(_ section: SchemaSection) async throws {
+    let isFresh = await !archive.exists
+    if isFresh, section != .preData { try await dumpAnew() }
+    do {
+      try await restoreOnce(section, leaving: isFresh ? .all : .data)
+    } catch let error as MigrationError where section != .preData && !isFresh && !error.mayPass {
+      // What it names may have been dropped or renamed on both ends since it was dumped.
+      logger.info(
+        "restoring the schema's \(section.rawValue) again, as they are now",
+        metadata: ["because": "\(error.reason)"])
+      try await dumpAnew()
+      try await restoreOnce(section, leaving: .all)
+    }
+  }
+
+  /// The schema as it is now. Tables that the target lacks will join with all that belongs to them.
+  private func dumpAnew() async throws {
+    let present = Set(try await Catalog.read(from: ends.target, measuring: false).relations.map(\.name))
+    let source = try await Catalog.read(from: ends.source, measuring: false).relations
+    try await archive.dump(under: nil, without: source.map(\.name).filter { !present.contains($0) })
+  }
+
+  private func restoreOnce(_ section: SchemaSection, leaving: SchemaTransfer.Leaving) async throws {
+    let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
+    if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
+    let left = try await schema.restore(
+      section, from: try await archive.file(), again: again, keeping: migration.targetBefore,
+      source: ends.source, target: ends.target, leaving: leaving)
+    try await refusedSchema.keep(left)
+  }
+}
