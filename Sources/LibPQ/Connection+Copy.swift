@@ -2,6 +2,7 @@ import CLibPQ
 
 /// A part of what COPY TO STDOUT sends.
 package struct CopyChunk: Sendable {
+  /// Whole rows, in the format that the COPY asked for.
   package var bytes: [UInt8]
   /// The rows that the whole COPY sent, once it has ended.
   package var finalRows: Int?
@@ -9,13 +10,17 @@ package struct CopyChunk: Sendable {
 
 /// Messages of a COPY BOTH stream, back to back in one buffer.
 package struct CopyMessages: Sendable {
+  /// All messages, without what frames them.
   package var bytes: [UInt8] = []
+  /// Where in `bytes` each message lies, in the order of their coming.
   package var messages: [Range<Int>] = []
   /// The server ended the stream.
   package var isEnded = false
 
+  /// None yet, in a stream that has not ended.
   package init() {}
 
+  /// Puts the messages of `other` behind these; whether the stream has ended is what `other` says.
   package mutating func append(_ other: CopyMessages) {
     guard !messages.isEmpty else {
       self = other
@@ -163,7 +168,7 @@ extension Connection {
   }
 
   /// Sends one message in a COPY BOTH stream.
-  package func sendMessage(_ bytes: [UInt8], doing action: String) async throws {
+  func sendMessage(_ bytes: [UInt8], doing action: String) async throws {
     try await cancellable { try put(bytes[...], action: action) }
   }
 

@@ -4,10 +4,14 @@ import CLibPQ
 package struct BatchFailure: Error, Sendable {
   /// Index of the call in the batch.
   package var call: Int
+  /// What the server said to the call, or did with it.
   package var reason: Reason
 
+  /// Either ends the batch: calls after it have not been run.
   package enum Reason: Sendable {
+    /// The server raised an error.
     case refused(PostgresError)
+    /// The statement touched another number of rows than the call expects.
     case rows(expected: Int, affected: Int)
   }
 }

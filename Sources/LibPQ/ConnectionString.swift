@@ -31,6 +31,7 @@ package struct ConnectionString: Sendable {
     }
   }
 
+  /// The value of a keyword, nil unless the string itself sets it; the last one where it is set twice.
   package subscript(name: String) -> String? {
     keywords.last { $0.name == name }?.value
   }

@@ -10,6 +10,7 @@ import Dispatch
 /// A knock at one address where a server may be: whether anybody is there at all, asked of the network and
 /// not of PostgreSQL. Whoever takes a connection is there, whatever he says to it, or does not say.
 package struct Knock: Sendable, CustomStringConvertible {
+  /// What one address did within its limit.
   package enum Outcome: Sendable, Equatable {
     /// Somebody took the connection.
     case taken
@@ -25,8 +26,10 @@ package struct Knock: Sendable, CustomStringConvertible {
     package var host: String
     /// Numeric; nil for a socket in a directory, and for a name that has none.
     package var address: String?
+    /// A decimal number, or whatever else the connection string has in its place.
     package var port: String
 
+    /// - Parameter address: numeric, nil for a socket in a directory and for a name that has none.
     package init(host: String, address: String?, port: String) {
       (self.host, self.address, self.port) = (host, address, port)
     }
@@ -38,10 +41,12 @@ package struct Knock: Sendable, CustomStringConvertible {
     }
   }
 
+  /// Where it was knocked.
   package let place: Place
+  /// What came of it.
   package let outcome: Outcome
 
-  package init(at place: Place, _ outcome: Outcome) {
+  init(at place: Place, _ outcome: Outcome) {
     self.place = place
     self.outcome = outcome
   }

@@ -3,6 +3,7 @@ import CLibPQ
 /// What went wrong at a connection, said so that an operator can act: what was being done to which object,
 /// what the server said, and whether trying again can help.
 package struct PostgresError: Error, Sendable, CustomStringConvertible {
+  /// Who or what refused.
   package enum Code: Sendable, Equatable {
     /// No connection, or the connection was lost.
     case connection
@@ -16,12 +17,16 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
     case connectionString
   }
 
+  /// Decides whether another try may help: see `isConnectionLoss` and `mayPass`.
   package var code: Code
   /// What was being done to which object, as a phrase: "copying \"public\".\"orders\"".
   package var action: String
+  /// The server's words or libpq's; values of rows are taken out.
   package var message: String
+  /// Nil where no server has spoken (manual, appendix A).
   package var sqlState: SQLState?
-  package var detail: String?
+  var detail: String?
+  /// What to do next: the server's hint or one of ours.
   package var hint: String?
   /// Schema, table, column, constraint: the names the server gave to the error, where it gave any.
   package var objects: [String]
@@ -29,6 +34,9 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
   /// whatever error, is there.
   package var isAnswered = false
 
+  /// - Parameters:
+  ///   - action: what was being done to which object; the end's name goes before it.
+  ///   - objects: names that the server gave to the error; printed in brackets.
   package init(
     code: Code, action: String, message: String, sqlState: SQLState? = nil, detail: String? = nil,
     hint: String? = nil, objects: [String] = []

@@ -9,6 +9,7 @@ package struct Rows: Sendable, RandomAccessCollection {
 
   package var startIndex: Int { 0 }
   package var endIndex: Int { cells.count }
+  /// - Precondition: `position` is one of `indices`.
   package subscript(position: Int) -> Row { Row(names: names, cells: cells[position]) }
 
   init(_ result: OpaquePointer) {
@@ -29,6 +30,7 @@ package struct Rows: Sendable, RandomAccessCollection {
     affected = Int(String(cString: PQcmdTuples(result))) ?? 0
   }
 
+  /// One row; a column is looked up by the name that the statement gives it.
   package struct Row: Sendable {
     fileprivate let names: [String: Int]
     fileprivate let cells: [String?]
@@ -43,11 +45,15 @@ package struct Rows: Sendable, RandomAccessCollection {
       return cells[index]
     }
 
+    /// The text of a column that has one.
+    /// - Throws: `PostgresError` when it is NULL or there is no such column.
     package func text(_ name: String) throws -> String {
       guard let text = try optional(name) else { throw Self.unusable(name, "is NULL") }
       return text
     }
 
+    /// A column as a number.
+    /// - Throws: `PostgresError` when it is NULL, no integer, or does not fit the type.
     package func integer<Number: FixedWidthInteger>(_ name: String, as type: Number.Type = Int.self) throws
       -> Number
     {
@@ -55,11 +61,15 @@ package struct Rows: Sendable, RandomAccessCollection {
       return number
     }
 
+    /// A column as a number, which may be `NaN` or `Infinity`.
+    /// - Throws: `PostgresError` when it is NULL or no number.
     package func double(_ name: String) throws -> Double {
       guard let number = Double(try text(name)) else { throw Self.unusable(name, "is not a number") }
       return number
     }
 
+    /// A column as PostgreSQL writes a boolean (manual, section 8.6), or a setting that is on or off.
+    /// - Throws: `PostgresError` when it is NULL or another word.
     package func bool(_ name: String) throws -> Bool {
       switch try text(name) {
       case "t", "true", "on": true

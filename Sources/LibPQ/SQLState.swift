@@ -9,31 +9,50 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   /// The first two characters: the class of the error.
   package var errorClass: String { String(rawValue.prefix(2)) }
 
+  /// Also raised on purpose, where a statement is to fail without any effect.
   package static let divisionByZero = SQLState(rawValue: "22012")
+  /// A write in a transaction that may only read: what our fences raise as well.
   package static let readOnlySQLTransaction = SQLState(rawValue: "25006")
+  /// The password is wrong.
   package static let invalidPassword = SQLState(rawValue: "28P01")
+  /// `pg_hba.conf` or the role refuses the session, whatever the password.
   package static let invalidAuthorization = SQLState(rawValue: "28000")
-  package static let invalidCatalogName = SQLState(rawValue: "3D000")
+  static let invalidCatalogName = SQLState(rawValue: "3D000")
+  /// No such table or view; it may have been dropped in between.
   package static let undefinedTable = SQLState(rawValue: "42P01")
+  /// No such column, or no right to know of it.
   package static let undefinedColumn = SQLState(rawValue: "42703")
+  /// The object exists, but is of another kind than the statement needs.
   package static let wrongObjectType = SQLState(rawValue: "42809")
+  /// No such slot, publication, role, type or other thing that has no code of its own.
   package static let undefinedObject = SQLState(rawValue: "42704")
+  /// No such function for these argument types; a version that lacks it says the same.
   package static let undefinedFunction = SQLState(rawValue: "42883")
+  /// No such schema.
   package static let invalidSchemaName = SQLState(rawValue: "3F000")
-  package static let duplicateObject = SQLState(rawValue: "42710")
+  static let duplicateObject = SQLState(rawValue: "42710")
+  /// The session's role may not do that.
   package static let insufficientPrivilege = SQLState(rawValue: "42501")
+  /// A slot that another session streams from, or a database with sessions.
   package static let objectInUse = SQLState(rawValue: "55006")
+  /// `lock_timeout` ran out, or `NOWAIT` found the lock taken.
   package static let lockNotAvailable = SQLState(rawValue: "55P03")
+  /// A statement was cancelled: by us, by an administrator, or by `statement_timeout`.
   package static let queryCanceled = SQLState(rawValue: "57014")
+  /// A value that the function or setting does not take.
   package static let invalidParameterValue = SQLState(rawValue: "22023")
-  package static let configurationLimitExceeded = SQLState(rawValue: "53400")
+  static let configurationLimitExceeded = SQLState(rawValue: "53400")
+  /// A write found no room.
   package static let diskFull = SQLState(rawValue: "53100")
+  /// The server could not get memory.
   package static let outOfMemory = SQLState(rawValue: "53200")
+  /// All of `max_connections`, or of a role's or a database's limit, are taken.
   package static let tooManyConnections = SQLState(rawValue: "53300")
+  /// The server ended this transaction, so that another one could go on.
   package static let deadlockDetected = SQLState(rawValue: "40P01")
 
   /// Classes whose messages may quote a value of the user's: data exceptions and integrity violations.
-  package var mayQuoteValues: Bool { errorClass == "22" || errorClass == "23" }
+  var mayQuoteValues: Bool { errorClass == "22" || errorClass == "23" }
 
   /// A message of this error without the values it may quote: `value "abc" is out of range` and
   /// `invalid input syntax for type integer: "abc"` do, in the quotes of the server's language. What an

@@ -10,10 +10,12 @@ package enum ArraySyntax: Sendable {
 
 /// A composite type as its binary form tells it: the server refuses others.
 package struct RowSyntax: Sendable {
+  /// `pg_type.oid` of the composite type.
   package var typeOID: UInt32
   /// Of all columns, in their order.
-  package var columnOIDs: [UInt32]
+  var columnOIDs: [UInt32]
 
+  /// - Parameter columnOIDs: types of all columns, in their order; dropped columns left out.
   package init(typeOID: UInt32, columnOIDs: [UInt32]) {
     self.typeOID = typeOID
     self.columnOIDs = columnOIDs

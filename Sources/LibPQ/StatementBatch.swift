@@ -8,14 +8,15 @@ package struct StatementBatch: Sendable {
     /// Range in `parameters`.
     package var parameters: Range<Int>
     /// Rows that the statement must touch; nil when any number is right.
-    package var expectedRows: Int?
+    var expectedRows: Int?
     /// Whether the statement is kept on the connection, with its plan; otherwise it is planned each time, for
     /// its parameters.
-    package var isPrepared: Bool
+    var isPrepared: Bool
   }
 
   /// SQL texts; those of prepared calls are prepared once a connection.
-  package private(set) var statements: [String] = []
+  private(set) var statements: [String] = []
+  /// In the order in which they are run.
   package private(set) var calls: [Call] = []
   /// Offsets of the values in `bytes`; -1 is NULL.
   private(set) var parameters: [Int] = []
@@ -29,8 +30,10 @@ package struct StatementBatch: Sendable {
 
   private static let large = 1 << 20
 
+  /// An empty batch.
   package init() {}
 
+  /// Whether there is no call; parameters of a call that is not closed yet do not count.
   package var isEmpty: Bool { calls.isEmpty }
   /// Bytes of all values.
   package var byteCount: Int { bytes.count }
@@ -42,6 +45,7 @@ package struct StatementBatch: Sendable {
     appendParameter(format) { $0.append(contentsOf: value) }
   }
 
+  /// The same in text form.
   package mutating func append(_ value: String) {
     var value = value
     value.withUTF8 { append(UnsafeRawBufferPointer($0)) }
@@ -57,6 +61,7 @@ package struct StatementBatch: Sendable {
     bytes.append(0)
   }
 
+  /// Adds NULL as the next parameter.
   package mutating func appendNull() {
     parameters.append(-1)
     lengths.append(0)
@@ -77,6 +82,7 @@ package struct StatementBatch: Sendable {
         isPrepared: isPrepared))
   }
 
+  /// Empties the batch and keeps its memory for the next.
   package mutating func removeAll() {
     statements.removeAll(keepingCapacity: true)
     indexes.removeAll(keepingCapacity: true)

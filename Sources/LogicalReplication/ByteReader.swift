@@ -2,19 +2,19 @@
 ///
 /// It borrows the buffer: it must not outlive the memory behind it. After an error the position is
 /// unspecified.
-package struct ByteReader {
+struct ByteReader {
   private let buffer: UnsafeRawBufferPointer
   private let start: Int
   private let end: Int
   private let layer: ProtocolViolation.Layer
 
   /// The position of the next byte, as an offset in the whole buffer.
-  package private(set) var offset: Int
+  private(set) var offset: Int
 
   /// The kind of message being read, for errors only.
-  package var tag: UInt8?
+  var tag: UInt8?
 
-  package init(
+  init(
     _ buffer: UnsafeRawBufferPointer, _ range: Range<Int>, layer: ProtocolViolation.Layer
   ) throws(ProtocolViolation) {
     guard range.lowerBound >= 0, range.upperBound <= buffer.count else {
@@ -28,46 +28,46 @@ package struct ByteReader {
     offset = range.lowerBound
   }
 
-  package var remaining: Int { end - offset }
+  var remaining: Int { end - offset }
 
-  package mutating func u8() throws(ProtocolViolation) -> UInt8 {
+  mutating func u8() throws(ProtocolViolation) -> UInt8 {
     try integer(UInt8.self)
   }
 
-  package mutating func u16() throws(ProtocolViolation) -> UInt16 {
+  mutating func u16() throws(ProtocolViolation) -> UInt16 {
     try integer(UInt16.self)
   }
 
-  package mutating func u32() throws(ProtocolViolation) -> UInt32 {
+  mutating func u32() throws(ProtocolViolation) -> UInt32 {
     try integer(UInt32.self)
   }
 
-  package mutating func u64() throws(ProtocolViolation) -> UInt64 {
+  mutating func u64() throws(ProtocolViolation) -> UInt64 {
     try integer(UInt64.self)
   }
 
-  package mutating func i16() throws(ProtocolViolation) -> Int16 {
+  mutating func i16() throws(ProtocolViolation) -> Int16 {
     try integer(Int16.self)
   }
 
-  package mutating func i32() throws(ProtocolViolation) -> Int32 {
+  mutating func i32() throws(ProtocolViolation) -> Int32 {
     try integer(Int32.self)
   }
 
-  package mutating func i64() throws(ProtocolViolation) -> Int64 {
+  mutating func i64() throws(ProtocolViolation) -> Int64 {
     try integer(Int64.self)
   }
 
-  package mutating func lsn() throws(ProtocolViolation) -> LSN {
+  mutating func lsn() throws(ProtocolViolation) -> LSN {
     LSN(rawValue: try u64())
   }
 
-  package mutating func time() throws(ProtocolViolation) -> PostgresTime {
+  mutating func time() throws(ProtocolViolation) -> PostgresTime {
     PostgresTime(microseconds: try i64())
   }
 
   /// A byte that says yes (1) or no (0) and nothing else.
-  package mutating func flag(_ field: String) throws(ProtocolViolation) -> Bool {
+  mutating func flag(_ field: String) throws(ProtocolViolation) -> Bool {
     switch try u8() {
     case 0: false
     case 1: true
@@ -76,7 +76,7 @@ package struct ByteReader {
   }
 
   /// A string up to its NUL, which is consumed and not part of the result.
-  package mutating func string() throws(ProtocolViolation) -> String {
+  mutating func string() throws(ProtocolViolation) -> String {
     let rest = UnsafeRawBufferPointer(rebasing: buffer[offset..<end])
     guard let length = rest.firstIndex(of: 0) else { throw violation(.unterminatedString) }
     let bytes = UnsafeRawBufferPointer(rebasing: rest[..<length])
@@ -86,7 +86,7 @@ package struct ByteReader {
   }
 
   /// Steps over `count` bytes and says where they lie in the whole buffer.
-  package mutating func bytes(_ count: Int) throws(ProtocolViolation) -> Range<Int> {
+  mutating func bytes(_ count: Int) throws(ProtocolViolation) -> Range<Int> {
     guard count >= 0 else { throw violation(.negativeCount(field: "length")) }
     try require(count)
     let range = offset..<(offset + count)
@@ -95,11 +95,11 @@ package struct ByteReader {
   }
 
   /// Every message ends exactly where its bytes end.
-  package func finish() throws(ProtocolViolation) {
+  func finish() throws(ProtocolViolation) {
     guard remaining == 0 else { throw violation(.trailingBytes) }
   }
 
-  package func violation(_ problem: ProtocolViolation.Problem) -> ProtocolViolation {
+  func violation(_ problem: ProtocolViolation.Problem) -> ProtocolViolation {
     ProtocolViolation(
       layer: layer, tag: tag, problem: problem, offset: offset - start, byteCount: end - start)
   }

@@ -16,6 +16,7 @@ package enum PgOutputVersion: Int, Hashable, Comparable, Sendable {
 
 /// The option `streaming` of pgoutput: whether large transactions are sent before they commit.
 package enum PgOutputStreaming: String, Hashable, Sendable {
+  /// Each transaction comes whole, once it has committed.
   case off
   /// Needs protocol version 2.
   case on
@@ -29,11 +30,14 @@ package enum PgOutputStreaming: String, Hashable, Sendable {
 /// Which changes make up a transaction, and whether a tuple fits its relation, is for the caller to check.
 /// After an error the stream cannot be trusted and the decoder should not be used again.
 package struct PgOutputDecoder: Sendable {
+  /// What START_REPLICATION asked for; messages of a later version are violations.
   package let version: PgOutputVersion
+  /// What START_REPLICATION asked for.
   package let streaming: PgOutputStreaming
   /// The last message was, or followed, a Stream Start that no Stream Stop has ended.
-  package private(set) var isInStream = false
+  private(set) var isInStream = false
 
+  /// Both as in the command by which the stream was started.
   package init(version: PgOutputVersion, streaming: PgOutputStreaming) {
     self.version = version
     self.streaming = streaming

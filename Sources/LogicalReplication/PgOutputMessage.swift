@@ -4,19 +4,33 @@
 /// Every `xid` that is optional is present exactly in messages between Stream Start and Stream Stop, where it
 /// names the (sub)transaction that made the change.
 package enum PgOutputMessage: Hashable, Sendable {
+  /// `B`: a transaction begins; it has committed.
   case begin(BeginMessage)
+  /// `M`: what somebody wrote into the WAL by `pg_logical_emit_message`.
   case logicalMessage(LogicalMessage)
+  /// `C`: the end of what `begin` has begun.
   case commit(CommitMessage)
+  /// `O`: where the transaction was made first.
   case origin(OriginMessage)
+  /// `R`: a relation's definition, before its first change.
   case relation(RelationMessage)
+  /// `Y`: a type's name, before the relation that has a column of it.
   case type(TypeMessage)
+  /// `I`: a row that is new.
   case insert(InsertMessage)
+  /// `U`: a row that was changed.
   case update(UpdateMessage)
+  /// `D`: a row that is gone.
   case delete(DeleteMessage)
+  /// `T`: several relations at once.
   case truncate(TruncateMessage)
+  /// `S`: changes of an open transaction follow.
   case streamStart(StreamStartMessage)
+  /// `E`: the end of what `streamStart` has begun.
   case streamStop
+  /// `c`: a streamed transaction has committed.
   case streamCommit(StreamCommitMessage)
+  /// `A`: a streamed transaction, or a subtransaction of it, is void.
   case streamAbort(StreamAbortMessage)
 }
 

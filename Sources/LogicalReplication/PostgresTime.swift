@@ -3,19 +3,23 @@
 /// Conversions never trap: what `Int64` cannot hold gives its nearest bound, which is also how PostgreSQL
 /// writes `infinity` and `-infinity`.
 package struct PostgresTime: Hashable, Comparable, Sendable {
+  /// Since 2000-01-01 00:00:00 UTC; negative before.
   package let microseconds: Int64
 
   /// Microseconds from the Unix epoch to PostgreSQL's: 10,957 days.
-  package static let epochInUnixMicroseconds: Int64 = 946_684_800_000_000
+  static let epochInUnixMicroseconds: Int64 = 946_684_800_000_000
 
+  /// - Parameter microseconds: since 2000-01-01 00:00:00 UTC.
   package init(microseconds: Int64) {
     self.microseconds = microseconds
   }
 
+  /// - Parameter unixMicroseconds: since 1970-01-01 00:00:00 UTC.
   package init(unixMicroseconds: Int64) {
     microseconds = Self.difference(unixMicroseconds, Self.epochInUnixMicroseconds)
   }
 
+  /// Since 1970-01-01 00:00:00 UTC.
   package var unixMicroseconds: Int64 {
     Self.difference(microseconds, -Self.epochInUnixMicroseconds)
   }

@@ -3,36 +3,50 @@
 /// It says where and what, and never repeats the payload: a value of the user's must not reach a log.
 package struct ProtocolViolation: Error, Hashable, Sendable {
   /// Which chapter of the protocol the bytes were read by.
-  package enum Layer: Hashable, Sendable {
+  enum Layer: Hashable, Sendable {
     /// CopyData payloads of a walsender.
     case streamingReplication
     /// What the output plugin `pgoutput` wrote into XLogData.
     case pgoutput
   }
 
+  /// What is wrong with the bytes.
   package enum Problem: Hashable, Sendable {
+    /// The caller's range is not inside its buffer.
     case rangeOutsideBuffer
+    /// The message ends so many bytes too early.
     case truncated(needed: Int)
+    /// The message is longer than its contents.
     case trailingBytes
+    /// A string has no NUL before the message ends.
     case unterminatedString
+    /// A string is not UTF-8, the client encoding of all our sessions.
     case invalidUTF8
+    /// No message of this layer begins with this byte.
     case unknownMessage
+    /// A byte that the protocol gives no meaning in this place.
     case unknownValue(field: String)
+    /// A count or a length below zero.
     case negativeCount(field: String)
     /// A count that the bytes left cannot hold.
     case excessiveCount(field: String)
+    /// The message came although an earlier version than this was asked for.
     case needsProtocolVersion(Int)
+    /// The message came although streaming is `off`.
     case streamingNotRequested
+    /// The message may not come between Stream Start and Stream Stop.
     case notAllowedInsideStream
+    /// Stream Stop came without Stream Start.
     case notAllowedOutsideStream
   }
 
-  package let layer: Layer
+  let layer: Layer
   /// The first byte of the message, or nil if it was not reached.
-  package let tag: UInt8?
+  let tag: UInt8?
+  /// What is wrong at `offset`.
   package let problem: Problem
   /// Where reading stopped, in bytes from the start of the message.
-  package let offset: Int
+  let offset: Int
   /// The length of the whole message in bytes.
   package let byteCount: Int
 }

@@ -2,22 +2,29 @@
 package enum ReplicaIdentity: UInt8, Hashable, Sendable {
   /// The primary key, if there is one.
   case primaryKey = 0x64  // d
+  /// Updates and deletes of a published table are refused by the server.
   case nothing = 0x6E  // n
+  /// All columns: the old row is sent whole.
   case full = 0x66  // f
+  /// The index that REPLICA IDENTITY USING INDEX names.
   case index = 0x69  // i
 }
 
 /// What a relation looked like when the changes that follow were made. Sent before the first change to it,
 /// and again whenever the definition may have changed.
 package struct RelationMessage: Hashable, Sendable {
+  /// A published column, as the server that sends knows it.
   package struct Column: Hashable, Sendable {
     /// The column is part of the replica identity (every column is, if that is `full`).
     package let isKey: Bool
+    /// Without quotes.
     package let name: String
+    /// `pg_attribute.atttypid`; a type that is not built in has been named by a Type message before.
     package let typeOID: UInt32
     /// `pg_attribute.atttypmod`, -1 if the type has none.
     package let typeModifier: Int32
 
+    /// For tests and for what a stream did not bring.
     package init(isKey: Bool, name: String, typeOID: UInt32, typeModifier: Int32) {
       self.isKey = isKey
       self.name = name
@@ -26,34 +33,29 @@ package struct RelationMessage: Hashable, Sendable {
     }
   }
 
+  /// The open transaction that is streamed; nil outside of a stream.
   package let xid: UInt32?
   /// The relation's OID on the server that sends; changes refer to it.
   package let relationID: UInt32
   /// The protocol sends an empty name for `pg_catalog`; here it is written out.
   package let schema: String
+  /// Without quotes.
   package let name: String
+  /// What identifies the old row in updates and deletes.
   package let replicaIdentity: ReplicaIdentity
   /// The published columns in the order in which tuples carry them.
   package let columns: [Column]
-
-  package init(
-    xid: UInt32?, relationID: UInt32, schema: String, name: String, replicaIdentity: ReplicaIdentity,
-    columns: [Column]
-  ) {
-    self.xid = xid
-    self.relationID = relationID
-    self.schema = schema
-    self.name = name
-    self.replicaIdentity = replicaIdentity
-    self.columns = columns
-  }
 }
 
 /// The name behind the OID of a type that is not built in.
 package struct TypeMessage: Hashable, Sendable {
+  /// The open transaction that is streamed; nil outside of a stream.
   package let xid: UInt32?
+  /// `pg_type.oid` on the server that sends.
   package let typeOID: UInt32
+  /// The protocol sends an empty name for `pg_catalog`; here it is written out.
   package let schema: String
+  /// Without quotes.
   package let name: String
 }
 

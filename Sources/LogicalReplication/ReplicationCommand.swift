@@ -20,7 +20,9 @@ package struct SlotName: Hashable, Sendable, LosslessStringConvertible {
 /// What pgoutput is asked for. An option that is not asked for is not sent, because a server that does not
 /// know it refuses the command (manual section "Logical Streaming Replication Protocol").
 package struct PgOutputOptions: Hashable, Sendable {
+  /// The server refuses a version that it does not know, or no longer knows.
   package var version: PgOutputVersion
+  /// At least one, without quotes; whether they exist the server looks only when it decodes a change.
   package var publications: [String]
   /// Send what `pg_logical_emit_message` wrote; PostgreSQL 14.
   package var messages = false
@@ -29,8 +31,9 @@ package struct PgOutputOptions: Hashable, Sendable {
   /// PostgreSQL 14, `parallel` 16.
   package var streaming = PgOutputStreaming.off
   /// Send only changes that did not come from another server; PostgreSQL 16.
-  package var onlyLocalOrigin = false
+  var onlyLocalOrigin = false
 
+  /// - Parameter publications: names without quotes.
   package init(version: PgOutputVersion, publications: [String]) {
     self.version = version
     self.publications = publications
@@ -50,6 +53,7 @@ package struct PgOutputOptions: Hashable, Sendable {
 /// The commands of a walsender connection that has `replication=database`
 /// (manual section "Streaming Replication Protocol").
 package enum ReplicationCommand {
+  /// Gives `systemid`, `timeline`, `xlogpos` and `dbname` in one row.
   package static let identifySystem = "IDENTIFY_SYSTEM"
 
   /// Makes a slot and exports the snapshot that sees exactly what the slot will not send. This spelling is
@@ -66,7 +70,7 @@ package enum ReplicationCommand {
   }
 
   /// Removes a slot; with `wait` it waits until the slot is no longer in use instead of failing.
-  package static func dropSlot(_ name: SlotName, wait: Bool = false) -> String {
+  static func dropSlot(_ name: SlotName, wait: Bool = false) -> String {
     "DROP_REPLICATION_SLOT \(quotedIdentifier(name.description))\(wait ? " WAIT" : "")"
   }
 }

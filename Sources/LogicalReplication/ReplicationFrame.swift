@@ -1,7 +1,9 @@
 /// What a walsender puts into one CopyData message
 /// (PostgreSQL manual, "Streaming Replication Protocol", START_REPLICATION).
 package enum ReplicationFrame: Hashable, Sendable {
+  /// `w`: WAL, decoded.
   case xLogData(XLogData)
+  /// `k`: a sign of life, and perhaps a question for one.
   case primaryKeepalive(PrimaryKeepalive)
 
   /// Reads the payload of one CopyData message that lies at `range` of `buffer`.
@@ -24,7 +26,7 @@ package struct XLogData: Hashable, Sendable {
   package let startLSN: LSN
   /// The end of WAL on the server when it sent this.
   package let serverLSN: LSN
-  package let sendTime: PostgresTime
+  let sendTime: PostgresTime
   /// Where the output plugin's bytes lie in the buffer that was decoded.
   package let payload: Range<Int>
 
@@ -38,10 +40,11 @@ package struct XLogData: Hashable, Sendable {
 
 /// The server is alive, has nothing to send up to `serverLSN`, and may want an answer.
 package struct PrimaryKeepalive: Hashable, Sendable {
+  /// The end of WAL on the server when it sent this.
   package let serverLSN: LSN
-  package let sendTime: PostgresTime
+  let sendTime: PostgresTime
   /// The server closes the connection if it hears nothing until `wal_sender_timeout`.
-  package let replyRequested: Bool
+  let replyRequested: Bool
 
   fileprivate init(_ reader: inout ByteReader) throws(ProtocolViolation) {
     serverLSN = try reader.lsn()

@@ -1,27 +1,41 @@
+/// A row that is new.
 package struct InsertMessage: Hashable, Sendable {
+  /// The transaction or subtransaction, if it is streamed; nil otherwise.
   package let xid: UInt32?
+  /// The OID of a Relation message that came before.
   package let relationID: UInt32
+  /// The whole row, as far as its columns are published.
   package let new: TupleData
 }
 
+/// A row that was changed.
 package struct UpdateMessage: Hashable, Sendable {
+  /// The transaction or subtransaction, if it is streamed; nil otherwise.
   package let xid: UInt32?
+  /// The OID of a Relation message that came before.
   package let relationID: UInt32
   /// Nil if the key did not change, so that the new tuple holds it.
   package let old: OldTuple?
+  /// The whole row; values out of line that did not change are `unchangedTOAST`.
   package let new: TupleData
 }
 
+/// A row that is gone.
 package struct DeleteMessage: Hashable, Sendable {
+  /// The transaction or subtransaction, if it is streamed; nil otherwise.
   package let xid: UInt32?
+  /// The OID of a Relation message that came before.
   package let relationID: UInt32
+  /// What identifies the row.
   package let old: OldTuple
 }
 
+/// Tables that one TRUNCATE has emptied.
 package struct TruncateMessage: Hashable, Sendable {
+  /// The transaction or subtransaction, if it is streamed; nil otherwise.
   package let xid: UInt32?
-  package let cascade: Bool
-  package let restartIdentity: Bool
+  let cascade: Bool
+  let restartIdentity: Bool
   /// All relations that were truncated, those reached by CASCADE included.
   package let relationIDs: [UInt32]
 }
@@ -33,6 +47,7 @@ package enum OldTuple: Hashable, Sendable {
   /// The whole row: the replica identity is `full`.
   case full(TupleData)
 
+  /// What was sent, in whichever form.
   package var tuple: TupleData {
     switch self {
     case .key(let tuple), .full(let tuple): tuple

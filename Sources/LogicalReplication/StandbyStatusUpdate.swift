@@ -2,12 +2,18 @@
 /// that must never be past what is durable on the target (PostgreSQL manual, "Streaming Replication
 /// Protocol", Standby status update).
 package struct StandbyStatusUpdate: Hashable, Sendable {
-  package let writtenLSN: LSN
+  let writtenLSN: LSN
+  /// What is durable on the target: becomes `confirmed_flush_lsn` of the slot.
   package let flushedLSN: LSN
+  /// What is applied: `replay_lsn` of `pg_stat_replication`.
   package let appliedLSN: LSN
-  package let clock: PostgresTime
-  package let replyRequested: Bool
+  let clock: PostgresTime
+  let replyRequested: Bool
 
+  /// - Parameters:
+  ///   - writtenLSN: up to where it was received.
+  ///   - clock: ours, now.
+  ///   - replyRequested: the server is to answer at once.
   package init(
     writtenLSN: LSN, flushedLSN: LSN, appliedLSN: LSN, clock: PostgresTime, replyRequested: Bool = false
   ) {

@@ -2,13 +2,19 @@
 package struct StreamStartMessage: Hashable, Sendable {
   /// The top-level transaction.
   package let xid: UInt32
+  /// Nothing of the transaction was sent before.
   package let isFirstSegment: Bool
 }
 
+/// A transaction whose changes were streamed has committed.
 package struct StreamCommitMessage: Hashable, Sendable {
+  /// The top-level transaction.
   package let xid: UInt32
+  /// Where the COMMIT record starts.
   package let commitLSN: LSN
+  /// The end of the COMMIT record: what may be confirmed once the transaction is applied.
   package let endLSN: LSN
+  /// By the clock of the server that sends.
   package let commitTime: PostgresTime
 }
 
@@ -16,13 +22,15 @@ package struct StreamCommitMessage: Hashable, Sendable {
 package struct StreamAbortMessage: Hashable, Sendable {
   /// Only sent when streaming is `parallel`.
   package struct Position: Hashable, Sendable {
-    package let abortLSN: LSN
-    package let abortTime: PostgresTime
+    let abortLSN: LSN
+    let abortTime: PostgresTime
   }
 
+  /// The top-level transaction.
   package let xid: UInt32
   /// Equals `xid` if the whole transaction was rolled back.
   package let subtransactionXID: UInt32
+  /// Where it was rolled back; nil unless streaming is `parallel`.
   package let position: Position?
 }
 

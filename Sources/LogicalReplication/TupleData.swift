@@ -6,12 +6,8 @@
 package struct TupleData: Hashable, Sendable {
   /// Where the columns lie, without the count that precedes them.
   package let bytes: Range<Int>
+  /// As many as the relation's, in a tuple that fits it.
   package let columnCount: Int
-
-  package init(bytes: Range<Int>, columnCount: Int) {
-    self.bytes = bytes
-    self.columnCount = columnCount
-  }
 
   /// The values in the order of the relation's columns. `buffer` must be the one that was decoded; with
   /// another one the values are meaningless, but nothing outside it is ever read: the sequence ends where
@@ -24,6 +20,7 @@ package struct TupleData: Hashable, Sendable {
 
 /// One column of a tuple; ranges are offsets into the buffer that was decoded.
 package enum ColumnValue: Hashable, Sendable {
+  /// NULL, and nothing was sent for it.
   case null
   /// An out-of-line value that the UPDATE did not touch; the server does not send it.
   case unchangedTOAST
@@ -41,12 +38,14 @@ package enum ColumnValue: Hashable, Sendable {
     }
   }
 
+  /// Whether the server did not send it since the UPDATE did not touch it.
   @inlinable
   package var isUnchangedTOAST: Bool {
     if case .unchangedTOAST = self { true } else { false }
   }
 }
 
+/// The columns of a tuple one after another; it must not outlive the memory behind the buffer.
 package struct TupleColumns: Sequence, IteratorProtocol {
   @usableFromInline let buffer: UnsafeRawBufferPointer
   @usableFromInline var offset: Int

@@ -5,15 +5,18 @@ package import Logging
 /// copy, index, catch-up, streaming, cutover, reverse; `EngineRun` walks through them, and this begins
 /// it anew when a connection is lost.
 package struct Migration: Sendable {
+  /// How an engine came to its end without an error.
   package enum Outcome: Sendable {
     /// Told to stop, at a commit; a new start goes on from there.
     case stopped
+    /// An end was opened and there is no way back any more: how it was cut over to.
     case complete(Status.Cutover)
   }
 
   private let options: MigrationOptions
   private let logger: Logger
 
+  /// Connects to nothing yet.
   package init(options: MigrationOptions, logger: Logger) {
     self.options = options
     self.logger = logger

@@ -1,5 +1,6 @@
-import LibPQ
 import Testing
+
+@testable import LibPQ
 
 /// What answers become: rows, and errors that tell names but no values.
 @Suite(.timeLimit(.minutes(1)))

@@ -1,5 +1,6 @@
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 /// Messages that a PostgreSQL 15.20 server sent, beside those that this module's own encoder writes.
 struct CapturedMessageTests {

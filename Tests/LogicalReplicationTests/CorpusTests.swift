@@ -1,6 +1,7 @@
 import Foundation
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 /// The inputs that `integration/fuzz` keeps: the fewest that reach all of the decoder that was ever reached,
 /// and those that once made it trap. They are read as `integration/Fuzz` reads them.

@@ -1,5 +1,6 @@
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 /// What arrives damaged is refused, wherever the damage is.
 struct DamagedMessageTests {

@@ -1,6 +1,7 @@
 import Foundation
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 /// SplitMix64: the same seed gives the same buffers, so a crash can be repeated.
 private struct SplitMix64: RandomNumberGenerator {

@@ -1,4 +1,4 @@
-import LogicalReplication
+@testable import LogicalReplication
 
 /// Writes messages the way pgoutput does, so that what the decoder reads was never made by the decoder.
 struct MessageEncoder {

@@ -1,5 +1,6 @@
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 /// Every message is written by the encoder of these tests and read back by the decoder.
 struct PgOutputDecoderTests {

@@ -1,5 +1,6 @@
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 struct ReplicationCommandTests {
   @Test func `creates a slot in the spelling every version takes`() throws {

@@ -1,5 +1,6 @@
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 struct ReplicationFrameTests {
   static let xLogData = MessageEncoder.message("w") {

@@ -1,5 +1,6 @@
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 /// One message of every shape, as bytes.
 struct SampleMessage: CustomTestStringConvertible {

@@ -1,5 +1,6 @@
-import LogicalReplication
 import Testing
+
+@testable import LogicalReplication
 
 struct StreamedMessageTests {
   private func decode(_ name: String) throws -> PgOutputMessage {

@@ -1,10 +1,10 @@
 import Foundation
 import LibPQ
-import MigrationEngine
 import Synchronization
 import Testing
 import UnixSignals
 
+@testable import MigrationEngine
 @testable import replicate
 
 @Suite(.timeLimit(.minutes(1))) struct CommandTests {

@@ -1,8 +1,8 @@
 import ArgumentParser
 import LibPQ
-import MigrationEngine
 import Testing
 
+@testable import MigrationEngine
 @testable import replicate
 
 @Suite struct DurationParserTests {

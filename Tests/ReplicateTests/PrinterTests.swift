@@ -1,9 +1,9 @@
 import Foundation
-import LibPQ
 import Logging
-import MigrationEngine
 import Testing
 
+@testable import LibPQ
+@testable import MigrationEngine
 @testable import replicate
 
 @Suite struct StatusPrinterTests {

@@ -1,6 +1,6 @@
-import MigrationEngine
 import Testing
 
+@testable import MigrationEngine
 @testable import replicate
 
 @Suite struct ProgressTextTests {

@@ -1,9 +1,9 @@
 import Foundation
-import LibPQ
-import MigrationEngine
 import Synchronization
 import UnixSignals
 
+@testable import LibPQ
+@testable import MigrationEngine
 @testable import replicate
 
 /// A place for a command to run in, whose engine, screen, clock and signals belong to the test.

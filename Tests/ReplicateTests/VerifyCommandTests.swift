@@ -1,9 +1,9 @@
-import LibPQ
-import MigrationEngine
 import Synchronization
 import Testing
 import UnixSignals
 
+@testable import LibPQ
+@testable import MigrationEngine
 @testable import replicate
 
 @Suite(.timeLimit(.minutes(1))) struct VerifyCommandTests {

@@ -7,6 +7,7 @@ import Synchronization
 /// It leads a process group of its own. When it ends, or this object is released, or the test process
 /// dies, the whole group is killed, so that no child stays behind.
 package final class BackgroundProcess: Sendable {
+  /// Also the id of its process group.
   package let processID: Int32
   private let name: String
   private let outputFile: String
@@ -19,6 +20,8 @@ package final class BackgroundProcess: Sendable {
     let exitCode = Mutex<Int32?>(nil)
   }
 
+  /// - Parameter environment: on top of this process's own.
+  /// - Throws: `HarnessError` when it does not start.
   package init(_ arguments: [String], environment: [String: String] = [:]) async throws {
     let root = try await TestRoot.path
     let output = "\(root)/process-\(TestRoot.unique())"
@@ -61,6 +64,7 @@ package final class BackgroundProcess: Sendable {
     signal(SIGKILL)
   }
 
+  /// Whether it has not been reaped yet.
   package var isRunning: Bool { exitCode == nil }
 
   /// nil while it runs; 128 + n when signal n ended it.
@@ -92,10 +96,13 @@ package final class BackgroundProcess: Sendable {
     return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
   }
 
+  /// Sends SIGTERM, which asks the engine to stop at a commit; returns at once.
   package func terminate() { signal(SIGTERM) }
 
+  /// Sends SIGINT, as Ctrl-C does; returns at once.
   package func interrupt() { signal(SIGINT) }
 
+  /// Sends SIGKILL, which nothing can clean up after; returns at once.
   package func kill9() { signal(SIGKILL) }
 
   /// Waits for the end and returns the exit code.

@@ -4,6 +4,7 @@ import Foundation
 ///
 /// Durable as a production server (`fsync` on), so that what is committed survives `kill9`.
 package actor Cluster {
+  /// What a test may want of its server.
   package struct Options: Sendable {
     /// Lines for the server's configuration, over the harness's own.
     package var settings: [String: String] = [:]
@@ -18,6 +19,7 @@ package actor Cluster {
     /// The network that the server listens in instead of this machine's own.
     package var network: NetworkNamespace?
 
+    /// A server as the harness has it, unless something else is said.
     package init(
       settings: [String: String] = [:], tls: Bool = false, encryptedStorage: Bool = false,
       network: NetworkNamespace? = nil
@@ -29,11 +31,14 @@ package actor Cluster {
     }
   }
 
+  /// What errors call it.
   package nonisolated let name: String
 
   /// As `integration/encrypted-storage mount` calls it: `fscrypt`, `gocryptfs`, or `none` and why.
   package nonisolated let storage: String
+  /// On which no other server of this machine listens.
   package nonisolated let port: Int
+  /// Owned by the server's user.
   package nonisolated let dataDirectory: String
 
   /// Superuser `postgres`, database `postgres`.
@@ -141,6 +146,7 @@ package actor Cluster {
     ])
   }
 
+  /// Stops the server and starts it again, with the settings that it has now.
   package func restart() async throws {
     try await stop()
     try await start()
@@ -187,6 +193,9 @@ package actor Cluster {
     try await Command.check(["rm", "-rf", "--one-file-system", directory])
   }
 
+  /// - Parameters:
+  ///   - user: the superuser when nil.
+  ///   - extra: more keywords of libpq.
   package nonisolated func connection(
     database: String = "postgres", user: String? = nil, password: String? = nil, extra: [String: String] = [:]
   ) -> ConnectionString {

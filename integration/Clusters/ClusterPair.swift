@@ -5,10 +5,12 @@ import Foundation
 package struct ClusterPair: Sendable {
   /// Superusers of the two servers, database `postgres`.
   package let source: ConnectionString
+  /// As a superuser of the target's server, database `postgres`.
   package let target: ConnectionString
 
   /// nil when the servers are given from outside.
   package let sourceCluster: Cluster?
+  /// Nil when the servers are given from outside.
   package let targetCluster: Cluster?
 
   /// As `Cluster.storage`. For a target that is given, what the file named by `REPLICATE_TEST_TARGET_STORAGE`
@@ -113,6 +115,7 @@ package struct ClusterPair: Sendable {
 
 /// A database of the same name on both ends, for one test.
 package struct FreshDatabases: Sendable {
+  /// Without quotes; unique among the tests of this machine.
   package let name: String
   fileprivate let sourceServer: ConnectionString
   fileprivate let targetServer: ConnectionString
@@ -123,9 +126,13 @@ package struct FreshDatabases: Sendable {
     self.targetServer = targetServer
   }
 
+  /// As the source's superuser.
   package var source: ConnectionString { sourceServer.with(["dbname": name]) }
+  /// As the target's superuser.
   package var target: ConnectionString { targetServer.with(["dbname": name]) }
 
+  /// Ends what uses the databases, their slots first, and drops them.
+  /// - Throws: when a slot is still in use after 20 seconds.
   package func drop() async throws {
     for server in [sourceServer, targetServer] {
       let session = try await SQLSession(server)

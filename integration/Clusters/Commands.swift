@@ -5,8 +5,11 @@ import Subprocess
 package struct Finished: Sendable {
   /// Its exit code; 128 + n when it was ended by signal n, as a shell would say.
   package let exitCode: Int32
+  /// All of stdout.
   package let output: String
+  /// All of stderr.
   package let errors: String
+  /// From its start to its end.
   package let duration: Duration
 
   /// The time limit ended it.

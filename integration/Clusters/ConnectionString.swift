@@ -6,10 +6,12 @@ package struct ConnectionString: Sendable, CustomStringConvertible {
   /// Handed to libpq as it is; holds the password.
   package let text: String
 
+  /// Nothing is looked at before libpq gets it.
   package init(_ text: String) {
     self.text = text
   }
 
+  /// The values are quoted here.
   package init(_ keywords: KeyValuePairs<String, String>) {
     self.text = keywords.map { "\($0.key)=\(Self.quoted($0.value))" }.joined(separator: " ")
   }
@@ -17,6 +19,7 @@ package struct ConnectionString: Sendable, CustomStringConvertible {
   /// Says nothing of the text, which holds a password.
   package var description: String { "connection string" }
 
+  /// The same with these keywords on top; they win over those that are there.
   package func with(_ keywords: [String: String]) -> ConnectionString {
     var result = text
     for (key, value) in keywords.sorted(by: { $0.key < $1.key }) {

@@ -2,11 +2,14 @@
 ///
 /// Both databases must be at rest: nothing holds the two reads together.
 package struct DatabaseComparison: Sendable {
+  /// What is asked of the sequences of both ends.
   package enum SequenceRule: Sendable {
+    /// The same last value.
     case equal
 
     /// The target may be ahead, as after a cutover that keeps a margin.
     case targetNotBehind
+    /// Nothing.
     case ignored
   }
 
@@ -14,6 +17,7 @@ package struct DatabaseComparison: Sendable {
   private let excludedSchemas: [String]
   private let sequences: SequenceRule
 
+  /// - Parameter excludingSchemas: besides those of the system.
   package init(excludingSchemas: [String] = ["replicate"], sequences: SequenceRule = .equal) {
     self.excludedSchemas = ["pg_catalog", "information_schema"] + excludingSchemas
     self.sequences = sequences

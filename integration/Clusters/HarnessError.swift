@@ -2,6 +2,7 @@
 package struct HarnessError: Error, CustomStringConvertible {
   package let description: String
 
+  /// - Parameter description: what could not be done, and why.
   package init(_ description: String) {
     self.description = description
   }

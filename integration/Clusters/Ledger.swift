@@ -27,10 +27,15 @@ package final class Ledger: Sendable {
     var failures: [String] = []
   }
 
+  /// What all writers know together.
   package struct Report: Sendable {
+    /// Transactions whose COMMIT was answered: they must be there.
     package let acknowledged: Int
+    /// Transactions whose connection was lost in COMMIT: either outcome is right.
     package let unknown: Int
+    /// Over the time from the start to the last of them.
     package let acknowledgedPerSecond: Double
+    /// Nil before the first.
     package let lastAcknowledged: ContinuousClock.Instant?
 
     /// The longest time between two acknowledgements of one writer, or since its start.
@@ -58,6 +63,7 @@ package final class Ledger: Sendable {
     self.records = Mutex(Array(repeating: Record(), count: writers))
   }
 
+  /// Makes the tables, with one account a writer, in a database that has none.
   package func createTables(on server: ConnectionString) async throws {
     let session = try await SQLSession(server)
     // (writer, n) is not unique on purpose: an entry applied twice must be able to show.
@@ -93,6 +99,7 @@ package final class Ledger: Sendable {
     for task in tasks { await task.value }
   }
 
+  /// As it is now; final only after `stop`.
   package var report: Report {
     let records = self.records.withLock { $0 }
     let started = running.withLock { $0.started }

@@ -3,6 +3,7 @@ import Foundation
 /// A network of its own for a server, joined to ours by a pair of virtual interfaces that can be cut. Needs
 /// root and iproute2 (manual page ip-netns(8)).
 package struct NetworkNamespace: Sendable {
+  /// As `ip netns` knows it.
   package let name: String
   /// Where a server in it is reached.
   package let address: String
@@ -48,6 +49,7 @@ package struct NetworkNamespace: Sendable {
   /// Packets vanish from here on, in both directions, as when a cable is pulled somewhere on the way.
   package func cut() async throws { try await Self.ip("-n", name, "link", "set", "\(link)n", "down") }
 
+  /// Packets pass again; what was lost in between is for TCP to send again.
   package func mend() async throws { try await Self.ip("-n", name, "link", "set", "\(link)n", "up") }
 
   /// A command that runs in it.

@@ -2,9 +2,13 @@ import Synchronization
 
 /// Reads all the while, and remembers every failure and the longest wait for an answer.
 package final class Reader: Sendable {
+  /// What the readings met.
   package struct Report: Sendable {
+    /// That were answered.
     package var reads = 0
+    /// From a question to its answer, lost connections included.
     package var longestWait: Duration = .zero
+    /// In the order of their coming, one a failed reading.
     package var failures: [String] = []
   }
 
@@ -12,10 +16,12 @@ package final class Reader: Sendable {
   private let result = Mutex(Report())
   private let task = Mutex<Task<Void, Never>?>(nil)
 
+  /// - Parameter query: without effect, however often it is run.
   package init(query: String) {
     self.query = query
   }
 
+  /// As it is now; final only after `stop`.
   package var report: Report { result.withLock { $0 } }
 
   /// Starts to read, on one connection, a hundred times a second at most.
@@ -26,6 +32,7 @@ package final class Reader: Sendable {
     }
   }
 
+  /// Waits for the reading under way to be given up.
   package func stop() async {
     let task = task.withLock { $0 }
     task?.cancel()

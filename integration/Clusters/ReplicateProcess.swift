@@ -31,6 +31,7 @@ package struct ReplicateProcess: Sendable {
     try await run(arguments, limit: limit)
   }
 
+  /// The same with all arguments in one array.
   package func run(_ arguments: [String], limit: Duration = .seconds(120)) async throws -> Finished {
     try await Command.run([Self.executable()] + arguments, environment: environment, limit: limit)
   }
@@ -47,6 +48,7 @@ package struct ReplicateProcess: Sendable {
     try await start(arguments)
   }
 
+  /// The same with all arguments in one array.
   package func start(_ arguments: [String]) async throws -> BackgroundProcess {
     try await BackgroundProcess([Self.executable()] + arguments, environment: environment)
   }

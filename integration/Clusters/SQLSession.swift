@@ -10,6 +10,7 @@ package enum SQLFailure: Error, Sendable, Equatable, CustomStringConvertible {
   /// The connection is gone; what the statement did on the server is unknown.
   case connectionLost(String)
 
+  /// Nil where no server has spoken.
   package var sqlState: String? {
     switch self {
     case .refused(let sqlState, _): sqlState

@@ -1,7 +1,7 @@
-package import LibPQ
+import LibPQ
 
 /// How many values of one type travel in one parameter.
-package enum ArrayForm: Sendable, Equatable {
+enum ArrayForm: Sendable, Equatable {
   /// As an array of the type, whose input function then reads each value.
   /// - isPlain: the type's texts hold nothing that an array would need quotes for.
   case array(type: String, delimiter: UInt8, isPlain: Bool)
@@ -10,7 +10,7 @@ package enum ArrayForm: Sendable, Equatable {
   case texts(cast: String)
 
   /// The parameter's type.
-  package var parameterType: String {
+  var parameterType: String {
     switch self {
     case .array(let type, _, _): type
     case .texts: "pg_catalog.text[]"
@@ -23,7 +23,7 @@ package enum ArrayForm: Sendable, Equatable {
   ]
 
   /// The forms of all types of columns, by the type's OID; one that is missing has none.
-  package static func read(from connection: Connection) async throws -> [UInt32: ArrayForm] {
+  static func read(from connection: Connection) async throws -> [UInt32: ArrayForm] {
     let rows = try await connection.query(
       """
       WITH RECURSIVE base (oid, type) AS (

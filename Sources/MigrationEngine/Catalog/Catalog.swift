@@ -20,13 +20,14 @@ package struct Catalog: Sendable {
       })
   }
 
+  /// Nil for a relation that is not among those read.
   package subscript(name: RelationName) -> Relation? { relations.first { $0.name == name } }
 
   /// Tables that hold rows of their own and are written to the WAL: what is copied and streamed.
-  package var publishable: [Relation] { relations.filter { $0.kind == .table && !$0.isUnlogged } }
+  var publishable: [Relation] { relations.filter { $0.kind == .table && !$0.isUnlogged } }
 
   /// Which `pg_class` rows are the user's tables; `c` and `n` are `pg_class` and `pg_namespace`.
-  package static let isUserTable = """
+  static let isUserTable = """
     c.relkind IN ('r', 'p') AND c.relpersistence IN ('p', 'u')
     AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate')
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e

@@ -1,7 +1,7 @@
-package import LibPQ
+import LibPQ
 
 /// Which rows of a table a stream has touched.
-package enum ChangedRows: Sendable {
+enum ChangedRows: Sendable {
   /// They cannot be told, or are too many, or the table was truncated.
   case all
   /// By their keys; a stream that changes its form, or a table its columns, begins another batch.
@@ -9,43 +9,38 @@ package enum ChangedRows: Sendable {
 }
 
 /// Keys of rows as they came in a stream, back to back in one buffer. The same key may come many times.
-package struct ChangedKeys: Sendable {
-  package struct Column: Sendable, Equatable {
-    package var name: String
+struct ChangedKeys: Sendable {
+  struct Column: Sendable, Equatable {
+    var name: String
     /// `pg_attribute.atttypid` on the end that sent it.
-    package var typeOID: UInt32
-
-    package init(name: String, typeOID: UInt32) {
-      self.name = name
-      self.typeOID = typeOID
-    }
+    var typeOID: UInt32
   }
 
   /// The key's columns in the order of the values.
-  package let columns: [Column]
+  let columns: [Column]
   /// In which the values are: the types' text or `send` output.
-  package let format: ValueFormat
+  let format: ValueFormat
   private var bytes: [UInt8] = []
   /// Where each value ends.
   private var ends: [Int] = []
 
-  package init(columns: [Column], format: ValueFormat) {
+  init(columns: [Column], format: ValueFormat) {
     self.columns = columns
     self.format = format
   }
 
-  package var count: Int { columns.isEmpty ? 0 : ends.count / columns.count }
+  var count: Int { columns.isEmpty ? 0 : ends.count / columns.count }
   /// Memory of the values.
-  package var byteCount: Int { bytes.count + ends.count * MemoryLayout<Int>.stride }
+  var byteCount: Int { bytes.count + ends.count * MemoryLayout<Int>.stride }
 
   /// Adds a value; a key is as many as there are columns, one after the other. No key has a NULL.
-  package mutating func append(_ value: UnsafeRawBufferPointer) {
+  mutating func append(_ value: UnsafeRawBufferPointer) {
     bytes.append(contentsOf: value)
     ends.append(bytes.count)
   }
 
   /// The bytes of one value.
-  package func value(row: Int, column: Int) -> ArraySlice<UInt8> {
+  func value(row: Int, column: Int) -> ArraySlice<UInt8> {
     let index = row * columns.count + column
     return bytes[(index == 0 ? 0 : ends[index - 1])..<ends[index]]
   }

@@ -1,18 +1,18 @@
-package import LibPQ
+import LibPQ
 
 /// A table whose columns stand in another order on one end than on the other. Rows are carried by their
 /// columns' names; a value of the table's row type is its columns' values one after the other, and so is what
 /// `INSERT` without a list of columns gives.
-package struct ColumnOrder: Sendable, Equatable {
-  package var table: RelationName
-  package var source: [String]
-  package var target: [String]
+struct ColumnOrder: Sendable, Equatable {
+  var table: RelationName
+  var source: [String]
+  var target: [String]
 
-  package init(table: RelationName, source: [String], target: [String]) {
+  init(table: RelationName, source: [String], target: [String]) {
     (self.table, self.source, self.target) = (table, source, target)
   }
 
-  package static func differing(source: Connection, target: Connection) async throws -> [ColumnOrder] {
+  static func differing(source: Connection, target: Connection) async throws -> [ColumnOrder] {
     async let here = read(source)
     async let there = read(target)
     let (left, right) = try await (here, there)

@@ -1,9 +1,9 @@
-package import LibPQ
+import LibPQ
 
 /// A table of an extension's in which the user has rows of his own (manual, section 38.17.3).
-package struct ConfigurationTable: Sendable {
+struct ConfigurationTable: Sendable {
   var oid: UInt32
-  package var name: RelationName
+  var name: RelationName
   /// Which rows are the user's, as the extension's script says it: `WHERE …`, or nothing for all.
   var condition: String
   /// Quoted, by commas; empty when there are none.
@@ -14,7 +14,7 @@ package struct ConfigurationTable: Sendable {
     EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE c.oid = ANY (x.extconfig))
     """
 
-  package static func read(from connection: Connection) async throws -> [ConfigurationTable] {
+  static func read(from connection: Connection) async throws -> [ConfigurationTable] {
     let rows = try await connection.query(
       """
       SELECT c.oid, n.nspname, c.relname, coalesce(x.condition, '') AS condition,

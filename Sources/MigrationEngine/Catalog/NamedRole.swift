@@ -1,9 +1,9 @@
-package import LibPQ
+import LibPQ
 
 /// A role of the source without which its objects, or those who use them, would not be what they are. Roles
 /// live outside the database, so pg_dump does not bring them.
-package struct NamedRole: Sendable, Equatable {
-  package enum Part: Sendable {
+struct NamedRole: Sendable, Equatable {
+  enum Part: Sendable {
     /// It owns something that is restored, so the target's role must be able to give things to it.
     case owner
     /// A grant, a policy or a setting is for it.
@@ -14,9 +14,9 @@ package struct NamedRole: Sendable, Equatable {
     case member
   }
 
-  package var name: String
-  package var canLogin = false
-  package var part = Part.named
+  var name: String
+  var canLogin = false
+  var part = Part.named
 
   /// What this program itself makes on the source, which is never restored; `$1` is the publication.
   private static let ownObjects = """
@@ -32,7 +32,7 @@ package struct NamedRole: Sendable, Equatable {
 
   /// From pg_shdepend, which knows all but the bootstrap superuser; owners are asked for besides. An
   /// extension and its members belong to whoever creates it on the target.
-  package static func read(from source: Connection, publication: String) async throws -> [NamedRole] {
+  static func read(from source: Connection, publication: String) async throws -> [NamedRole] {
     let rows = try await source.query(
       """
       WITH named (role, is_owner, is_of_database) AS (

@@ -1,4 +1,4 @@
-package import LogicalReplication
+import LogicalReplication
 
 extension ReplicaIdentity {
   /// From `pg_class.relreplident`.
@@ -8,7 +8,7 @@ extension ReplicaIdentity {
   }
 
   /// As ALTER TABLE … REPLICA IDENTITY spells it; an index needs its name besides.
-  package var clause: String {
+  var clause: String {
     switch self {
     case .primaryKey: "DEFAULT"
     case .nothing: "NOTHING"

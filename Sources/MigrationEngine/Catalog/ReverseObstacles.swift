@@ -1,14 +1,14 @@
-package import LibPQ
+import LibPQ
 
 /// What keeps the target's writes from being carried back to the source.
-package struct ReverseObstacle: Sendable, Equatable {
-  package var why: String
+struct ReverseObstacle: Sendable, Equatable {
+  var why: String
   /// What mends it on the servers.
-  package var remedy: String
+  var remedy: String
 
   /// Changes neither end.
   /// - Parameter slot: the name of the slot on the target; one that is there already needs no room.
-  package static func find(source: Connection, target: Connection, slot: String) async throws
+  static func find(source: Connection, target: Connection, slot: String) async throws
     -> [ReverseObstacle]
   {
     try await onTarget(target, slot) + onSource(source)

@@ -1,14 +1,14 @@
-package import LibPQ
+import LibPQ
 import LogicalReplication
 
 /// Tells within milliseconds whether a schema has changed: for each catalog how many rows it has, and a sum
 /// over which versions of them. It may tell of a change where there was none that pg_dump would see.
-package struct SchemaVersions: Sendable, Equatable {
+struct SchemaVersions: Sendable, Equatable {
   private var source: [String: String] = [:]
   private var target: [String: String] = [:]
 
   /// - Parameter publications: of the migration itself, which are left out.
-  package static func read(
+  static func read(
     source: Connection, target: Connection, without publications: Set<String>
   ) async throws -> SchemaVersions {
     async let here = read(source, publications)

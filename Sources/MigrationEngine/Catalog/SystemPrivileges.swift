@@ -1,18 +1,18 @@
-package import LibPQ
+import LibPQ
 
 /// What everybody may call and read in a new database, and we do: a server from which that was taken away
 /// must say so before anything depends on it, and not after the seal, where nothing may be refused.
-package enum SystemPrivileges {
+enum SystemPrivileges {
   /// One that our role lacks.
-  package struct Missing: Sendable, Equatable {
+  struct Missing: Sendable, Equatable {
     /// `pg_catalog.pg_current_wal_insert_lsn()`.
-    package var object: String
+    var object: String
     /// What gives it back.
-    package var grant: String
+    var grant: String
   }
 
   /// Those of `functions` and `relations` that everybody could use once, and our role may not any more.
-  package static func missing(on connection: Connection) async throws -> [Missing] {
+  static func missing(on connection: Connection) async throws -> [Missing] {
     let rows = try await connection.query(
       """
       SELECT o.kind, o.object, pg_catalog.quote_ident(CURRENT_USER) AS role
@@ -44,7 +44,7 @@ package enum SystemPrivileges {
   }
 
   /// - Throws: `MigrationError` that names what is missing, with what gives it back.
-  package static func verify(on connection: Connection) async throws {
+  static func verify(on connection: Connection) async throws {
     let missing = try await missing(on: connection)
     guard !missing.isEmpty else { return }
     throw MigrationError(
@@ -54,7 +54,7 @@ package enum SystemPrivileges {
   }
 
   /// All that is called of the system, on whichever end.
-  package static let functions = [
+  static let functions = [
     "acldefault", "aclexplode", "age", "array_agg", "array_append", "array_dims", "array_lower",
     "array_ndims", "array_position", "array_send", "array_to_string", "ascii", "bit", "bool_and",
     "bool_or", "boolsend", "bpchar", "clock_timestamp", "concat_ws", "convert_to", "count",
@@ -82,7 +82,7 @@ package enum SystemPrivileges {
   ]
 
   /// All that is read of the system.
-  package static let relations = [
+  static let relations = [
     "pg_amop", "pg_attrdef", "pg_attribute", "pg_auth_members", "pg_authid",
     "pg_available_extension_versions", "pg_available_extensions", "pg_cast", "pg_class", "pg_collation",
     "pg_constraint", "pg_database", "pg_db_role_setting", "pg_depend", "pg_description",

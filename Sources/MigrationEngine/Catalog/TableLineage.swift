@@ -3,7 +3,7 @@
 ///
 /// A table is known by its OID, a column by its number, whatever they are called. No stream carries what
 /// an ALTER TABLE makes of the rows that are there; it shows in the catalogs (manual, chapter 53).
-package struct TableLineage: Sendable, Codable, Equatable {
+struct TableLineage: Sendable, Codable, Equatable {
   struct Pair: Sendable, Codable, Equatable {
     /// On the source.
     var number: Int

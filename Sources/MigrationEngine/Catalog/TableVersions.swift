@@ -1,22 +1,20 @@
-package import LibPQ
+import LibPQ
 import LogicalReplication
 
 /// What becomes another when rows change without being changed one by one: by TRUNCATE, which older snapshots
 /// do not see (manual, section 13.6), and by an ALTER TABLE that writes rows anew or gives old rows a column.
 /// Without unlogged tables, which no stream carries.
-package struct TableVersions: Sendable, Equatable {
+struct TableVersions: Sendable, Equatable {
   private var source: [RelationName: String] = [:]
   private var target: [RelationName: String] = [:]
 
-  package init() {}
-
-  package static func read(source: ConnectionString, target: ConnectionString) async throws -> TableVersions {
+  static func read(source: ConnectionString, target: ConnectionString) async throws -> TableVersions {
     let source = try await Session.open(source, end: "source", purpose: "verify")
     let target = try await Session.open(target, end: "target", purpose: "verify")
     return try await closing(source, target) { try await read(source: source, target: target) }
   }
 
-  package static func read(source: Connection, target: Connection) async throws -> TableVersions {
+  static func read(source: Connection, target: Connection) async throws -> TableVersions {
     async let here = read(source)
     async let there = read(target)
     var versions = TableVersions()
@@ -25,7 +23,7 @@ package struct TableVersions: Sendable, Equatable {
   }
 
   /// Tables that are not on either end what they were.
-  package func changed(since earlier: TableVersions) -> Set<RelationName> {
+  func changed(since earlier: TableVersions) -> Set<RelationName> {
     Set(source.keys).union(target.keys).union(earlier.source.keys).union(earlier.target.keys).filter {
       source[$0] != earlier.source[$0] || target[$0] != earlier.target[$0]
     }

@@ -1,7 +1,7 @@
 /// A trigger, rule or event trigger that is enabled in another way on one end than on the other.
-package struct TriggerState: Sendable, Equatable {
+struct TriggerState: Sendable, Equatable {
   /// From `pg_trigger.tgenabled`, `pg_rewrite.ev_enabled` and `pg_event_trigger.evtenabled`.
-  package enum Enabled: String, Sendable {
+  enum Enabled: String, Sendable {
     case enabled = "O"
     case disabled = "D"
     case always = "A"
@@ -18,18 +18,18 @@ package struct TriggerState: Sendable, Equatable {
   }
 
   /// As pg_dump calls it: `TRIGGER`, `RULE`, `EVENT TRIGGER`.
-  package var kind: String
+  var kind: String
   /// `-` for what has none.
-  package var schema: String
+  var schema: String
   /// As pg_dump writes it: the table's name and the trigger's.
-  package var tag: String
-  package var source: Enabled
+  var tag: String
+  var source: Enabled
   /// What it will be once the target opens, where it is held back.
-  package var target: Enabled
+  var target: Enabled
   /// Makes it what it is to be, on the target.
-  package var remedy: String
+  var remedy: String
 
-  package init(
+  init(
     kind: String, schema: String, tag: String, source: Enabled, target: Enabled, remedy: String
   ) {
     (self.kind, self.schema, self.tag) = (kind, schema, tag)

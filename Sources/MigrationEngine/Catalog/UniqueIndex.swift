@@ -1,20 +1,20 @@
-package import LibPQ
+import LibPQ
 
 /// A unique index that tells the rows of a table apart: valid, not deferrable, over plain columns and all
 /// rows.
-package struct UniqueIndex: Sendable, Equatable {
-  package struct Key: Sendable, Equatable {
-    package var column: String
+struct UniqueIndex: Sendable, Equatable {
+  struct Key: Sendable, Equatable {
+    var column: String
     /// The operator class's own equality, spelled so that no search path can change it:
     /// `OPERATOR(pg_catalog.=)`.
-    package var equality: String
+    var equality: String
   }
 
-  package var isPrimary: Bool
-  package var keys: [Key]
+  var isPrimary: Bool
+  var keys: [Key]
 
   /// The indexes of all of the user's tables, by the table's OID (manual, section 53.26 `pg_index`).
-  package static func read(from connection: Connection) async throws -> [UInt32: [UniqueIndex]] {
+  static func read(from connection: Connection) async throws -> [UInt32: [UniqueIndex]] {
     let rows = try await connection.query(
       """
       SELECT i.indrelid, i.indexrelid, i.indisprimary, a.attname,

@@ -1,10 +1,10 @@
-package import LibPQ
+import LibPQ
 
 extension UserSettings {
   /// - Parameters:
   ///   - connection: where users are, with no transaction open.
   ///   - other: where the settings are to be used; what it refuses is left out.
-  package static func read(
+  static func read(
     from connection: Connection, usableOn other: Connection? = nil
   ) async throws -> UserSettings {
     let stored = try await stored(in: connection)

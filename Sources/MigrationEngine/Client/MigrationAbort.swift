@@ -2,10 +2,12 @@ package import LibPQ
 package import Logging
 import LogicalReplication
 
+/// What the user of `abort` has decided.
 package struct AbortOptions: Sendable {
   /// Also drop what the migration brought to the target, its state included.
-  package var dropsTargetData: Bool
+  var dropsTargetData: Bool
 
+  /// - Parameter dropsTargetData: also drops what the migration brought to the target.
   package init(dropsTargetData: Bool) { self.dropsTargetData = dropsTargetData }
 }
 
@@ -16,6 +18,7 @@ package struct MigrationAbort: Sendable {
   private let target: ConnectionString
   private let logger: Logger
 
+  /// Connects to nothing yet.
   package init(source: ConnectionString, target: ConnectionString, logger: Logger) {
     self.source = source
     self.target = target

@@ -2,14 +2,19 @@ package import LibPQ
 package import Logging
 import LogicalReplication
 
+/// What the user of `finish` has decided.
 package struct FinishOptions: Sendable {
   /// The end that was left takes writes again, to be used for something else: after a cutover the source.
-  package var opensOldEnd: Bool
+  var opensOldEnd: Bool
   /// The source is no more: only the target is cleaned.
-  package var isSourceGone: Bool
+  var isSourceGone: Bool
   /// The source was named all the same, so that it can be told whether somebody answers there.
-  package var isSourceNamed: Bool
+  var isSourceNamed: Bool
 
+  /// - Parameters:
+  ///   - opensOldEnd: the end that was left takes writes again.
+  ///   - isSourceGone: only the target is cleaned.
+  ///   - isSourceNamed: the user said where the source was, and nobody may answer there.
   package init(opensOldEnd: Bool = false, isSourceGone: Bool = false, isSourceNamed: Bool = true) {
     self.opensOldEnd = opensOldEnd
     self.isSourceGone = isSourceGone
@@ -24,6 +29,7 @@ package struct MigrationFinish: Sendable {
   private let target: ConnectionString
   private let logger: Logger
 
+  /// Connects to nothing yet.
   package init(source: ConnectionString, target: ConnectionString, logger: Logger) {
     self.source = source
     self.target = target

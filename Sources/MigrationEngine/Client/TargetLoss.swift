@@ -11,6 +11,7 @@ package struct TargetLoss: Sendable {
   private let target: ConnectionString?
   private let logger: Logger
 
+  /// - Parameter target: where it was; nil when the user does not say.
   package init(source: ConnectionString, target: ConnectionString?, logger: Logger) {
     self.source = source
     self.target = target

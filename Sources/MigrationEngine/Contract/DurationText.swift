@@ -1,7 +1,7 @@
 /// Durations as people write them: `500ms`, `10s`, `1.5s`, `2m`.
 package enum DurationText {
   /// Longer waits than an hour are a slip of the finger.
-  package static let longest: Double = 3600
+  static let longest: Double = 3600
 
   /// What is wrong with a text, as advice.
   package struct Mistake: Error, Sendable, Equatable, CustomStringConvertible {

@@ -1,5 +1,6 @@
 /// Why a command could not do what it was asked. The command's exit code follows from `kind`.
 package struct MigrationError: Error, Sendable, CustomStringConvertible {
+  /// What the error means to a script.
   package enum Kind: Sendable, Equatable {
     /// Something went wrong: exit 1.
     case failed
@@ -13,15 +14,18 @@ package struct MigrationError: Error, Sendable, CustomStringConvertible {
     case usage
   }
 
+  /// Decides the exit code.
   package var kind: Kind
   /// What was being done to which object.
   package var action: String
+  /// What stood in the way; never a value of a row, never a password.
   package var reason: String
   /// What to do next.
   package var remedy: String?
   /// The same may be done later: a server was in a state that passes.
-  package var mayPass = false
+  var mayPass = false
 
+  /// - Parameter action: what was being done to which object, as a phrase.
   package init(_ kind: Kind, doing action: String, reason: String, remedy: String? = nil) {
     self.kind = kind
     self.action = action

@@ -2,22 +2,28 @@ package import LibPQ
 
 /// What the user asks of a migration: given at `start` and `check`, the same from any machine.
 package struct MigrationOptions: Sendable {
+  /// Whether a cutover waits for `replicate cutover` or begins by itself once the stream has caught up.
   package enum Trigger: String, Sendable { case manual, auto }
 
+  /// Where the database is now.
   package var source: ConnectionString
+  /// Where it goes.
   package var target: ConnectionString
   /// Workers that copy tables and build indexes.
   package var jobs = 4
   /// What the copy may read from the source, all workers together; nil: as much as it can.
   package var maxBytesPerSecond: Int64?
+  /// Who begins the cutover.
   package var cutover = Trigger.manual
   /// Gives REPLICA IDENTITY FULL to the tables that have no identity of their own.
   package var setsReplicaIdentityFull = false
   /// Tables left behind: neither copied nor streamed.
   package var excluded: [RelationName] = []
+  /// Large objects are neither copied nor compared.
   package var leavesLargeObjectsBehind = false
   /// Makes roles that the target lacks, without passwords.
   package var createsRoles = false
+  /// Starts although nothing proves that the target is encrypted; the trail says so.
   package var allowsUnencryptedTarget = false
   /// A shell command whose exit code 0 vouches for the target's encryption at rest.
   package var encryptionEvidenceCommand: String?
@@ -34,6 +40,7 @@ package struct MigrationOptions: Sendable {
   /// The program and arguments that resume poolers should this process die; nil: nobody does.
   package var poolerWatch: (path: String, arguments: [String])?
 
+  /// Everything else is as a user has it who gives no other option.
   package init(source: ConnectionString, target: ConnectionString) {
     self.source = source
     self.target = target
@@ -50,6 +57,7 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   /// Seconds from the fence to the seal after which the cutover is aborted, and for what is waited for
   /// before.
   package var timeoutSeconds: Double
+  /// Who asked, for the trail.
   package var requestedBy: String
   /// All for real up to the seal; then the fence is taken down.
   package var isRehearsal: Bool
@@ -59,15 +67,20 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   package var verification: CutoverVerification
   /// What a comparison may take of the pause where more is compared than was asked for, because nothing tells
   /// what was touched; nil: all that is left of it.
-  package var unaskedSeconds: Double?
+  var unaskedSeconds: Double?
   /// Differences of the schemas that may stay, by the names that they are told by. Nil where it was asked for
   /// by a version that compared none.
   package var acceptedDifferences: [String]?
 
+  /// In seconds, where the user gives no `--max-pause`.
   package static let defaultMaxPauseSeconds = 10.0
   /// Nobody who did not say what the pause may be is to wait for long.
   package static let defaultUnaskedSeconds = 2.0
 
+  /// - Parameters:
+  ///   - maxPauseSeconds: of writes, from the fence to the seal.
+  ///   - timeoutSeconds: for that, and for each wait before it.
+  ///   - requestedBy: who asks, for the trail.
   package init(
     maxPauseSeconds: Double = defaultMaxPauseSeconds, timeoutSeconds: Double = 60, requestedBy: String,
     isRehearsal: Bool = false, terminatesBlockers: Bool = false, direction: Direction = .forward,

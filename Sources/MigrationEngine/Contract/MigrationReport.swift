@@ -6,20 +6,30 @@ package struct MigrationReport: Sendable, Codable, Equatable {
   package var status: Status
   /// By the target's clock, as all times here: ISO 8601 in UTC.
   package var reportedAt: String
+  /// When the migration was stored first.
   package var beganAt: String
   /// PostgreSQL's own identifier of the source's cluster, and the database in it.
   package var sourceSystem: String
+  /// Without quotes.
   package var sourceDatabase: String
+  /// Quoted for SQL, each with its schema.
   package var excludedTables: [String]
+  /// All that are migrated.
   package var tables: [Table]
+  /// Rehearsals and rollbacks included, the oldest first.
   package var cutovers: [Cutover]
   /// The last that came to their end, the oldest first.
   package var verifications: [Verification]
+  /// The whole trail, the oldest first.
   package var events: [Event]
 
+  /// A table as it was copied.
   package struct Table: Sendable, Codable, Equatable {
+    /// Quoted for SQL, with its schema.
     package var name: String
+    /// By COPY; what the stream brought is not counted.
     package var copiedRows: Int64
+    /// Of the text or binary that COPY sent.
     package var copiedBytes: Int64
     /// Changes that committed from here on came by the stream; nil until it is copied.
     package var snapshotLSN: String?
@@ -32,11 +42,17 @@ package struct MigrationReport: Sendable, Codable, Equatable {
     }
   }
 
+  /// A cutover, rehearsal or rollback that was asked for.
   package struct Cutover: Sendable, Codable, Equatable {
+    /// By the target's clock.
     package var requestedAt: String
+    /// What was asked for.
     package var request: CutoverRequest
+    /// `requested`, `running`, `complete`, `aborted` or `rehearsed`.
     package var state: String
+    /// How it went; nil before it was taken up.
     package var outcome: Status.Cutover?
+    /// In the order of the plan; empty before the first was noted.
     package var switchSteps: [SwitchStep]
 
     enum CodingKeys: String, CodingKey {
@@ -46,11 +62,15 @@ package struct MigrationReport: Sendable, Codable, Equatable {
     }
   }
 
+  /// A comparison that was asked for by `verify`.
   package struct Verification: Sendable, Codable, Equatable {
+    /// By the target's clock.
     package var requestedAt: String
+    /// What was asked for.
     package var request: VerificationRequest
     /// Nil when it failed.
     package var outcome: VerificationReport?
+    /// Why there is no outcome.
     package var failure: String?
 
     enum CodingKeys: String, CodingKey {
@@ -59,16 +79,23 @@ package struct MigrationReport: Sendable, Codable, Equatable {
     }
   }
 
+  /// A step of the plan, as far as it has come.
   package struct SwitchStep: Sendable, Codable, Equatable {
+    /// What the step is, without anything secret.
     package var definition: String
+    /// `paused`, `running`, `done`, `failed` or `undone`.
     package var state: String
+    /// What it did, or why it failed.
     package var detail: String
+    /// When it came to this state, by the target's clock.
     package var at: String
   }
 
   /// A line of the trail: phases, who began, what was overridden, and warnings.
   package struct Event: Sendable, Codable, Equatable {
+    /// By the target's clock.
     package var at: String
+    /// A sentence for people.
     package var what: String
   }
 

@@ -2,9 +2,12 @@ import LogicalReplication
 
 /// A relation's name with its schema, as the catalogs spell it.
 package struct RelationName: Hashable, Sendable, Codable, Comparable, CustomStringConvertible {
+  /// Without quotes.
   package let schema: String
+  /// Without quotes.
   package let name: String
 
+  /// Both without quotes, in their true case.
   package init(schema: String, name: String) {
     self.schema = schema
     self.name = name

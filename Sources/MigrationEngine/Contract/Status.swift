@@ -1,28 +1,43 @@
 /// The state of a migration at one instant: what the printers render and what `status --json` prints.
 /// Fields may be added, never renamed.
 package struct Status: Sendable, Codable, Equatable {
+  /// Always `replicate`: there is one migration to a target.
   package var migration = "replicate"
+  /// Where the migration stands, or `failed` after an engine has stopped with an error.
   package var phase: Phase
   /// A cutover could begin now.
   package var ready = false
+  /// Who does the work.
   package var engine = Engine()
+  /// Where the database was before the cutover.
   package var source = End()
+  /// Where it goes.
   package var target = Target()
+  /// How far the first copy has come.
   package var copy = Copy()
+  /// How far the target follows.
   package var stream = Stream()
+  /// The replication slot of the stream that runs.
   package var slot = Slot()
+  /// The newest, rehearsals and rollbacks included; nil before the first.
   package var cutover: Cutover?
   /// A comparison of both ends that is under way.
   package var verification: Verification?
   /// Why the engine stopped, if it did so with an error.
   package var failure: String?
 
+  /// Everything but the phase is empty.
   package init(phase: Phase) { self.phase = phase }
 
+  /// The process that migrates, as the target has it noted.
   package struct Engine: Sendable, Codable, Equatable {
+    /// It holds the lock that only one engine can have.
     package var running = false
+    /// Of the machine that it runs on, or ran on.
     package var host = ""
+    /// On that machine.
     package var pid = 0
+    /// Since its last sign of life, by the target's clock.
     package var heartbeatAgeSeconds: Double = 0
 
     enum CodingKeys: String, CodingKey {
@@ -31,9 +46,13 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
+  /// One end, as it was when it was last reached.
   package struct End: Sendable, Codable, Equatable {
+    /// Without quotes.
     package var database = ""
+    /// As the server says it: `15.20`.
     package var serverVersion = ""
+    /// Whether the engine's sessions there are encrypted.
     package var tls = false
 
     enum CodingKeys: String, CodingKey {
@@ -42,10 +61,15 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
+  /// The same of the target, and whether its storage is encrypted.
   package struct Target: Sendable, Codable, Equatable {
+    /// Without quotes.
     package var database = ""
+    /// As the server says it: `15.20`.
     package var serverVersion = ""
+    /// Whether the engine's sessions there are encrypted.
     package var tls = false
+    /// What the newest look at the target found.
     package var encryption = EncryptionEvidence.none
 
     enum CodingKeys: String, CodingKey {
@@ -54,12 +78,19 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
+  /// Sums over all tables that are migrated.
   package struct Copy: Sendable, Codable, Equatable {
+    /// Those with rows of their own, partitions among them.
     package var tablesTotal = 0
+    /// In the target for good.
     package var tablesDone = 0
+    /// An estimate until the copy has ended, and then `bytesDone`; never less than that.
     package var bytesTotal: Int64 = 0
+    /// Of COPY data.
     package var bytesDone: Int64 = 0
+    /// As far as they are known.
     package var rowsDone: Int64 = 0
+    /// From the beginning of the copy to now, or to its end.
     package var seconds: Double = 0
 
     enum CodingKeys: String, CodingKey {
@@ -72,13 +103,21 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
+  /// Positions, counts and rates of the stream; of the reverse stream after a cutover.
   package struct Stream: Sendable, Codable, Equatable {
+    /// Up to where WAL was received.
     package var receivedLSN = "0/0"
+    /// The end of the last transaction that is committed on the other end.
     package var appliedLSN = "0/0"
+    /// Up to where the end that sends had written WAL a moment ago.
     package var sourceLSN = "0/0"
+    /// WAL that the source has written and the other end does not have.
     package var lagBytes: Int64 = 0
+    /// How long a commit takes to be on the other end, measured by heartbeats once a second or so.
     package var lagSeconds: Double = 0
+    /// That were applied.
     package var transactions: Int64 = 0
+    /// Of rows, that were applied.
     package var changes: Int64 = 0
     /// Bytes of WAL applied a second, over the last seconds.
     package var applyBytesPerSecond: Double = 0
@@ -106,7 +145,9 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
+  /// As `pg_replication_slots` of the server that sends has it (manual, section 54.19).
   package struct Slot: Sendable, Codable, Equatable {
+    /// Without quotes; the engine chooses it.
     package var name = ""
     /// `pg_replication_slots.wal_status`: reserved, extended, unreserved or lost.
     package var status = ""
@@ -122,14 +163,22 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
+  /// One cutover, rehearsal or rollback; the first keys of its JSON are always there.
   package struct Cutover: Sendable, Codable, Equatable {
+    /// Nothing has changed after `aborted`, nor after `rehearsed`, which was to end so.
     package enum Result: String, Sendable, Codable { case complete, aborted, rehearsed }
 
+    /// The one that is under way, or how it ended.
     package var step: Step
+    /// The marker that was written after the fence; nil before.
     package var fenceLSN: String?
+    /// For how long users could not write; nil until that is over.
     package var writePauseSeconds: Double?
+    /// Nil while it is under way.
     package var result: Result?
+    /// Why it was aborted; nil otherwise.
     package var reason: String?
+    /// The steps that have ended, in their order.
     package var timeline: [TimelineEntry] = []
     /// `back` for a rollback; nil for a cutover to the target.
     package var direction: Direction?
@@ -140,13 +189,13 @@ package struct Status: Sendable, Codable, Equatable {
     /// `seal`, as it is stored and printed.
     var isSealed: Bool?
     /// When writes were stopped, by the clock of the engine's machine, in seconds since 1970.
-    package var stoppedAt: Double?
+    var stoppedAt: Double?
     /// What somebody should look at although the cutover went on; nil when there is nothing.
     package var warnings: [String]?
     /// How the schemas of both ends differed before it; nil where they did not, or were not compared.
-    package var schemaDifferences: [SchemaDifference]?
+    var schemaDifferences: [SchemaDifference]?
 
-    package init(step: Step) { self.step = step }
+    init(step: Step) { self.step = step }
 
     enum CodingKeys: String, CodingKey {
       case step, result, reason, timeline, terminated, direction, verification, warnings
@@ -158,15 +207,15 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
-  package struct SchemaDifference: Sendable, Codable, Equatable {
+  struct SchemaDifference: Sendable, Codable, Equatable {
     /// What it is accepted by.
-    package var name: String
+    var name: String
     /// As a sentence without a full stop, beginning with the name.
-    package var words: String
+    var words: String
     /// It was accepted by its name.
-    package var isAccepted: Bool
+    var isAccepted: Bool
 
-    package init(name: String, words: String, isAccepted: Bool) {
+    init(name: String, words: String, isAccepted: Bool) {
       (self.name, self.words, self.isAccepted) = (name, words, isAccepted)
     }
 
@@ -178,8 +227,11 @@ package struct Status: Sendable, Codable, Equatable {
 
   /// How both ends were compared inside a write pause.
   package struct Comparison: Sendable, Codable, Equatable {
+    /// What a comparison came to.
     package enum Result: String, Sendable, Codable {
+      /// What was compared is the same on both ends.
       case equal
+      /// Somewhere they differ.
       case different
       /// There was nothing that it could have rested on.
       case nothing
@@ -187,9 +239,11 @@ package struct Status: Sendable, Codable, Equatable {
 
     /// What was compared, which may be more or less than was asked for: `notice` tells.
     package var extent: CutoverVerification
+    /// Whether the ends are the same as far as was looked.
     package var result: Result
     /// How rows were compared, in words.
     package var digest: String
+    /// How many were compared.
     package var tables: Int
     /// What was compared and found, in words.
     package var summary: String
@@ -199,47 +253,31 @@ package struct Status: Sendable, Codable, Equatable {
     package var lsn: String?
     /// Why something else was compared than was asked for, and what to do about it; nil where it was not so.
     package var notice: String?
-
-    package init(
-      extent: CutoverVerification, result: Result, digest: String, tables: Int, summary: String,
-      seconds: Double, lsn: String? = nil, notice: String? = nil
-    ) {
-      self.lsn = lsn
-      self.notice = notice
-      self.extent = extent
-      self.result = result
-      self.digest = digest
-      self.tables = tables
-      self.summary = summary
-      self.seconds = seconds
-    }
   }
 
+  /// A comparison that `verify` asked for, while it runs.
   package struct Verification: Sendable, Codable, Equatable {
     /// Where in the stream both ends are looked at; nil until it is known.
     package var lsn: String?
     /// Nil until there is some.
     package var progress: VerificationProgress?
     /// Which request it is for.
-    package var id: Int64
+    var id: Int64
 
+    /// - Parameter id: the request's.
     package init(id: Int64) { self.id = id }
   }
 
   /// One step of a cutover, as it happened.
   package struct TimelineEntry: Sendable, Codable, Equatable {
+    /// As a phrase: `drain the stream`.
     package var step: String
     /// Seconds from the beginning of the cutover.
     package var startSeconds: Double
+    /// How long it took.
     package var seconds: Double
+    /// What it found or did, for people; empty where there is nothing to say.
     package var detail: String
-
-    package init(step: String, startSeconds: Double, seconds: Double, detail: String) {
-      self.step = step
-      self.startSeconds = startSeconds
-      self.seconds = seconds
-      self.detail = detail
-    }
 
     enum CodingKeys: String, CodingKey {
       case step, seconds, detail

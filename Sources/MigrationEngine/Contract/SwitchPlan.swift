@@ -1,15 +1,17 @@
-package import LibPQ
+import LibPQ
 
 /// The steps that lead the application to the target once it takes writes, in order. A plain value: checked
 /// when it was read, performed by `Switchover`.
 package struct SwitchPlan: Sendable {
+  /// In the order in which they are performed.
   package var steps: [SwitchStep]
 
+  /// An empty plan leads nobody anywhere.
   package init(steps: [SwitchStep] = []) { self.steps = steps }
 
   /// What reports call the steps: the names that the user gave, else the kind, with a number where a kind
   /// comes more than once.
-  package var names: [String] {
+  var names: [String] {
     let kinds = steps.map(\.action.kind)
     return steps.indices.map { index in
       if let name = steps[index].name { return name }
@@ -21,24 +23,28 @@ package struct SwitchPlan: Sendable {
 
   /// The steps of a rollback: in reverse order, but those in which clients wait stay the first; they lead to
   /// the end that was left, so what was given of the target holds no more.
-  package var exchanged: SwitchPlan {
+  var exchanged: SwitchPlan {
     let back = steps.reversed().map(\.exchanged)
     func waits(_ step: SwitchStep) -> Bool { step.action.kind == "pgbouncer" }
     return SwitchPlan(steps: back.filter(waits) + back.filter { !waits($0) })
   }
 
   /// Clients wait in PgBouncer from before the fence until they are led to the target.
-  package var pausesPoolers: Bool { steps.contains { $0.action.kind == "pgbouncer" } }
+  var pausesPoolers: Bool { steps.contains { $0.action.kind == "pgbouncer" } }
 }
 
+/// One entry of the plan.
 package struct SwitchStep: Sendable {
-  package static let defaultTimeLimit = Duration.seconds(300)
+  static let defaultTimeLimit = Duration.seconds(300)
 
+  /// What the user calls it; nil: its kind.
   package var name: String?
   /// After it the step counts as failed, and what it runs is killed.
-  package var timeLimit: Duration
+  var timeLimit: Duration
+  /// What is done.
   package var action: Action
 
+  /// - Parameter timeLimit: five minutes unless the user gives another.
   package init(name: String? = nil, timeLimit: Duration = defaultTimeLimit, action: Action) {
     self.name = name
     self.timeLimit = timeLimit
@@ -65,11 +71,17 @@ package struct SwitchStep: Sendable {
     return step
   }
 
+  /// The kinds of steps.
   package enum Action: Sendable {
+    /// Clients wait in PgBouncer during the write pause and go on at the target.
     case pgBouncer(PgBouncer)
+    /// A DNS record of Amazon Route 53 leads to the target.
     case route53(Route53)
+    /// Services of Amazon ECS are deployed anew.
     case ecs(ECS)
+    /// The old database is made read-only by its parameter group.
     case parameterGroup(ParameterGroup)
+    /// A parameter of AWS Systems Manager names the target.
     case ssmParameter(SSMParameter)
     /// A command for `/bin/sh -c`.
     case exec(String)
@@ -89,16 +101,18 @@ package struct SwitchStep: Sendable {
 
   /// Where PgBouncers are to lead their clients; nil: where we reach the target ourselves.
   package struct PgBouncer: Sendable {
-    package var poolers: [Pooler]
+    var poolers: [Pooler]
+    /// Nil: as we reach the target ourselves.
     package var host: String?
-    package var port: Int?
+    var port: Int?
+    /// Nil: as we reach the target ourselves.
     package var database: String?
     // Where a rollback leads them; nil: where we reach the source ourselves.
-    package var rollbackHost: String?
-    package var rollbackPort: Int?
-    package var rollbackDatabase: String?
+    var rollbackHost: String?
+    var rollbackPort: Int?
+    var rollbackDatabase: String?
 
-    package init(poolers: [Pooler], host: String? = nil, port: Int? = nil, database: String? = nil) {
+    init(poolers: [Pooler], host: String? = nil, port: Int? = nil, database: String? = nil) {
       self.poolers = poolers
       self.host = host
       self.port = port
@@ -106,9 +120,9 @@ package struct SwitchStep: Sendable {
     }
   }
 
-  package struct Pooler: Sendable {
+  struct Pooler: Sendable {
     /// How the line of the database is changed.
-    package enum Configuration: Sendable {
+    enum Configuration: Sendable {
       /// The path of the file that holds it.
       case file(String)
       /// A command for `/bin/sh -c` that changes it.
@@ -116,51 +130,41 @@ package struct SwitchStep: Sendable {
     }
 
     /// The admin console.
-    package var admin: ConnectionString
+    var admin: ConnectionString
     /// As PgBouncer's clients call it.
-    package var database: String
-    package var configuration: Configuration
+    var database: String
+    var configuration: Configuration
 
-    package init(admin: ConnectionString, database: String, configuration: Configuration) {
-      self.admin = admin
-      self.database = database
-      self.configuration = configuration
-    }
-
-    package var label: String { "PgBouncer \(admin["host"] ?? "localhost"):\(admin["port"] ?? "")" }
+    var label: String { "PgBouncer \(admin["host"] ?? "localhost"):\(admin["port"] ?? "")" }
   }
 
   /// Which account and region, where they are not those of the environment.
-  package struct AWSAccess: Sendable, Equatable {
-    package var profile: String?
-    package var region: String?
-
-    package init(profile: String? = nil, region: String? = nil) {
-      self.profile = profile
-      self.region = region
-    }
+  struct AWSAccess: Sendable, Equatable {
+    var profile: String?
+    var region: String?
   }
 
+  /// A DNS record, and what it is to hold.
   package struct Route53: Sendable {
-    package static let defaultTTL = 15
+    static let defaultTTL = 15
 
-    package var zone: String
-    package var record: String
+    var zone: String
+    var record: String
     /// `CNAME`, `A` or `AAAA`.
-    package var type: String
+    var type: String
     /// In seconds; an alias record has none of its own.
-    package var ttl: Int
+    var ttl: Int
     /// Nil: the target's host.
     package var value: String?
     /// Makes it an alias record: the hosted zone that `value` lies in.
-    package var aliasZone: String?
-    package var access: AWSAccess
+    var aliasZone: String?
+    var access: AWSAccess
     /// What it holds after a rollback; nil: the source's host.
-    package var rollbackValue: String?
+    var rollbackValue: String?
     /// The hosted zone that `rollbackValue` lies in.
-    package var rollbackAliasZone: String?
+    var rollbackAliasZone: String?
 
-    package init(
+    init(
       zone: String, record: String, type: String = "CNAME", ttl: Int = defaultTTL, value: String? = nil,
       aliasZone: String? = nil, access: AWSAccess = AWSAccess()
     ) {
@@ -174,44 +178,47 @@ package struct SwitchStep: Sendable {
     }
   }
 
+  /// Services whose tasks are replaced.
   package struct ECS: Sendable {
-    package var cluster: String
-    package var services: [String]
-    package var access: AWSAccess
+    var cluster: String
+    var services: [String]
+    var access: AWSAccess
 
-    package init(cluster: String, services: [String], access: AWSAccess = AWSAccess()) {
+    init(cluster: String, services: [String], access: AWSAccess = AWSAccess()) {
       self.cluster = cluster
       self.services = services
       self.access = access
     }
   }
 
+  /// Which parameter group makes the server that was left read-only.
   package struct ParameterGroup: Sendable {
-    package enum Group: Sendable, Equatable {
+    enum Group: Sendable, Equatable {
       /// A DB cluster parameter group, as Aurora has it.
       case cluster(String)
       /// A DB parameter group.
       case instance(String)
     }
 
-    package var group: Group
-    package var access: AWSAccess
+    var group: Group
+    var access: AWSAccess
 
-    package init(group: Group, access: AWSAccess = AWSAccess()) {
+    init(group: Group, access: AWSAccess = AWSAccess()) {
       self.group = group
       self.access = access
     }
   }
 
+  /// A parameter that is given another value.
   package struct SSMParameter: Sendable {
-    package var parameter: String
+    var parameter: String
     /// Nil: the target's host.
     package var value: String?
-    package var access: AWSAccess
+    var access: AWSAccess
     /// What it holds after a rollback; nil: the source's host.
-    package var rollbackValue: String?
+    var rollbackValue: String?
 
-    package init(parameter: String, value: String? = nil, access: AWSAccess = AWSAccess()) {
+    init(parameter: String, value: String? = nil, access: AWSAccess = AWSAccess()) {
       self.parameter = parameter
       self.value = value
       self.access = access

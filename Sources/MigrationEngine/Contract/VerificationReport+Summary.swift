@@ -18,7 +18,7 @@ extension VerificationReport {
   }
 
   /// The first differences, named.
-  package var differences: String {
+  var differences: String {
     let named = 5
     var words = tables.filter { $0.verdict == .different }.map { table in
       let rows = table.rows.prefix(named).map { "\($0.kind.rawValue) \($0.words)" }

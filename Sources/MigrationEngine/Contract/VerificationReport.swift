@@ -13,33 +13,38 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     case counts
   }
 
+  /// What was compared of the tables, which may be more than was asked for.
   package var extent: Extent
   /// The position in the stream at which both ends were looked at; nil where there is none.
   package var lsn: LSN?
   /// How rows were compared, in words.
   package var digest: String
   /// By the target's clock: ISO 8601 in UTC.
-  package var startedAt: String
+  var startedAt: String
+  /// From its beginning to its end.
   package var seconds: Double
   /// Of these what it took to read rows and large objects; nil where it was not measured.
-  package var readingSeconds: Double?
+  var readingSeconds: Double?
   /// Sessions on each end; nil where it was not noted.
   package var jobs: Int?
   /// What the reading was held back to; nil: to nothing.
   package var maxBytesPerSecond: Int64?
+  /// As the server says it.
   package var sourceVersion: String
+  /// As the server says it.
   package var targetVersion: String
+  /// All that were to be compared, also those that could not be.
   package var tables: [Table] = []
   /// Whether anything else than rows of tables was compared; nil where it was not noted.
-  package var coversObjects: Bool?
+  var coversObjects: Bool?
   /// Differences of everything that is not a row of a table.
   package var objects: [ObjectDifference] = []
   /// Contents of large objects that were read on both ends; nil when they were not compared.
-  package var largeObjectBytes: Int64?
+  var largeObjectBytes: Int64?
   /// What whoever vouches for the result should know: what could not be compared, and why.
   package var notes: [String] = []
 
-  package init(
+  init(
     extent: Extent, digest: String, startedAt: String, sourceVersion: String, targetVersion: String
   ) {
     self.extent = extent
@@ -73,14 +78,19 @@ package struct VerificationReport: Sendable, Codable, Equatable {
   /// What was read on both ends.
   package var bytes: Int64 { tables.reduce(largeObjectBytes ?? 0) { $0 &+ $1.bytes } }
 
+  /// One table on both ends.
   package struct Table: Sendable, Codable, Equatable {
+    /// What the comparison of the table came to.
     package enum Verdict: String, Sendable, Codable {
+      /// As far as `method` sees.
       case equal
+      /// In rows or in their number.
       case different
       /// `reason` says why.
       case notCompared = "not_compared"
     }
 
+    /// By what rows were compared.
     package enum Method: String, Sendable, Codable {
       /// Digests of rows in the types' binary form.
       case binary
@@ -92,16 +102,20 @@ package struct VerificationReport: Sendable, Codable, Equatable {
       case none
     }
 
+    /// The same on both ends.
     package var name: RelationName
     /// `pg_class.oid` on each end while it was compared; nil where there was none. Not told.
-    package var sourceOID: UInt32?
-    package var targetOID: UInt32?
+    var sourceOID: UInt32?
+    var targetOID: UInt32?
+    /// Whether it is the same on both ends.
     package var verdict: Verdict
+    /// By what that was judged.
     package var method: Method
     /// Why it was compared in that way, or not at all; nil where there is nothing to say.
     package var reason: String?
     /// Nil where it was not counted.
     package var sourceRows: Int64?
+    /// Nil where it was not counted.
     package var targetRows: Int64?
     /// Heap and TOAST of both ends.
     package var bytes: Int64 = 0
@@ -118,7 +132,7 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     /// The first of the rows that differ.
     package var rows: [Row] = []
 
-    package init(name: RelationName, verdict: Verdict, method: Method, reason: String? = nil) {
+    init(name: RelationName, verdict: Verdict, method: Method, reason: String? = nil) {
       self.name = name
       self.verdict = verdict
       self.method = method
@@ -135,6 +149,7 @@ package struct VerificationReport: Sendable, Codable, Equatable {
 
   /// A row that differs, by its key; no other value of it is told.
   package struct Row: Sendable, Codable, Equatable {
+    /// What is wrong with the row, as the target has it.
     package enum Kind: String, Sendable, Codable {
       /// On the source, not on the target.
       case missing
@@ -144,28 +159,18 @@ package struct VerificationReport: Sendable, Codable, Equatable {
       case different
     }
 
-    package struct KeyColumn: Sendable, Codable, Equatable {
-      package var column: String
+    struct KeyColumn: Sendable, Codable, Equatable {
+      var column: String
       /// As text, shortened; nil for NULL.
-      package var value: String?
-
-      package init(column: String, value: String?) {
-        self.column = column
-        self.value = value
-      }
+      var value: String?
     }
 
+    /// What is wrong with it.
     package var kind: Kind
     /// Empty for a table without one.
-    package var key: [KeyColumn]
+    var key: [KeyColumn]
     /// Where the row lies, on the end that has it (`source` if both do): its `ctid`.
-    package var ctid: String
-
-    package init(kind: Kind, key: [KeyColumn], ctid: String) {
-      self.kind = kind
-      self.key = key
-      self.ctid = ctid
-    }
+    var ctid: String
 
     /// The row as PostgreSQL's own messages name it: `(id)=(5)`; without a key, where it lies.
     package var words: String {
@@ -175,6 +180,7 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     }
   }
 
+  /// Something beside rows that is not the same on both ends.
   package struct ObjectDifference: Sendable, Codable, Equatable {
     /// In PostgreSQL's words: `sequence`, `large object`, `materialized view`, `index`, `trigger`…
     package var kind: String
@@ -188,7 +194,7 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     /// It is so because only the cutover carries it over, or because the servers are of different versions.
     package var isExpected: Bool
     /// Expected, and yet worth a look before it is relied on. Not told with the rest.
-    package var isDoubtful = false
+    var isDoubtful = false
     /// Nil where a person has to look, or where it may hold what is to stay secret. Not told with the rest.
     package var remedy: Remedy?
 
@@ -196,16 +202,11 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     package struct Remedy: Sendable, Equatable {
       /// Where they are to be run.
       package var end: String
-      package var sql: String
-
-      package init(end: String, sql: String) {
-        self.end = end
-        self.sql = sql
-      }
+      var sql: String
     }
 
     /// - Parameter name: the kind and the object when nil.
-    package init(
+    init(
       kind: String, object: String, name: String? = nil, words: String, isExpected: Bool = false,
       remedy: Remedy? = nil
     ) {
@@ -237,16 +238,18 @@ package struct VerificationReport: Sendable, Codable, Equatable {
 
 /// How far a comparison has come.
 package struct VerificationProgress: Sendable, Codable, Equatable {
+  /// Those that the comparison reads.
   package var tablesTotal = 0
+  /// Those that were read on both ends.
   package var tablesDone = 0
   /// Of both ends together, as all figures here.
   package var bytesTotal: Int64 = 0
+  /// Of both ends.
   package var bytesDone: Int64 = 0
+  /// Of both ends.
   package var rowsDone: Int64 = 0
   /// Since it began.
   package var seconds: Double = 0
-
-  package init() {}
 
   enum CodingKeys: String, CodingKey {
     case seconds

@@ -6,8 +6,10 @@ package struct VerificationRequest: Sendable, Codable, Equatable {
   package var jobs: Int
   /// What is read of both ends together, in bytes a second; nil: as much as it can.
   package var maxBytesPerSecond: Int64?
+  /// Who asked, for the trail.
   package var requestedBy: String
 
+  /// - Parameter jobs: sessions on each end.
   package init(
     tables: [RelationName] = [], jobs: Int = 2, maxBytesPerSecond: Int64? = nil, requestedBy: String
   ) {
@@ -26,5 +28,6 @@ package enum CutoverVerification: String, Sendable, Codable, CaseIterable {
   case changed
   /// How many rows there are.
   case counts
+  /// Nothing.
   case none
 }

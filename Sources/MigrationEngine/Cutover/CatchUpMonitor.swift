@@ -1,34 +1,27 @@
-package import LogicalReplication
+import LogicalReplication
 
 /// Watches how the target gains on the source, and says what a cutover would cost. Pure: samples in, a
 /// reading out.
-package struct CatchUpMonitor: Sendable {
-  package struct Sample: Sendable {
-    package var at: ContinuousClock.Instant
-    package var sourceLSN: LSN
+struct CatchUpMonitor: Sendable {
+  struct Sample: Sendable {
+    var at: ContinuousClock.Instant
+    var sourceLSN: LSN
     /// Up to here the target has everything.
-    package var targetLSN: LSN
+    var targetLSN: LSN
     /// How long a commit of the source takes to be on the target.
-    package var lag: Duration?
-
-    package init(at: ContinuousClock.Instant, sourceLSN: LSN, targetLSN: LSN, lag: Duration?) {
-      self.at = at
-      self.sourceLSN = sourceLSN
-      self.targetLSN = targetLSN
-      self.lag = lag
-    }
+    var lag: Duration?
 
     fileprivate var lagBytes: Int64 { max(0, sourceLSN.distance(from: targetLSN)) }
   }
 
-  package struct Reading: Sendable, Equatable {
-    package var lagBytes: Int64 = 0
-    package var lagSeconds: Double = 0
-    package var applyBytesPerSecond: Double = 0
-    package var sourceBytesPerSecond: Double = 0
+  struct Reading: Sendable, Equatable {
+    var lagBytes: Int64 = 0
+    var lagSeconds: Double = 0
+    var applyBytesPerSecond: Double = 0
+    var sourceBytesPerSecond: Double = 0
     /// Nil when the target does not gain on the source.
-    package var catchUpSeconds: Double?
-    package var predictedPauseSeconds: Double?
+    var catchUpSeconds: Double?
+    var predictedPauseSeconds: Double?
   }
 
   private var samples: [Sample] = []
@@ -44,9 +37,7 @@ package struct CatchUpMonitor: Sendable {
   private static let backlogBytes: Int64 = 8 << 20
   private static let slowPace = Double(16 << 20)
 
-  package init() {}
-
-  package mutating func add(_ sample: Sample) {
+  mutating func add(_ sample: Sample) {
     samples.append(sample)
     while let first = samples.first, samples.count > 2, sample.at - first.at > Self.window {
       samples.removeFirst()
@@ -55,7 +46,7 @@ package struct CatchUpMonitor: Sendable {
     pauses.append(predictedPause())
   }
 
-  package var reading: Reading {
+  var reading: Reading {
     guard let last = samples.last, let first = samples.first else { return Reading() }
     var reading = Reading()
     reading.lagBytes = last.lagBytes
@@ -104,7 +95,7 @@ package struct CatchUpMonitor: Sendable {
 
   /// Whether a cutover would have stayed within `maxPause` seconds all the time during the last three
   /// seconds: for one that begins by itself.
-  package func isSteady(within maxPause: Double) -> Bool {
+  func isSteady(within maxPause: Double) -> Bool {
     let recent = recent
     guard let last = recent.last, let first = recent.first, last.at - first.at >= .seconds(2.5) else {
       return false
@@ -114,7 +105,7 @@ package struct CatchUpMonitor: Sendable {
 
   /// Whether a cutover would stay within `maxPause` seconds, by what was measured in the last three seconds:
   /// for one that somebody asks for.
-  package func isReady(within maxPause: Double) -> Bool {
+  func isReady(within maxPause: Double) -> Bool {
     // A stream that has just begun has not been measured yet, which is no reason to wait longer.
     let measured = recent.drop { $0.lag == nil }
     return measured.count >= 2 && areWithin(maxPause, measured.indices)

@@ -1,8 +1,8 @@
-package import LibPQ
+import LibPQ
 
 /// The sequences of an end to which rows have come, but no state of sequences: those of columns are set
 /// behind the values that the columns have.
-package enum ColumnSequences {
+enum ColumnSequences {
   private struct Use: Sendable {
     var sequence: String
     var table: String
@@ -12,7 +12,7 @@ package enum ColumnSequences {
 
   /// - Returns: sequences that draw no column's default, so that nobody can tell where they stood.
   @discardableResult
-  package static func raise(on end: Connection) async throws -> [String] {
+  static func raise(on end: Connection) async throws -> [String] {
     let action = "setting the \(end.end)'s sequences behind the values of their columns"
     let rows = try await end.query(
       """

@@ -1,8 +1,8 @@
-package import LibPQ
-package import Logging
+import LibPQ
+import Logging
 
 /// One cutover: from the request to a target that takes writes, or back to a source that does.
-package struct Cutover: Sendable {
+struct Cutover: Sendable {
   private let ends: Ends
   private let handover: any Handover
   private let logger: Logger
@@ -35,7 +35,7 @@ package struct Cutover: Sendable {
   ///   - from: the end that writes leave.
   ///   - to: the end that they go to.
   ///   - onStep: called when a step begins, inside the write pause: it must not wait for anything.
-  package init(
+  init(
     _ direction: Direction = .forward, from: ConnectionString, to: ConnectionString, handover: any Handover,
     logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
   ) {
@@ -50,7 +50,7 @@ package struct Cutover: Sendable {
   ///   writes.
   /// - Throws: `CancellationError` when the engine was told to stop while the source may be sealed and the
   ///   target is not open: `resume` leads on. `PostgresError` when an end that is lost let nothing begin.
-  package func run(
+  func run(
     _ request: CutoverRequest, after prelude: Status.Cutover? = nil
   ) async throws -> Status.Cutover {
     do {
@@ -71,7 +71,7 @@ package struct Cutover: Sendable {
   ///   - earlier: what that engine had stored. Once it says that the source is sealed and the target has
   ///     everything, the source is not needed any more.
   ///   - asksSource: false where it is known to be lost.
-  package func resume(
+  func resume(
     from fence: SourceState.Fence, request: CutoverRequest, earlier: Status.Cutover? = nil,
     asksSource: Bool = true
   ) async throws -> Status.Cutover {

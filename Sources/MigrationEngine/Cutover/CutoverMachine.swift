@@ -2,8 +2,8 @@
 ///
 /// Before the seal every failure leads to `unfence` and the source takes writes again. Behind it nothing is
 /// undone: what fails is tried again, by this engine or by one that comes next.
-package struct CutoverMachine: Sendable, Equatable {
-  package enum Step: String, Sendable, CaseIterable {
+struct CutoverMachine: Sendable, Equatable {
+  enum Step: String, Sendable, CaseIterable {
     case arm
     /// Clients that come through poolers wait there from now on.
     case pause
@@ -24,7 +24,7 @@ package struct CutoverMachine: Sendable, Equatable {
     case switchOver = "switch"
 
     /// As the report names it.
-    package var reported: Status.Cutover.Step {
+    var reported: Status.Cutover.Step {
       switch self {
       case .arm: .arm
       case .pause: .pause
@@ -44,7 +44,7 @@ package struct CutoverMachine: Sendable, Equatable {
     }
   }
 
-  package enum Event: Sendable, Equatable {
+  enum Event: Sendable, Equatable {
     /// The step that was asked for has been done.
     case done
     /// The seal has been committed. Too late means that the guard may have expired before, and let writes
@@ -54,7 +54,7 @@ package struct CutoverMachine: Sendable, Equatable {
     case failed(String)
   }
 
-  package enum Action: Sendable, Equatable {
+  enum Action: Sendable, Equatable {
     case perform(Step)
     /// The target takes writes.
     case complete
@@ -67,18 +67,18 @@ package struct CutoverMachine: Sendable, Equatable {
   }
 
   /// An event that cannot happen in the step the cutover is in.
-  package struct Impossible: Error, Sendable, Equatable, CustomStringConvertible {
-    package let step: Step?
-    package let event: Event
-    package var description: String {
+  struct Impossible: Error, Sendable, Equatable, CustomStringConvertible {
+    let step: Step?
+    let event: Event
+    var description: String {
       "event \(event) cannot happen in step \(step.map(\.rawValue) ?? "none") of a cutover"
     }
   }
 
   /// The step that is under way; nil before the first and after the last.
-  package private(set) var step: Step?
+  private(set) var step: Step?
   /// The point of no return is behind us.
-  package private(set) var isSealed = false
+  private(set) var isSealed = false
   /// And the target has everything that was ever committed before it.
   private(set) var isDrained = false
   private var failure: String?
@@ -90,19 +90,19 @@ package struct CutoverMachine: Sendable, Equatable {
   ///   - pausesPoolers: whether clients wait in poolers from before the fence.
   ///   - isRehearsal: whether the fence is taken down where it would be sealed.
   ///   - verifies: whether both ends are compared before the seal.
-  package init(pausesPoolers: Bool = false, isRehearsal: Bool = false, verifies: Bool = false) {
+  init(pausesPoolers: Bool = false, isRehearsal: Bool = false, verifies: Bool = false) {
     self.verifies = verifies
     self.pausesPoolers = pausesPoolers
     self.isRehearsal = isRehearsal
   }
 
-  package mutating func begin() -> Action { perform(.arm) }
+  mutating func begin() -> Action { perform(.arm) }
 
   /// Goes on in the middle of a cutover: after an engine that ended there, or after a step that failed.
   /// - Parameters:
   ///   - fence: how it stands; `sealed` where that is known already, so that nobody need be asked.
   ///   - isDrained: the target is known to have everything.
-  package mutating func resume(
+  mutating func resume(
     from fence: SourceState.Fence, targetIsOpen: Bool, isDrained known: Bool = false
   ) -> Action {
     switch isSealed ? .sealed : fence {
@@ -118,7 +118,7 @@ package struct CutoverMachine: Sendable, Equatable {
     }
   }
 
-  package mutating func handle(_ event: Event) throws(Impossible) -> Action {
+  mutating func handle(_ event: Event) throws(Impossible) -> Action {
     guard let step else { throw Impossible(step: nil, event: event) }
     switch event {
     case .done: return try done(step)

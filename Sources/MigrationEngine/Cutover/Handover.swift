@@ -4,7 +4,7 @@
 ///
 /// From the source to the target it is `ForwardHandover`, in a rollback `ReverseHandover`, and where the
 /// source is lost after its seal `SourceLossHandover`.
-package protocol Handover: Sendable {
+protocol Handover: Sendable {
   // MARK: Before the fence
 
   /// How many bytes `to` is behind, and the write pause in seconds that this would cost; nil when its pace is
@@ -60,7 +60,7 @@ package protocol Handover: Sendable {
 }
 
 /// The poolers that clients come through.
-package protocol HandoverPoolers: Sendable {
+protocol HandoverPoolers: Sendable {
   /// Returns once no client is in a transaction, and says what waits where. When it throws, some may wait.
   func pause(until deadline: ContinuousClock.Instant) async throws -> String
   /// The sessions on the server that clients' transactions have, by their pids: who keeps a pause waiting.
@@ -70,7 +70,7 @@ package protocol HandoverPoolers: Sendable {
 }
 
 /// What is compared of both ends between fence and seal.
-package protocol HandoverComparison: Sendable {
+protocol HandoverComparison: Sendable {
   /// Settles what is compared, before the fence.
   /// - Parameter secondsLeft: what was not asked for may take no more of the write pause.
   /// - Returns: what it may take inside the write pause, in seconds.
@@ -81,9 +81,9 @@ package protocol HandoverComparison: Sendable {
 }
 
 /// What the switch steps report while they run.
-package struct SwitchEvents: Sendable {
+struct SwitchEvents: Sendable {
   /// A step has ended: its name, how long it took, and what it did.
-  package var onStep: @Sendable (String, Duration, String) async -> Void
+  var onStep: @Sendable (String, Duration, String) async -> Void
   /// Clients that waited in poolers go on, on the end that was opened.
-  package var onClientsResumed: @Sendable () async -> Void
+  var onClientsResumed: @Sendable () async -> Void
 }

@@ -1,12 +1,12 @@
-package import LibPQ
+import LibPQ
 
 /// Carries the state of every sequence over, those of serial and identity columns included: the stream does
 /// not (manual, section 31.6).
-package enum Sequences {
+enum Sequences {
   /// - Returns: how many were set.
   /// - Throws: also when the target has no sequence of a name.
   @discardableResult
-  package static func copy(from source: Connection, to target: Connection) async throws -> Int {
+  static func copy(from source: Connection, to target: Connection) async throws -> Int {
     let names = try await names(on: source)
     try await source.query(
       Session.readingTablesOnly(isLocal: false), doing: "reading the \(source.end)'s sequences",

@@ -1,12 +1,12 @@
 /// What the AWS account says of the cluster or instance whose endpoint the target's host is:
 /// `StorageEncrypted` and `KmsKeyId`.
-package struct AWSEvidence: Sendable {
+struct AWSEvidence: Sendable {
   private let aws: AWSCommand
 
-  package init() { aws = AWSCommand() }
+  init() { aws = AWSCommand() }
 
   /// Whether a host is an endpoint of RDS or Aurora by its name.
-  package static func isEndpoint(_ host: String) -> Bool {
+  static func isEndpoint(_ host: String) -> Bool {
     let host = host.lowercased()
     return host.hasSuffix(".rds.amazonaws.com") || host.hasSuffix(".rds.amazonaws.com.cn")
       || host.wholeMatch(of: /.+\.rds\.[a-z0-9-]+\.amazonaws\.com\.cn/) != nil

@@ -4,17 +4,17 @@ import Subprocess
 ///
 /// Exit code 0 attests; the first line of its stdout is what the report will quote. It finds the target in
 /// `REPLICATE_TARGET_HOST`, `_PORT`, `_DATABASE` and `_SYSTEM_IDENTIFIER`, each only if it is known.
-package struct CommandEvidence: Sendable {
-  package let command: String
+struct CommandEvidence: Sendable {
+  let command: String
   /// After it the command and its children are killed.
-  package let timeLimit: Duration
+  let timeLimit: Duration
 
-  package init(command: String, timeLimit: Duration = .seconds(60)) {
+  init(command: String, timeLimit: Duration = .seconds(60)) {
     self.command = command
     self.timeLimit = timeLimit
   }
 
-  package func examine(server: TargetServerFacts) async -> EncryptionEvidence {
+  func examine(server: TargetServerFacts) async -> EncryptionEvidence {
     // A value that our own environment happens to hold would speak of another server: nil removes it.
     let environment: [Environment.Key: String?] = [
       "REPLICATE_TARGET_HOST": server.host,

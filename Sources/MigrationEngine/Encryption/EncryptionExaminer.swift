@@ -1,53 +1,33 @@
 /// What the target's server says about itself, as far as the role may ask. A missing fact is nil, never a
 /// guess.
-package struct TargetServerFacts: Sendable, Equatable {
+struct TargetServerFacts: Sendable, Equatable {
   /// `SHOW data_directory`: superusers and members of `pg_read_all_settings` see it.
-  package var dataDirectory: String?
+  var dataDirectory: String?
   /// `pg_tablespace_location(oid)` of every tablespace that has one.
-  package var tablespaceLocations: [String]
+  var tablespaceLocations: [String] = []
   /// The server's own port (`SHOW port`), which a pooler's or a forwarded one need not be.
-  package var port: Int?
+  var port: Int?
   /// `extract(epoch from pg_postmaster_start_time())`, in seconds.
-  package var postmasterStartEpoch: Double?
+  var postmasterStartEpoch: Double?
   /// Whether our session could come from the same machine: a unix socket, or an address of this host.
-  package var isLocal: Bool
-  package var host: String?
-  package var database: String?
+  var isLocal = false
+  var host: String?
+  var database: String?
   /// `system_identifier` of `IDENTIFY_SYSTEM` or `pg_control_system()`.
-  package var systemIdentifier: String?
-
-  package init(
-    dataDirectory: String? = nil, tablespaceLocations: [String] = [], port: Int? = nil,
-    postmasterStartEpoch: Double? = nil, isLocal: Bool = false, host: String? = nil,
-    database: String? = nil, systemIdentifier: String? = nil
-  ) {
-    self.dataDirectory = dataDirectory
-    self.tablespaceLocations = tablespaceLocations
-    self.port = port
-    self.postmasterStartEpoch = postmasterStartEpoch
-    self.isLocal = isLocal
-    self.host = host
-    self.database = database
-    self.systemIdentifier = systemIdentifier
-  }
+  var systemIdentifier: String?
 }
 
 /// Asks for evidence of encryption at rest: our own eyes first, then the user's command.
-package struct EncryptionExaminer: Sendable {
+struct EncryptionExaminer: Sendable {
   var localServer = LocalServer()
   var filesystem = FilesystemEvidence()
   var aws = AWSEvidence()
   var command: CommandEvidence?
   /// Asks AWS also about a host whose name does not say that it is there.
-  var asksAWS: Bool
-
-  package init(command: CommandEvidence? = nil, asksAWS: Bool = false) {
-    self.command = command
-    self.asksAWS = asksAWS
-  }
+  var asksAWS = false
 
   /// Never throws: what cannot be examined is no evidence, and the detail says why.
-  package func examine(server: TargetServerFacts) async -> EncryptionEvidence {
+  func examine(server: TargetServerFacts) async -> EncryptionEvidence {
     let seen: EncryptionEvidence
     if asksAWS || AWSEvidence.isEndpoint(server.host ?? "") {
       switch await aws.ask(about: server) {

@@ -1,24 +1,24 @@
 /// Decides whether a migration may write to this target, from what is known about its encryption in flight
 /// and at rest.
-package enum EncryptionGate {
+enum EncryptionGate {
   /// How our own sessions reach the target (`pg_stat_ssl` of our own backends).
-  package enum Transport: Sendable, Equatable {
+  enum Transport: Sendable, Equatable {
     case tls, plaintext, unixSocket
   }
 
-  package struct Reason: Sendable, Codable, Equatable {
-    package let problem: String
-    package let remedy: String
+  struct Reason: Sendable, Codable, Equatable {
+    let problem: String
+    let remedy: String
   }
 
-  package enum Decision: Sendable, Equatable {
+  enum Decision: Sendable, Equatable {
     case pass
     /// The user insisted; the reasons belong in the report.
     case passOverridden([Reason])
     case refuse([Reason])
   }
 
-  package static func decide(
+  static func decide(
     transport: Transport, evidence: EncryptionEvidence, allowUnencrypted: Bool
   ) -> Decision {
     let reasons = [reason(transport: transport), reason(evidence: evidence)].compactMap { $0 }

@@ -6,7 +6,7 @@ import Subprocess
 ///
 /// What it cannot see: a cipher that is `null`, swap, and log files that the server is told to write
 /// elsewhere.
-package struct FilesystemEvidence: Sendable {
+struct FilesystemEvidence: Sendable {
   /// `/sys` and `/proc/self/mountinfo` unless a test says otherwise.
   var sysRoot = "/sys"
   var mountInfo = "/proc/self/mountinfo"
@@ -14,8 +14,6 @@ package struct FilesystemEvidence: Sendable {
   var hasEncryptionPolicy: @Sendable (String) -> Bool = Self.inodeIsEncrypted
   /// The property `encryption` of a ZFS dataset, or nil if it cannot be told.
   var zfsEncryption: @Sendable (String) async -> String? = Self.askZFS
-
-  package init() {}
 
   /// File systems whose kernel code sets the flag. Others, FUSE above all, may answer an ioctl as they
   /// please.
@@ -25,7 +23,7 @@ package struct FilesystemEvidence: Sendable {
   private static let mountInfoLimit = 8 << 20
 
   /// `verified` only if encryption covers every place that the server writes to.
-  package func examine(dataDirectory: String, tablespaceLocations: [String]) async -> EncryptionEvidence {
+  func examine(dataDirectory: String, tablespaceLocations: [String]) async -> EncryptionEvidence {
     let paths: [WrittenPath]
     let table: MountTable
     do {

@@ -5,13 +5,11 @@ import Foundation
 /// A path alone proves nothing: a server in a container or on another host reports one too, and another
 /// cluster may lie under the same name here. `postmaster.pid` (written by the running server) and
 /// `global/pg_control` tell.
-package struct LocalServer: Sendable {
+struct LocalServer: Sendable {
   /// `/proc` unless a test says otherwise.
   var procRoot = "/proc"
 
-  package init() {}
-
-  package enum Finding: Sendable, Equatable {
+  enum Finding: Sendable, Equatable {
     case own(dataDirectory: String)
     /// Why nothing on this machine counts as evidence.
     case unproven(String)
@@ -21,7 +19,7 @@ package struct LocalServer: Sendable {
   /// takes the first after it has set up its shared memory, the second before.
   private static let startDelay = 60.0
 
-  package func find(_ facts: TargetServerFacts) -> Finding {
+  func find(_ facts: TargetServerFacts) -> Finding {
     guard facts.isLocal else { return .unproven("the server is not on this machine") }
     guard let folder = facts.dataDirectory else {
       return .unproven("the server does not tell its data directory")

@@ -1,8 +1,8 @@
-package import LibPQ
+import LibPQ
 
 extension TargetServerFacts {
   /// Asks the server. What the role may not ask stays nil (manual, section 22.5 `pg_read_all_settings`).
-  package static func read(from target: Connection) async throws -> TargetServerFacts {
+  static func read(from target: Connection) async throws -> TargetServerFacts {
     let action = "asking the target where it keeps its data"
     let rows = try await target.query(
       """
@@ -34,7 +34,7 @@ extension TargetServerFacts {
 
 extension EncryptionGate.Transport {
   /// How a connection of ours reaches its server.
-  package init(of connection: Connection) async throws {
+  init(of connection: Connection) async throws {
     if try await connection.isEncrypted() {
       self = .tls
     } else {

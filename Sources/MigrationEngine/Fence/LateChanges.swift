@@ -2,19 +2,19 @@ import LibPQ
 
 /// Makes late changes in short tries, each on its own: where a lock cannot be had at once it is tried again
 /// some other time, and who comes behind the try waits for a moment only.
-package struct LateChanges: Sendable {
+struct LateChanges: Sendable {
   let connection: Connection
   /// Statements that every transaction begins and ends with.
   var quieting: (before: [String], after: [String]) = ([], [])
 
   /// What could not be done yet.
-  package struct Left: Sendable, Equatable {
+  struct Left: Sendable, Equatable {
     /// Each with who is in the way.
-    package var obstacles: [String] = []
-    package var untried = 0
+    var obstacles: [String] = []
+    var untried = 0
 
-    package var isEmpty: Bool { obstacles.isEmpty && untried == 0 }
-    package var words: String {
+    var isEmpty: Bool { obstacles.isEmpty && untried == 0 }
+    var words: String {
       let named = obstacles.prefix(3).joined(separator: "\n  ")
       let others = obstacles.dropFirst(3).count + untried
       return others == 0 ? named : "\(named)\(named.isEmpty ? "" : "\n  and ")\(others) more"

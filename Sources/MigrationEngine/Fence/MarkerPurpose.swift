@@ -1,5 +1,5 @@
 /// What a marker in the WAL is to prove.
-package enum MarkerPurpose: Sendable {
+enum MarkerPurpose: Sendable {
   /// That a fence stands: a change after it is a breach.
   case fence
   /// That everything is there, when an end is sealed already: a change after it is remembered.

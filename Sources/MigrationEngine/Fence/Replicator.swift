@@ -1,9 +1,9 @@
-package import LibPQ
+import LibPQ
 
 /// Something that writes into an end by replication. An apply worker writes rows below the executor: it fires
 /// no statement trigger (manual, section 31.9, for the one that comes with PostgreSQL), so no fence stops it.
-package struct Replicator: Sendable, Equatable {
-  package enum Kind: Sendable, Equatable {
+struct Replicator: Sendable, Equatable {
+  enum Kind: Sendable, Equatable {
     /// Of PostgreSQL itself.
     case subscription
     /// Of an extension that keeps its subscriptions in a table of its own, which names it.
@@ -12,21 +12,21 @@ package struct Replicator: Sendable, Equatable {
     case worker(pid: Int32)
   }
 
-  package var kind: Kind
-  package var name: String
+  var kind: Kind
+  var name: String
   /// It writes, or will when what it subscribes to has something for it.
-  package var isEnabled: Bool
+  var isEnabled: Bool
   /// Of the transactions that it writes; nil when it is not known.
-  package var origin: String?
+  var origin: String?
 
-  package init(_ kind: Kind, _ name: String, isEnabled: Bool, origin: String? = nil) {
+  init(_ kind: Kind, _ name: String, isEnabled: Bool, origin: String? = nil) {
     self.kind = kind
     self.name = name
     self.isEnabled = isEnabled
     self.origin = origin
   }
 
-  package var object: String {
+  var object: String {
     switch kind {
     case .subscription: "subscription \(SQL.identifier(name))"
     case .subscriptionOf(let schema): "\(schema) subscription \(SQL.identifier(name))"
@@ -35,7 +35,7 @@ package struct Replicator: Sendable, Equatable {
   }
 
   /// What stops it.
-  package var remedy: String {
+  var remedy: String {
     switch kind {
     case .subscription: return "ALTER SUBSCRIPTION \(SQL.identifier(name)) DISABLE;"
     case .subscriptionOf(let schema):
@@ -57,7 +57,7 @@ package struct Replicator: Sendable, Equatable {
 
   /// Those that write into this database: subscriptions, whether they are enabled or not, and workers of
   /// subscriptions that we may not look at, or of replication that has none.
-  package static func all(on connection: Connection) async throws -> [Replicator] {
+  static func all(on connection: Connection) async throws -> [Replicator] {
     let rows = try await connection.query(
       found, doing: "looking for what replicates into the \(connection.end)", within: .seconds(15),
       isPrepared: true)
@@ -124,7 +124,7 @@ package struct Replicator: Sendable, Equatable {
 
   /// Those of these replication origins that something may still write with: they exist, and are not those of
   /// subscriptions that are disabled.
-  package static func alive(_ origins: [String], on connection: Connection) async throws -> [String] {
+  static func alive(_ origins: [String], on connection: Connection) async throws -> [String] {
     guard !origins.isEmpty else { return [] }
     let rows = try await connection.query(
       "SELECT roname FROM pg_catalog.pg_replication_origin WHERE roname = ANY ($1)", [SQL.array(origins)],

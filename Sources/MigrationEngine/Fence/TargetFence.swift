@@ -1,21 +1,21 @@
-package import LibPQ
+import LibPQ
 
 /// The target's closed door: until the source is sealed nobody but the stream may write there. Its triggers
 /// are ordinary ones, so that they do not fire for the stream's replica role (manual, section 20.11
 /// `session_replication_role`).
-package struct TargetFence: Sendable {
+struct TargetFence: Sendable {
   private let connection: Connection
   private let triggers: FenceTriggers
   private let held: SuspendedTriggers
 
-  package init(_ connection: Connection) {
+  init(_ connection: Connection) {
     self.connection = connection
     held = SuspendedTriggers(connection: connection)
     triggers = FenceTriggers(
       connection: connection, name: "replicate_closed", function: "replicate.closed", firesAlways: false)
   }
 
-  package func close() async throws {
+  func close() async throws {
     // First, so that event triggers do not see the rest.
     try await held.hold()
     try await replace(Self.closedBody, doing: "closing the target for writes")
@@ -26,22 +26,22 @@ package struct TargetFence: Sendable {
   }
 
   /// What is held back opens as it is on the source by now.
-  package func hold(as source: Connection) async throws { try await held.hold(as: source) }
+  func hold(as source: Connection) async throws { try await held.hold(as: source) }
 
   /// Triggers and rules that will be enabled in another way than they are on the source.
-  package func triggersDiffering(from source: Connection) async throws -> [TriggerState] {
+  func triggersDiffering(from source: Connection) async throws -> [TriggerState] {
     try await held.differing(from: source)
   }
 
   /// Lets writes pass, and the user's triggers fire: one commit for all tables, which waits for no table's
   /// lock. What does is `settle`'s.
-  package func open() async throws {
+  func open() async throws {
     try await replace(
       Self.openBody, doing: "opening the target for writes", with: try await held.releasing())
   }
 
   /// - Throws: `MigrationError` when there is no door, so that nobody can tell.
-  package func isOpen() async throws -> Bool {
+  func isOpen() async throws -> Bool {
     let action = "looking whether the target is open"
     let rows = try await connection.query(
       "SELECT prosrc FROM pg_catalog.pg_proc WHERE oid = pg_catalog.to_regprocedure('replicate.closed()')",
@@ -58,7 +58,7 @@ package struct TargetFence: Sendable {
   }
 
   /// Also of a target that was never opened: its triggers are what they were on the source then.
-  package func remove() async throws {
+  func remove() async throws {
     let action = "dropping the triggers of the target's closed door"
     for statement in try await held.releasing() {
       try await connection.query(statement, doing: action, within: .seconds(60))
@@ -68,7 +68,7 @@ package struct TargetFence: Sendable {
 
   /// After the opening: makes late changes, has triggers and rules fire for replicated changes again, and
   /// drops those of the door, as far as the tables' locks can be had at once.
-  package func settle(_ changes: [LateChange] = [], within limit: Duration) async throws -> LateChanges.Left {
+  func settle(_ changes: [LateChange] = [], within limit: Duration) async throws -> LateChanges.Left {
     try await triggers.remove(
       after: changes + held.owed(), within: limit, quieting: try await held.quieting())
   }

@@ -1,17 +1,17 @@
-package import LibPQ
+import LibPQ
 
 /// The fence: one function, called by a statement trigger on every table of an end: the source, and in a
 /// rollback the target. Replacing the
 /// function turns all of them at once, without a lock on any table. The triggers fire for superusers and
 /// under every `session_replication_role` (manual, section 39.1, and `ALTER TABLE … ENABLE ALWAYS TRIGGER`),
 /// and call the function by its OID, so that writers need no rights on schema `replicate`.
-package struct WriteFence: Sendable {
+struct WriteFence: Sendable {
   /// What a fence promises to the engine that put it up.
-  package struct Fence: Sendable {
+  struct Fence: Sendable {
     /// When the guard lets writes pass by itself, by the source's clock.
-    package let expiry: String
+    let expiry: String
     /// Before this instant of our own clock the guard has not expired.
-    package let localDeadline: ContinuousClock.Instant
+    let localDeadline: ContinuousClock.Instant
     /// Tells it from every other fence: who has it may seal it and take it down.
     let token: String
     /// What the definitions of tables and triggers were when it was put up.
@@ -25,7 +25,7 @@ package struct WriteFence: Sendable {
   /// - Parameters:
   ///   - direction: which way the writes move that it refuses.
   ///   - leftBehind: tables that are not migrated: those that only others own are not guarded.
-  package init(
+  init(
     _ connection: Connection, moving direction: Direction = .forward,
     leaving leftBehind: Set<RelationName> = []
   ) {
@@ -37,7 +37,7 @@ package struct WriteFence: Sendable {
   }
 
   /// Tables that the fence does not protect.
-  package func unguarded() async throws -> [RelationName] { try await triggers.missing().map(\.table) }
+  func unguarded() async throws -> [RelationName] { try await triggers.missing().map(\.table) }
 
   /// Makes the guard, which lets everything pass, and its triggers where they are missing. A fence that an
   /// engine left behind is taken down.
@@ -46,7 +46,7 @@ package struct WriteFence: Sendable {
   /// - Returns: how many tables got a trigger.
   /// - Throws: `MigrationError` that names who keeps a table from being guarded.
   @discardableResult
-  package func arm(
+  func arm(
     within limit: Duration, isolation: isolated (any Actor)? = #isolation,
     onBlocked: ([Writer]) async throws -> Void = { _ in }
   ) async throws -> Int {
@@ -93,7 +93,7 @@ package struct WriteFence: Sendable {
   /// - Parameters:
   ///   - lifetime: after which writes pass again, should nobody be there to take the fence down.
   ///   - token: by which whoever puts it up knows it, also when it is not known whether it stands.
-  package func fence(
+  func fence(
     expiringAfter lifetime: Duration, token: String = Self.newToken()
   ) async throws -> Fence {
     // Taken before the server takes its own time, so that ours runs out first.
@@ -121,13 +121,13 @@ package struct WriteFence: Sendable {
     return Fence(expiry: expiry, localDeadline: localDeadline, token: token, definitions: definitions)
   }
 
-  package static func newToken() -> String { String(UInt64.random(in: 0 ... .max), radix: 16) }
+  static func newToken() -> String { String(UInt64.random(in: 0 ... .max), radix: 16) }
 
   /// Lets writes pass again. Should a failover lose that, the fence expires by itself: no standby is waited
   /// for.
   /// - Parameter token: of the fence that is taken down, where it stands; nil: whichever does.
   /// - Throws: `Sealed` when the point of no return is behind us.
-  package func unfence(_ token: String? = nil) async throws {
+  func unfence(_ token: String? = nil) async throws {
     let action = "taking down the fence on the \(connection.end)"
     try await connection.transaction(doing: action) { connection in
       try await connection.query(
@@ -147,18 +147,18 @@ package struct WriteFence: Sendable {
   }
 
   /// The end is sealed: nothing takes its fence down but a rollback to it.
-  package struct Sealed: Error, CustomStringConvertible {
-    package let end: String
+  struct Sealed: Error, CustomStringConvertible {
+    let end: String
     /// It was the fence that we know the token of.
-    package let isOurs: Bool
-    package var description: String { "the \(end) is sealed: its successor may have taken writes" }
+    let isOurs: Bool
+    var description: String { "the \(end) is sealed: its successor may have taken writes" }
   }
 
   /// Makes the fence permanent: the point of no return.
   /// - Returns: whether it was committed before `fence` could expire. If not, writes may have passed before
   ///   it.
   /// - Throws: when it was not committed, or when that is not known; then `SourceState.fence()` tells.
-  package func seal(_ fence: Fence) async throws -> Bool {
+  func seal(_ fence: Fence) async throws -> Bool {
     let action = "sealing the \(connection.end)"
     let body = words.sealed(passing: nil)
     try await connection.transaction(doing: action, within: Self.commitLimit) { connection in
@@ -188,7 +188,7 @@ package struct WriteFence: Sendable {
   }
 
   /// Looks for all that would keep the end from being sealed, and changes nothing.
-  package func examine(_ fence: Fence) async throws {
+  func examine(_ fence: Fence) async throws {
     let action = "looking for what would keep the \(connection.end) from being sealed"
     let rows = try await connection.query(
       "SELECT state = 'fenced' AND token = $1 AS it_stands FROM replicate.fence()", [fence.token],
@@ -253,7 +253,7 @@ package struct WriteFence: Sendable {
   /// Lets nobody through the sealed guard but sessions that know `pass`: those of one engine.
   /// - Parameter pass: nil: nobody at all.
   /// - Throws: also when the end is not sealed.
-  package func admit(_ pass: Pass?) async throws {
+  func admit(_ pass: Pass?) async throws {
     let action = "changing whom the seal of the \(connection.end) lets through"
     let body = words.sealed(passing: try await pass?.digest(on: connection))
     try await connection.transaction(doing: action) { connection in
@@ -271,14 +271,14 @@ package struct WriteFence: Sendable {
 
   /// Lets all writes pass again, and event triggers fire: the writes have moved back. One commit for all
   /// tables.
-  package func unseal() async throws {
+  func unseal() async throws {
     let action = "opening the \(connection.end) for writes"
     let releasing = try await SuspendedTriggers(connection: connection).releasing()
     try await connection.transaction(doing: action) { try await Self.unseal($0, releasing, doing: action) }
   }
 
   /// Does the same, and undoes it: whatever would be refused is refused now.
-  package func rehearseUnsealing() async throws {
+  func rehearseUnsealing() async throws {
     let action = "opening the \(connection.end) for writes, to see that it can be"
     let releasing = try await SuspendedTriggers(connection: connection).releasing()
     try await connection.undoing(action) { try await Self.unseal($0, releasing, doing: action) }
@@ -295,14 +295,14 @@ package struct WriteFence: Sendable {
   }
 
   /// Drops triggers and function.
-  package func remove() async throws {
+  func remove() async throws {
     try await LateChanges.insist(
       doing: "dropping the triggers of the guard on the \(connection.end)", within: .seconds(60)
     ) { try await settle(within: $0) }
   }
 
   /// Makes late changes, and drops triggers and function, as far as the tables' locks can be had at once.
-  package func settle(_ changes: [LateChange] = [], within limit: Duration) async throws -> LateChanges.Left {
+  func settle(_ changes: [LateChange] = [], within limit: Duration) async throws -> LateChanges.Left {
     try await triggers.remove(after: changes, within: limit)
   }
 
@@ -339,11 +339,11 @@ extension WriteFence {
   /// What lets one engine's sessions through a sealed guard: a session setting whose digest the guard knows.
   /// The digest may be read by everyone, like every function; what it is the digest of is known to that
   /// engine alone. It holds against every role that cannot replace the guard itself.
-  package struct Pass: Sendable {
+  struct Pass: Sendable {
     private let secret: String
     fileprivate static let setting = "replicate.pass"
 
-    package init() {
+    init() {
       var random = SystemRandomNumberGenerator()
       secret = (0..<4).map { _ in
         let word = String(random.next(), radix: 16)
@@ -352,12 +352,12 @@ extension WriteFence {
     }
 
     /// The string for sessions that pass.
-    package func applied(to string: ConnectionString) -> ConnectionString {
+    func applied(to string: ConnectionString) -> ConnectionString {
       string.settingSecretly(Self.setting, to: secret)
     }
 
     /// On any connection: the server computes it, the secret being a parameter.
-    package func digest(on connection: Connection) async throws -> Digest {
+    func digest(on connection: Connection) async throws -> Digest {
       let rows = try await connection.query(
         """
         SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($1, 'UTF8')), 'hex') AS digest
@@ -365,7 +365,7 @@ extension WriteFence {
       return Digest(text: try rows.first?.text("digest") ?? "")
     }
 
-    package struct Digest: Sendable {
+    struct Digest: Sendable {
       fileprivate var text: String
     }
   }

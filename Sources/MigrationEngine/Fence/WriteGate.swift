@@ -1,22 +1,22 @@
-package import LibPQ
+import LibPQ
 
 /// What keeps the end closed that a cutover leads to.
-package struct WriteGate: Sendable {
+struct WriteGate: Sendable {
   /// Lets writes pass: one commit for all tables.
-  package var open: @Sendable (Connection) async throws -> Void
+  var open: @Sendable (Connection) async throws -> Void
   /// Has the session that will open it meet what that takes.
   var prepare: @Sendable (Connection) async throws -> Void
   /// - Throws: `MigrationError` when nobody can tell.
   var isOpen: @Sendable (Connection) async throws -> Bool
 
   /// Of the target.
-  package static let ofTarget = WriteGate(
+  static let ofTarget = WriteGate(
     open: { try await TargetFence($0).open() },
     prepare: { try await TargetFence($0).rehearseOpening() },
     isOpen: { try await TargetFence($0).isOpen() })
 
   /// Of the source, which an earlier cutover has sealed.
-  package static let ofSealedSource = WriteGate(
+  static let ofSealedSource = WriteGate(
     open: { source in
       // Before: a session that begins the moment it opens is to find both gone.
       try await dropReadOnlyDefault(source)
@@ -59,7 +59,7 @@ package struct WriteGate: Sendable {
   }
 
   /// What the end of a cutover has set on the end that was left, where our role owned the database.
-  package static func dropReadOnlyDefault(_ source: Connection) async throws {
+  static func dropReadOnlyDefault(_ source: Connection) async throws {
     let rows = try await source.query(
       """
       SELECT d.datname FROM pg_catalog.pg_database d

@@ -1,23 +1,23 @@
-package import LibPQ
+import LibPQ
 
 /// A transaction that holds a lock on a table of the source.
-package struct Writer: Sendable, Equatable, CustomStringConvertible {
+struct Writer: Sendable, Equatable, CustomStringConvertible {
   /// Virtual transaction ID, which a prepared transaction keeps.
-  package var transaction: String
+  var transaction: String
   /// Nil for a prepared transaction.
-  package var pid: Int32?
+  var pid: Int32?
   /// The name of a prepared transaction.
-  package var gid: String?
-  package var user: String
-  package var application: String
-  package var state: String
+  var gid: String?
+  var user: String
+  var application: String
+  var state: String
   /// The first word of its newest statement: `UPDATE`. Empty when it is not known.
-  package var statement: String
-  package var ageSeconds: Double
+  var statement: String
+  var ageSeconds: Double
   /// A lock by which it was found: `AccessExclusiveLock on "public"."t"`. Nil where that says nothing.
-  package var lock: String?
+  var lock: String?
 
-  package var description: String {
+  var description: String {
     let age = "\((ageSeconds * 10).rounded() / 10) s old\(lock.map { ", holds \($0)" } ?? "")"
     guard let pid else { return "prepared transaction \(SQL.literal(gid ?? "?")) (user \(user), \(age))" }
     let kind = statement.isEmpty ? "" : ", last statement \(statement)"
@@ -28,14 +28,14 @@ package struct Writer: Sendable, Equatable, CustomStringConvertible {
 /// The transactions that may still write although the fence is up: those that held a write lock when it was
 /// committed. Whoever takes such a lock later has seen the fence, since taking a lock reads the catalogs'
 /// invalidations.
-package struct Writers: Sendable {
+struct Writers: Sendable {
   let connection: Connection
 
-  package init(_ connection: Connection) { self.connection = connection }
+  init(_ connection: Connection) { self.connection = connection }
 
   /// Transactions that hold a lock on one of the user's tables under which rows can be written, that have
   /// made a table which nobody else sees yet, or that have written what has no trigger.
-  package func holding() async throws -> [Writer] {
+  func holding() async throws -> [Writer] {
     try await holders(
       """
       \(Self.holds(Self.writeModes, on: Catalog.isUserTable)) OR \(Self.holdsUnseen)
@@ -45,7 +45,7 @@ package struct Writers: Sendable {
 
   /// Transactions that may have taken a table's trigger away, or made a table that has none: until they
   /// commit the catalogs show nothing of it. VACUUM takes the strongest lock as well, to give space back.
-  package func ofDefinitions() async throws -> [Writer] {
+  func ofDefinitions() async throws -> [Writer] {
     try await holders(
       """
       (\(Self.holds(Self.definingModes, on: Catalog.isUserTable)) OR \(Self.holdsUnseen)) AND \(Self.hasID)
@@ -55,11 +55,11 @@ package struct Writers: Sendable {
 
   /// Transactions that have written what no trigger keeps anybody from, and not ended: large objects, and
   /// tables of extensions.
-  package func ofUnfenced() async throws -> [Writer] { try await holders(Self.holdsUnfenced) }
+  func ofUnfenced() async throws -> [Writer] { try await holders(Self.holdsUnfenced) }
 
   /// What tells the large objects that are written from now on from those before.
   /// - Returns: nil when there are none, or our role may not look at their pages.
-  package func largeObjectsHorizon() async throws -> String? {
+  func largeObjectsHorizon() async throws -> String? {
     let rows = try await connection.query(
       """
       SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.xid AS horizon
@@ -70,7 +70,7 @@ package struct Writers: Sendable {
   }
 
   /// Large objects that transactions have written which began to do so after `horizon`.
-  package func largeObjects(writtenSince horizon: String) async throws -> [UInt32] {
+  func largeObjects(writtenSince horizon: String) async throws -> [UInt32] {
     let rows = try await connection.query(
       """
       SELECT DISTINCT loid FROM pg_catalog.pg_largeobject
@@ -81,7 +81,7 @@ package struct Writers: Sendable {
   }
 
   /// Transactions that hold a lock on `table` which a trigger's creation waits for.
-  package func blocking(_ table: RelationName) async throws -> [Writer] {
+  func blocking(_ table: RelationName) async throws -> [Writer] {
     try await holders(
       Self.holds(
         Self.writeModes + ["ShareLock", "ShareUpdateExclusiveLock"],
@@ -89,7 +89,7 @@ package struct Writers: Sendable {
   }
 
   /// Transactions that hold any lock on `table`: nobody else can have the strongest one.
-  package func using(_ table: RelationName) async throws -> [Writer] {
+  func using(_ table: RelationName) async throws -> [Writer] {
     try await holders(
       """
       l.locktype = 'relation' AND n.nspname = \(SQL.literal(table.schema))
@@ -98,7 +98,7 @@ package struct Writers: Sendable {
   }
 
   /// Those of these sessions that are in a transaction, whatever it does.
-  package func inTransactions(of pids: [Int32]) async throws -> [Writer] {
+  func inTransactions(of pids: [Int32]) async throws -> [Writer] {
     let list = pids.map(String.init).joined(separator: ",")
     return try await holders(
       """
@@ -109,7 +109,7 @@ package struct Writers: Sendable {
 
   /// Transactions that write into a table that bears the guard although that refuses it: rows are written
   /// below the executor, as an apply worker does it. Whoever the guard refuses holds no lock for long.
-  package func pastGuard() async throws -> [Writer] {
+  func pastGuard() async throws -> [Writer] {
     let guarded = """
       EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'replicate_guard')
       """
@@ -118,7 +118,7 @@ package struct Writers: Sendable {
   }
 
   /// What replicates into this database, which no fence stops.
-  package func ensureNoReplicators(doing action: String) async throws {
+  func ensureNoReplicators(doing action: String) async throws {
     let replicators = try await Replicator.all(on: connection).filter(\.isEnabled)
     guard !replicators.isEmpty else { return }
     throw MigrationError(
@@ -129,7 +129,7 @@ package struct Writers: Sendable {
   }
 
   /// - Parameter origins: of changes that came, and how long ago the last of each did.
-  package func ensureNoOrigins(
+  func ensureNoOrigins(
     _ origins: [(name: String, age: Duration)], doing action: String
   ) async throws {
     let recent = origins.filter { $0.age < Self.originMemory }
@@ -157,7 +157,7 @@ package struct Writers: Sendable {
   ///   - onTermination: hears of it at once, whatever comes behind it.
   /// - Returns: how many there were, and those that were ended.
   /// - Throws: `MigrationError` that names who has not ended at the deadline.
-  package func awaitHolding(
+  func awaitHolding(
     until deadline: ContinuousClock.Instant, terminatingAfter patience: Duration? = nil,
     isolation: isolated (any Actor)? = #isolation, onTermination: (Termination) -> Void = { _ in }
   ) async throws -> (count: Int, terminated: [Writer]) {
@@ -188,17 +188,17 @@ package struct Writers: Sendable {
   }
 
   /// What came of ending sessions.
-  package struct Termination: Sendable {
-    package var ended: [Writer] = []
+  struct Termination: Sendable {
+    var ended: [Writer] = []
     /// Those that our role may not end.
-    package var refused: [Writer] = []
+    var refused: [Writer] = []
     /// What lets it; nil when none was refused.
-    package var remedy: String?
+    var remedy: String?
   }
 
   /// Ends the sessions of these transactions, if they are still in them. A prepared transaction has none:
   /// what becomes of it is for people to say. That one may not be ended does not keep the others.
-  package func terminate(_ writers: [Writer]) async throws -> Termination {
+  func terminate(_ writers: [Writer]) async throws -> Termination {
     var termination = Termination()
     for writer in writers {
       do {
@@ -222,7 +222,7 @@ package struct Writers: Sendable {
   }
 
   /// What lets our role end sessions of roles that it is no member of; nil when it may.
-  package func missingPermission() async throws -> String? {
+  func missingPermission() async throws -> String? {
     let rows = try await connection.query(
       "SELECT pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') AS it_may",
       doing: "asking whether sessions may be ended", within: .seconds(15))
@@ -328,12 +328,12 @@ package struct Writers: Sendable {
 
   // MARK: Words
 
-  package static func list(_ writers: [Writer]) -> String {
+  static func list(_ writers: [Writer]) -> String {
     let named = writers.prefix(5).map(\.description).joined(separator: "; ")
     return writers.count > 5 ? "\(named); and \(writers.count - 5) more" : named
   }
 
-  package static func remedy(_ writers: [Writer]) -> String {
+  static func remedy(_ writers: [Writer]) -> String {
     let commands = writers.prefix(5).map { writer in
       if let pid = writer.pid { return "SELECT pg_terminate_backend(\(pid));" }
       let gid = SQL.literal(writer.gid ?? "?")

@@ -1,23 +1,23 @@
-package import LibPQ
+import LibPQ
 
 /// What preflight looks at.
-package struct PreflightContext: Sendable {
+struct PreflightContext: Sendable {
   /// Open sessions as `Session.open` gives them, with no transaction open.
-  package let source: Connection
-  package let target: Connection
+  let source: Connection
+  let target: Connection
   /// Of the source.
-  package let catalog: Catalog
-  package let options: MigrationOptions
+  let catalog: Catalog
+  let options: MigrationOptions
   /// The target holds this migration already, so what it made itself is no obstacle.
-  package let isResuming: Bool
-  package let slotName: String
-  package let publicationName: String
+  let isResuming: Bool
+  let slotName: String
+  let publicationName: String
   /// Of the slot on the target.
-  package let wayBackSlotName: String
+  let wayBackSlotName: String
   /// The age from which a transaction counts as a long one.
-  package let longTransaction: Duration
+  let longTransaction: Duration
 
-  package init(
+  init(
     source: Connection, target: Connection, catalog: Catalog, options: MigrationOptions, isResuming: Bool,
     slotName: String, publicationName: String, wayBackSlotName: String = "",
     longTransaction: Duration = .seconds(60)
@@ -41,12 +41,12 @@ package struct PreflightContext: Sendable {
 }
 
 /// Looks for everything that would stop or spoil a migration, before anything is changed on either end.
-package enum Preflight {
+enum Preflight {
   /// Runs all checks, whatever each of them finds. Changes nothing. Each statement may take 30 seconds.
   /// - Returns: the findings, blockers first.
   /// - Throws: `PostgresError` when a connection is lost, `CancellationError`. What a server refuses to tell
   ///   is a finding.
-  package static func run(_ context: PreflightContext) async throws -> PreflightReport {
+  static func run(_ context: PreflightContext) async throws -> PreflightReport {
     var findings: [Finding] = []
     for check in Check.all { findings += try await check.run(context) }
     return PreflightReport(findings: inOrder(findings))

@@ -1,9 +1,9 @@
-package import LibPQ
+import LibPQ
 
 extension PostgresError {
   /// The server does not take what it was given: values, definitions, what they name, or what users wrote. It
   /// may take it once something is mended. Not so when it is the server that is in trouble, or a lock.
-  package var isRefusalOfContent: Bool {
+  var isRefusalOfContent: Bool {
     guard code == .server, !isConnectionLoss, let sqlState else { return false }
     return Self.ofContent.contains(String(sqlState.errorClass))
   }

@@ -2,12 +2,12 @@ import LogicalReplication
 
 /// How the databases themselves differ. Values of settings may be secrets, and are not told.
 extension DatabaseProperties {
-  package typealias Difference = VerificationReport.ObjectDifference
+  typealias Difference = VerificationReport.ObjectDifference
 
   /// - Parameters:
   ///   - source: this one's counterpart is the target's.
   ///   - direction: where writes go, or are to go. What only that end has may be there for its own sake.
-  package static func differences(
+  static func differences(
     source: DatabaseProperties, target: DatabaseProperties, direction: Direction
   ) -> [Difference] {
     let (from, to) = direction == .forward ? (source, target) : (target, source)
@@ -97,7 +97,7 @@ extension DatabaseProperties {
 }
 
 extension DatabaseProperties.Grant: Comparable {
-  package static func < (left: Self, right: Self) -> Bool {
+  static func < (left: Self, right: Self) -> Bool {
     (left.role ?? "", left.privilege, left.isGrantable ? 1 : 0)
       < (right.role ?? "", right.privilege, right.isGrantable ? 1 : 0)
   }

@@ -1,16 +1,16 @@
-package import LibPQ
+import LibPQ
 
 /// What belongs to the database itself: the settings of `ALTER DATABASE` and `ALTER ROLE … IN DATABASE`, its
 /// comment and its privileges. pg_dump tells them only with the source's name, and the target's may differ.
-package struct DatabaseProperties: Sendable, Equatable {
-  package struct Setting: Sendable, Equatable {
+struct DatabaseProperties: Sendable, Equatable {
+  struct Setting: Sendable, Equatable {
     /// Nil for every role.
     var role: String?
     var name: String
     var value: String
   }
 
-  package struct Grant: Sendable, Hashable {
+  struct Grant: Sendable, Hashable {
     /// Nil for PUBLIC.
     var role: String?
     var privilege: String
@@ -18,8 +18,8 @@ package struct DatabaseProperties: Sendable, Equatable {
   }
 
   /// A statement on the target. Its name goes into logs; its values, which may be secrets, do not.
-  package struct Step: Sendable, Equatable {
-    package var name: String
+  struct Step: Sendable, Equatable {
+    var name: String
     var sql: String
     /// What must be tried first, since nobody could connect any more if it failed.
     var trial: Session.Setting?
@@ -41,7 +41,7 @@ package struct DatabaseProperties: Sendable, Equatable {
   var name = ""
   var role = ""
 
-  package static func read(from source: Connection) async throws -> DatabaseProperties {
+  static func read(from source: Connection) async throws -> DatabaseProperties {
     let action = "reading the database's own properties"
     let own = "(SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
     let settings = try await source.query(
@@ -89,7 +89,7 @@ package struct DatabaseProperties: Sendable, Equatable {
   ///   - string: to the same database, for sessions that try what would keep others from beginning.
   ///   - onRefusal: called for what the target's role may not do, and what its server cannot, which leaves
   ///     the others untouched.
-  package func apply(
+  func apply(
     to target: Connection, _ string: ConnectionString, onRefusal: (_ step: Step, _ reason: String) -> Void
   ) async throws {
     let rows = try await target.query(

@@ -1,21 +1,21 @@
-package import LibPQ
+import LibPQ
 
 /// GENERATED ALWAYS AS IDENTITY refuses an UPDATE to any value but DEFAULT, also to replication. While the
 /// stream runs, such columns of the target are BY DEFAULT; once it is open they become what they were: that
 /// takes the strongest lock of each table, which readers may hold.
-package enum IdentityColumns {
+enum IdentityColumns {
   /// One that is GENERATED ALWAYS on the source.
-  package struct Column: Sendable, Codable, Equatable {
+  struct Column: Sendable, Codable, Equatable {
     var relation: RelationName
     var name: String
   }
 
-  package static func relax(_ catalog: Catalog, on target: Connection) async throws {
+  static func relax(_ catalog: Catalog, on target: Connection) async throws {
     try await set("BY DEFAULT", always(in: catalog), on: target)
   }
 
   /// Those of `columns` that are BY DEFAULT still, table by table.
-  package static func owed(_ columns: [Column], on end: Connection) async throws -> [LateChange] {
+  static func owed(_ columns: [Column], on end: Connection) async throws -> [LateChange] {
     let names = [columns.map(\.relation.schema), columns.map(\.relation.name), columns.map(\.name)]
     let rows = try await end.query(
       """
@@ -38,7 +38,7 @@ package enum IdentityColumns {
   }
 
   /// What has them take values from elsewhere, and notes it there, where nobody may be kept waiting.
-  package static func relaxations(_ catalog: Catalog, on end: Connection) async throws -> [LateChange] {
+  static func relaxations(_ catalog: Catalog, on end: Connection) async throws -> [LateChange] {
     let action = "noting which columns of the \(end.end) are GENERATED ALWAYS"
     if try await !NotedRows.relaxed.exist(on: end, doing: action) {
       try await end.query(NotedRows.relaxed.creation, doing: action, within: .seconds(15))
@@ -56,7 +56,7 @@ package enum IdentityColumns {
   }
 
   /// What makes those what they were that are noted on an end.
-  package static func noted(on end: Connection) async throws -> [LateChange] {
+  static func noted(on end: Connection) async throws -> [LateChange] {
     let action = "reading which columns of the \(end.end) were GENERATED ALWAYS"
     guard try await NotedRows.relaxed.exist(on: end, doing: action) else { return [] }
     let rows = try await end.query(
@@ -74,7 +74,7 @@ package enum IdentityColumns {
   }
 
   /// - Parameter catalog: the source's, where the columns are as the user made them.
-  package static func always(in catalog: Catalog) -> [Column] {
+  static func always(in catalog: Catalog) -> [Column] {
     catalog.relations.filter { !$0.isPartition }.flatMap { relation in
       relation.columns.filter { $0.identity == .always }.map {
         Column(relation: relation.name, name: $0.name)

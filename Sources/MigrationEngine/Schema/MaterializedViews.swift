@@ -1,25 +1,25 @@
-package import LibPQ
+import LibPQ
 
 /// Materialized views are derived data: the target computes them itself from what it has, and is then no
 /// staler than the source, whose own views are as old as their last REFRESH. A view's query runs as its owner
 /// and under the settings that the owner's sessions have, so that it gives the rows that it gives there.
-package struct MaterializedViews: Sendable {
+struct MaterializedViews: Sendable {
   /// One that could not be refreshed.
-  package struct Failure: Sendable {
-    package var view: RelationName
+  struct Failure: Sendable {
+    var view: RelationName
     /// It has the rows of an earlier refresh.
-    package var hasData: Bool
+    var hasData: Bool
     /// Where it was to be refreshed.
-    package var end: String
-    package var error: PostgresError
+    var end: String
+    var error: PostgresError
 
-    package var words: String {
+    var words: String {
       "materialized view \(view) could not be refreshed on the \(end): \(error.message)"
         + (error.sqlState.map { " (SQLSTATE \($0))" } ?? "")
         + (hasData ? "; it keeps the rows that it has" : "; it has no rows there")
     }
 
-    package var remedy: String {
+    var remedy: String {
       let refresh = "REFRESH MATERIALIZED VIEW \(view)"
       return """
         See what \(refresh); says as its owner on both ends. If it fails on both, mend the view or what it \
@@ -51,7 +51,7 @@ package struct MaterializedViews: Sendable {
   /// - Parameters:
   ///   - from: where users are; with no transaction open.
   ///   - to: the other end, and how to connect to it.
-  package static func refresh(
+  static func refresh(
     from: Connection, to: Connection, _ string: ConnectionString
   ) async throws -> [Failure] {
     let wanted = ordered(try await views(on: from)).filter { $0.isMaterialized && $0.isPopulated }.map(\.name)

@@ -1,16 +1,16 @@
-package import LibPQ
+import LibPQ
 
 /// Roles that the source's objects name and the target lacks, made as far as one that is no superuser may:
 /// without password, and without the rights to make databases, roles or replicas.
-package enum MissingRoles {
-  package struct Made: Sendable {
-    package var roles: [String] = []
+enum MissingRoles {
+  struct Made: Sendable {
+    var roles: [String] = []
     /// Settings that would keep their roles from connecting to the target, and why: left out.
-    package var leftOut: [String] = []
+    var leftOut: [String] = []
   }
 
   /// - Parameter string: how to connect to the target.
-  package static func create(
+  static func create(
     source: Connection, target: Connection, _ string: ConnectionString, publication: String
   ) async throws -> Made {
     let rows = try await target.query(

@@ -1,14 +1,14 @@
-package import LibPQ
+import LibPQ
 
 /// Statistics for the stream's statements and the application's first queries.
-package enum PlannerStatistics {
+enum PlannerStatistics {
   /// Tables in one statement; each is a transaction of its own.
   private static let batchSize = 50
 
   /// - Parameters:
   ///   - relations: partitions may be among them; ANALYZE of a partitioned table reads them too.
   ///   - settings: under which expressions of indexes and statistics are evaluated.
-  package static func refresh(
+  static func refresh(
     _ relations: [Relation], on target: ConnectionString, workers: Int, under settings: UserSettings
   ) async throws {
     let tables = relations.filter { !$0.isPartition }.sorted { $0.bytes > $1.bytes }

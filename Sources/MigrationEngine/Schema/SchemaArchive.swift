@@ -1,22 +1,22 @@
-package import Foundation
-package import LibPQ
+import Foundation
+import LibPQ
 
 /// A dump of the source's schema, made once for all sections of an engine's run: of many tables it takes
 /// seconds.
-package actor SchemaArchive {
+actor SchemaArchive {
   private let source: ConnectionString
   private let tables: [RelationName]
   private var directory: URL?
 
   /// - Parameter tables: these and what belongs to them; the whole schema when there are none.
-  package init(source: ConnectionString, only tables: [RelationName] = []) {
+  init(source: ConnectionString, only tables: [RelationName] = []) {
     self.source = source
     self.tables = tables
   }
 
   /// Dumps anew, as the schema is under `snapshot`.
   /// - Parameter excluded: tables that are not to be in it.
-  package func dump(under snapshot: String?, without excluded: [RelationName] = []) async throws {
+  func dump(under snapshot: String?, without excluded: [RelationName] = []) async throws {
     remove()
     let directory = FileManager.default.temporaryDirectory.appending(path: "replicate-\(UUID().uuidString)")
     try FileManager.default.createDirectory(
@@ -35,10 +35,10 @@ package actor SchemaArchive {
   }
 
   /// Whether there is a dump; an earlier engine takes its own along.
-  package var exists: Bool { directory != nil }
+  var exists: Bool { directory != nil }
 
   /// The dump; one of this moment when there is none.
-  package func file() async throws -> URL {
+  func file() async throws -> URL {
     if directory == nil { try await dump(under: nil) }
     guard let directory else {
       throw MigrationError(.failed, doing: "dumping the source's schema", reason: "the dump is gone")
@@ -46,7 +46,7 @@ package actor SchemaArchive {
     return Self.file(in: directory)
   }
 
-  package func remove() {
+  func remove() {
     if let directory { try? FileManager.default.removeItem(at: directory) }
     directory = nil
   }

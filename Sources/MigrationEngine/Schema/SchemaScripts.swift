@@ -126,7 +126,7 @@ struct SchemaScripts {
 }
 
 /// An entry of a dump that the target's server has refused, and what it said.
-package struct RefusedEntry: Sendable {
+struct RefusedEntry: Sendable {
   var entry: SchemaEntry
   /// As a difference of the schemas is named.
   var name: String

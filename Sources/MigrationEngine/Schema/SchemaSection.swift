@@ -1,7 +1,7 @@
 /// The parts in which a schema is restored. pg_dump's post-data is cut in two: indexes speed up the stream
 /// and need nothing but their own table's rows, while foreign keys hold only once all tables stand at the
 /// same LSN, and triggers, rules and policies belong to users' writes.
-package enum SchemaSection: String, Sendable, CaseIterable {
+enum SchemaSection: String, Sendable, CaseIterable {
   case preData
   case indexes
   case constraints

@@ -1,23 +1,17 @@
-package import Foundation
-package import LibPQ
+import Foundation
+import LibPQ
 import LogicalReplication
 
 /// Moves the schema with pg_dump and pg_restore, which know every object there is (manual, "pg_dump",
 /// "pg_restore").
-package struct SchemaTransfer: Sendable {
+struct SchemaTransfer: Sendable {
   let target: ConnectionString
   let publication: String
   /// Indexes that are built at the same time.
   let jobs: Int
 
-  package init(target: ConnectionString, publication: String, jobs: Int) {
-    self.target = target
-    self.publication = publication
-    self.jobs = jobs
-  }
-
   /// Which refusals of the target let the rest of the schema go on.
-  package enum Leaving: Sendable {
+  enum Leaving: Sendable {
     /// Those of rows. Whatever else is refused may have been dropped or renamed since the dump.
     case data
     case all
@@ -28,7 +22,7 @@ package struct SchemaTransfer: Sendable {
   ///   - again: an earlier try may have left objects behind; they are dropped first.
   ///   - before: what the target held before the migration, as `TargetData.present` told it.
   /// - Returns: what the target has refused, behind the rows; the rest is there.
-  package func restore(
+  func restore(
     _ section: SchemaSection, from archive: URL, again: Bool, keeping before: [String],
     source: Connection, target: Connection, leaving: Leaving = .all
   ) async throws -> [RefusedEntry] {
@@ -94,7 +88,7 @@ package struct SchemaTransfer: Sendable {
 
   /// Owner, comment and privileges of schema public, behind all that is made in it. Each may be refused to a
   /// role that does not own it there; what the target has of its own otherwise stays.
-  package func restorePublicSchema(from archive: URL, source: Connection) async throws -> [RefusedEntry] {
+  func restorePublicSchema(from archive: URL, source: Connection) async throws -> [RefusedEntry] {
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list", archive.path], on: target, doing: action(.constraints))
     return try await SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true).run(
@@ -170,7 +164,7 @@ package struct SchemaTransfer: Sendable {
 
   /// Parts in which the definitions of tables are restored that were created later than the rest. A partition
   /// is attached after its indexes are built, since its parent on the target would give it other ones.
-  package enum NewTablePart: Sendable, CaseIterable {
+  enum NewTablePart: Sendable, CaseIterable {
     case tables
     case indexes
     case attachments
@@ -196,7 +190,7 @@ package struct SchemaTransfer: Sendable {
 
   /// - Parameter archive: of the new tables alone.
   /// - Returns: what the target has refused; the rest is there.
-  package func restore(
+  func restore(
     _ part: NewTablePart, from archive: URL, source: Connection
   ) async throws -> [RefusedEntry] {
     let sections = part == .attachments ? ["pre-data", "post-data"] : [part.section.dumpSection]
@@ -270,7 +264,7 @@ package struct SchemaTransfer: Sendable {
   }
 
   /// - Parameter tables: all of the user's when nil.
-  package static func dropIndexes(on target: Connection, of tables: [RelationName]? = nil) async throws {
+  static func dropIndexes(on target: Connection, of tables: [RelationName]? = nil) async throws {
     let ours = "FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     let chosen =
       tables.map { tables in

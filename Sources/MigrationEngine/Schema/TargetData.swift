@@ -1,17 +1,17 @@
-package import LibPQ
+import LibPQ
 
 /// What a migration brought to the target. Its tables were not there before; of extensions, publications and
 /// event triggers some may have been.
-package enum TargetData {
+enum TargetData {
   /// What was there before a migration began, as words that only `drop` reads.
-  package static func present(on target: Connection) async throws -> [String] {
+  static func present(on target: Connection) async throws -> [String] {
     try await objects(on: target).compactMap(\.key)
   }
 
   /// Drops the user's event triggers, publications, extensions and schemas, and what is in schema public,
   /// which itself stays: it may belong to others. The sequences of identity columns go with their tables.
   /// - Parameter before: what `present` told when the migration began; it stays.
-  package static func drop(on target: Connection, keeping before: [String]) async throws {
+  static func drop(on target: Connection, keeping before: [String]) async throws {
     let before = Set(before)
     for object in try await objects(on: target) where !(object.key.map(before.contains) ?? false) {
       try await target.query(object.drop, doing: "emptying the target", within: .seconds(600))

@@ -1,4 +1,4 @@
-package import LibPQ
+import LibPQ
 
 extension Session {
   /// Of every session of ours, and of those of pg_dump and pg_restore, whatever a role, a database, a
@@ -84,7 +84,7 @@ extension Session {
   /// Tries a setting that takes effect only when a session begins, in a session that begins with it.
   /// - Returns: what the server said against it; nil when it has nothing against it.
   /// - Throws: `PostgresError` when no session can be opened without it either.
-  package static func refusal(
+  static func refusal(
     of setting: Setting, on string: ConnectionString, end: String
   ) async throws -> String? {
     do {

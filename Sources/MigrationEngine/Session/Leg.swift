@@ -1,25 +1,25 @@
-package import LibPQ
+import LibPQ
 
 /// One direction of replication: the end that changes come from, and the one that they go to. What works for
 /// a cutover and for a rollback speaks of these two; source and target are what people gave, and stay what
 /// they are.
-package struct Leg: Sendable {
+struct Leg: Sendable {
   /// An end, with the engine's session there and how others are opened.
-  package struct End: Sendable {
-    package var connection: Connection
-    package var address: ConnectionString
+  struct End: Sendable {
+    var connection: Connection
+    var address: ConnectionString
 
-    package init(_ connection: Connection, _ address: ConnectionString) {
+    init(_ connection: Connection, _ address: ConnectionString) {
       self.connection = connection
       self.address = address
     }
   }
 
-  package let direction: Direction
-  package let from: End
-  package let to: End
+  let direction: Direction
+  let from: End
+  let to: End
 
-  package init(_ direction: Direction, from: End, to: End) {
+  init(_ direction: Direction, from: End, to: End) {
     self.direction = direction
     self.from = from
     self.to = to

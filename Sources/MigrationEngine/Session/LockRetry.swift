@@ -1,8 +1,8 @@
-package import LibPQ
+import LibPQ
 
 /// Runs DDL that waits for a table lock in short tries: while a try waits, every writer that comes later
 /// waits behind it, so no try may take long (manual, section 20.11 `lock_timeout`).
-package enum LockRetry {
+enum LockRetry {
   /// Autovacuum gives its lock up to who has waited for `deadlock_timeout` (manual, section 25.1.6), which
   /// by default is longer than a try, and which only a superuser may shorten.
   private static func settings(_ tryLimitMilliseconds: Int) -> String {
@@ -17,7 +17,7 @@ package enum LockRetry {
   ///   - limit: for all tries together; nil where it is waited for as long as it takes, which is told.
   ///   - tryLimit: how long one try may hold up others, in milliseconds.
   /// - Throws: the last try's error, with SQLSTATE 55P03, when the limit has passed.
-  package static func run(
+  static func run(
     _ sql: String, on connection: Connection, doing action: String, within limit: Duration?,
     tryLimitMilliseconds: Int = 200
   ) async throws {

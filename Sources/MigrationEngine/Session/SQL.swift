@@ -2,6 +2,7 @@ import LogicalReplication
 
 /// Quoting for statements that cannot take parameters (manual, section 4.1).
 package enum SQL {
+  /// Quoted, whether it needs to be or not.
   package static func identifier(_ name: String) -> String { quotedIdentifier(name) }
 
   /// For people: quoted only where nobody could read it otherwise.
@@ -13,7 +14,7 @@ package enum SQL {
     return isPlain ? name : identifier(name)
   }
 
-  package static func literal(_ text: String) -> String { quotedLiteral(text) }
+  static func literal(_ text: String) -> String { quotedLiteral(text) }
 
   /// Types that `format_type` calls by words of the grammar, which mean them under any search path.
   private static let typeWords: Set = [
@@ -22,7 +23,7 @@ package enum SQL {
   ]
 
   /// A type as `format_type` tells it under an empty search path, spelled for any other.
-  package static func type(_ formatted: String) -> String {
+  static func type(_ formatted: String) -> String {
     let name: Substring
     if formatted.hasPrefix("\"") {
       let end = formatted.dropFirst().firstIndex(of: "\"") ?? formatted.endIndex
@@ -41,7 +42,7 @@ package enum SQL {
   }
 
   /// The text form of an array of texts, for a parameter (manual, section 8.15.6).
-  package static func array(_ texts: [String]) -> String {
+  static func array(_ texts: [String]) -> String {
     "{\(texts.map { "\"\(escaped($0))\"" }.joined(separator: ","))}"
   }
 

@@ -15,7 +15,7 @@ package enum Session {
 
   /// For walsender commands on the source (manual, section 55.4): such a connection speaks the simple
   /// protocol only.
-  package static func openReplication(_ source: ConnectionString, end: String = "source") async throws
+  static func openReplication(_ source: ConnectionString, end: String = "source") async throws
     -> Connection
   {
     let string = prepared(source, purpose: "stream").setting("replication", to: "database")
@@ -26,7 +26,7 @@ package enum Session {
 
   /// Keeps the user's event triggers from seeing what the session does, where its role may: one that writes
   /// into a table would be refused by our own fence, and our DDL with it.
-  package static func actAsReplica(_ connection: Connection) async throws {
+  static func actAsReplica(_ connection: Connection) async throws {
     do {
       try await connection.query(
         "SET session_replication_role = replica", doing: "keeping event triggers from our own DDL",
@@ -39,7 +39,7 @@ package enum Session {
   /// Lets the server end what it does within a second when its client is gone, also in the middle of a
   /// statement that reads for minutes or waits for a lock (manual, section 20.3.1
   /// `client_connection_check_interval`).
-  package static func noticeLostClient(of connection: Connection) async throws {
+  static func noticeLostClient(of connection: Connection) async throws {
     guard try await connection.serverVersion() >= 140_000 else { return }
     do {
       try await set(
@@ -53,10 +53,10 @@ package enum Session {
   /// For a transaction that reads tables by their names: a view that has taken the name of one meanwhile
   /// would run its owner's code with our rights. As pg_dump does it, where the server knows the setting (17,
   /// and older ones since August 2024).
-  package static let readingTablesOnly = readingTablesOnly(isLocal: true)
+  static let readingTablesOnly = readingTablesOnly(isLocal: true)
 
   /// - Parameter isLocal: only in the transaction.
-  package static func readingTablesOnly(isLocal: Bool) -> String {
+  static func readingTablesOnly(isLocal: Bool) -> String {
     """
     SELECT CASE WHEN pg_catalog.current_setting('restrict_nonsystem_relation_kind', true) IS NOT NULL THEN
       pg_catalog.set_config('restrict_nonsystem_relation_kind', 'view, foreign-table', \(isLocal)) END
@@ -76,11 +76,13 @@ package enum Session {
 
   /// A parameter of the server's, which it may know only from a version on (150000 is 15.0).
   package struct Setting: Sendable, Hashable {
+    /// As `SET` takes it.
     package let name: String
+    /// As text, without quotes.
     package let value: String
     let since: Int
 
-    package init(_ name: String, _ value: String, since: Int = 0) {
+    init(_ name: String, _ value: String, since: Int = 0) {
       (self.name, self.value, self.since) = (name, value, since)
     }
   }
@@ -99,7 +101,7 @@ package enum Session {
 
 /// Runs `body`, then `last` whether it threw or not: what was opened is closed on every way out, and `defer`
 /// cannot await.
-package func finally<Value>(
+func finally<Value>(
   _ last: () async -> Void, isolation: isolated (any Actor)? = #isolation,
   _ body: () async throws -> Value
 ) async throws -> Value {

@@ -1,8 +1,8 @@
-package import LibPQ
+import LibPQ
 
 /// What an end that cannot be used says for itself. That nobody is there is known only when nobody takes a
 /// connection anywhere: whoever answers, with whatever error, is there.
-package enum Silence: Sendable, Equatable {
+enum Silence: Sendable, Equatable {
   /// Nobody answers, as far as can be seen from here: what was met, in words.
   case silent(String)
   /// Somebody took a connection.
@@ -11,15 +11,15 @@ package enum Silence: Sendable, Equatable {
   case unknown(String)
 
   /// What was heard.
-  package struct Sounding: Sendable {
-    package var verdict: Silence
-    package var knocks: [Knock]
+  struct Sounding: Sendable {
+    var verdict: Silence
+    var knocks: [Knock]
     /// How often everything was silent, and for how long.
     var count = 1
     var duration = Duration.zero
 
     /// What was met where, and for how long.
-    package var words: String {
+    var words: String {
       switch verdict {
       case .answers(let words), .unknown(let words): return words
       case .silent(let words):
@@ -33,7 +33,7 @@ package enum Silence: Sendable, Equatable {
   ///   - known: where the end was when it was last reached.
   ///   - patience: how long everything must be silent, so that a restart is not taken for a loss.
   ///   - limit: what an address has for a sign of life.
-  package static func listen(
+  static func listen(
     _ string: ConnectionString, end: String, known: Knock.Place? = nil, for patience: Duration = .zero,
     within limit: Duration = .seconds(3)
   ) async throws -> Sounding {
@@ -53,7 +53,7 @@ package enum Silence: Sendable, Equatable {
   /// lost. What answers is not lost, and not passed over.
   /// - Parameter body: is given the new session.
   /// - Returns: nil when nobody answers for the end any more, in time.
-  package static func reading<Value>(
+  static func reading<Value>(
     _ string: ConnectionString, end: String, isolation: isolated (any Actor)? = #isolation,
     _ body: (_ fresh: Connection?) async throws -> Value
   ) async throws -> Value? {

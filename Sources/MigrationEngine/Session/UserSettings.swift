@@ -1,4 +1,4 @@
-package import LibPQ
+import LibPQ
 
 /// The settings that a database gives its users. What users wrote themselves is evaluated under them, on
 /// whichever end: checks, generated columns, expressions of indexes, triggers, materialized views. Of what
@@ -7,8 +7,8 @@ package import LibPQ
 /// What users read and write in a session of ours keeps its meaning: values travel in forms that these
 /// settings do not touch (dates and times in ISO form with their offset from UTC, intervals with a sign
 /// before each part, `bytea` in hex), and every name and operator of ours is written with its schema.
-package struct UserSettings: Sendable, Equatable {
-  package typealias Setting = Session.Setting
+struct UserSettings: Sendable, Equatable {
+  typealias Setting = Session.Setting
 
   /// What the server, `ALTER ROLE ALL` and `ALTER DATABASE` say, in this order.
   private(set) var everyone: [String: String] = [:]
@@ -19,9 +19,9 @@ package struct UserSettings: Sendable, Equatable {
   /// Owns most tables: sessions begin with its settings.
   private(set) var mainOwner = ""
   /// What the other end does not take.
-  package internal(set) var refused: Set<Setting> = []
+  var refused: Set<Setting> = []
 
-  package init() {}
+  init() {}
 
   init(
     everyone: [String: String], roles: [String: [String: String]], ownSchemas: Set<String>, mainOwner: String
@@ -54,7 +54,7 @@ package struct UserSettings: Sendable, Equatable {
   }
 
   /// - Parameter isAlone: nothing else is done in the session than to evaluate what users wrote.
-  package func settings(of owner: String, isAlone: Bool = false) -> [Setting] {
+  func settings(of owner: String, isAlone: Bool = false) -> [Setting] {
     everyone.merging(roles[owner] ?? [:]) { _, own in own }
       .filter { Self.isPassedOn($0.key, isAlone: isAlone) && !refused.contains(Setting($0.key, $0.value)) }
       .map { name, value in
@@ -78,14 +78,14 @@ package struct UserSettings: Sendable, Equatable {
   }
 
   /// The way to another owner's settings and back, for a session that has the main owner's: statements.
-  package struct Detour: Sendable, Hashable {
-    package var enter: String
-    package var leave: String
+  struct Detour: Sendable, Hashable {
+    var enter: String
+    var leave: String
   }
 
   /// - Parameter isLocal: the statements are run in a transaction, and end with it.
   /// - Returns: nil where the settings are the same.
-  package func detour(to owner: String, isLocal: Bool = true) -> Detour? {
+  func detour(to owner: String, isLocal: Bool = true) -> Detour? {
     guard owner != mainOwner else { return nil }
     let main = settings(of: mainOwner)
     let others = settings(of: owner)
@@ -106,7 +106,7 @@ package struct UserSettings: Sendable, Equatable {
 
   /// For the rest of the session.
   /// - Parameter owner: the main one when nil.
-  package func apply(
+  func apply(
     to connection: Connection, for owner: String? = nil, isAlone: Bool = false
   ) async throws {
     let settings = settings(of: owner ?? mainOwner, isAlone: isAlone)

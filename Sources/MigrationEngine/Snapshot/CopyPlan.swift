@@ -1,29 +1,29 @@
 /// A table's copy, or a part of it, as the statements of both ends.
-package struct CopyPiece: Sendable, Equatable {
-  package var sourceOID: UInt32
-  package var name: RelationName
-  package var bytes: Int64
+struct CopyPiece: Sendable, Equatable {
+  var sourceOID: UInt32
+  var name: RelationName
+  var bytes: Int64
   /// In how many pieces the table travels.
-  package var parts = 1
-  package var copyOut: String
-  package var copyIn: String
+  var parts = 1
+  var copyOut: String
+  var copyIn: String
 }
 
 /// What one worker copies in one transaction of the target.
-package struct CopyBatch: Sendable, Equatable {
-  package var pieces: [CopyPiece]
+struct CopyBatch: Sendable, Equatable {
+  var pieces: [CopyPiece]
   /// Empties the tables first; an earlier try may have left rows behind. Nil where that is done beforehand.
-  package var clearing: String?
+  var clearing: String?
   /// Of the tables: what they evaluate is under this role's settings.
-  package var owner = ""
+  var owner = ""
 }
 
 /// What is copied and how: relations in, statements out.
-package struct CopyPlan: Sendable {
+struct CopyPlan: Sendable {
   /// Large ones first, so that no worker is left alone with one at the end.
-  package let batches: [CopyBatch]
+  let batches: [CopyBatch]
   /// Tables that travel in parts, emptied before the first of them.
-  package let split: [RelationName]
+  let split: [RelationName]
   /// The statements that do it.
   let clearing: [String]
 
@@ -34,7 +34,7 @@ package struct CopyPlan: Sendable {
   /// A part is at least this large: it loses FREEZE, and must be worth it.
   private static let partBytes: Int64 = 64 << 20
 
-  package init(batches: [CopyBatch]) {
+  init(batches: [CopyBatch]) {
     self.batches = batches
     split = []
     clearing = []
@@ -43,7 +43,7 @@ package struct CopyPlan: Sendable {
   /// - Parameters:
   ///   - isFirst: the tables hold next to nothing yet, and neither rules nor triggers.
   ///   - referenced: those that foreign keys of others keep from being truncated.
-  package init(
+  init(
     _ relations: [Relation], workers: Int, isFirst: Bool = true, referenced: Set<RelationName> = []
   ) {
     let sorted = relations.sorted { ($0.bytes, $1.name) > ($1.bytes, $0.name) }

@@ -1,18 +1,16 @@
 import Synchronization
 
 /// Counts of a copy that is under way; workers add, the status reads.
-package final class CopyProgress: Sendable {
-  package struct Counts: Sendable, Equatable {
-    package var tables = 0
-    package var bytes: Int64 = 0
-    package var rows: Int64 = 0
+final class CopyProgress: Sendable {
+  struct Counts: Sendable, Equatable {
+    var tables = 0
+    var bytes: Int64 = 0
+    var rows: Int64 = 0
   }
 
   private let counts = Mutex(Counts())
 
-  package init() {}
-
-  package var current: Counts { counts.withLock { $0 } }
+  var current: Counts { counts.withLock { $0 } }
 
   func add(bytes: Int) { counts.withLock { $0.bytes += Int64(bytes) } }
 

@@ -1,5 +1,5 @@
 import LibPQ
-package import LogicalReplication
+import LogicalReplication
 
 /// The session that held an exported snapshot is gone, and the snapshot with it: what is missing takes a new
 /// one.
@@ -9,13 +9,13 @@ struct SnapshotLoss: Error {
 
 /// A snapshot that other sessions may use while its holder stays connected and quiet
 /// (manual, section 55.4, CREATE_REPLICATION_SLOT).
-package struct ExportedSnapshot: Sendable {
-  package let name: String
+struct ExportedSnapshot: Sendable {
+  let name: String
   /// Transactions that committed before this are in the snapshot; all others come through the slot.
-  package let lsn: LSN
+  let lsn: LSN
   let holder: Connection
 
-  package func release() async { await holder.close() }
+  func release() async { await holder.close() }
 
   /// Which way leads what is read under it.
   var direction: Direction { holder.end == Direction.back.from ? .back : .forward }

@@ -1,17 +1,17 @@
-package import LibPQ
+import LibPQ
 import LogicalReplication
 
 /// Tables of extensions whose rows are the user's: the schema brings the table, with the rows that the
 /// extension's script makes, and the user's are copied (manual, section 38.17.3 "Extension Configuration
 /// Tables"). They are in no publication and bear no trigger of ours, so they are copied again behind the
 /// fence, and after the seal what was written meanwhile.
-package struct ExtensionTables: Sendable {
+struct ExtensionTables: Sendable {
   let source: ConnectionString
   let target: ConnectionString
   let excluded: Set<RelationName>
   let direction: Direction
 
-  package init(
+  init(
     source: ConnectionString, target: ConnectionString, excluded: Set<RelationName>,
     direction: Direction = .forward
   ) {
@@ -26,7 +26,7 @@ package struct ExtensionTables: Sendable {
   ///   - snapshot: that the rows come under; one of this moment unless given.
   /// - Returns: how many tables had to be copied.
   @discardableResult
-  package func copy(
+  func copy(
     observer: Connection, target connection: Connection, under snapshot: ExportedSnapshot? = nil
   ) async throws -> Int {
     var tables: [ConfigurationTable] = []

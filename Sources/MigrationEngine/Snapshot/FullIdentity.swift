@@ -1,11 +1,11 @@
-package import LibPQ
+import LibPQ
 import LogicalReplication
 
 /// REPLICA IDENTITY FULL for tables that have no identity of their own, as the user asked; what was before is
 /// stored first, so that an abort can put it back.
-package enum FullIdentity {
+enum FullIdentity {
   /// - Parameter source: the end whose tables are published.
-  package static func set(on relations: [Relation], source: Connection) async throws {
+  static func set(on relations: [Relation], source: Connection) async throws {
     for relation in relations where !relation.hasUsableIdentity {
       let action = "noting the replica identity of \(relation.name)"
       try await source.transaction(doing: action) { source in
@@ -55,7 +55,7 @@ package enum FullIdentity {
     """
 
   /// The tables of an end that have it from us.
-  package static func noted(on end: Connection) async throws -> [RelationName] {
+  static func noted(on end: Connection) async throws -> [RelationName] {
     let action = "reading which tables of the \(end.end) were given REPLICA IDENTITY FULL"
     guard try await NotedRows.identity.exist(on: end, doing: action) else { return [] }
     let rows = try await end.query(
@@ -89,7 +89,7 @@ package enum FullIdentity {
   /// Puts back what was before, on the source or on the target, whose schema was dumped after the change.
   /// - Parameter isStreamed: something is applied to this end still, which publications of the user's must
   ///   not refuse.
-  package static func restore(
+  static func restore(
     notedOn source: Connection, on end: Connection, isStreamed: Bool = false
   ) async throws {
     let kept =

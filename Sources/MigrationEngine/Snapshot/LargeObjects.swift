@@ -1,22 +1,22 @@
-package import LibPQ
+import LibPQ
 import LogicalReplication
 
 /// Large objects, which no publication carries (manual, section 31.6): copied under the snapshot, and what
 /// has changed since is copied again when nobody writes any more.
-package struct LargeObjects: Sendable {
+struct LargeObjects: Sendable {
   let source: ConnectionString
   let target: ConnectionString
   let workers: Int
   let rateLimit: RateLimit?
 
-  package struct Outcome: Sendable {
+  struct Outcome: Sendable {
     /// How many were copied or removed.
-    package var changed = 0
+    var changed = 0
     /// Whatever a transaction from here on did is not in the target yet; for the next `copy`.
-    package var horizon: String
+    var horizon: String
   }
 
-  package static func exist(on connection: Connection) async throws -> Bool {
+  static func exist(on connection: Connection) async throws -> Bool {
     let rows = try await connection.query(
       "SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata) AS they_do",
       doing: "looking for large objects", within: .seconds(15))
@@ -25,7 +25,7 @@ package struct LargeObjects: Sendable {
 
   /// Makes the target's large objects those of the snapshot.
   /// - Parameter horizon: what an earlier call gave; nil: all are copied, whatever the target has.
-  package func copy(under snapshot: ExportedSnapshot, since horizon: String?) async throws -> Outcome {
+  func copy(under snapshot: ExportedSnapshot, since horizon: String?) async throws -> Outcome {
     let from = try await open(source, at: snapshot)
     let to = try await Session.open(target, end: snapshot.direction.to, purpose: "copy")
     return try await closing(from, to) {

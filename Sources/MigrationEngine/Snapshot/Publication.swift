@@ -1,17 +1,15 @@
-package import LibPQ
+import LibPQ
 import LogicalReplication
 
 /// The publication of all tables that are migrated (manual, section 31.1).
-package struct Publication: Sendable {
-  package let name: String
-
-  package init(name: String) { self.name = name }
+struct Publication: Sendable {
+  let name: String
 
   /// Creates the publication: with the root of each tree of partitions, so that partitions made later belong
   /// to it, and with the partitions themselves, so that those that are detached still do.
   ///
   /// Before the slot: a slot that decodes changes from before its publication fails on them.
-  package func ensure(_ relations: [Relation], on source: Connection) async throws {
+  func ensure(_ relations: [Relation], on source: Connection) async throws {
     let found = try await source.query(
       "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1", [name],
       doing: "looking for publication \(quotedIdentifier(name))")
@@ -36,7 +34,7 @@ package struct Publication: Sendable {
 
   /// Adds tables that were created later. Whoever writes to them at this moment may be decoded without it, so
   /// their snapshot must be taken afterwards: a new slot begins when all these transactions have ended.
-  package func add(_ relations: [Relation], on source: Connection) async throws {
+  func add(_ relations: [Relation], on source: Connection) async throws {
     let rows = try await source.query(
       """
       SELECT r.prrelid FROM pg_catalog.pg_publication_rel r
@@ -57,7 +55,7 @@ package struct Publication: Sendable {
     return relations.count > 3 ? "\(first) and \(relations.count - 3) more" : first
   }
 
-  package func drop(on source: Connection) async throws {
+  func drop(on source: Connection) async throws {
     try await source.query(
       "DROP PUBLICATION IF EXISTS \(quotedIdentifier(name))",
       doing: "dropping publication \(quotedIdentifier(name))",

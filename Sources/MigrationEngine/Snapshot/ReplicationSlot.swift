@@ -1,16 +1,14 @@
-package import LibPQ
-package import LogicalReplication
+import LibPQ
+import LogicalReplication
 
 /// The slot that keeps the source's WAL for this migration.
-package struct ReplicationSlot: Sendable {
-  package let name: SlotName
-
-  package init(name: SlotName) { self.name = name }
+struct ReplicationSlot: Sendable {
+  let name: SlotName
 
   /// Creates the slot and exports the snapshot at its beginning.
   /// - Parameter limit: how long to wait for each transaction that is open.
   /// - Throws: `MigrationError` that names the transactions that did not end.
-  package func create(
+  func create(
     on source: ConnectionString, observer: Connection, within limit: Duration = .seconds(30)
   ) async throws -> ExportedSnapshot {
     try await Self.export(name, temporary: false, on: source, observer: observer, within: limit)
@@ -19,7 +17,7 @@ package struct ReplicationSlot: Sendable {
   /// Creates the slot without a snapshot. It waits for every transaction that has written and is open; the
   /// caller's users are not to wait for that.
   /// - Throws: `MigrationError` that names the open transactions when they do not end within `limit`.
-  package func create(on connection: Connection, within limit: Duration) async throws {
+  func create(on connection: Connection, within limit: Duration) async throws {
     let action = "creating replication slot \(name) on the \(connection.end)"
     do {
       try await connection.query(
@@ -39,7 +37,7 @@ package struct ReplicationSlot: Sendable {
   /// rest, and to compare both ends.
   /// - Parameter limit: how long to wait for each transaction that is open.
   /// - Throws: `OpenTransactions` that names those that did not end.
-  package static func temporarySnapshot(
+  static func temporarySnapshot(
     on source: ConnectionString, observer: Connection, within limit: Duration = .seconds(30)
   ) async throws -> ExportedSnapshot {
     let suffix = String(UInt32.random(in: 0 ... .max), radix: 36)
@@ -105,7 +103,7 @@ package struct ReplicationSlot: Sendable {
     return lines.isEmpty ? "they have ended meanwhile" : lines.joined(separator: "; ")
   }
 
-  package func exists(on source: Connection) async throws -> Bool {
+  func exists(on source: Connection) async throws -> Bool {
     let rows = try await source.query(
       "SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", [name.description],
       doing: "looking for replication slot \(name)", within: .seconds(15))
@@ -113,7 +111,7 @@ package struct ReplicationSlot: Sendable {
   }
 
   /// Drops the slot if it is there. A walsender that still serves a client that was killed is ended first.
-  package func drop(on source: Connection) async throws {
+  func drop(on source: Connection) async throws {
     let action = "dropping replication slot \(name)"
     let deadline = ContinuousClock.now + .seconds(30)
     while try await exists(on: source) {
@@ -138,6 +136,6 @@ package struct ReplicationSlot: Sendable {
 
 /// Transactions that were open when a snapshot was asked for have not ended in time: it can be asked for
 /// again.
-package struct OpenTransactions: Error {
-  package var error: MigrationError
+struct OpenTransactions: Error {
+  var error: MigrationError
 }

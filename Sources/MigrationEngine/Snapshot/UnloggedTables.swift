@@ -1,14 +1,14 @@
-package import LibPQ
+import LibPQ
 import LogicalReplication
 
 /// Tables that are not in the WAL: copied as a whole while nobody writes.
-package struct UnloggedTables: Sendable {
+struct UnloggedTables: Sendable {
   let source: ConnectionString
   let target: ConnectionString
   let workers: Int
   let direction: Direction
 
-  package init(
+  init(
     source: ConnectionString, target: ConnectionString, workers: Int, direction: Direction = .forward
   ) {
     self.direction = direction
@@ -18,7 +18,7 @@ package struct UnloggedTables: Sendable {
   }
 
   /// - Returns: how many tables were copied.
-  package func copy(_ relations: [Relation]) async throws -> Int {
+  func copy(_ relations: [Relation]) async throws -> Int {
     let tables = relations.filter { $0.kind == .table && $0.isUnlogged }
     guard !tables.isEmpty else { return 0 }
     let snapshot = try await ExportedSnapshot.current(on: source, direction)

@@ -1,10 +1,10 @@
-package import LibPQ
+import LibPQ
 
 /// Rows that are kept in the comment of a function of schema `replicate`, which returns them. What we note on
 /// an end that others replicate must be in no publication, also not in one FOR ALL TABLES, whose subscriber
 /// would end at a table that it lacks: catalogs are in none (manual, section 31.1). A comment is as durable,
 /// and as much part of its transaction, as a row. Not a view: our sessions read none but the system's.
-package struct NotedRows: Sendable {
+struct NotedRows: Sendable {
   /// The function's name in schema `replicate`.
   let name: String
   /// As of a table's definition: `state text, token text`.
@@ -68,7 +68,7 @@ package struct NotedRows: Sendable {
     "\(lock);\nSELECT \(replacement(by: rows(where: "NOT (\(condition))")))"
   }
 
-  package func exist(on end: Connection, doing action: String) async throws -> Bool {
+  func exist(on end: Connection, doing action: String) async throws -> Bool {
     let rows = try await end.query(
       "SELECT pg_catalog.to_regprocedure($1) IS NOT NULL AS it_does", [relation], doing: action,
       within: .seconds(15))

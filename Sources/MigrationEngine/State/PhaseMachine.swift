@@ -1,6 +1,6 @@
 /// The order of a migration, as a pure state machine: events in, the next thing to do out.
-package struct PhaseMachine: Sendable, Equatable {
-  package enum Event: Sendable, Equatable {
+struct PhaseMachine: Sendable, Equatable {
+  enum Event: Sendable, Equatable {
     case preflightPassed
     case schemaTransferred
     case tablesCopied
@@ -16,7 +16,7 @@ package struct PhaseMachine: Sendable, Equatable {
     case abortRequested
   }
 
-  package enum Action: Sendable, Equatable {
+  enum Action: Sendable, Equatable {
     case transferSchema
     case copyTables
     case buildIndexes
@@ -28,18 +28,16 @@ package struct PhaseMachine: Sendable, Equatable {
   }
 
   /// An event that cannot happen in the phase the migration is in.
-  package struct Impossible: Error, Sendable, Equatable, CustomStringConvertible {
-    package let phase: Phase
-    package let event: Event
-    package var description: String { "event \(event) cannot happen in phase \(phase.rawValue)" }
+  struct Impossible: Error, Sendable, Equatable, CustomStringConvertible {
+    let phase: Phase
+    let event: Event
+    var description: String { "event \(event) cannot happen in phase \(phase.rawValue)" }
   }
 
-  package private(set) var phase: Phase
-
-  package init(phase: Phase) { self.phase = phase }
+  private(set) var phase: Phase
 
   /// What an engine that finds the stored phase does first.
-  package func resume() -> Action {
+  func resume() -> Action {
     switch phase {
     case .preflight, .schema: .transferSchema
     case .copy: .copyTables
@@ -52,7 +50,7 @@ package struct PhaseMachine: Sendable, Equatable {
     }
   }
 
-  package mutating func handle(_ event: Event) throws(Impossible) -> Action {
+  mutating func handle(_ event: Event) throws(Impossible) -> Action {
     let (phases, next) = Self.transition(event)
     guard phases.contains(phase) else { throw Impossible(phase: phase, event: event) }
     phase = next

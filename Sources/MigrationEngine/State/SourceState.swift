@@ -1,10 +1,10 @@
-package import LibPQ
+import LibPQ
 
 /// The fence's state in schema `replicate` of an end, and what must be put back there: on the source when the
 /// migration is aborted, on the target when there is no way back any more.
-package struct SourceState: Sendable {
+struct SourceState: Sendable {
   /// How the guard stands. One row, changed in the same transaction as the guard itself.
-  package enum Fence: String, Sendable {
+  enum Fence: String, Sendable {
     /// The guard, if there is one, lets everything pass.
     case open
     /// The guard refuses writes until it expires.
@@ -13,11 +13,11 @@ package struct SourceState: Sendable {
     case sealed
   }
 
-  package let connection: Connection
+  let connection: Connection
 
-  package init(_ connection: Connection) { self.connection = connection }
+  init(_ connection: Connection) { self.connection = connection }
 
-  package func create() async throws {
+  func create() async throws {
     try await connection.query(
       """
       CREATE SCHEMA IF NOT EXISTS replicate;
@@ -27,7 +27,7 @@ package struct SourceState: Sendable {
   }
 
   /// In a schema that is there: the target's.
-  package func createTables() async throws {
+  func createTables() async throws {
     let action = "creating the fence's state on the \(connection.end)"
     try await connection.transaction(doing: action) { connection in
       for creation in [NotedRows.fence.creation, NotedRows.identity.creation, NotedRows.fence.lock] {
@@ -42,7 +42,7 @@ package struct SourceState: Sendable {
 
   /// Nil when the end has no fence of ours.
   /// - Throws: `MigrationError` when nobody can tell how the fence stands.
-  package func fence() async throws -> Fence? {
+  func fence() async throws -> Fence? {
     let action = "looking for a fence on the \(connection.end)"
     guard try await NotedRows.fence.exist(on: connection, doing: action) else { return nil }
     let rows = try await connection.query(

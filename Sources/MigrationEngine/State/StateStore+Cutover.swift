@@ -1,13 +1,13 @@
 import LibPQ
 
 /// A requested cutover.
-package struct StoredCutover: Sendable {
-  package enum State: String, Sendable { case requested, running, complete, aborted, rehearsed }
+struct StoredCutover: Sendable {
+  enum State: String, Sendable { case requested, running, complete, aborted, rehearsed }
 
-  package var id: Int64
-  package var request: CutoverRequest
-  package var state: State
-  package var report: Status.Cutover?
+  var id: Int64
+  var request: CutoverRequest
+  var state: State
+  var report: Status.Cutover?
 }
 
 /// How a cutover ended, and what follows.
@@ -21,7 +21,7 @@ struct CutoverEnd: Sendable {
 
 extension StateStore {
   /// What becomes of a request.
-  package enum Admission: Sendable {
+  enum Admission: Sendable {
     case new(StoredCutover)
     /// Nothing was stored: this one is asked for, or is under way.
     case underWay(StoredCutover)
@@ -32,7 +32,7 @@ extension StateStore {
   /// Asks for a cutover, unless one is asked for or under way.
   /// - Parameter phases: those in which it may be asked for.
   @discardableResult
-  package func request(_ request: CutoverRequest, in phases: [Phase]) async throws -> Admission {
+  func request(_ request: CutoverRequest, in phases: [Phase]) async throws -> Admission {
     let action = "requesting a cutover"
     let text = try Self.encode(request)
     return try await connection.transaction(doing: action) { connection in
@@ -61,20 +61,20 @@ extension StateStore {
     "state IN ('requested', 'running') ORDER BY state = 'running' DESC, id DESC LIMIT 1"
 
   /// The cutover that the engine is at, else the newest request that waits for it.
-  package func cutoverUnderWay() async throws -> StoredCutover? { try await cutover(where: Self.isUnderWay) }
+  func cutoverUnderWay() async throws -> StoredCutover? { try await cutover(where: Self.isUnderWay) }
 
   /// The newest request that waits for the engine.
-  package func requestedCutover() async throws -> StoredCutover? {
+  func requestedCutover() async throws -> StoredCutover? {
     try await cutover(where: "state = 'requested' ORDER BY id DESC LIMIT 1")
   }
 
   /// The cutover that is under way, else the newest that was; what is only asked for hides neither.
-  package func latestCutover() async throws -> StoredCutover? {
+  func latestCutover() async throws -> StoredCutover? {
     try await cutover(where: "state <> 'requested' ORDER BY state = 'running' DESC, id DESC LIMIT 1")
   }
 
   /// The newest that was completed, there or back.
-  package func completedCutover() async throws -> StoredCutover? {
+  func completedCutover() async throws -> StoredCutover? {
     try await cutover(where: "state = 'complete' ORDER BY id DESC LIMIT 1")
   }
 
@@ -88,7 +88,7 @@ extension StateStore {
         """)
   }
 
-  package func cutover(_ id: Int64) async throws -> StoredCutover? {
+  func cutover(_ id: Int64) async throws -> StoredCutover? {
     try await cutover(where: "id = $1", [String(id)])
   }
 
@@ -118,7 +118,7 @@ extension StateStore {
 
   /// Takes back a request that no engine has begun.
   /// - Returns: false when one has.
-  package func withdraw(_ id: Int64) async throws -> Bool {
+  func withdraw(_ id: Int64) async throws -> Bool {
     let rows = try await connection.query(
       "UPDATE replicate.cutover SET state = 'aborted' WHERE id = $1 AND state = 'requested'", [String(id)],
       doing: "withdrawing the request for a cutover", within: Self.limit)
@@ -142,14 +142,14 @@ extension StateStore {
   }
 
   /// What finishing a cutover needs of the source, as text that only its owner reads.
-  package func needs<Needs: Decodable>(of id: Int64, as type: Needs.Type) async throws -> Needs? {
+  func needs<Needs: Decodable>(of id: Int64, as type: Needs.Type) async throws -> Needs? {
     let rows = try await connection.query(
       "SELECT needs FROM replicate.cutover WHERE id = $1", [String(id)],
       doing: "reading what the cutover needs of the source", within: Self.limit)
     return try rows.first?.optional("needs").map { try Self.decode(type, $0) }
   }
 
-  package func store(needs: some Encodable, of id: Int64) async throws {
+  func store(needs: some Encodable, of id: Int64) async throws {
     // Where a version before it made the table.
     try await connection.query(
       "ALTER TABLE replicate.cutover ADD COLUMN IF NOT EXISTS needs text",
@@ -160,7 +160,7 @@ extension StateStore {
   }
 
   /// What is told in the middle of a cutover does not bring back one that has ended.
-  package func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {
+  func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {
     try await connection.query(
       """
       UPDATE replicate.cutover SET state = $2, report = $3

@@ -1,55 +1,37 @@
 import LibPQ
-package import LogicalReplication
+import LogicalReplication
 
 /// A transaction of the end that changes come from, by which its history is known again: no other history has
 /// the same transaction commit at the same place and moment.
-package struct StreamAnchor: Sendable, Equatable {
+struct StreamAnchor: Sendable, Equatable {
   /// Where its commit record begins.
-  package var commitLSN: LSN
-  package var xid: UInt32
-  package var commitTime: PostgresTime
-
-  package init(commitLSN: LSN, xid: UInt32, commitTime: PostgresTime) {
-    self.commitLSN = commitLSN
-    self.xid = xid
-    self.commitTime = commitTime
-  }
+  var commitLSN: LSN
+  var xid: UInt32
+  var commitTime: PostgresTime
 }
 
 /// Where the stream stands.
-package struct StoredProgress: Sendable {
+struct StoredProgress: Sendable {
   /// The end of the last transaction that is in the target; only a commit moves it.
-  package var appliedLSN: LSN
+  var appliedLSN: LSN
   /// That transaction; nil before the first.
-  package var anchor: StreamAnchor?
+  var anchor: StreamAnchor?
   /// What may have been confirmed to the source beyond it, when there was nothing to apply.
-  package var confirmedLSN: LSN
+  var confirmedLSN: LSN
   /// Of the end that changes come from, when the stream last began; nil before that.
-  package var timeline: UInt32?
-  package var transactions: Int64
-  package var changes: Int64
-
-  package init(
-    appliedLSN: LSN, anchor: StreamAnchor? = nil, confirmedLSN: LSN, timeline: UInt32? = nil,
-    transactions: Int64 = 0, changes: Int64 = 0
-  ) {
-    self.appliedLSN = appliedLSN
-    self.anchor = anchor
-    self.confirmedLSN = confirmedLSN
-    self.timeline = timeline
-    self.transactions = transactions
-    self.changes = changes
-  }
+  var timeline: UInt32?
+  var transactions: Int64 = 0
+  var changes: Int64 = 0
 }
 
 extension StateStore {
   /// On an end that others may replicate it is noted; its end of the forward stream is nobody's but ours.
   private var isNoted: Bool { connection.end == Direction.back.to }
 
-  package func progress() async throws -> StoredProgress? { try await progress(locking: "") }
+  func progress() async throws -> StoredProgress? { try await progress(locking: "") }
 
   /// Where the stream stands once no session is about to move it.
-  package func settledProgress() async throws -> StoredProgress? {
+  func settledProgress() async throws -> StoredProgress? {
     guard isNoted else { return try await progress(locking: " FOR UPDATE OF p") }
     // Whoever held it has committed.
     try await connection.query(
@@ -87,7 +69,7 @@ extension StateStore {
   }
 
   /// Stores where a slot that was just made begins.
-  package func beginProgress(at consistentPoint: LSN) async throws {
+  func beginProgress(at consistentPoint: LSN) async throws {
     let action = "storing the slot's beginning"
     let isNoted = isNoted
     try await connection.transaction(doing: action) { connection in
@@ -117,7 +99,7 @@ extension StateStore {
 
   /// Stores what is about to be confirmed, so that a slot ahead of `appliedLSN` can be told from one that
   /// somebody else advanced.
-  package func store(confirmedLSN: LSN) async throws {
+  func store(confirmedLSN: LSN) async throws {
     let noted = NotedRows.confirmation.replacement(
       by: """
         pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('confirmed_lsn',
@@ -131,7 +113,7 @@ extension StateStore {
   }
 
   /// Stores the timeline of the end that changes come from.
-  package func store(timeline: UInt32) async throws {
+  func store(timeline: UInt32) async throws {
     let action = "storing the timeline that is followed"
     guard isNoted else {
       try await connection.query(

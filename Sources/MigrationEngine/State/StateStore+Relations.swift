@@ -1,30 +1,30 @@
 import LibPQ
-package import LogicalReplication
+import LogicalReplication
 
 /// What is stored of one relation.
-package struct StoredRelation: Sendable {
-  package var sourceOID: UInt32
-  package var name: RelationName
+struct StoredRelation: Sendable {
+  var sourceOID: UInt32
+  var name: RelationName
   /// The LSN from which on its changes apply; nil until it is copied, and while it is to be copied again.
-  package var snapshotLSN: LSN?
+  var snapshotLSN: LSN?
   /// What it was when it was copied last; nil before.
-  package var lineage: TableLineage?
+  var lineage: TableLineage?
   /// The file of the target's table since then.
-  package var targetFile: UInt32?
-  package var bytesTotal: Int64
-  package var bytes: Int64
-  package var rows: Int64
+  var targetFile: UInt32?
+  var bytesTotal: Int64
+  var bytes: Int64
+  var rows: Int64
 }
 
 /// What came over of one relation.
-package struct CopiedRelation: Sendable {
-  package var sourceOID: UInt32
-  package var bytes: Int64
-  package var rows: Int64
+struct CopiedRelation: Sendable {
+  var sourceOID: UInt32
+  var bytes: Int64
+  var rows: Int64
   /// What it was on both ends meanwhile.
-  package var lineage: TableLineage?
+  var lineage: TableLineage?
 
-  package init(sourceOID: UInt32, bytes: Int64, rows: Int64) {
+  init(sourceOID: UInt32, bytes: Int64, rows: Int64) {
     self.sourceOID = sourceOID
     self.bytes = bytes
     self.rows = rows
@@ -32,7 +32,7 @@ package struct CopiedRelation: Sendable {
 }
 
 extension StateStore {
-  package func register(_ relations: [Relation]) async throws {
+  func register(_ relations: [Relation]) async throws {
     try await connection.query(
       """
       INSERT INTO replicate.relation (source_oid, schema_name, relation_name, bytes_total)
@@ -46,7 +46,7 @@ extension StateStore {
       ], doing: "storing the list of tables", within: Self.limit)
   }
 
-  package func relations() async throws -> [StoredRelation] {
+  func relations() async throws -> [StoredRelation] {
     let rows = try await connection.query(
       "SELECT * FROM replicate.relation ORDER BY bytes_total DESC, schema_name, relation_name",
       doing: "reading the list of tables", within: Self.limit)
@@ -65,27 +65,27 @@ extension StateStore {
 
   /// Relations that were created on the source during the migration and of which not all is on the target
   /// yet, partitioned and unlogged ones among them.
-  package func joining() async throws -> Set<UInt32> {
+  func joining() async throws -> Set<UInt32> {
     let rows = try await connection.query(
       "SELECT source_oid FROM replicate.joining", doing: "reading which tables join", within: Self.limit)
     return Set(try rows.map { try $0.integer("source_oid", as: UInt32.self) })
   }
 
   /// Before anything of them is on the target.
-  package func noteJoining(_ relations: [Relation]) async throws {
+  func noteJoining(_ relations: [Relation]) async throws {
     try await connection.query(
       "INSERT INTO replicate.joining SELECT pg_catalog.unnest($1::oid[]) ON CONFLICT DO NOTHING",
       [SQL.array(relations.map { "\($0.oid)" })], doing: "storing which tables join", within: Self.limit)
   }
 
   /// All that belongs to them is on the target.
-  package func noteJoined() async throws {
+  func noteJoined() async throws {
     try await connection.query(
       "DELETE FROM replicate.joining", doing: "storing that new tables have joined", within: Self.limit)
   }
 
   /// Relations that neither end has any more.
-  package func forget(_ sourceOIDs: [UInt32]) async throws {
+  func forget(_ sourceOIDs: [UInt32]) async throws {
     try await connection.query(
       "DELETE FROM replicate.relation WHERE source_oid = ANY ($1::oid[])",
       [SQL.array(sourceOIDs.map(String.init))], doing: "forgetting tables that were dropped",
@@ -94,7 +94,7 @@ extension StateStore {
 
   /// Marks relations as copied. Runs on the connection that copies them, in the same transaction as their
   /// rows, thus under the search path of the database's users.
-  package func markCopied(_ copied: [CopiedRelation], at snapshotLSN: LSN) async throws {
+  func markCopied(_ copied: [CopiedRelation], at snapshotLSN: LSN) async throws {
     let marked = try await connection.query(
       """
       UPDATE replicate.relation r SET snapshot_lsn = $1, bytes = c.bytes, rows = c.rows,
@@ -119,7 +119,7 @@ extension StateStore {
   }
 
   /// What a relation is by now, on both ends, with the same rows.
-  package func store(_ lineage: TableLineage, of relation: Relation, targetFile: UInt32) async throws {
+  func store(_ lineage: TableLineage, of relation: Relation, targetFile: UInt32) async throws {
     try await connection.query(
       """
       UPDATE replicate.relation SET schema_name = $2, relation_name = $3, lineage = $4, target_file = $5
@@ -134,7 +134,7 @@ extension StateStore {
   /// Its rows are not the source's any more: its changes do not apply until it is copied again. It is emptied
   /// in the same commit, so that its definition can be changed whatever was in it.
   /// - Parameter table: on the target.
-  package func setAside(_ sourceOID: UInt32, _ table: RelationName) async throws {
+  func setAside(_ sourceOID: UInt32, _ table: RelationName) async throws {
     let isReferenced = try await ForeignKeys.referencedTables(on: connection).contains(table)
     try await LockRetry.run(
       """

@@ -7,7 +7,7 @@ extension StateStore {
   }
 
   /// - Parameter status: of the same moment.
-  package func report(_ status: Status) async throws -> MigrationReport? {
+  func report(_ status: Status) async throws -> MigrationReport? {
     let action = "reading what is stored of the migration"
     guard let migration = try await load() else { return nil }
     let times = try await connection.query(

@@ -2,8 +2,8 @@ import LibPQ
 
 /// What is stored of the switch steps of one cutover, so that an engine that comes after a crash knows which
 /// are done.
-package struct SwitchLog: Sendable {
-  package enum State: String, Sendable {
+struct SwitchLog: Sendable {
+  enum State: String, Sendable {
     /// Clients wait in the step's poolers: set before the fence by the engine, until they were let go.
     case paused
     /// Under way: whoever finds it does the step again.
@@ -14,18 +14,13 @@ package struct SwitchLog: Sendable {
     case undone
   }
 
-  package let store: StateStore
-  package let cutover: Int64
-
-  package init(store: StateStore, cutover: Int64) {
-    self.store = store
-    self.cutover = cutover
-  }
+  let store: StateStore
+  let cutover: Int64
 
   /// - Parameters:
   ///   - position: of the step, from 0.
   ///   - definition: tells whether it is still the same step; without secrets.
-  package func store(_ state: State, of position: Int, _ definition: String, detail: String) async throws {
+  func store(_ state: State, of position: Int, _ definition: String, detail: String) async throws {
     try await store.connection.query(
       """
       INSERT INTO replicate.switch_step (cutover, position, definition, state, detail)
@@ -37,7 +32,7 @@ package struct SwitchLog: Sendable {
   }
 
   /// What a step did that is done already.
-  package func done(_ position: Int, _ definition: String) async throws -> String? {
+  func done(_ position: Int, _ definition: String) async throws -> String? {
     let rows = try await store.connection.query(
       """
       SELECT detail FROM replicate.switch_step
@@ -48,7 +43,7 @@ package struct SwitchLog: Sendable {
   }
 
   /// What was told of the poolers in which clients may wait still.
-  package func paused() async throws -> [String] {
+  func paused() async throws -> [String] {
     let rows = try await store.connection.query(
       "SELECT detail FROM replicate.switch_step WHERE cutover = $1 AND state = 'paused' ORDER BY position",
       [String(cutover)], doing: "reading which poolers were paused", within: StateStore.limit)

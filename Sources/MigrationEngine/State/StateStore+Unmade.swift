@@ -1,14 +1,14 @@
 import LibPQ
 
 /// An object of the source's schema that the target's server has refused to make.
-package struct UnmadeObject: Sendable, Codable, Equatable {
+struct UnmadeObject: Sendable, Codable, Equatable {
   /// Its row in the source's catalogs; zeros for what has none, as a comment.
   var classOID: UInt32
   var oid: UInt32
   /// How pg_restore lists it.
   var entry: String
   /// What a cutover's `--accept-difference` calls it.
-  package var name: String
+  var name: String
   /// The source's tables that it belongs to.
   var tables: [UInt32] = []
   /// The table whose replica identity it is, on the source.
@@ -22,21 +22,21 @@ package struct UnmadeObject: Sendable, Codable, Equatable {
   var listing: String?
 
   /// For people.
-  package var words: String {
+  var words: String {
     "\(name) is missing on the target: \(reason). \(remedy) It is tried again by itself."
       + (listing.map { " The rows, on the source: \($0)" } ?? "")
   }
 }
 
 extension StateStore {
-  package func unmade() async throws -> [UnmadeObject] {
+  func unmade() async throws -> [UnmadeObject] {
     let rows = try await connection.query(
       "SELECT description FROM replicate.unmade ORDER BY id",
       doing: "reading what of the schema the target has refused", within: Self.limit)
     return try rows.map { try Self.decode(UnmadeObject.self, try $0.text("description")) }
   }
 
-  package func store(unmade: [UnmadeObject]) async throws {
+  func store(unmade: [UnmadeObject]) async throws {
     for object in unmade {
       try await connection.query(
         """
@@ -47,7 +47,7 @@ extension StateStore {
     }
   }
 
-  package func forget(unmade: [UnmadeObject]) async throws {
+  func forget(unmade: [UnmadeObject]) async throws {
     for object in unmade {
       try await connection.query(
         "DELETE FROM replicate.unmade WHERE class = $1 AND object = $2 AND entry = $3",

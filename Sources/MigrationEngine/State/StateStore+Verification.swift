@@ -1,8 +1,8 @@
 import LibPQ
 
 /// A comparison that was asked for. There is none any more of one that was cancelled.
-package struct StoredVerification: Sendable {
-  package enum State: String, Sendable {
+struct StoredVerification: Sendable {
+  enum State: String, Sendable {
     /// Waits for the engine.
     case requested
     case running
@@ -11,14 +11,14 @@ package struct StoredVerification: Sendable {
     case failed
   }
 
-  package var id: Int64
-  package var request: VerificationRequest
-  package var state: State
-  package var report: VerificationReport?
+  var id: Int64
+  var request: VerificationRequest
+  var state: State
+  var report: VerificationReport?
   /// Why it failed.
-  package var failure: String?
+  var failure: String?
   /// Who asked is there still.
-  package var isFollowed: Bool
+  var isFollowed: Bool
 }
 
 extension StateStore {
@@ -29,7 +29,7 @@ extension StateStore {
   private static let keptVerifications = 20
 
   /// Asks the engine to compare; the request is followed for as long as this connection lasts.
-  package func request(_ request: VerificationRequest) async throws -> Int64 {
+  func request(_ request: VerificationRequest) async throws -> Int64 {
     let action = "requesting a verification"
     let text = try Self.encode(request)
     return try await connection.transaction(doing: action) { connection in
@@ -44,17 +44,17 @@ extension StateStore {
     }
   }
 
-  package func verification(_ id: Int64) async throws -> StoredVerification? {
+  func verification(_ id: Int64) async throws -> StoredVerification? {
     try await verification(where: "id = $1", [String(id)])
   }
 
   /// The oldest that waits for the engine.
-  package func requestedVerification() async throws -> StoredVerification? {
+  func requestedVerification() async throws -> StoredVerification? {
     try await verification(where: "state = 'requested' ORDER BY id LIMIT 1", [])
   }
 
   /// The newest that came to its end and is such a one.
-  package func lastVerification(
+  func lastVerification(
     where isWanted: (VerificationReport) -> Bool
   ) async throws -> VerificationReport? {
     let rows = try await connection.query(
@@ -65,7 +65,7 @@ extension StateStore {
   }
 
   /// Whether large objects are part of the migration: they were copied, and are not left behind from now on.
-  package func carriesLargeObjects(_ options: MigrationOptions) async throws -> Bool {
+  func carriesLargeObjects(_ options: MigrationOptions) async throws -> Bool {
     guard !options.leavesLargeObjectsBehind else { return false }
     return try await load()?.largeObjectsHorizon != nil
   }
@@ -99,7 +99,7 @@ extension StateStore {
 
   /// - Returns: false when it was cancelled.
   @discardableResult
-  package func store(
+  func store(
     _ state: StoredVerification.State, of id: Int64, report: VerificationReport? = nil,
     failure: String? = nil
   ) async throws -> Bool {
@@ -111,7 +111,7 @@ extension StateStore {
   }
 
   /// Keeps a report that nobody had to wait for.
-  package func keep(_ report: VerificationReport, requestedBy: String) async throws {
+  func keep(_ report: VerificationReport, requestedBy: String) async throws {
     try await connection.query(
       "INSERT INTO replicate.verification (request, state, report) VALUES ($1, 'complete', $2)",
       [try Self.encode(VerificationRequest(requestedBy: requestedBy)), try Self.encode(report)],
@@ -119,14 +119,14 @@ extension StateStore {
   }
 
   /// Without a trace.
-  package func cancelVerification(_ id: Int64) async throws {
+  func cancelVerification(_ id: Int64) async throws {
     try await connection.query(
       "DELETE FROM replicate.verification WHERE id = $1 AND state IN ('requested', 'running')",
       [String(id)], doing: "cancelling a verification", within: Self.limit)
   }
 
   /// Forgets those that an engine before this one had under way, and the oldest.
-  package func forgetVerifications() async throws {
+  func forgetVerifications() async throws {
     try await connection.query(
       """
       UPDATE replicate.verification SET state = 'failed', failure = 'the engine ended in the middle of it'

@@ -1,20 +1,20 @@
 import LibPQ
-package import LogicalReplication
+import LogicalReplication
 
 /// What is stored on the target of the stream that leads back to the source.
-package struct StoredWayBack: Sendable {
+struct StoredWayBack: Sendable {
   /// On the target.
-  package var slot: String
-  package var publication: String
+  var slot: String
+  var publication: String
   /// Where the target stood when it had everything and was closed still: what commits there from here on is
   /// its users'. Nil until it opens.
-  package var openedLSN: LSN?
+  var openedLSN: LSN?
   /// From which of the target's transactions on large objects may have changed.
-  package var largeObjectsHorizon: String?
+  var largeObjectsHorizon: String?
 }
 
 extension StateStore {
-  package func wayBack() async throws -> StoredWayBack? {
+  func wayBack() async throws -> StoredWayBack? {
     let rows = try await connection.query(
       "SELECT * FROM replicate.way_back", doing: "reading the state of the way back", within: Self.limit)
     return try rows.first.map { row in
@@ -26,19 +26,19 @@ extension StateStore {
   }
 
   /// Before anything of it is made.
-  package func beginWayBack(slot: String, publication: String) async throws {
+  func beginWayBack(slot: String, publication: String) async throws {
     try await connection.query(
       "INSERT INTO replicate.way_back (slot, publication) VALUES ($1, $2)", [slot, publication],
       doing: "storing that a way back is made", within: Self.limit)
   }
 
-  package func forgetWayBack() async throws {
+  func forgetWayBack() async throws {
     try await connection.query(
       "DELETE FROM replicate.way_back", doing: "storing that there is no way back", within: Self.limit)
   }
 
   /// The target has everything and is about to open. On the target's own connection: it tells its position.
-  package func noteOpening() async throws {
+  func noteOpening() async throws {
     try await connection.query(
       """
       UPDATE replicate.way_back SET opened_lsn = pg_catalog.pg_current_wal_insert_lsn(),
@@ -46,14 +46,14 @@ extension StateStore {
       """, doing: "storing where the target opened", within: Self.limit)
   }
 
-  package func store(wayBackHorizon: String) async throws {
+  func store(wayBackHorizon: String) async throws {
     try await connection.query(
       "UPDATE replicate.way_back SET large_objects_horizon = $1", [wayBackHorizon],
       doing: "storing from where on large objects may have changed", within: Self.limit)
   }
 
   /// On the source: the tables for the position of the reverse stream.
-  package func createProgress() async throws {
+  func createProgress() async throws {
     try await connection.query(
       "\(NotedRows.progress.creation);\n\(NotedRows.confirmation.creation)",
       doing: "making room for the position of the reverse stream", within: Self.limit)
@@ -61,13 +61,13 @@ extension StateStore {
 
   // MARK: The end
 
-  package func requestFinish() async throws {
+  func requestFinish() async throws {
     try await connection.query(
       "UPDATE replicate.migration SET finish_requested = true", doing: "requesting the end of the way back",
       within: Self.limit)
   }
 
-  package func isFinishRequested() async throws -> Bool {
+  func isFinishRequested() async throws -> Bool {
     let rows = try await connection.query(
       "SELECT finish_requested FROM replicate.migration", doing: "looking for a request to finish",
       within: Self.limit)
@@ -76,7 +76,7 @@ extension StateStore {
 
   /// Keeps what `replicate report` tells and nothing else.
   /// - Parameter machine: after the event that ended reverse replication, where there was any.
-  package func storeFinished(_ machine: PhaseMachine) async throws {
+  func storeFinished(_ machine: PhaseMachine) async throws {
     try await connection.query(
       """
       DROP TABLE IF EXISTS replicate.progress, replicate.confirmation, replicate.way_back;

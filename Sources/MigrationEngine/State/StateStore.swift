@@ -1,36 +1,36 @@
 import Foundation
-package import LibPQ
+import LibPQ
 
 /// What is stored of a migration as a whole.
-package struct StoredMigration: Sendable {
-  package var phase: Phase
-  package var sourceSystem: String
-  package var sourceDatabase: String
-  package var slot: String
-  package var publication: String
+struct StoredMigration: Sendable {
+  var phase: Phase
+  var sourceSystem: String
+  var sourceDatabase: String
+  var slot: String
+  var publication: String
   /// Tables left behind, as the first start was told.
-  package var excluded: [RelationName]
+  var excluded: [RelationName]
   /// What the target had before; `TargetData` reads it.
-  package var targetBefore: [String]
-  package var encryption: EncryptionEvidence
-  package var failure: String?
-  package var isAbortRequested: Bool
+  var targetBefore: [String]
+  var encryption: EncryptionEvidence
+  var failure: String?
+  var isAbortRequested: Bool
   /// `replicate finish` has ended or is about to end the reverse stream.
-  package var isFinishRequested = false
+  var isFinishRequested = false
   /// `replicate finish` has cleaned up: there is nothing left to do.
-  package var isFinished = false
+  var isFinished = false
   /// Sections of the schema whose restoring was begun, maybe not ended.
-  package var restoreAttempted: Set<String>
-  package var copySeconds: Double
+  var restoreAttempted: Set<String>
+  var copySeconds: Double
   /// From which transaction on large objects may have changed; nil until they are copied.
-  package var largeObjectsHorizon: String?
+  var largeObjectsHorizon: String?
 }
 
 /// Reads and writes the state in the target. One value belongs to one connection and its user.
-package struct StateStore: Sendable {
-  package let connection: Connection
+struct StateStore: Sendable {
+  let connection: Connection
 
-  package init(_ connection: Connection) { self.connection = connection }
+  init(_ connection: Connection) { self.connection = connection }
 
   /// For each statement: the state is small, so whatever takes longer waits for somebody.
   static let limit = Duration.seconds(30)
@@ -41,7 +41,7 @@ package struct StateStore: Sendable {
   private static let lockKey: Int64 = 0x7265_706c_6963_6174
 
   /// Takes the lock that admits one engine; it lasts as long as the connection (manual, section 13.3.5).
-  package func tryLock() async throws -> Bool {
+  func tryLock() async throws -> Bool {
     let rows = try await connection.query(
       "SELECT pg_catalog.pg_try_advisory_lock(\(Self.lockKey)) AS taken", doing: "taking the engine's lock",
       within: Self.limit)
@@ -49,7 +49,7 @@ package struct StateStore: Sendable {
   }
 
   /// The process id of the server's backend that holds the lock for an engine; nil when none runs.
-  package func lockHolder() async throws -> Int? {
+  func lockHolder() async throws -> Int? {
     let rows = try await connection.query(
       """
       SELECT l.pid FROM pg_catalog.pg_locks l WHERE l.locktype = 'advisory' AND l.granted
@@ -64,7 +64,7 @@ package struct StateStore: Sendable {
 
   /// The stored migration, nil when this target has none.
   /// - Throws: `MigrationError` when it was stored by a newer version.
-  package func load() async throws -> StoredMigration? {
+  func load() async throws -> StoredMigration? {
     let exists = try await connection.query(
       "SELECT pg_catalog.to_regclass('replicate.migration') IS NOT NULL AS it_does",
       doing: "looking for a migration's state", within: Self.limit)
@@ -94,7 +94,7 @@ package struct StateStore: Sendable {
       largeObjectsHorizon: try row.optional("large_objects_horizon"))
   }
 
-  package func create(_ migration: StoredMigration) async throws {
+  func create(_ migration: StoredMigration) async throws {
     let evidence = try Self.encode(migration.encryption)
     let excluded = try Self.encode(migration.excluded)
     let before = try Self.encode(migration.targetBefore)
@@ -116,7 +116,7 @@ package struct StateStore: Sendable {
   }
 
   /// Stores the phase that an event has led to: there is no other way to it.
-  package func store(_ machine: PhaseMachine) async throws {
+  func store(_ machine: PhaseMachine) async throws {
     let phase = machine.phase.rawValue
     try await connection.query(
       "UPDATE replicate.migration SET phase = $1, failure = NULL", [phase],
@@ -124,58 +124,58 @@ package struct StateStore: Sendable {
     try await note("phase \(phase)")
   }
 
-  package func store(encryption: EncryptionEvidence) async throws {
+  func store(encryption: EncryptionEvidence) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET encryption = $1", [try Self.encode(encryption)],
       doing: "storing the evidence of encryption", within: Self.limit)
   }
 
-  package func store(failure: String?) async throws {
+  func store(failure: String?) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET failure = $1", [failure], doing: "storing why the engine stopped",
       within: Self.limit)
   }
 
-  package func noteRestoreAttempt(of section: String) async throws {
+  func noteRestoreAttempt(of section: String) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET restore_attempted = pg_catalog.array_append(restore_attempted, $1)",
       [section], doing: "noting that \(section) is being restored", within: Self.limit)
   }
 
-  package func addCopySeconds(_ seconds: Double) async throws {
+  func addCopySeconds(_ seconds: Double) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET copy_seconds = copy_seconds + $1", [String(seconds)],
       doing: "storing how long the copy took", within: Self.limit)
   }
 
-  package func store(largeObjectsHorizon: String) async throws {
+  func store(largeObjectsHorizon: String) async throws {
     try await connection.query(
       "UPDATE replicate.migration SET large_objects_horizon = $1", [largeObjectsHorizon],
       doing: "storing from where on large objects may have changed", within: Self.limit)
   }
 
   /// A line for the audit trail: names, counts and LSNs, never values.
-  package func note(_ what: String) async throws {
+  func note(_ what: String) async throws {
     try await connection.query(
       "INSERT INTO replicate.event (what) VALUES ($1)", [what], doing: "noting an event", within: Self.limit)
   }
 
   // MARK: Abort
 
-  package func requestAbort() async throws {
+  func requestAbort() async throws {
     try await connection.query(
       "UPDATE replicate.migration SET abort_requested = true", doing: "requesting the abort",
       within: Self.limit)
   }
 
   /// The migration cannot be aborted any more.
-  package func withdrawAbort() async throws {
+  func withdrawAbort() async throws {
     try await connection.query(
       "UPDATE replicate.migration SET abort_requested = false WHERE phase <> 'aborted'",
       doing: "withdrawing the request to abort", within: Self.limit)
   }
 
-  package func isAbortRequested() async throws -> Bool {
+  func isAbortRequested() async throws -> Bool {
     let rows = try await connection.query(
       "SELECT abort_requested FROM replicate.migration", doing: "looking for a request to abort",
       within: Self.limit)
@@ -184,7 +184,7 @@ package struct StateStore: Sendable {
 
   // MARK: The engine's heartbeat
 
-  package func publish(_ status: Status) async throws {
+  func publish(_ status: Status) async throws {
     try await connection.query(
       """
       INSERT INTO replicate.engine (heartbeat, backend, status)
@@ -196,7 +196,7 @@ package struct StateStore: Sendable {
 
   /// What an engine published last, with the heartbeat's age.
   /// - Returns: also the backend it was published with: the `lockHolder` if that engine still runs.
-  package func publishedStatus() async throws -> (status: Status, backend: Int)? {
+  func publishedStatus() async throws -> (status: Status, backend: Int)? {
     let rows = try await connection.query(
       """
       SELECT status, backend, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - heartbeat) AS age

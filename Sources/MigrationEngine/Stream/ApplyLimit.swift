@@ -1,4 +1,4 @@
-package import LogicalReplication
+import LogicalReplication
 import Synchronization
 
 /// Up to where the stream may apply, while the target is to be seen as the source was at one LSN. The bound
@@ -6,7 +6,7 @@ import Synchronization
 ///
 /// A snapshot at an LSN has the transactions whose commit record begins before it, and no others: the same
 /// comparison as with a table's `snapshotLSN`.
-package final class ApplyLimit: Sendable {
+final class ApplyLimit: Sendable {
   private struct State {
     var lsn: LSN?
     var isFixed = false
@@ -19,10 +19,8 @@ package final class ApplyLimit: Sendable {
 
   private let state = Mutex(State())
 
-  package init() {}
-
   /// Lets the stream apply what commits before `lsn`, and nothing else, unless the bound is fixed.
-  package func move(to lsn: LSN) {
+  func move(to lsn: LSN) {
     let wake = state.withLock { state in
       guard !state.isFixed, state.lsn != lsn else { return {} as @Sendable () -> Void }
       state.lsn = lsn
@@ -34,7 +32,7 @@ package final class ApplyLimit: Sendable {
 
   /// Fixes the bound until it is lifted.
   /// - Returns: false when a transaction was handed on that commits at or beyond `lsn`; nothing changes then.
-  package func fix(at lsn: LSN) -> Bool {
+  func fix(at lsn: LSN) -> Bool {
     let wake: (@Sendable () -> Void)? = state.withLock { state in
       guard state.passedLSN < lsn else { return nil }
       state.lsn = lsn
@@ -46,7 +44,7 @@ package final class ApplyLimit: Sendable {
     return wake != nil
   }
 
-  package func lift() {
+  func lift() {
     let wake = state.withLock { state in
       state.lsn = nil
       state.isFixed = false
@@ -59,7 +57,7 @@ package final class ApplyLimit: Sendable {
   var isFixed: Bool { state.withLock { $0.isFixed } }
 
   /// Something waits that commits at or beyond the bound, and everything before it is applied.
-  package var isReached: Bool { state.withLock { $0.isReached } }
+  var isReached: Bool { state.withLock { $0.isReached } }
 
   // MARK: The stream's own side
 

@@ -1,23 +1,23 @@
 import LibPQ
-package import LogicalReplication
+import LogicalReplication
 
 /// What the stream must know of the tables before the first change.
-package struct StreamTables: Sendable {
+struct StreamTables: Sendable {
   /// The target's tables.
-  package var target: [RelationName: TargetTable]
+  var target: [RelationName: TargetTable]
   /// The LSN from which on a table's changes apply, by the source's OID.
-  package var snapshots: [UInt32: (name: RelationName, lsn: LSN)]
+  var snapshots: [UInt32: (name: RelationName, lsn: LSN)]
   /// OIDs whose changes are not ours: excluded tables, and partitioned ones, whose leaves have the rows.
-  package var ignored: Set<UInt32>
+  var ignored: Set<UInt32>
   /// OIDs of all tables that the source has.
-  package var present: Set<UInt32>
+  var present: Set<UInt32>
   /// Where the source stood when its tables were read: of transactions that committed before, it is known
   /// what became of the definitions that they saw.
-  package var sourceLSN: LSN
+  var sourceLSN: LSN
   /// Which of the target's tables reference a table by foreign keys.
   var foreignKeys: [RelationName: Set<RelationName>] = [:]
   /// Under which the target evaluates what users wrote.
-  package var settings = UserSettings()
+  var settings = UserSettings()
   /// How the rows come.
   var form = StreamForm.text
   /// Which way they go: what the ends are called.
@@ -26,7 +26,7 @@ package struct StreamTables: Sendable {
   /// A transaction that commits at or beyond it is in no table's copy.
   var newestSnapshotLSN: LSN { snapshots.values.lazy.map(\.lsn).max() ?? .zero }
 
-  package init(
+  init(
     target: [RelationName: TargetTable], snapshots: [UInt32: (name: RelationName, lsn: LSN)],
     ignored: Set<UInt32>, present: Set<UInt32>, sourceLSN: LSN
   ) {

@@ -1,16 +1,14 @@
-package import LogicalReplication
+import LogicalReplication
 import Synchronization
 
 /// Which rows the stream has touched since both ends were compared, within bounds: what a cutover still has
 /// to compare. It dies with the stream's monitor; whoever finds none knows nothing.
-package final class ChangedRowTracker: Sendable {
-  package struct Limits: Sendable {
+final class ChangedRowTracker: Sendable {
+  struct Limits: Sendable {
     /// Rows of one table; of one with more all count as touched.
-    package var rows = 200_000
+    var rows = 200_000
     /// Of all tables; beyond it no more rows are told apart.
-    package var bytes = 64 << 20
-
-    package init() {}
+    var bytes = 64 << 20
   }
 
   /// Touched since one comparison.
@@ -57,11 +55,11 @@ package final class ChangedRowTracker: Sendable {
   private let limits: Limits
   private let state = Mutex(State())
 
-  package init(limits: Limits = Limits()) { self.limits = limits }
+  init(limits: Limits = Limits()) { self.limits = limits }
 
   /// Both ends are looked at: at this moment nothing that commits at or beyond `lsn` is applied.
   /// - Parameter versions: of the tables, read before.
-  package func begin(at lsn: LSN, _ versions: TableVersions) {
+  func begin(at lsn: LSN, _ versions: TableVersions) {
     state.withLock { state in
       state.epoch += 1
       state.pending = Recording(epoch: state.epoch, lsn: lsn, versions: versions)
@@ -69,12 +67,12 @@ package final class ChangedRowTracker: Sendable {
   }
 
   /// The comparison did not come to its end.
-  package func discard() { state.withLock { $0.pending = nil } }
+  func discard() { state.withLock { $0.pending = nil } }
 
   /// The comparison came to its end: what is touched counts from it.
   /// - Parameter tables: those that differed, as the end numbers them that changes come from: all their rows
   ///   count as touched.
-  package func keep(different tables: [UInt32: RelationName]) {
+  func keep(different tables: [UInt32: RelationName]) {
     state.withLock { state in
       guard var recording = state.pending else { return }
       for (id, name) in tables { Self.markAll(name, id, &recording) }
@@ -83,15 +81,15 @@ package final class ChangedRowTracker: Sendable {
     }
   }
 
-  package struct Touched: Sendable {
+  struct Touched: Sendable {
     /// As the end numbers it that changes come from.
-    package var relationID: UInt32
-    package var name: RelationName
-    package var rows: ChangedRows
+    var relationID: UInt32
+    var name: RelationName
+    var rows: ChangedRows
   }
 
   /// What was touched since the last comparison, and what was there then; nil when there was none.
-  package var touched: (since: LSN, versions: TableVersions, tables: [Touched])? {
+  var touched: (since: LSN, versions: TableVersions, tables: [Touched])? {
     state.withLock { state in
       guard let kept = state.kept else { return nil }
       let tables = kept.tables.map { id, table in

@@ -1,4 +1,4 @@
-package import LogicalReplication
+import LogicalReplication
 
 /// What the source may be told, as a pure state machine. The server discards WAL up to what is confirmed, so
 /// that must never pass what is durable on the target (manual, section 55.4, Standby status update).
@@ -30,39 +30,39 @@ package import LogicalReplication
 ///
 /// The drain of a cutover asks for none of them: it waits for the commit of the marker's transaction. A
 /// comparison of both ends fixes a bound at the LSN of a slot's snapshot.
-package struct Feedback: Sendable, Equatable {
-  package private(set) var receivedLSN: LSN
-  package private(set) var appliedLSN: LSN
-  package private(set) var confirmableLSN: LSN
-  package private(set) var storedLSN: LSN
+struct Feedback: Sendable, Equatable {
+  private(set) var receivedLSN: LSN
+  private(set) var appliedLSN: LSN
+  private(set) var confirmableLSN: LSN
+  private(set) var storedLSN: LSN
 
   /// - Parameter confirmedLSN: up to where it is known, and durable on the target, that nothing is missing.
   ///   Before `appliedLSN` while the source has not proven that it has what is applied.
-  package init(appliedLSN: LSN, confirmedLSN: LSN) {
+  init(appliedLSN: LSN, confirmedLSN: LSN) {
     receivedLSN = max(appliedLSN, confirmedLSN)
     self.appliedLSN = appliedLSN
     confirmableLSN = confirmedLSN
     storedLSN = confirmedLSN
   }
 
-  package mutating func received(upTo lsn: LSN) { receivedLSN = max(receivedLSN, lsn) }
+  mutating func received(upTo lsn: LSN) { receivedLSN = max(receivedLSN, lsn) }
 
   /// The target has committed a transaction with its position; neither need be durable yet.
-  package mutating func committed(upTo lsn: LSN) {
+  mutating func committed(upTo lsn: LSN) {
     appliedLSN = max(appliedLSN, lsn)
     confirmableLSN = max(confirmableLSN, appliedLSN)
   }
 
   /// All that was received before `lsn` is applied, and nothing is open.
-  package mutating func idle(upTo lsn: LSN) { confirmableLSN = max(confirmableLSN, lsn) }
+  mutating func idle(upTo lsn: LSN) { confirmableLSN = max(confirmableLSN, lsn) }
 
   /// What must be stored on the target before it may be confirmed; nil when nothing is new.
-  package var toStore: LSN? { confirmableLSN > storedLSN ? confirmableLSN : nil }
+  var toStore: LSN? { confirmableLSN > storedLSN ? confirmableLSN : nil }
 
-  package mutating func stored(_ lsn: LSN) { storedLSN = max(storedLSN, lsn) }
+  mutating func stored(_ lsn: LSN) { storedLSN = max(storedLSN, lsn) }
 
   /// The message to send now.
-  package func update(at clock: PostgresTime, replyRequested: Bool) -> StandbyStatusUpdate {
+  func update(at clock: PostgresTime, replyRequested: Bool) -> StandbyStatusUpdate {
     StandbyStatusUpdate(
       writtenLSN: max(receivedLSN, storedLSN), flushedLSN: storedLSN, appliedLSN: storedLSN, clock: clock,
       replyRequested: replyRequested)

@@ -1,6 +1,6 @@
 /// Measures how long a commit on the source takes to be on the target, by messages that travel with the WAL.
 /// Pure: instants come from the caller, all from one machine's clock.
-package struct LagMeter: Sendable {
+struct LagMeter: Sendable {
   private var sent: [(beat: UInt64, at: ContinuousClock.Instant)] = []
   private var next: UInt64
   private var measured: Duration?
@@ -9,10 +9,10 @@ package struct LagMeter: Sendable {
   private static let limit = 7200
 
   /// - Parameter first: the number of the first beat; beats of earlier engines must not be taken for ours.
-  package init(first: UInt64) { next = first }
+  init(first: UInt64) { next = first }
 
   /// A new beat is about to be written on the source.
-  package mutating func beat(at now: ContinuousClock.Instant) -> UInt64 {
+  mutating func beat(at now: ContinuousClock.Instant) -> UInt64 {
     defer { next &+= 1 }
     if sent.count >= Self.limit { sent.removeFirst(Self.limit / 2) }
     sent.append((next, now))
@@ -20,14 +20,14 @@ package struct LagMeter: Sendable {
   }
 
   /// The target has what was committed before this beat.
-  package mutating func applied(_ beat: UInt64, at now: ContinuousClock.Instant) {
+  mutating func applied(_ beat: UInt64, at now: ContinuousClock.Instant) {
     guard let index = sent.firstIndex(where: { $0.beat == beat }) else { return }
     measured = now - sent[index].at
     sent.removeSubrange(...index)
   }
 
   /// How far the target is behind; nil before the first beat came through and before one is late.
-  package func lag(at now: ContinuousClock.Instant) -> Duration? {
+  func lag(at now: ContinuousClock.Instant) -> Duration? {
     guard let oldest = sent.first else { return measured }
     let waiting = now - oldest.at
     guard let measured else { return waiting }

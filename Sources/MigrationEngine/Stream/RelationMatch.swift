@@ -18,19 +18,19 @@ struct DefinitionDifference: Error {
 }
 
 /// A table of the target as the stream needs to know it.
-package struct TargetTable: Sendable {
-  package var relation: Relation
-  package var uniqueIndexes: [UniqueIndex]
+struct TargetTable: Sendable {
+  var relation: Relation
+  var uniqueIndexes: [UniqueIndex]
   /// How the values of its columns travel by the many, by the type's OID.
-  package var arrayForms: [UInt32: ArrayForm]
+  var arrayForms: [UInt32: ArrayForm]
   /// What the table is on the source by now, which the stream may be far behind; nil when that is not known.
-  package var source: Relation?
+  var source: Relation?
   /// What it takes that it becomes what it is on the source by now; nil where nothing is known to differ.
   var difference: TableDifference?
   /// What the ends are called.
   var direction = Direction.forward
 
-  package init(
+  init(
     relation: Relation, uniqueIndexes: [UniqueIndex], arrayForms: [UInt32: ArrayForm], source: Relation?
   ) {
     self.relation = relation

@@ -1,21 +1,21 @@
-package import LogicalReplication
+import LogicalReplication
 import Synchronization
 
 /// Where the stream stands: written by its tasks, read by the status, the catch-up monitor and the drain.
-package final class StreamMonitor: Sendable {
-  package struct Reading: Sendable {
-    package var feedback: Feedback
-    package var transactions: Int64
-    package var changes: Int64
-    package var lag: Duration?
+final class StreamMonitor: Sendable {
+  struct Reading: Sendable {
+    var feedback: Feedback
+    var transactions: Int64
+    var changes: Int64
+    var lag: Duration?
     /// What people must do before the stream can go on.
-    package var waitsFor: String?
+    var waitsFor: String?
     /// The same without what is missing on the target by its server's refusal.
-    package var obstacle: String?
+    var obstacle: String?
   }
 
   /// How a marker fares that a cutover waits for.
-  package enum Marker: Sendable, Equatable {
+  enum Marker: Sendable, Equatable {
     case expected
     /// The target has committed the transaction that carries it.
     case committed
@@ -59,11 +59,11 @@ package final class StreamMonitor: Sendable {
   }
 
   /// Tables that were changed though a fence stood, and the replication origins that did it.
-  package struct Passed: Sendable, Equatable {
-    package var tables: Set<String> = []
-    package var origins: Set<String> = []
+  struct Passed: Sendable, Equatable {
+    var tables: Set<String> = []
+    var origins: Set<String> = []
 
-    package var isEmpty: Bool { tables.isEmpty }
+    var isEmpty: Bool { tables.isEmpty }
 
     fileprivate mutating func add(_ other: Set<String>, _ origins: Set<String>) {
       guard !other.isEmpty else { return }
@@ -72,7 +72,7 @@ package final class StreamMonitor: Sendable {
     }
 
     /// `"public"."t", by replication origin 'pgl_x'`.
-    package var words: String {
+    var words: String {
       let by = origins.sorted().map { "\(SQL.literal($0))" }.joined(separator: ", ")
       return tables.sorted().joined(separator: ", ") + (by.isEmpty ? "" : ", by replication origin \(by)")
     }
@@ -89,11 +89,11 @@ package final class StreamMonitor: Sendable {
 
   private let state: Mutex<State>
   /// Up to where changes may be applied.
-  package let bound = ApplyLimit()
+  let bound = ApplyLimit()
   /// Which rows were touched since both ends were compared.
-  package let touched = ChangedRowTracker()
+  let touched = ChangedRowTracker()
 
-  package init(feedback: Feedback, transactions: Int64, changes: Int64, firstBeat: UInt64) {
+  init(feedback: Feedback, transactions: Int64, changes: Int64, firstBeat: UInt64) {
     state = Mutex(
       State(
         feedback: feedback, transactions: transactions, changes: changes,
@@ -102,7 +102,7 @@ package final class StreamMonitor: Sendable {
 
   /// For a stream that goes on from where an end stands. What was confirmed to another run says nothing of
   /// the source that this one will meet.
-  package convenience init(resuming progress: StoredProgress) {
+  convenience init(resuming progress: StoredProgress) {
     self.init(
       feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.appliedLSN),
       transactions: progress.transactions, changes: progress.changes,
@@ -110,7 +110,7 @@ package final class StreamMonitor: Sendable {
       firstBeat: UInt64.random(in: 0...UInt64(UInt32.max)) << 24)
   }
 
-  package var reading: Reading {
+  var reading: Reading {
     state.withLock {
       Reading(
         feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
@@ -118,30 +118,30 @@ package final class StreamMonitor: Sendable {
     }
   }
 
-  package func nextBeat() -> UInt64 { state.withLock { $0.lagMeter.beat(at: .now) } }
+  func nextBeat() -> UInt64 { state.withLock { $0.lagMeter.beat(at: .now) } }
 
   // MARK: One LSN
 
   /// Whether everything that commits before `lsn` is applied, while the bound is fixed there.
-  package func hasReachedBound(at lsn: LSN) -> Bool { bound.isReached || feedback.confirmableLSN >= lsn }
+  func hasReachedBound(at lsn: LSN) -> Bool { bound.isReached || feedback.confirmableLSN >= lsn }
 
   // MARK: The drain
 
-  package func expectMarker(_ nonce: String, for purpose: MarkerPurpose = .fence) {
+  func expectMarker(_ nonce: String, for purpose: MarkerPurpose = .fence) {
     state.withLock {
       $0.awaited = (nonce, .expected, purpose)
       if purpose != .again { $0.passed = Passed() }
     }
   }
-  package func forgetMarker() { state.withLock { $0.awaited = nil } }
-  package func marker(_ nonce: String) -> Marker? {
+  func forgetMarker() { state.withLock { $0.awaited = nil } }
+  func marker(_ nonce: String) -> Marker? {
     state.withLock { $0.awaited.flatMap { $0.nonce == nonce ? $0.marker : nil } }
   }
 
   /// Somebody waits for the stream to come to a marker or a bound.
   var isAwaited: Bool { bound.isFixed || state.withLock { $0.awaited?.marker == .expected } }
 
-  package var isBreached: Bool { state.withLock { $0.awaited?.marker == .breached } }
+  var isBreached: Bool { state.withLock { $0.awaited?.marker == .breached } }
 
   /// Whether a marker that was waited for is on the target: what changes now has passed a fence.
   var isBehindMarker: Bool {
@@ -149,17 +149,17 @@ package final class StreamMonitor: Sendable {
   }
 
   /// What has been applied after the fence's marker.
-  package var passed: Passed { state.withLock { $0.passed } }
+  var passed: Passed { state.withLock { $0.passed } }
   /// What has come since nothing is applied any more.
-  package var leftBehind: Passed { state.withLock { $0.leftBehind } }
+  var leftBehind: Passed { state.withLock { $0.leftBehind } }
 
   /// Has nothing more applied, for good: the end that changes go to is about to open.
-  package func hold() { state.withLock { $0.isHeld = true } }
+  func hold() { state.withLock { $0.isHeld = true } }
   /// A chunk is being applied that was begun before.
-  package var isApplying: Bool { state.withLock { $0.isApplying } }
+  var isApplying: Bool { state.withLock { $0.isApplying } }
 
   /// The replication origins of changes that came, and how long ago the last of each did.
-  package var origins: [(name: String, age: Duration)] {
+  var origins: [(name: String, age: Duration)] {
     let now = ContinuousClock.now
     return state.withLock { $0.origins.map { ($0.key, now - $0.value) } }.sorted { $0.0 < $1.0 }
   }
@@ -177,7 +177,7 @@ package final class StreamMonitor: Sendable {
   }
   /// What keeps tables from joining that were created on the source.
   /// - Returns: whether that is news.
-  package func isHeldUp(by obstacle: String?) -> Bool {
+  func isHeldUp(by obstacle: String?) -> Bool {
     state.withLock { state in
       defer { state.obstacle = obstacle }
       return state.obstacle != obstacle
@@ -185,7 +185,7 @@ package final class StreamMonitor: Sendable {
   }
 
   /// What of the schema the target has refused to make.
-  package func misses(_ words: String?) { state.withLock { $0.missing = words } }
+  func misses(_ words: String?) { state.withLock { $0.missing = words } }
 
   /// Tables, by their OIDs, whose changes are asked for.
   func watch(_ tables: Set<UInt32>) {

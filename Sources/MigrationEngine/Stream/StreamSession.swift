@@ -1,17 +1,17 @@
 import Foundation
-package import LibPQ
-package import Logging
-package import LogicalReplication
+import LibPQ
+import Logging
+import LogicalReplication
 
 /// The stream has come to changes of a table that was created during the migration: it must join first.
-package struct NewTable: Error {
-  package var error: MigrationError
+struct NewTable: Error {
+  var error: MigrationError
 }
 
 /// The stream has come to changes of a table as neither end has it any more: its rows must be copied again.
-package struct OutdatedTable: Error {
-  package var sourceOID: UInt32
-  package var error: MigrationError
+struct OutdatedTable: Error {
+  var sourceOID: UInt32
+  var error: MigrationError
 }
 
 /// All snapshots of tables are passed: open transactions can be streamed from now on.
@@ -20,7 +20,7 @@ private struct SnapshotsPassed: Error {}
 /// One run of the stream: START_REPLICATION until it is told to stop, with tasks that do not wait for each
 /// other longer than they must: one receives, one applies, one confirms, one keeps the source informed. Here
 /// `source` is the end that changes come from and `target` the one that they go to, whichever way that is.
-package struct StreamSession: Sendable {
+struct StreamSession: Sendable {
   private let direction: Direction
   private let source: ConnectionString
   private let target: ConnectionString
@@ -31,7 +31,7 @@ package struct StreamSession: Sendable {
   private let logger: Logger
 
   /// - Parameter tables: reads what both ends have now.
-  package init(
+  init(
     _ direction: Direction = .forward, source: ConnectionString, target: ConnectionString, slot: SlotName,
     publication: String,
     tables: @escaping @Sendable () async throws -> StreamTables, monitor: StreamMonitor, logger: Logger
@@ -55,7 +55,7 @@ package struct StreamSession: Sendable {
   /// - Parameter end: return once everything before it is applied.
   /// - Throws: `NewTable` when it cannot go on before a table is there, `OutdatedTable` before one was copied
   ///   again.
-  package func run(until end: LSN? = nil) async throws {
+  func run(until end: LSN? = nil) async throws {
     var streamsFrom = LSN.zero
     var mayBeBinary = true
     while true {

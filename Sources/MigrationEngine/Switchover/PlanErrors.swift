@@ -2,6 +2,7 @@ import Yams
 
 /// All that is wrong with a plan's file, each with its place.
 package struct SwitchPlanErrors: Error, Sendable, Equatable, CustomStringConvertible {
+  /// A sentence each, with the field and, where it is known, the line.
   package let mistakes: [String]
   package var description: String { mistakes.joined(separator: "\n") }
 }

@@ -13,14 +13,9 @@ import Subprocess
 /// learns of that by the end of its input. It is of no use when the whole machine is lost.
 package actor PoolerWatch {
   /// What starts the process: `run` is what it does.
-  package struct Command: Sendable {
-    package var path: String
-    package var arguments: [String]
-
-    package init(path: String, arguments: [String]) {
-      self.path = path
-      self.arguments = arguments
-    }
+  struct Command: Sendable {
+    var path: String
+    var arguments: [String]
   }
 
   /// A database of one pooler, as it travels to the process: through its input, since a password may be in

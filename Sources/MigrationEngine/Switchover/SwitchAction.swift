@@ -28,12 +28,12 @@ struct SwitchFailure: Error, Equatable, CustomStringConvertible {
 }
 
 /// What an examination found, and how to mend it.
-package struct SwitchFinding: Sendable, Equatable {
-  package enum Severity: Sendable { case note, warning, blocker }
+struct SwitchFinding: Sendable, Equatable {
+  enum Severity: Sendable { case note, warning, blocker }
 
-  package var severity: Severity
-  package var why: String
-  package var remedy: String
+  var severity: Severity
+  var why: String
+  var remedy: String
 
   static func blocker(_ why: String, _ remedy: String) -> SwitchFinding {
     SwitchFinding(severity: .blocker, why: why, remedy: remedy)

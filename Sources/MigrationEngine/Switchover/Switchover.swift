@@ -1,38 +1,23 @@
-package import Logging
+import Logging
 
 /// The switch steps, run in order once the target takes writes: what leads the application to it. One value
 /// serves one cutover.
-package struct Switchover: Sendable {
+struct Switchover: Sendable {
   /// What the steps are told of an end.
-  package struct End: Sendable, Codable {
-    package var host: String
-    package var port: String
-    package var database: String
+  struct End: Sendable, Codable {
+    var host: String
+    var port: String
+    var database: String
     /// What the host was when it was reached; nil for a socket, or where an earlier version stored it.
-    package var address: String?
-
-    package init(host: String, port: String, database: String, address: String? = nil) {
-      self.host = host
-      self.port = port
-      self.database = database
-      self.address = address
-    }
+    var address: String?
   }
 
   /// What is told while the steps run.
-  package struct Events: Sendable {
+  struct Events: Sendable {
     /// A step has ended: its name, how long it took, and what it did.
-    package var onStep: @Sendable (_ step: String, Duration, _ detail: String) async -> Void
+    var onStep: @Sendable (_ step: String, Duration, _ detail: String) async -> Void
     /// Clients that waited in the poolers go on, on the target.
-    package var onClientsResumed: @Sendable () async -> Void
-
-    package init(
-      onStep: @escaping @Sendable (_ step: String, Duration, _ detail: String) async -> Void,
-      onClientsResumed: @escaping @Sendable () async -> Void = {}
-    ) {
-      self.onStep = onStep
-      self.onClientsResumed = onClientsResumed
-    }
+    var onClientsResumed: @Sendable () async -> Void = {}
   }
 
   private let plan: SwitchPlan
@@ -46,7 +31,7 @@ package struct Switchover: Sendable {
   ///   - direction: `back` in a rollback: then `target` is the end that writes move back to.
   ///   - log: where it is noted what is done; nil notes nothing.
   ///   - watch: the command that resumes poolers should this process die: see `PoolerWatch`.
-  package init(
+  init(
     _ plan: SwitchPlan, direction: Direction = .forward, source: End, target: End, log: SwitchLog?,
     watch: PoolerWatch.Command? = nil,
     logger: Logger
@@ -78,7 +63,7 @@ package struct Switchover: Sendable {
 
   /// Looks whether the steps can do their work; changes nothing.
   /// - Returns: the steps' names with what was found, in order.
-  package func examine() async -> [(step: String, remark: SwitchFinding)] {
+  func examine() async -> [(step: String, remark: SwitchFinding)] {
     let scene = scene
     let found = await withTaskGroup(of: (Int, [SwitchFinding]).self) { group in
       for (index, action) in actions.enumerated() {
@@ -107,7 +92,7 @@ package struct Switchover: Sendable {
   /// taken away, which may be minutes until it has effect. The seal of that end holds meanwhile.
   /// - Returns: what was done, by the steps' names.
   /// - Throws: `SwitchFailure`.
-  package func makeRoom() async throws -> [(step: String, detail: String)] {
+  func makeRoom() async throws -> [(step: String, detail: String)] {
     guard scene.direction == .back else { return [] }
     var said: [(step: String, detail: String)] = []
     for index in actions.indices where actions[index] is ParameterGroupAction {
@@ -120,7 +105,7 @@ package struct Switchover: Sendable {
 
   /// Holds the clients in all poolers, all at the same time.
   /// - Throws: `SwitchFailure`; then `resume` lets go those that are held already.
-  package func pause(until deadline: ContinuousClock.Instant) async throws -> String {
+  func pause(until deadline: ContinuousClock.Instant) async throws -> String {
     let steps = poolerSteps
     for (position, action) in steps {
       try await log?.store(.paused, of: position, definition(position), detail: action.label)
@@ -137,7 +122,7 @@ package struct Switchover: Sendable {
   }
 
   /// The sessions on the server that clients' transactions have, by their pids.
-  package func busyServers() async throws -> [Int32] {
+  func busyServers() async throws -> [Int32] {
     var pids: [Int32] = []
     for (_, action) in poolerSteps { pids += try await action.busyServers() }
     return pids
@@ -145,7 +130,7 @@ package struct Switchover: Sendable {
 
   /// Lets the clients in all poolers go on where these lead now. For those that do not wait it does nothing.
   /// - Throws: `SwitchFailure` that names the poolers in which clients wait still, and what to do.
-  package func resume(within limit: Duration = .seconds(30)) async throws -> String {
+  func resume(within limit: Duration = .seconds(30)) async throws -> String {
     let deadline = ContinuousClock.now + limit
     var said: [String] = []
     var failures: [String] = []
@@ -166,7 +151,7 @@ package struct Switchover: Sendable {
   /// Stops at the first step that fails: those behind it may rest on it. Then clients that wait in a pooler
   /// are let go to the source, where they can read.
   /// - Returns: what failed and what was not run for it; nil when all went well.
-  package func run(fenceLSN: String?, appliedLSN: String? = nil, _ events: Events) async -> String? {
+  func run(fenceLSN: String?, appliedLSN: String? = nil, _ events: Events) async -> String? {
     var scene = scene
     scene.fenceLSN = fenceLSN
     scene.appliedLSN = appliedLSN

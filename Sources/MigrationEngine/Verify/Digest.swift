@@ -1,5 +1,5 @@
 /// What makes a number of a row, the fastest first.
-package enum DigestFunction: String, Sendable, CaseIterable {
+enum DigestFunction: String, Sendable, CaseIterable {
   /// `hash_record_extended`, from 14 on.
   case record
   /// `hash_array_extended` of binary forms, from 11 on.

@@ -16,6 +16,7 @@ package struct PreparedVerification: Sendable {
     (self.request, self.source, self.target) = (request, source, target)
   }
 
+  /// Ends the sessions; the comparison cannot run after that.
   package func close() async {
     await source.close()
     await target.close()
@@ -24,16 +25,16 @@ package struct PreparedVerification: Sendable {
   // MARK: In advance
 
   /// Reads what both ends have, for comparisons before which nobody changes that.
-  package mutating func study() async throws {
+  mutating func study() async throws {
     studied = try await begun { source, target in
       try await ComparedEnds.read(source, target, digests: options.digests, looksUpKeys: true)
     }
   }
 
-  package mutating func forget() { studied = nil }
+  mutating func forget() { studied = nil }
 
   /// Has the sessions meet the tables that these rows are of, for a few seconds at most.
-  package func warmUp(_ rows: [RelationName: ChangedRows]) async throws {
+  func warmUp(_ rows: [RelationName: ChangedRows]) async throws {
     try await comparing(.changed) { comparison, report in
       try await comparison.warmUp(
         comparison.tables(&report, only: Set(rows.keys)), rows, until: .now + .seconds(5))
@@ -72,7 +73,7 @@ package struct PreparedVerification: Sendable {
   }
 
   /// Compares these rows of ends that are held still; a table that is not named has none to be compared.
-  package func compare(rows: [RelationName: ChangedRows]) async throws -> VerificationReport {
+  func compare(rows: [RelationName: ChangedRows]) async throws -> VerificationReport {
     async let here: Void = source.beginHeldStill()
     async let there: Void = target.beginHeldStill()
     _ = try await (here, there)

@@ -1,20 +1,20 @@
-package import LibPQ
+import LibPQ
 import LogicalReplication
 
 /// Compares the schemas of both ends: what pg_dump says of them, object by object.
-package struct SchemaComparison: Sendable {
-  package struct Side: Sendable {
-    package var connection: ConnectionString
+struct SchemaComparison: Sendable {
+  struct Side: Sendable {
+    var connection: ConnectionString
     /// `source` or `target`.
-    package var end: String
+    var end: String
     /// The snapshot it is looked at under; nil: its state when pg_dump begins.
-    package var snapshot: String?
+    var snapshot: String?
     /// 150004 is 15.4.
-    package var versionNumber: Int
+    var versionNumber: Int
     /// As `server_encoding` tells it.
-    package var encoding: String
+    var encoding: String
 
-    package init(
+    init(
       _ connection: ConnectionString, end: String, snapshot: String? = nil, versionNumber: Int,
       encoding: String
     ) {
@@ -22,7 +22,7 @@ package struct SchemaComparison: Sendable {
       (self.versionNumber, self.encoding) = (versionNumber, encoding)
     }
 
-    package init(_ connection: ConnectionString, of session: Connection) async throws {
+    init(_ connection: ConnectionString, of session: Connection) async throws {
       self.init(
         connection, end: session.end, versionNumber: try await session.serverVersion(),
         encoding: try await session.serverEncoding() ?? "")
@@ -30,9 +30,9 @@ package struct SchemaComparison: Sendable {
   }
 
   /// What was found, and of how many objects.
-  package struct Findings: Sendable {
-    package var differences: [VerificationReport.ObjectDifference]
-    package var objects: Int
+  struct Findings: Sendable {
+    var differences: [VerificationReport.ObjectDifference]
+    var objects: Int
   }
 
   let source: Side
@@ -47,7 +47,7 @@ package struct SchemaComparison: Sendable {
   /// For the tables that are not to be dropped meanwhile, in seconds; nil: as long as it takes.
   let longestLockWait: Double?
 
-  package init(
+  init(
     source: Side, target: Side, direction: Direction, own: OwnObjects, excluded: Set<RelationName>,
     isStreaming: Bool, longestLockWait: Double? = nil
   ) {
@@ -56,7 +56,7 @@ package struct SchemaComparison: Sendable {
     (self.own, self.excluded, self.isStreaming) = (own, excluded, isStreaming)
   }
 
-  package func findings() async throws -> Findings {
+  func findings() async throws -> Findings {
     async let here = dump(source)
     async let there = dump(target)
     let (left, right) = try await (SchemaText(here), SchemaText(there))

@@ -1,19 +1,17 @@
 /// What of the schemas belongs to the migration itself, or was on the target before it: no difference.
-package struct OwnObjects: Sendable {
-  package var publications: Set<String> = []
+struct OwnObjects: Sendable {
+  var publications: Set<String> = []
   /// Tables that the migration has given REPLICA IDENTITY FULL, on either end.
-  package var identities: Set<RelationName> = []
+  var identities: Set<RelationName> = []
   /// What the target had before the migration, as the state tells it: `extension hstore`.
-  package var targetBefore: Set<String> = []
+  var targetBefore: Set<String> = []
   /// Where it is known how triggers and rules will be enabled: those for which that is not the same. Else
   /// the text tells.
-  package var triggerStates: [TriggerState]?
+  var triggerStates: [TriggerState]?
   /// Tables whose columns stand in another order on one end, which no text of pg_dump tells.
-  package var columnOrders: [ColumnOrder] = []
+  var columnOrders: [ColumnOrder] = []
   /// The role that the target is reached by: it was given what it needs there.
-  package var targetRole: String?
-
-  package init() {}
+  var targetRole: String?
 }
 
 /// How two schemas differ, object by object, in words. Pure.

@@ -7,12 +7,13 @@ import LogicalReplication
 package struct Verification: Sendable {
   /// One of the two ends.
   package struct Side: Sendable {
-    package var connection: ConnectionString
+    var connection: ConnectionString
     /// `source` or `target`.
     package var end: String
     /// The name of an exported snapshot, whose holder stays as it is until all is done; nil: one of its own.
-    package var snapshot: String?
+    var snapshot: String?
 
+    /// - Parameter snapshot: an exported one that all sessions take over; nil: each its own.
     package init(_ connection: ConnectionString, end: String, snapshot: String? = nil) {
       self.connection = connection
       self.end = end
@@ -32,16 +33,17 @@ package struct Verification: Sendable {
     case settled
   }
 
+  /// What is compared, and at which cost.
   package struct Options: Sendable {
     /// Sessions on each end.
     package var jobs = 4
     /// What is read of both ends together, in bytes a second; nil: as much as it can.
     package var maxBytesPerSecond: Int64?
-    package var scope: Scope
+    var scope: Scope
     /// Sequences, large objects, materialized views and unlogged tables as well.
-    package var comparesObjects = true
+    var comparesObjects = true
     /// Only with the other objects: not where they were left behind.
-    package var comparesLargeObjects = true
+    var comparesLargeObjects = true
     /// What pg_dump says of both ends as well.
     package var comparesSchema = true
     /// Tables that were left behind, those of extensions among them.
@@ -49,14 +51,15 @@ package struct Verification: Sendable {
     /// Which way changes go.
     package var direction = Direction.forward
     /// Of the migration itself, on either end: no difference.
-    package var own = OwnObjects()
+    var own = OwnObjects()
     /// Tried in this order; the first that both ends have, and compute alike, is used.
-    package var digests = DigestFunction.allCases
+    var digests = DigestFunction.allCases
     /// Of each table so many rows that differ are named.
-    package var namedRows = 20
+    var namedRows = 20
     /// Of tables that took longer to read, in seconds, it is only told that they differ.
-    package var longestNarrowed = Double.infinity
+    var longestNarrowed = Double.infinity
 
+    /// Everything else as `verify` has it without options.
     package init(scope: Scope) { self.scope = scope }
   }
 

@@ -1,6 +1,7 @@
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// `status --json` is a contract: fields may be added, never renamed.
 struct StatusJSONTests {

@@ -1,5 +1,6 @@
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 @Suite("Cutover machine")
 struct CutoverMachineTests {

@@ -1,6 +1,6 @@
-import LogicalReplication
 import Testing
 
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 @Suite struct PositionTrailTests {

@@ -1,6 +1,6 @@
-import LogicalReplication
 import Testing
 
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// What is in the databases, and what it means.

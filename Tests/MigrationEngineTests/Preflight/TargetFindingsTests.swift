@@ -1,6 +1,6 @@
-import LibPQ
 import Testing
 
+@testable import LibPQ
 @testable import MigrationEngine
 
 /// What the target lacks or has too much of, and the report as a whole.

@@ -1,5 +1,6 @@
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 struct SQLTests {
   @Test(arguments: [

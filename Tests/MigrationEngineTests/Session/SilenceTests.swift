@@ -1,6 +1,6 @@
-import LibPQ
 import Testing
 
+@testable import LibPQ
 @testable import MigrationEngine
 
 /// When an end is lost, and when it is only not to be used.

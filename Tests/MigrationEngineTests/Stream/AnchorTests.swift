@@ -1,7 +1,7 @@
-import LibPQ
-import LogicalReplication
 import Testing
 
+@testable import LibPQ
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Where a stream begins, and whether its source is the one that was followed.

@@ -1,7 +1,7 @@
-import LibPQ
-import LogicalReplication
 import Testing
 
+@testable import LibPQ
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Rows that come in binary: what is decided, what is planned, what is refused.

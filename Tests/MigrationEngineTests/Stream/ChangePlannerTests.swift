@@ -1,7 +1,7 @@
-import LibPQ
-import LogicalReplication
 import Testing
 
+@testable import LibPQ
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Chunks in, statements out: conversations with the planner.

@@ -1,7 +1,7 @@
-import LibPQ
-import LogicalReplication
 import Testing
 
+@testable import LibPQ
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Changes of tables whose owners have other settings than the session: conversations with the planner.

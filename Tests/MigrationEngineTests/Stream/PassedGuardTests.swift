@@ -1,6 +1,6 @@
-import LogicalReplication
 import Testing
 
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// What the stream tells of changes that came although a fence stood.

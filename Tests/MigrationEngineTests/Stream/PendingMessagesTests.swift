@@ -1,7 +1,7 @@
 import LibPQ
-import LogicalReplication
 import Testing
 
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 @Suite struct PendingMessagesTests {

@@ -1,6 +1,6 @@
-import LogicalReplication
 import Testing
 
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Any changes applied folded leave what they leave one by one.

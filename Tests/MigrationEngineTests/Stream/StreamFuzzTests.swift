@@ -1,8 +1,8 @@
 import Foundation
-import LibPQ
-import LogicalReplication
 import Testing
 
+@testable import LibPQ
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Whatever a source sends, in whatever pieces, is planned or refused: nothing makes the engine trap.

@@ -1,5 +1,4 @@
-import LogicalReplication
-
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Writes walsender messages as PostgreSQL does, back to back as a chunk holds them.

@@ -1,7 +1,7 @@
-import LibPQ
-import LogicalReplication
 import Testing
 
+@testable import LibPQ
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Transactions that come before they have committed: conversations with the planner.

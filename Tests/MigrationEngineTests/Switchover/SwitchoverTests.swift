@@ -1,8 +1,9 @@
 import Foundation
 import Logging
-import MigrationEngine
 import Synchronization
 import Testing
+
+@testable import MigrationEngine
 
 @Suite("Switchover", .timeLimit(.minutes(1)))
 struct SwitchoverTests {

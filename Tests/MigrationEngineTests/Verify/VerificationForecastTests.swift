@@ -1,6 +1,6 @@
-import LibPQ
 import Testing
 
+@testable import LibPQ
 @testable import MigrationEngine
 
 @Suite struct VerificationForecastTests {

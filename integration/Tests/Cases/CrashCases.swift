@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Servers that crash, change their timeline, or cannot be reached for long.
 @Suite(.serialized, .servers, .timeLimit(.minutes(10)), .ownServers)

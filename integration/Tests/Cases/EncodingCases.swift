@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Databases whose text is not UTF-8.
 @Suite(.serialized, .servers, .timeLimit(.minutes(5)))

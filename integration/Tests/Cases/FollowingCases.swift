@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Definitions and partitions that change on both ends while the stream runs.
 @Suite(.serialized, .servers, .timeLimit(.minutes(5)))

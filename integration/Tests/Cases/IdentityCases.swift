@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// How rows are found again, and what happens when their keys and unique values move.
 @Suite(.serialized, .servers, .timeLimit(.minutes(5)))

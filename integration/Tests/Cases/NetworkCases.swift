@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// A source behind a network that goes away.
 @Suite(.serialized, .servers, .timeLimit(.minutes(10)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What the source is told, and what is said of the lag.
 @Suite(.serialized, .servers(about: 50), .timeLimit(.minutes(5)))

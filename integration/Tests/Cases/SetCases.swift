@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
-import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// Traps of changes that are applied in sets, and of statements by the thousand.
 @Suite(.serialized, .servers(about: 60), .timeLimit(.minutes(5)))

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What databases of others had that ours had not.
 @Suite(.serialized, .servers(about: 40), .timeLimit(.minutes(5)))

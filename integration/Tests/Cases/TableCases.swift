@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Tables of every shape, and what holds them together.
 @Suite(.serialized, .servers, .timeLimit(.minutes(5)))

@@ -1,9 +1,10 @@
 import Clusters
 import Foundation
 import LibPQ
-import LogicalReplication
-import MigrationEngine
 import Testing
+
+@testable import LogicalReplication
+@testable import MigrationEngine
 
 /// Transactions that are large, deep, prepared, or slow to apply.
 ///

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What of the user's fires for replicated changes, too.
 @Suite(.serialized, .servers, .timeLimit(.minutes(5)))

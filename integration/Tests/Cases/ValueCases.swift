@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Values that others have lost on the way.
 @Suite(.serialized, .servers, .timeLimit(.minutes(5)))

@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Large objects: no stream carries them, and they arrive all the same.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Values that fill a whole message of the protocol, and what they cost the engine.
 @Suite(.serialized, .servers(about: 40), .timeLimit(.minutes(10)))

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))
 struct RateTests {

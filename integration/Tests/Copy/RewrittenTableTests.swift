@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Rows that become others without being changed one by one: by an ALTER TABLE that writes them anew, or
 /// that gives old rows a column. No stream carries that, and older snapshots do not see the rows.

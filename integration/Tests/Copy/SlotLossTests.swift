@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// A source that keeps only so much WAL for a slot.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)), .ownServers)

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// The copy loses its snapshot: what is in the target stays, and the rest comes under a new one.
 @Suite(.serialized, .servers(about: 80), .timeLimit(.minutes(5)))

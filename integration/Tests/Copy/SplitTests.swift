@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// A table that is too large for one worker.
 @Suite(.serialized, .servers(about: 40), .timeLimit(.minutes(3)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// After the seal the engine goes on until the target is open, whatever fails on the way.
 @Suite(.serialized, .servers(about: 120), .timeLimit(.minutes(5)))

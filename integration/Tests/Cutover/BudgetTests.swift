@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// `--max-pause` is kept: a cutover that would take longer does not begin, and one that does take longer is
 /// undone.

@@ -1,9 +1,10 @@
 import Clusters
-import LibPQ
 import Logging
-import MigrationEngine
 import Synchronization
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// One cutover between two real servers, with a handover that fails where the test wants it.
 @Suite(.serialized, .servers(about: 40), .timeLimit(.minutes(2)))

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Cutovers that do not go as planned: the source must take writes again, and the next try must succeed.
 @Suite(.serialized, .servers(about: 90), .timeLimit(.minutes(3)))

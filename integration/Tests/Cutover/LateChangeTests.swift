@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What takes the lock of a table, which readers and VACUUM keep for as long as they like, is done while
 /// both ends are open.

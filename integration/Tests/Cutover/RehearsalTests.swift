@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Cutovers that are only rehearsed, those that end what holds them up, and what the report tells of both.
 @Suite(.serialized, .servers(about: 50), .timeLimit(.minutes(3)))

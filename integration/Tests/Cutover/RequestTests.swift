@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// One cutover at a time: who asks again for what is under way follows it to its end.
 @Suite(.serialized, .servers(about: 40), .timeLimit(.minutes(3)))

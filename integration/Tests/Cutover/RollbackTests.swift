@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// The way back: what is written on the target after the cutover goes to the source, and
 /// `replicate rollback` loses none of it.

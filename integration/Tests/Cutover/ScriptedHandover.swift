@@ -1,4 +1,4 @@
-import MigrationEngine
+@testable import MigrationEngine
 
 /// A handover whose stages do what a test says: nothing unless told, and a switch of one step.
 struct ScriptedHandover: Handover {

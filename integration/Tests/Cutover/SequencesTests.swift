@@ -1,7 +1,8 @@
 import Clusters
-import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// Every sequence of the source goes on where it was.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Whatever dies in whichever step of a cutover: either the source takes writes again before the guard's
 /// expiry has passed, or the source is sealed and the next engine completes the cutover. Never do both ends

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// A source that answers, with whatever error, is not lost: after the seal it is asked, and without a seal
 /// that is known only silence, and the operator's word, open the target.

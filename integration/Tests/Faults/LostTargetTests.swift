@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// The target's disk or key is lost: the source alone must do.
 @Suite(.serialized, .servers(about: 50), .timeLimit(.minutes(3)), .ownServers)

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What a server is in for a while: no room, no sessions, no writes, a statement that was cancelled, a
 /// login that is refused. The status says so, and the engine goes on by itself.

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Synchronous replication of either server: the engine is nobody's standby, and a commit of its own that
 /// waits for one is told.

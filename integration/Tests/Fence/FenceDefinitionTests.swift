@@ -1,7 +1,8 @@
 import Clusters
-import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// Transactions that change definitions and have not ended when the source is to be sealed: the catalogs
 /// show nothing of them yet, and what they have written would be lost after the seal.

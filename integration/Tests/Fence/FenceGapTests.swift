@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Writers that meet no trigger, or have it taken away: none of them may be lost silently.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)))

@@ -1,9 +1,10 @@
 import Clusters
 import Foundation
-import LibPQ
-import MigrationEngine
 import Synchronization
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// The fence on servers that are busy with maintenance, and on databases of very many tables.
 @Suite(.serialized, .servers(about: 40), .timeLimit(.minutes(10)))

@@ -1,7 +1,8 @@
 import Clusters
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Who is kept out by the fence, who is not, and for how long.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))

@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// The proof that the cutover rests on: nothing is committed between a marker and the end of its fence.
 @Suite(.serialized, .servers, .timeLimit(.minutes(5)))

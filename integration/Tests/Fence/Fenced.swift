@@ -1,6 +1,7 @@
 import Clusters
-import LibPQ
-import MigrationEngine
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// A statement, in a session of its own.
 struct Attempt: Sendable, CustomStringConvertible {

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Writers that pass the guard: known ones keep a cutover from beginning, or the source from being sealed.
 /// What an unknown one wrote before the seal is brought over, and what it writes later is told.

@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
-import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// A source that subscribes by pglogical, whose apply worker writes rows without firing statement triggers.
 @Suite(

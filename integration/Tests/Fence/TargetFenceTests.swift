@@ -1,7 +1,8 @@
 import Clusters
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// The target's door: shut to everybody but the stream until the source is sealed.
 @Suite(.serialized, .servers, .timeLimit(.minutes(1)))

@@ -1,7 +1,8 @@
 import Clusters
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Which transactions the fence waits for, and how those are named that do not end.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// `replicate abort` leaves no trace, whenever it is asked.
 @Suite(.serialized, .servers(about: 60), .timeLimit(.minutes(3)))

@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Connection strings are libpq's own, down to the client programs, and nothing tells a password.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))

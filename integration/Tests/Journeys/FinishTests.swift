@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// `replicate finish`: the way back ends, both ends are clean, the report stays.
 @Suite(.serialized, .servers(about: 70), .timeLimit(.minutes(4)))

@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
-import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// Names that mean something to a server, a terminal or a log, and a path that leads to traps before
 /// `pg_catalog`: through a whole migration and back.

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// The main job, with writers and readers all the while.
 @Suite(.serialized, .servers(about: 120), .timeLimit(.minutes(6)))

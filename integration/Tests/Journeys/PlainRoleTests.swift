@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Managed services give nobody a superuser: the grants that preflight asks for must carry a migration to
 /// its end, and back.

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// One engine holds a migration, and one migration a source.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)))

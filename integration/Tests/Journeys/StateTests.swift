@@ -1,9 +1,9 @@
 import Clusters
 import LibPQ
 import Logging
-import LogicalReplication
 import Testing
 
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// What the state refuses to guess.

@@ -1,6 +1,7 @@
 import Clusters
-import LibPQ
 import Testing
+
+@testable import LibPQ
 
 /// COPY and pipelines: what moves rows in bulk.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)))

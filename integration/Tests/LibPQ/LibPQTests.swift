@@ -1,6 +1,7 @@
 import Clusters
-import LibPQ
 import Testing
+
+@testable import LibPQ
 
 /// A connection of the program's own client to a server of the harness.
 func connect(

@@ -1,7 +1,8 @@
 import Clusters
-import LibPQ
-import LogicalReplication
 import Testing
+
+@testable import LibPQ
+@testable import LogicalReplication
 
 /// The two leaves together: what LibPQ receives from a walsender LogicalReplication decodes.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))

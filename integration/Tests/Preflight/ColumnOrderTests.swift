@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// pg_dump makes the inherited columns of a table first, wherever they stand on the source.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Nothing is written to a target unless it is encrypted in flight and at rest, or the user insists.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)), .grantableParameters)

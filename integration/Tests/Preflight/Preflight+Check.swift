@@ -1,6 +1,7 @@
 import Clusters
-import LibPQ
-import MigrationEngine
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 extension Preflight {
   /// The report on two databases, as `replicate check` makes it.

@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Who asks, from where, and between which databases.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))

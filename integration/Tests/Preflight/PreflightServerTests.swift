@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
-import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// How the source's server is set up: each test on a server of its own.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)), .ownServers)

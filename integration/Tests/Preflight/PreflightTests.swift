@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
-import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// Situations are made on real servers; preflight must see each, and no longer once its own remedy was run.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))

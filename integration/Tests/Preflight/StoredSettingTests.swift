@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What `check` says of settings that are stored with databases and roles; each remedy is run.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))

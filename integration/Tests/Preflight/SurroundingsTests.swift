@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What stands around the tables: schema public, extensions, roles, publications, names, limits.
 @Suite(.serialized, .servers(about: 80), .timeLimit(.minutes(4)))

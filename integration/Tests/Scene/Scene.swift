@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// One migration under test: a database on each end, the program, and what its status says.
 struct Scene: Sendable {

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// An extension of our own, whose tables hold rows of the user's.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)), .ownServers)

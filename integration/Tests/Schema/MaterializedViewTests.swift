@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Materialized views give on the target what they give on the source, under the same settings and role.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))

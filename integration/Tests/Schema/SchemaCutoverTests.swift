@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// No stream carries what is made of a schema during the migration: a cutover that left it behind would end
 /// with a target that lacks it.

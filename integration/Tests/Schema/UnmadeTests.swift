@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Parts of the schema that the target's server refuses to make: they are named, the rest goes on, and they
 /// are made once what is in their way is mended.

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What users wrote is evaluated on the target as their own sessions evaluate it.
 @Suite(.serialized, .servers(about: 60), .timeLimit(.minutes(4)))

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Rows come in binary as long as that is exact, and as text from where it is not.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)))

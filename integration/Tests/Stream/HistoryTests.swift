@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// A server that is set back in time with its slot: positions come again, with another history.
 @Suite(.serialized, .servers(about: 80), .timeLimit(.minutes(6)), .ownServers)

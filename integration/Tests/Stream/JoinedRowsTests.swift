@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Transactions that the source sends before they have ended, beside copies that are newer than the stream:
 /// each row comes once, with the copy or by the stream.

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Somebody's lock on a target table, for however long: it is named with its holder, the engine stays, and
 /// goes on when the lock goes.

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Tables that are created and dropped on the source while the target follows.
 @Suite(.serialized, .servers(about: 80), .timeLimit(.minutes(4)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Others' publications and subscribers go on as if we were not there.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)), .ownServers)

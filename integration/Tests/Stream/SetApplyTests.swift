@@ -1,7 +1,8 @@
 import Clusters
 import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Changes of many rows go over in sets; whatever the types, they arrive as each by itself would.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))

@@ -2,10 +2,10 @@ import Clusters
 import Foundation
 import LibPQ
 import Logging
-import LogicalReplication
 import Synchronization
 import Testing
 
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// Both ends at one LSN, while the source is written to and the stream goes on.

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Changes of every kind, applied while the target follows, compared at the end.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)))

@@ -1,6 +1,7 @@
 import Clusters
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Transactions that the source sends before they have ended, and the target applies meanwhile.
 @Suite(.serialized, .servers(about: 50), .timeLimit(.minutes(4)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// The AWS steps and the evidence of encryption, by the `aws` program and against an emulator.
 @Suite(

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Through PgBouncer nobody notices a cutover.
 @Suite(

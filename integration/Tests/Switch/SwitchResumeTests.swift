@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// Switch steps over a crash.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)))

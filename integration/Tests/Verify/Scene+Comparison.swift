@@ -2,8 +2,9 @@ import Clusters
 import Foundation
 import LibPQ
 import Logging
-import MigrationEngine
 import Synchronization
+
+@testable import MigrationEngine
 
 /// Two databases and no engine: what `Verification` says of them.
 extension Scene {

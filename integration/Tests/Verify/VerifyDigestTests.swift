@@ -2,8 +2,9 @@ import Clusters
 import Foundation
 import LibPQ
 import Logging
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What a comparison of two databases tells apart, and what it does not take for a difference.
 @Suite(.serialized, .servers(about: 80), .timeLimit(.minutes(4)))

@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// What a migration leaves behind is not compared, and what no fence stops aborts nothing.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)))

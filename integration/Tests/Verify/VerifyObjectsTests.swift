@@ -1,9 +1,9 @@
 import Clusters
 import Foundation
-import LibPQ
-import LogicalReplication
 import Testing
 
+@testable import LibPQ
+@testable import LogicalReplication
 @testable import MigrationEngine
 
 /// What is no row of a table, who may be asked for less, and what a comparison leaves behind.

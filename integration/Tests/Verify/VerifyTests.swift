@@ -1,7 +1,8 @@
 import Clusters
 import Foundation
-import MigrationEngine
 import Testing
+
+@testable import MigrationEngine
 
 /// `replicate verify` as its users run it, and what a cutover and a rollback make of it.
 @Suite(.serialized, .servers(about: 60), .timeLimit(.minutes(4)))

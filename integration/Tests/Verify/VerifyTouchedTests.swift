@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
-import LogicalReplication
-import MigrationEngine
 import Testing
+
+@testable import LogicalReplication
+@testable import MigrationEngine
 
 /// What a cutover compares: rows that the stream has touched since both ends were compared, and what is
 /// compared where they never were.

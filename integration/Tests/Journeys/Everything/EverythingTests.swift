@@ -1,8 +1,9 @@
 import Clusters
 import Foundation
-import LibPQ
-import MigrationEngine
 import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
 
 /// Whatever pg_dump and pg_restore move without error, this moves too, object by object.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))
