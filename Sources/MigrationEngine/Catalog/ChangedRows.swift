@@ -2,7 +2,7 @@ import LibPQ
 
 /// Which rows of a table a stream has touched.
 enum ChangedRows: Sendable {
-  /// They cannot be told, or are too many, or the table was truncated.
+  /// They are not known, or are too many, or the table was truncated.
   case all
   /// By their keys; a stream that changes its form, or a table its columns, begins another batch.
   case keys([ChangedKeys])

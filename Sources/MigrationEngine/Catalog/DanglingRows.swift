@@ -96,7 +96,7 @@ struct DanglingRows: Sendable {
   /// A statement that lists them.
   var listing: String { "SELECT c.* \(missing(in: scanned));" }
 
-  /// The keys of so many rows are told.
+  /// The keys of so many rows are reported.
   private static let keyLimit = 10
 
   /// Counts them, and names some by their primary keys.

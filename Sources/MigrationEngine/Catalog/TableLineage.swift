@@ -1,5 +1,5 @@
 /// What a table was on the source when it was copied, and which column of the target has the values of which
-/// of the source's: what tells whether the rows that are on the target are still what the source has.
+/// of the source's: what says whether the rows that are on the target are still what the source has.
 ///
 /// A table is known by its OID, a column by its number, whatever they are called. No stream carries what
 /// an ALTER TABLE makes of the rows that are there; it shows in the catalogs (manual, chapter 53).

@@ -54,7 +54,7 @@ struct TableVersions: Sendable, Equatable {
 /// one that was written anew since looks empty to it, and a name may by now be that of another table or
 /// column (manual, section 13.6).
 enum TableVersion {
-  /// - Parameter connection: in a transaction it tells what that sees, without one what is there now.
+  /// - Parameter connection: in a transaction it says what that sees, without one what is there now.
   /// - Returns: a text a table, by its OID; none of one that is not there.
   static func read(_ oids: [UInt32], from connection: Connection) async throws -> [UInt32: String] {
     let rows = try await connection.query(

@@ -8,7 +8,7 @@ package struct FinishOptions: Sendable {
   var opensOldEnd: Bool
   /// The source is no more: only the target is cleaned.
   var isSourceGone: Bool
-  /// The source was named all the same, so that it can be told whether somebody answers there.
+  /// The source was named all the same, so that it can be known whether somebody answers there.
   var isSourceNamed: Bool
 
   /// - Parameters:

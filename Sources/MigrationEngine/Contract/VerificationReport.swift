@@ -147,7 +147,7 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     }
   }
 
-  /// A row that differs, by its key; no other value of it is told.
+  /// A row that differs, by its key; no other value of it is reported.
   package struct Row: Sendable, Codable, Equatable {
     /// What is wrong with the row, as the target has it.
     package enum Kind: String, Sendable, Codable {

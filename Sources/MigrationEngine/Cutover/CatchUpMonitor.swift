@@ -66,7 +66,7 @@ struct CatchUpMonitor: Sendable {
   }
 
   /// Once writes have stopped, what is left is applied at the pace of the last seconds. A heartbeat that came
-  /// through tells what a marker would have taken then; one that waits only what it takes at least.
+  /// through says what a marker would have taken then; one that waits only what it takes at least.
   /// - Returns: nil when nobody can tell.
   private func predictedPause() -> Double? {
     guard let last = samples.last, let lag = last.lag else { return nil }

@@ -59,7 +59,7 @@ extension CutoverRun {
   }
 
   /// What waits for a source that is lost would only keep the target closed. One that answers is asked, until
-  /// it tells that its seal still stands: after a failover it may have lost it, and take writes.
+  /// it says that its seal still stands: after a failover it may have lost it, and take writes.
   func reachSourceOrForgetIt() async throws {
     await reachedSource?.close()
     reachedSource = nil
@@ -82,7 +82,7 @@ extension CutoverRun {
         + "\(ends.direction.deed).")
   }
 
-  /// - Throws: `error` when somebody answers where the source is, or it cannot be told.
+  /// - Throws: `error` when somebody answers where the source is, or it cannot be known.
   func ensureSilence(after error: any Error) async throws {
     if let hang = error as? PostgresError, hang.code == .timedOut { return noteSilence("\(hang)") }
     let heard = try await Silence.listen(ends.from, end: ends.direction.from, known: place)

@@ -3,7 +3,7 @@ import Logging
 
 /// What passes a guard: an apply worker of an extension writes rows without firing its triggers. What is
 /// known of such writers is refused before the fence and at the seal. What is not, and slipped in before the
-/// seal, is carried over behind it; what comes later stays, and is told.
+/// seal, is carried over behind it; what comes later stays, and is reported.
 extension CutoverRun {
   /// How long the end that opens is waited for to have what came before the seal. As a rule that is nothing,
   /// and takes milliseconds.
@@ -43,19 +43,19 @@ extension CutoverRun {
     } catch is CancellationError {
       throw CancellationError()
     } catch {
-      return tellUnproven(error)
+      return reportUnproven(error)
     }
     guard reachedSource != nil else { return false }
     do {
       try await writeAndAwaitMarker()
       return true
     } catch let error as MigrationError {
-      return tellUnproven(error)
+      return reportUnproven(error)
     }
   }
 
   /// Nothing is refused after the seal. What ordinary writers have written the first marker has proven.
-  private func tellUnproven(_ error: any Error) -> Bool {
+  private func reportUnproven(_ error: any Error) -> Bool {
     warn(
       "it is not known whether anything passed the guard of the \(ends.direction.from) between the fence's "
         + "marker and its seal: \(error)")

@@ -111,7 +111,7 @@ actor CutoverRun {
       machine.resume(from: fence, targetIsOpen: isOpen, isDrained: earlier?.seal == .stands))
   }
 
-  /// What was told of the cutover is told still; the time between two engines is in no clock.
+  /// What was told of the cutover is reported still; the time between two engines is in no clock.
   private func goOn(from earlier: Status.Cutover) {
     report = earlier
     report.result = nil

@@ -12,7 +12,7 @@ struct FilesystemEvidence: Sendable {
   var mountInfo = "/proc/self/mountinfo"
   /// Whether a folder carries an fscrypt policy.
   var hasEncryptionPolicy: @Sendable (String) -> Bool = Self.inodeIsEncrypted
-  /// The property `encryption` of a ZFS dataset, or nil if it cannot be told.
+  /// The property `encryption` of a ZFS dataset, or nil if it cannot be known.
   var zfsEncryption: @Sendable (String) async -> String? = Self.askZFS
 
   /// File systems whose kernel code sets the flag. Others, FUSE above all, may answer an ioctl as they

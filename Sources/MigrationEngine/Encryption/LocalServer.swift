@@ -1,6 +1,6 @@
 import Foundation
 
-/// Tells whether a data directory on this machine is the connected server's own.
+/// Says whether a data directory on this machine is the connected server's own.
 ///
 /// A path alone proves nothing: a server in a container or on another host reports one too, and another
 /// cluster may lie under the same name here. `postmaster.pid` (written by the running server) and

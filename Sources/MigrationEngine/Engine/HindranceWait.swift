@@ -65,14 +65,14 @@ struct HindranceWait: Sendable {
   func wait(for hindrance: Hindrance) async throws {
     let end = ContinuousClock.now + hindrance.pause
     do {
-      try await tell(hindrance, until: end)
+      try await publish(hindrance, until: end)
     } catch let error as PostgresError {
       logger.debug("it cannot be told what is waited for", metadata: ["why": "\(error)"])
     }
     try await Task.sleep(until: end)
   }
 
-  private func tell(_ hindrance: Hindrance, until end: ContinuousClock.Instant) async throws {
+  private func publish(_ hindrance: Hindrance, until end: ContinuousClock.Instant) async throws {
     let control = try await Session.open(options.target, end: "target", purpose: "control")
     try await closing(control) {
       let store = StateStore(control)

@@ -56,7 +56,7 @@ final class StatusBoard: Sendable {
   var needsSource: Bool { state.withLock { $0.needsSource } }
   func endNeedOfSource() { state.withLock { $0.needsSource = false } }
 
-  /// A copy begins; `relations` tell what is in the target already.
+  /// A copy begins; `relations` say what is in the target already.
   func beginCopy(_ relations: [StoredRelation], secondsSoFar: Double, _ progress: CopyProgress) {
     let done = relations.filter { $0.snapshotLSN != nil }
     state.withLock { state in

@@ -60,7 +60,7 @@ struct CatchUpPhase: PhasePart {
           }
           try await TargetFence(ends.target).close()
         } else if found.outdated.isEmpty {
-          // What cannot join is told again while the stream runs; what is not copied any more must be.
+          // What cannot join is reported again while the stream runs; what is not copied any more must be.
           let present = Set(try await Catalog.read(from: ends.source, measuring: false).relations.map(\.oid))
           let isMissing = stored.contains {
             $0.snapshotLSN == nil && present.contains($0.sourceOID) && !refused.holds($0.sourceOID)

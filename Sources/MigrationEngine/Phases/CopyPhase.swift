@@ -44,7 +44,7 @@ struct CopyPhase: PhasePart {
         isDone = try await finally(next.release) { try await round(progress, limit, under: next) }
         if !isDone { try await Task.sleep(for: Self.pause) }
       }
-      tell(nil)
+      report(nil)
       return hasChanged
     }
     try await show()
@@ -66,7 +66,7 @@ struct CopyPhase: PhasePart {
     }
     let gone = copies.gone
     if !gone.isEmpty {
-      // They are told once more, with what to do on the target, while the stream runs.
+      // They are reported once more, with what to do on the target, while the stream runs.
       logger.warning(
         "tables were dropped on the source before they were copied",
         metadata: ["tables": "\(gone.map(\.description))"])
@@ -77,24 +77,24 @@ struct CopyPhase: PhasePart {
         "the target refuses rows of a table, which is copied again later",
         metadata: ["table": "\(table.name)", "because": "\(table.words)"])
     }
-    tell(copies.obstacles.isEmpty ? nil : copies.obstacles.joined(separator: "\n"))
+    report(copies.obstacles.isEmpty ? nil : copies.obstacles.joined(separator: "\n"))
     return copies.anew.isEmpty && copies.obstacles.isEmpty
   }
 
   /// A snapshot of a moment at which the transactions have ended that were open when it was asked for; until
-  /// then it is told for which it waits.
+  /// then it is reported for which it waits.
   private func nextSnapshot() async throws -> ExportedSnapshot {
     while true {
       do {
         return try await ReplicationSlot.temporarySnapshot(on: options.source, observer: ends.source)
       } catch let error as OpenTransactions {
-        tell("\(error.error)")
+        report("\(error.error)")
       }
     }
   }
 
   /// What the copy waits for, into the status, and into the log when it is news.
-  private func tell(_ obstacle: String?) {
+  private func report(_ obstacle: String?) {
     guard board.status.stream.waitsFor != obstacle else { return }
     if let obstacle { logger.warning("the copy waits", metadata: ["for": "\(obstacle)"]) }
     board.update { $0.stream.waitsFor = obstacle }

@@ -27,7 +27,7 @@ struct CutoverPhase: PhasePart {
   func run(_ requested: StoredCutover) async throws -> Status.Cutover? {
     logger.info("cutover requested", metadata: ["by": "\(requested.request.requestedBy)"])
     var report = Status.Cutover(step: .prepare)
-    try await record.tell(report, requested)
+    try await record.publish(report, requested)
     do {
       if let obstacle = monitor.reading.obstacle {
         throw MigrationError(
@@ -96,7 +96,7 @@ struct CutoverPhase: PhasePart {
         remedy: "What it takes now is lost. Stop it: without the source the engine finishes the cutover.")
     }
     if interrupted.state != .running {
-      try await record.tell(interrupted.report ?? Status.Cutover(step: .resume), interrupted)
+      try await record.publish(interrupted.report ?? Status.Cutover(step: .resume), interrupted)
     }
     try await switching.warnOfPausedPoolers(SwitchLog(store: store, cutover: interrupted.id))
     let report = try await cutover(for: interrupted).resume(

@@ -110,13 +110,14 @@ struct ReversePhase: PhasePart {
   /// How often it is looked for tables whose changes do not go back.
   private static let tablesPause = Duration.seconds(5)
 
-  /// - Parameter owed: what was told last of what the target still owes its users; nil once that is nothing.
+  /// - Parameter owed: what was reported last of what the target still owes its users; nil once that is
+  ///   nothing.
   private func settle(_ owed: inout LateChanges.Left?) async throws {
     guard var told = owed else { return }
     let settlement = Settlement(
       direction: .forward, source: ends.source, target: ends.target, logger: logger)
     let left = try await settlement.make()
-    settlement.tell(left, &told)
+    settlement.report(left, &told)
     owed = left.isEmpty ? nil : told
   }
 
@@ -208,7 +209,7 @@ struct ReversePhase: PhasePart {
     report.direction = .back
     report.result = .aborted
     report.reason = what
-    try await record.tell(report, requested)
+    try await record.publish(report, requested)
     try await record.end(report, requested, .aborted, phase)
     logger.warning("the rollback was aborted", metadata: ["because": "\(what)"])
   }

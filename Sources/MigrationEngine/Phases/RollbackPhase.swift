@@ -49,7 +49,7 @@ struct RollbackPhase: PhasePart {
     logger.info("rollback requested", metadata: ["by": "\(requested.request.requestedBy)"])
     var report = Status.Cutover(step: .prepare)
     report.direction = .back
-    try await record.tell(report, requested)
+    try await record.publish(report, requested)
     do {
       try await prepare(requested, &report)
     } catch  where !CutoverRecord.endsAttempt(error) {
@@ -71,7 +71,7 @@ struct RollbackPhase: PhasePart {
     return try await conclude(report, interrupted)
   }
 
-  /// Tells of tables that would be missing on the source.
+  /// Reports tables that would be missing on the source.
   /// - Returns: these.
   @discardableResult
   func lookForOtherTables() async throws -> [RelationName] {

@@ -43,7 +43,7 @@ struct SchemaPhase: PhasePart {
       // Those that the dump has: what is created later joins later.
       let dumped = try await self.relations(under: snapshot)
       if let snapshot {
-        try await snapshot.telling { try await archive.dump(under: snapshot.name) }
+        try await snapshot.explainingLoss { try await archive.dump(under: snapshot.name) }
       } else {
         try await archive.dump(under: nil)
       }

@@ -137,7 +137,7 @@ struct StreamPhase: PhasePart {
     } else {
       try await cutover.dismissInterrupted()
     }
-    try await newTables.refusedSchema.tell(session.monitor)
+    try await newTables.refusedSchema.report(session.monitor)
     var notBefore = ContinuousClock.now
     var nextLook = ContinuousClock.now
     while true {
@@ -158,7 +158,7 @@ struct StreamPhase: PhasePart {
           if requested == nil { try await newTables.refusedSchema.retry(session.monitor) }
         } catch let error as PostgresError where error.isAnswered || error.mayPass {
           // It takes new sessions, and what the stream has goes on without them.
-          tellUnseen(error)
+          reportUnseen(error)
         }
         // What is looked at may be tens of thousands of tables.
         nextLook = .now + max(Self.tablesPause, (.now - began) * 20)
@@ -173,7 +173,7 @@ struct StreamPhase: PhasePart {
     }
   }
 
-  private func tellUnseen(_ error: PostgresError) {
+  private func reportUnseen(_ error: PostgresError) {
     let words = "new tables cannot be looked for or prepared, which is tried again: \(error)"
     if session.monitor.isHeldUp(by: words) { logger.warning("\(words)") }
   }

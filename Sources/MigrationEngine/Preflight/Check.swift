@@ -3,7 +3,7 @@ import LibPQ
 extension Preflight {
   /// One examination of the servers.
   struct Check: Sendable {
-    /// What is examined, as a phrase for the finding that tells that it could not be.
+    /// What is examined, as a phrase for the finding that says that it could not be.
     let name: String
     let object: String
     /// What an examination that the server refuses counts as: the worst it might have found.
@@ -20,8 +20,8 @@ extension Preflight {
       self.examine = examine
     }
 
-    /// In the order in which findings of one severity are told. The replication connection comes after the
-    /// count of walsenders, which would count it.
+    /// In the order in which findings of one severity are reported. The replication connection comes after
+    /// the count of walsenders, which would count it.
     static let all: [Check] = [
       Check("server_version", on: "source and target", ServerVersions.examine),
       Check("client_programs", on: "this machine", ClientPrograms.examine),

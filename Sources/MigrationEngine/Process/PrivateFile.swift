@@ -4,7 +4,7 @@ import Foundation
 struct PrivateFile {
   let path: String
 
-  /// - Returns: nil when there can be none; `refusal` tells why.
+  /// - Returns: nil when there can be none; `refusal` says why.
   init?(holding data: Data) throws {
     var template = Array("\(FileManager.default.temporaryDirectory.path)/replicate-XXXXXX".utf8CString)
     // Made with mode 0600 (manual page mkstemp(3)).

@@ -14,7 +14,7 @@ enum LockRetry {
   }
 
   /// - Parameters:
-  ///   - limit: for all tries together; nil where it is waited for as long as it takes, which is told.
+  ///   - limit: for all tries together; nil where it is waited for as long as it takes, which is reported.
   ///   - tryLimit: how long one try may hold up others, in milliseconds.
   /// - Throws: the last try's error, with SQLSTATE 55P03, when the limit has passed.
   static func run(

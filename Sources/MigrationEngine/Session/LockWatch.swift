@@ -1,8 +1,8 @@
 import LibPQ
 
 /// Notices when a session of the engine's waits for a lock that somebody else holds, or with its commit for a
-/// standby that is not there, and says which and whose. Such a wait has no end but the other's: it is told,
-/// not given up.
+/// standby that is not there, and says which and whose. Such a wait has no end but the other's: it is
+/// reported, not given up.
 struct LockWatch {
   /// One session that waits, with one of those that it waits for.
   struct Wait: Sendable, Equatable {
@@ -19,7 +19,7 @@ struct LockWatch {
     var remedy: String
   }
 
-  /// How long a wait lasts before it is told: others' short transactions are no news.
+  /// How long a wait lasts before it is reported: others' short transactions are no news.
   private static let patience = Duration.seconds(2)
   /// What waits in short tries is not seen by every look.
   private static let memory = Duration.seconds(3)

@@ -4,7 +4,7 @@ package import LibPQ
 /// values look like, what names mean, or how long a statement may take.
 package enum Session {
   /// For SQL on either end.
-  /// - Throws: `PostgresError`; a failed login tells what libpq said.
+  /// - Throws: `PostgresError`; a failed login says what libpq said.
   package static func open(_ string: ConnectionString, end: String, purpose: String) async throws
     -> Connection
   {

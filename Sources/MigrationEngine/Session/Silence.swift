@@ -7,7 +7,7 @@ enum Silence: Sendable, Equatable {
   case silent(String)
   /// Somebody took a connection.
   case answers(String)
-  /// It cannot be told: a name has no address, or this machine cannot try.
+  /// It cannot be known: a name has no address, or this machine cannot try.
   case unknown(String)
 
   /// What was heard.

@@ -36,7 +36,7 @@ struct ExportedSnapshot: Sendable {
   /// Runs `body`, which uses the snapshot in ways that cannot tell its loss from other failures. The holder
   /// is asked only when it failed: a statement of the holder's ends the snapshot.
   /// - Throws: `SnapshotLoss` when the holder is gone, else what `body` threw.
-  func telling<Value>(
+  func explainingLoss<Value>(
     isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Value
   ) async throws -> Value {
     do {

@@ -65,7 +65,7 @@ enum LargeObjectCatalog {
     return Set(left.filter { right[$0.key] != $0.value }.keys)
   }
 
-  /// Only a superuser may look at the pages themselves. A page tells which transaction wrote it in 32 bits;
+  /// Only a superuser may look at the pages themselves. A page says which transaction wrote it in 32 bits;
   /// one of long ago may look new, and is then copied for nothing.
   private static func written(since horizon: String, on source: Connection) async throws -> Set<UInt32> {
     let rows = try await source.query(

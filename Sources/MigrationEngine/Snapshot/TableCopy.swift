@@ -18,7 +18,7 @@ struct TableCopy: Sendable {
 
   /// What was not copied, by OIDs of the end that rows come from.
   struct Left: Sendable {
-    /// The snapshot does not tell what they are any more: they need a newer one.
+    /// The snapshot does not say what they are any more: they need a newer one.
     var outdated: Set<UInt32> = []
     /// The other end's words on rows that it refuses.
     var refused: [UInt32: PostgresError] = [:]

@@ -41,7 +41,7 @@ struct SourceState: Sendable {
   }
 
   /// Nil when the end has no fence of ours.
-  /// - Throws: `MigrationError` when nobody can tell how the fence stands.
+  /// - Throws: `MigrationError` when nobody can say how the fence stands.
   func fence() async throws -> Fence? {
     let action = "looking for a fence on the \(connection.end)"
     guard try await NotedRows.fence.exist(on: connection, doing: action) else { return nil }

@@ -159,7 +159,7 @@ extension StateStore {
       doing: "storing what the cutover needs of the source", within: Self.limit)
   }
 
-  /// What is told in the middle of a cutover does not bring back one that has ended.
+  /// What is reported in the middle of a cutover does not bring back one that has ended.
   func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {
     try await connection.query(
       """

@@ -19,7 +19,7 @@ struct SwitchLog: Sendable {
 
   /// - Parameters:
   ///   - position: of the step, from 0.
-  ///   - definition: tells whether it is still the same step; without secrets.
+  ///   - definition: says whether it is still the same step; without secrets.
   func store(_ state: State, of position: Int, _ definition: String, detail: String) async throws {
     try await store.connection.query(
       """

@@ -1,6 +1,6 @@
 import LogicalReplication
 
-// Whether the source is the one that was followed, and by which transactions that is told later.
+// Whether the source is the one that was followed, and by which transactions that is known later.
 //
 // An anchor must be a transaction that the server surely sends when it is asked to begin at its commit
 // record. What it sends hangs on nothing but the WAL and the catalogs as the transaction saw them, with what

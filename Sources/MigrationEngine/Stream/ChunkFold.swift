@@ -14,7 +14,7 @@ final class ChunkFold {
   }
 
   /// Takes one change of a row in. What it cannot be folded with is written to the plan.
-  /// - Parameter change: tells whether it could be folded, as `RowFold` does.
+  /// - Parameter change: says whether it could be folded, as `RowFold` does.
   /// - Returns: false when it must be applied by itself, now: nothing of its table waits.
   func add(
     _ table: StreamTable, _ relationID: UInt32, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan,

@@ -1,7 +1,7 @@
 import LibPQ
 import LogicalReplication
 
-/// What one chunk of the stream asks of the target, and what can be told once it is done.
+/// What one chunk of the stream asks of the target, and what can be confirmed once it is done.
 struct ChunkPlan: Sendable {
   let lane: Lane
   private(set) var batch = StatementBatch()

@@ -52,7 +52,7 @@ enum StreamForm: Sendable {
   }
 }
 
-/// What comes in binary cannot be applied, or what is wrong with it cannot be told: it must come again as
+/// What comes in binary cannot be applied, or what is wrong with it cannot be known: it must come again as
 /// text.
 struct BinaryRefusal: Error {
   var reason: String

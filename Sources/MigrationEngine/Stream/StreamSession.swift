@@ -115,7 +115,7 @@ struct StreamSession: Sendable {
     try await Task.sleep(for: Self.loginPause)
   }
 
-  /// Tells what must be done, until it is.
+  /// Says what must be done, until it is.
   private func waitForTheEnd(of difference: DefinitionDifference) async throws {
     defer { monitor.waits(for: nil) }
     var told: String?
@@ -325,12 +325,12 @@ struct StreamSession: Sendable {
   }
 
   /// Keeps to itself, so that the source hears from us whatever the target does (manual, section 20.6
-  /// `wal_sender_timeout`). What is flushed is told and taken back in one breath: the slot is confirmed,
+  /// `wal_sender_timeout`). What is flushed is reported and taken back in one breath: the slot is confirmed,
   /// and no commit of the source's users waits for us where `synchronous_standby_names` has a name for all.
   private func keepInformed(_ replication: Connection) async throws {
     while true {
       let now = PostgresTime(unixMicroseconds: Int64(Date().timeIntervalSince1970 * 1_000_000))
-      // The reply, a keepalive, tells how far an idle source has come.
+      // The reply, a keepalive, says how far an idle source has come.
       let update = monitor.feedback.update(at: now, replyRequested: true)
       try await replication.sendMessages(
         [update.encoded, update.withoutConfirmation.encoded], doing: "confirming \(update.flushedLSN)")

@@ -7,7 +7,7 @@ package struct SwitchPlanErrors: Error, Sendable, Equatable, CustomStringConvert
   package var description: String { mistakes.joined(separator: "\n") }
 }
 
-/// Collects what is wrong while a file is read, so that it is told in one go.
+/// Collects what is wrong while a file is read, so that it is reported in one go.
 final class PlanErrorList {
   private(set) var all: [String] = []
 

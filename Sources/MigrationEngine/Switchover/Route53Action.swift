@@ -28,7 +28,7 @@ struct Route53Action: SwitchAction {
   func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     let wanted = Record(step, value: value(scene))
     let isThere = try await present()?.says(wanted) ?? false
-    // Again also when it is there: only a change of our own tells whether all name servers have it.
+    // Again also when it is there: only a change of our own says whether all name servers have it.
     let change = try await aws.answer(
       Change.self,
       ["route53", "change-resource-record-sets", "--hosted-zone-id", step.zone, "--query", Change.query],
@@ -88,7 +88,7 @@ extension Route53Action {
       }
     }
 
-    /// Names are told with a dot at their end, and in lower case.
+    /// Names are reported with a dot at their end, and in lower case.
     static func isSame(_ left: String, _ right: String) -> Bool {
       func plain(_ name: String) -> Substring {
         let lower = Substring(name.lowercased())

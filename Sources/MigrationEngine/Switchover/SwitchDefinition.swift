@@ -1,6 +1,6 @@
 import LibPQ
 
-/// Tells whether a step is still the one that was noted: its kind and a digest of what it does, since
+/// Says whether a step is still the one that was noted: its kind and a digest of what it does, since
 /// a command or a value may hold a secret.
 struct SwitchDefinition: Equatable {
   let text: String

@@ -12,7 +12,7 @@ struct Switchover: Sendable {
     var address: String?
   }
 
-  /// What is told while the steps run.
+  /// What is reported while the steps run.
   struct Events: Sendable {
     /// A step has ended: its name, how long it took, and what it did.
     var onStep: @Sendable (_ step: String, Duration, _ detail: String) async -> Void

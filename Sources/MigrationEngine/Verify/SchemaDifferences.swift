@@ -209,7 +209,7 @@ struct SchemaDifferences: Sendable {
 
   // MARK: What mends a difference
 
-  /// Kinds whose statements a person can be told: they hold no secret, and need nothing else.
+  /// Kinds whose statements a person can be shown: they hold no secret, and need nothing else.
   private static let statedKinds: Set = [
     "INDEX", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "SEQUENCE", "TYPE", "TRIGGER", "ACL",
     "DEFAULT ACL", "EXTENSION", "SCHEMA", "ROW SECURITY", "STATISTICS", "PUBLICATION TABLE", "TABLE ATTACH",

@@ -23,8 +23,8 @@ package struct Verification: Sendable {
 
   /// What may be expected of what no stream carries: sequences, large objects, unlogged tables.
   package enum Scope: Sendable {
-    /// The cutover is to carry it over, or has done so and one end has been written to since: it is told, and
-    /// is no difference.
+    /// The cutover is to carry it over, or has done so and one end has been written to since: it is reported,
+    /// and is no difference.
     case streaming
     /// It has been carried over after a fence, which stops neither sequences, large objects nor writes to
     /// tables of extensions: these are brought over again.

@@ -6,7 +6,7 @@ struct VerificationForecast: Sendable {
   let jobs: Int
   /// What one end may have of them.
   var largeObjectBytes: Int64 = 0
-  /// By whose pace it is told; nil: by a slow disk's.
+  /// By whose pace it is reported; nil: by a slow disk's.
   var last: VerificationReport?
 
   /// For what is compared by keys, each row's round on an index of each end, and each table's statement.
@@ -33,7 +33,7 @@ struct VerificationForecast: Sendable {
     relations.reduce(0) { $0 + Double(size($1)) }
   }
 
-  /// What is compared where nothing tells what was touched: as much as there is time for; nil: nothing.
+  /// What is compared where nothing says what was touched: as much as there is time for; nil: nothing.
   func substitute(within seconds: Double) -> CutoverVerification? {
     if full <= seconds { return .full }
     return counts <= seconds ? .counts : nil

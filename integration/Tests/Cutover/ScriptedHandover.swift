@@ -15,24 +15,49 @@ struct ScriptedHandover: Handover {
     return nil
   }
   var scriptedPoolers: ScriptedPoolers?
+  /// The call that fails, by its name.
+  var failing: String?
+
+  private func meet(_ call: String) throws {
+    if failing == call { throw MigrationError(.failed, doing: call, reason: "\(call) was to fail") }
+  }
 
   func lag() async -> (bytes: Int64, predictedPauseSeconds: Double?) { await onLag() }
   func origins() async -> [(name: String, age: Duration)] { [] }
-  func finalisingSeconds() async throws -> Double { try await onFinalisingSeconds() }
-  func ensureSchemas() async throws -> [String] { [] }
+  func finalisingSeconds() async throws -> Double {
+    try meet("finalisingSeconds")
+    return try await onFinalisingSeconds()
+  }
+  func ensureSchemas() async throws -> [String] {
+    try meet("ensureSchemas")
+    return []
+  }
   var excluded: Set<RelationName> { [] }
   var poolers: (any HandoverPoolers)? { scriptedPoolers }
   func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async {}
   func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws {
+    try meet("drain")
     try await onDrain(nonce, deadline)
   }
   func forgetMarker() async {}
-  func ensureNoBreach() async throws { try await onEnsureNoBreach() }
-  func finaliseTables() async throws -> String { try await onFinaliseTables() }
+  func ensureNoBreach() async throws {
+    try meet("ensureNoBreach")
+    try await onEnsureNoBreach()
+  }
+  func finaliseTables() async throws -> String {
+    try meet("finaliseTables")
+    return try await onFinaliseTables()
+  }
   var comparison: (any HandoverComparison)? { nil }
-  func record(_ report: Status.Cutover) async throws { try await onRecord(report) }
+  func record(_ report: Status.Cutover) async throws {
+    try meet("record")
+    try await onRecord(report)
+  }
   func hold(until deadline: ContinuousClock.Instant) async throws -> String? { nil }
-  func settleTables() async throws -> String { try await onSettleTables() }
+  func settleTables() async throws -> String {
+    try meet("settleTables")
+    return try await onSettleTables()
+  }
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String? {
     await onSwitchOver(fenceLSN, events)
   }

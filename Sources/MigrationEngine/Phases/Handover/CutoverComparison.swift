@@ -91,7 +91,7 @@ struct CutoverComparison: HandoverComparison {
 
   // MARK: The plan
 
-  /// Where nothing tells what was touched, as much is compared as `secondsLeft` of the write pause allow.
+  /// Where nothing says what was touched, as much is compared as `secondsLeft` of the write pause allow.
   private func plan(within secondsLeft: Double) async throws -> Plan {
     let forecast = try await forecast()
     switch extent {

@@ -8,7 +8,7 @@ struct CutoverRecord: Sendable {
   let store: StateStore
 
   /// Of one that is under way.
-  func tell(_ report: Status.Cutover, _ cutover: StoredCutover) async throws {
+  func publish(_ report: Status.Cutover, _ cutover: StoredCutover) async throws {
     board.update { $0.cutover = report }
     try await store.store(report, of: cutover.id, state: .running)
   }

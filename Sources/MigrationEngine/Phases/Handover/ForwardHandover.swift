@@ -2,7 +2,7 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// From the source to the target: the state lies on the end that opens, and tells that the source is not
+/// From the source to the target: the state lies on the end that opens, and says that the source is not
 /// needed any more.
 struct ForwardHandover: StreamedHandover {
   let stages: HandoverStages

@@ -59,7 +59,7 @@ struct SchemaAgreement: Sendable {
     for stored: StoredCutover, _ report: inout Status.Cutover, _ record: CutoverRecord
   ) async throws {
     report.step = Self.step
-    try await record.tell(report, stored)
+    try await record.publish(report, stored)
     let began = ContinuousClock.now
     var detail = "failed"
     defer {

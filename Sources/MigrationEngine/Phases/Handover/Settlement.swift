@@ -50,13 +50,13 @@ struct Settlement: Sendable {
     while true {
       let left = try await make()
       guard !left.isEmpty else { return }
-      tell(left, &told)
+      report(left, &told)
       if left.untried == 0 { try await Task.sleep(for: .seconds(1)) }
     }
   }
 
-  /// - Parameter told: what was told last.
-  func tell(_ left: LateChanges.Left, _ told: inout LateChanges.Left) {
+  /// - Parameter told: what was reported last.
+  func report(_ left: LateChanges.Left, _ told: inout LateChanges.Left) {
     guard left.obstacles.count != told.obstacles.count else { return }
     told = left
     logger.warning(

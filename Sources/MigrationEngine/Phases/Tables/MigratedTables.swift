@@ -174,7 +174,7 @@ struct MigratedTables: Sendable {
     _ catalog: Catalog, to end: Connection, _ sync: () async throws -> Int
   ) async throws -> Double {
     var seconds = 0.0
-    // Where there was much to bring over, the next round tells what a round takes.
+    // Where there was much to bring over, the next round says what a round takes.
     for _ in 0..<2 {
       let began = ContinuousClock.now
       let changed = try await sync()

@@ -29,8 +29,8 @@ struct NewTables: PhasePart {
     }
   }
 
-  /// Looks for what is to be copied, and defines new tables on the target. What keeps others from it is told
-  /// by the log and the status.
+  /// Looks for what is to be copied, and defines new tables on the target. What keeps others from it is
+  /// reported by the log and the status.
   func findDefined(_ monitor: StreamMonitor) async throws -> Found {
     var found = try await find()
     if !found.new.isEmpty {
@@ -212,7 +212,7 @@ struct NewTables: PhasePart {
   /// A snapshot for what was prepared, while the stream runs: nothing is applied that commits at or beyond
   /// its LSN until the bound is lifted.
   /// - Parameter limit: for each transaction that is open.
-  /// - Returns: nil when open transactions did not let it be taken yet, which is told.
+  /// - Returns: nil when open transactions did not let it be taken yet, which is reported.
   func snapshot(
     _ monitor: StreamMonitor, within limit: Duration = Self.slotLimit
   ) async throws -> ExportedSnapshot? {
@@ -239,7 +239,7 @@ struct NewTables: PhasePart {
     }
   }
 
-  /// How long a snapshot waits for each transaction that is open, before it is told and tried again.
+  /// How long a snapshot waits for each transaction that is open, before it is reported and tried again.
   static let slotLimit = Duration.seconds(20)
 
   /// What must be there before the snapshot under which tables are copied. The stream may run: it leaves them
@@ -299,7 +299,7 @@ struct NewTables: PhasePart {
     _ found: Found, _ archive: SchemaArchive, under snapshot: ExportedSnapshot
   ) async throws -> Bool {
     if !found.new.isEmpty {
-      try await snapshot.telling { try await archive.dump(under: snapshot.name) }
+      try await snapshot.explainingLoss { try await archive.dump(under: snapshot.name) }
     }
     let new = Set(found.new.map(\.oid))
     let registered = try await store.relations().filter { new.contains($0.sourceOID) }

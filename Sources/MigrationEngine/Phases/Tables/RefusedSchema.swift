@@ -46,8 +46,8 @@ struct RefusedSchema: PhasePart {
     }
   }
 
-  /// Tells what is missing, and what of it is accepted.
-  func tell(_ monitor: StreamMonitor) async throws {
+  /// Says what is missing, and what of it is accepted.
+  func report(_ monitor: StreamMonitor) async throws {
     let unmade = try await store.unmade()
     monitor.watch(Set(unmade.flatMap(\.tables)))
     // An automatic cutover goes by what the engine was told.
@@ -70,7 +70,7 @@ struct RefusedSchema: PhasePart {
       }
       pace.tried(took: .now - began)
     }
-    try await tell(monitor)
+    try await report(monitor)
   }
 
   private func tryAgain(_ unmade: [UnmadeObject]) async throws {

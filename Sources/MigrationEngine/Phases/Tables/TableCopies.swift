@@ -9,7 +9,7 @@ struct TableCopies: Sendable {
 
   /// What could not be copied.
   struct Left: Sendable {
-    /// The snapshot does not tell what they are any more: they need a newer one.
+    /// The snapshot does not say what they are any more: they need a newer one.
     var anew: [RelationName] = []
     /// The source has dropped them.
     var gone: [RelationName] = []
