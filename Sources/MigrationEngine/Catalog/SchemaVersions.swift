@@ -62,7 +62,7 @@ struct SchemaVersions: Sendable, Equatable {
   }
 
   /// Of tables and the database only what is defined, not what the server keeps in the same rows: sizes, the
-  /// files that hold them, what VACUUM has done, and that there are triggers, among them the guard's.
+  /// files that hold them, what VACUUM has done, and that there are triggers, among them the fence's.
   private static let catalogs: [CatalogRows] =
     [
       CatalogRows(

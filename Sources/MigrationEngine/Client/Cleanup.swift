@@ -31,7 +31,7 @@ struct Cleanup {
     guard migration != nil || hasSchema else { return }
     let publication = migration?.publication ?? EngineRun.publicationName
     if hasSchema {
-      await attempt("guard and its triggers on the source", "DROP FUNCTION replicate.guard() CASCADE") {
+      await attempt("fence and its triggers on the source", "DROP FUNCTION replicate.guard() CASCADE") {
         try await WriteFence(source).remove()
       }
     }

@@ -103,15 +103,7 @@ package struct MigrationAbort: Sendable {
   /// Asks a running engine to go and takes its lock, so that none begins anew.
   private func stopEngine(_ store: StateStore, hasState: Bool) async throws {
     if hasState { try await store.requestAbort() }
-    let deadline = ContinuousClock.now + .seconds(60)
-    while try await !store.tryLock() {
-      guard ContinuousClock.now < deadline else {
-        throw MigrationError(
-          .anotherEngine, doing: "stopping the engine", reason: "it still holds its lock after 60 s",
-          remedy: "Stop the engine's process, then abort again.")
-      }
-      try await Task.sleep(for: .milliseconds(100))
-    }
+    try await store.takeLock(thenRun: "replicate abort")
   }
 
   /// An engine that died may have left clients waiting; where their poolers are only its plan tells.

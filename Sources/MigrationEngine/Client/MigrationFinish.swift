@@ -121,15 +121,7 @@ package struct MigrationFinish: Sendable {
   /// Asks a running engine to end and takes its lock, so that none begins anew.
   private func stopEngine(_ store: StateStore) async throws {
     try await store.requestFinish()
-    let deadline = ContinuousClock.now + .seconds(60)
-    while try await !store.tryLock() {
-      guard ContinuousClock.now < deadline else {
-        throw MigrationError(
-          .anotherEngine, doing: "stopping the engine", reason: "it still holds its lock after 60 s",
-          remedy: "Stop the engine's process, then run replicate finish again.")
-      }
-      try await Task.sleep(for: .milliseconds(100))
-    }
+    try await store.takeLock(thenRun: "replicate finish")
   }
 
   // MARK: Cleaning
@@ -158,7 +150,7 @@ package struct MigrationFinish: Sendable {
         try await ends.target.query(
           "DROP FUNCTION replicate.fence(), replicate.note(text, jsonb)",
           doing: "dropping the fence's state on the target", within: .seconds(30))
-        removed.append("guard and its triggers on the target")
+        removed.append("fence and its triggers on the target")
       }
     }
     guard let phase = try await store.load()?.phase else { return removed }
@@ -200,7 +192,7 @@ package struct MigrationFinish: Sendable {
       try await source.query(
         "DROP FUNCTION IF EXISTS replicate.progress(), replicate.confirmation()",
         doing: "dropping the position of the reverse stream on the source", within: .seconds(30))
-      return ["position of the reverse stream on the source, whose guard stays sealed"]
+      return ["position of the reverse stream on the source, whose fence stays sealed"]
     }
     if fence == .sealed { try await WriteGate.ofSealedSource.open(source) }
     try await WriteFence(source).remove()
@@ -208,7 +200,7 @@ package struct MigrationFinish: Sendable {
     try await source.query(
       "DROP SCHEMA IF EXISTS replicate CASCADE", doing: "dropping schema replicate on the source",
       within: .seconds(30))
-    removed.append("guard, its triggers and schema replicate on the source, which is open")
+    removed.append("fence, its triggers and schema replicate on the source, which is open")
     return removed
   }
 }

@@ -44,7 +44,7 @@ package struct TargetLoss: Sendable {
       let identity = try await DatabaseIdentity.read(from: source)
       try await Session.actAsReplica(source)
       var cleanup = Cleanup(logger: logger)
-      // First what the way back has changed: once the guard is gone others use the tables.
+      // First what the way back has changed: once the fence is gone others use the tables.
       await cleanup.attempt("what the way back has changed on the source", "replicate abort, again") {
         let left = try await restore(source)
         guard left.isEmpty else {

@@ -47,7 +47,7 @@ struct CutoverMachine: Sendable, Equatable {
   enum Event: Sendable, Equatable {
     /// The step that was asked for has been done.
     case done
-    /// The seal has been committed. Too late means that the guard may have expired before, and let writes
+    /// The seal has been committed. Too late means that the fence may have expired before, and let writes
     /// pass.
     case sealed(inTime: Bool)
     /// The step, or the time it had, failed. Its outcome may be unknown.

@@ -225,7 +225,7 @@ extension CutoverRun {
 
   private func noteClientsResumed() { pooledPause = pause() }
 
-  /// New sessions on the source are told at once what the guard would tell them at their first write.
+  /// New sessions on the source are told at once what the fence would tell them at their first write.
   private func setReadOnlyDefault() async -> String {
     let end = ends.direction.from
     do {
@@ -241,7 +241,7 @@ extension CutoverRun {
     } catch {
       logger.warning(
         "default_transaction_read_only could not be set on the \(end)", metadata: ["why": "\(error)"])
-      return "default_transaction_read_only could not be set on the \(end); the guard stands"
+      return "default_transaction_read_only could not be set on the \(end); the fence stands"
     }
   }
 }

@@ -1,14 +1,14 @@
 import LibPQ
 import Logging
 
-/// What passes a guard: an apply worker of an extension writes rows without firing its triggers. What is
+/// What passes a fence: an apply worker of an extension writes rows without firing its triggers. What is
 /// known of such writers is refused before the fence and at the seal. What is not, and slipped in before the
 /// seal, is carried over behind it; what comes later stays, and is reported.
 extension CutoverRun {
   /// How long the end that opens is waited for to have what came before the seal. As a rule that is nothing,
   /// and takes milliseconds.
   private static let proofPatience = Duration.seconds(5)
-  /// For a transaction that is writing past the guard.
+  /// For a transaction that is writing past the fence.
   private static let passerPatience = Duration.milliseconds(500)
 
   /// Writes a second marker after the seal, and waits for it: everything that was committed before the seal
@@ -23,7 +23,7 @@ extension CutoverRun {
     if let passed {
       hasPassed = true
       warn(
-        "changes passed the guard of the \(ends.direction.from) after the fence's marker, and were brought "
+        "changes passed the fence of the \(ends.direction.from) after the fence's marker, and were brought "
           + "over: \(passed). What wrote them may go on, and what it writes now stays there: "
           + "look for what replicates into the \(ends.direction.from)")
     }
@@ -57,7 +57,7 @@ extension CutoverRun {
   /// Nothing is refused after the seal. What ordinary writers have written the first marker has proven.
   private func reportUnproven(_ error: any Error) -> Bool {
     warn(
-      "it is not known whether anything passed the guard of the \(ends.direction.from) between the fence's "
+      "it is not known whether anything passed the fence of the \(ends.direction.from) between the fence's "
         + "marker and its seal: \(error)")
     return false
   }
@@ -82,14 +82,14 @@ extension CutoverRun {
       guard ContinuousClock.now < deadline else {
         hasPassed = true
         return warn(
-          "transactions were writing past the guard of the \(ends.direction.from) when it was sealed, and "
+          "transactions were writing past the fence of the \(ends.direction.from) when it was sealed, and "
             + "what they commit stays there: \(Writers.list(writers))")
       }
       try await Task.sleep(for: .milliseconds(10))
     }
   }
 
-  /// How long it is looked, after the switch, whether what passed the guard goes on.
+  /// How long it is looked, after the switch, whether what passed the fence goes on.
   private static let lookPatience = Duration.seconds(3)
 
   /// Nobody waits for it any more.

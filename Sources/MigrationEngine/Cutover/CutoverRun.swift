@@ -40,13 +40,13 @@ actor CutoverRun {
   private var wasSealTried = false
   /// The target has everything from before the seal, and nothing more is applied.
   var isProven = false
-  /// Something has passed the guard.
+  /// Something has passed the fence.
   var hasPassed = false
   /// Another engine has gone on with this cutover: this one must not touch it any more.
   var isForeign = false
   var retryPause = Duration.milliseconds(250)
 
-  /// How much longer the guard lasts than the cutover may take, for the seal's own round trip.
+  /// How much longer the fence lasts than the cutover may take, for the seal's own round trip.
   static let margin = Duration.seconds(5)
   /// For each step once the source is sealed: there is nothing to hurry back to.
   private static let patience = Duration.seconds(600)
@@ -77,7 +77,7 @@ actor CutoverRun {
 
   /// What keeps the target closed until the source is sealed.
   var door: WriteGate { ends.direction == .forward ? .ofTarget : .ofSealedSource }
-  private func guardian() throws -> WriteFence {
+  private func writeFence() throws -> WriteFence {
     WriteFence(try source, moving: ends.direction, leaving: handover.excluded)
   }
 
@@ -261,7 +261,7 @@ actor CutoverRun {
         reason: "they have written and not ended: \(Writers.list(culprits))", remedy: Writers.remedy(culprits)
       )
     }
-    let count = try await guardian().arm(within: .seconds(request.timeoutSeconds)) { blockers in
+    let count = try await writeFence().arm(within: .seconds(request.timeoutSeconds)) { blockers in
       guard self.request.terminatesBlockers else { return }
       self.note(try await writers.terminate(blockers))
     }
@@ -316,7 +316,7 @@ actor CutoverRun {
   private func putUpFence() async throws -> String {
     _ = await announceMarker()
     let lifetime = Duration.seconds(request.limitSeconds) + Self.margin
-    let fence = try await guardian().fence(
+    let fence = try await writeFence().fence(
       expiringAfter: lifetime, token: token ?? WriteFence.newToken())
     self.fence = fence
     return "expires at \(fence.expiry)"
@@ -377,15 +377,15 @@ actor CutoverRun {
     await Failpoint.reached("seal announced")
     guard ContinuousClock.now < deadline else { return (.failed(outOfTime), "") }
     wasSealTried = true
-    let guardian = try guardian()
-    let inTime = try await Task { try await guardian.seal(fence) }.value
+    let writeFence = try writeFence()
+    let inTime = try await Task { try await writeFence.seal(fence) }.value
     return (
       .sealed(inTime: inTime),
-      inTime ? "no way back" : "after the guard may have expired: what was written is drained again"
+      inTime ? "no way back" : "after the fence may have expired: what was written is drained again"
     )
   }
 
-  /// Tries until it is done or the guard has expired by itself; nothing stops it before.
+  /// Tries until it is done or the fence has expired by itself; nothing stops it before.
   private func unfenceShielded() async -> (CutoverMachine.Event, String) {
     await Task { await self.unfence() }.value
   }
@@ -394,7 +394,7 @@ actor CutoverRun {
     let end = fence?.localDeadline ?? .now + .seconds(request.limitSeconds) + Self.margin
     while true {
       do {
-        try await guardian().unfence(token)
+        try await writeFence().unfence(token)
         // Clients that wait in poolers do so still.
         return (
           .done, "the \(ends.direction.from) takes writes again\(handover.poolers == nil ? pause() : "")"
@@ -430,7 +430,7 @@ actor CutoverRun {
   private func examine() async throws {
     guard let fence else { return }
     try await handover.ensureNoBreach()
-    try await guardian().examine(fence)
+    try await writeFence().examine(fence)
   }
 
   /// Ends the pause that users see, once.

@@ -10,7 +10,7 @@ struct WriteFence: Sendable {
   struct Fence: Sendable {
     /// When the guard lets writes pass by itself, by the source's clock.
     let expiry: String
-    /// Before this instant of our own clock the guard has not expired.
+    /// Before this instant of our own clock the fence has not expired.
     let localDeadline: ContinuousClock.Instant
     /// Tells it from every other fence: who has it may seal it and take it down.
     let token: String
@@ -39,7 +39,7 @@ struct WriteFence: Sendable {
   /// Tables that the fence does not protect.
   func unguarded() async throws -> [RelationName] { try await triggers.missing().map(\.table) }
 
-  /// Makes the guard, which lets everything pass, and its triggers where they are missing. A fence that an
+  /// Makes the fence, which lets everything pass, and its triggers where they are missing. A fence that an
   /// engine left behind is taken down.
   /// - Parameter onBlocked: hears once of each table who keeps it from being guarded, before that is given
   ///   up; it may end them.
@@ -250,7 +250,7 @@ struct WriteFence: Sendable {
 
   // MARK: After the seal
 
-  /// Lets nobody through the sealed guard but sessions that know `pass`: those of one engine.
+  /// Lets nobody through the sealed fence but sessions that know `pass`: those of one engine.
   /// - Parameter pass: nil: nobody at all.
   /// - Throws: also when the end is not sealed.
   func admit(_ pass: Pass?) async throws {
@@ -297,7 +297,7 @@ struct WriteFence: Sendable {
   /// Drops triggers and function.
   func remove() async throws {
     try await LateChanges.insist(
-      doing: "dropping the triggers of the guard on the \(connection.end)", within: .seconds(60)
+      doing: "dropping the triggers of the fence on the \(connection.end)", within: .seconds(60)
     ) { try await settle(within: $0) }
   }
 
@@ -336,9 +336,9 @@ struct WriteFence: Sendable {
 }
 
 extension WriteFence {
-  /// What lets one engine's sessions through a sealed guard: a session setting whose digest the guard knows.
+  /// What lets one engine's sessions through a sealed fence: a session setting whose digest the fence knows.
   /// The digest may be read by everyone, like every function; what it is the digest of is known to that
-  /// engine alone. It holds against every role that cannot replace the guard itself.
+  /// engine alone. It holds against every role that cannot replace the fence itself.
   struct Pass: Sendable {
     private let secret: String
     fileprivate static let setting = "replicate.pass"
@@ -370,7 +370,7 @@ extension WriteFence {
     }
   }
 
-  /// The bodies of the guard.
+  /// The bodies of the fence.
   private struct Words: Sendable {
     private let moves: String
     private let hasMoved: String

@@ -32,7 +32,7 @@ struct WriteGate: Sendable {
       case .open: return true
       case .fenced, nil:
         throw MigrationError(
-          .failed, doing: "looking whether the source is open", reason: "its guard is missing or was changed",
+          .failed, doing: "looking whether the source is open", reason: "its fence is missing or was changed",
           remedy: "Somebody changed schema replicate there. Find out whether the source has taken writes.")
       }
     })

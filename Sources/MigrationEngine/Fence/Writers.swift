@@ -107,8 +107,8 @@ struct Writers: Sendable {
       """)
   }
 
-  /// Transactions that write into a table that bears the guard although that refuses it: rows are written
-  /// below the executor, as an apply worker does it. Whoever the guard refuses holds no lock for long.
+  /// Transactions that write into a table that bears the fence although that refuses it: rows are written
+  /// below the executor, as an apply worker does it. Whoever the fence refuses holds no lock for long.
   func pastGuard() async throws -> [Writer] {
     let guarded = """
       EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'replicate_guard')

@@ -174,7 +174,7 @@ struct EnginePhases: PhaseWork, PhasePart {
     Settlement(direction: direction, source: ends.source, target: ends.target, logger: logger)
   }
 
-  /// As after a cutover: what the stream needed goes. The target's guard stays.
+  /// As after a cutover: what the stream needed goes. The target's fence stays.
   private func rollbackCleanUp() async throws {
     try await ReverseReplication(
       options: options, ends: ends, excluded: excluded, logger: logger

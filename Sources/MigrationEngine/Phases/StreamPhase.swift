@@ -81,7 +81,7 @@ struct StreamPhase: PhasePart {
     try await TargetFence(ends.target).close()
   }
 
-  /// Where the target had everything that was to come, what comes has passed the guard of the source; and it
+  /// Where the target had everything that was to come, what comes has passed the fence of the source; and it
   /// is not for a target that may have taken other writes.
   private func lookForWhatPassed() async throws {
     guard try await store.latestCutover()?.report?.seal == .stands else { return }

@@ -3,13 +3,13 @@ import LibPQ
 /// The fence's state in schema `replicate` of an end, and what must be put back there: on the source when the
 /// migration is aborted, on the target when there is no way back any more.
 struct SourceState: Sendable {
-  /// How the guard stands. One row, changed in the same transaction as the guard itself.
+  /// How the fence stands. One row, changed in the same transaction as the fence itself.
   enum Fence: String, Sendable {
-    /// The guard, if there is one, lets everything pass.
+    /// The fence, if there is one, lets everything pass.
     case open
-    /// The guard refuses writes until it expires.
+    /// The fence refuses writes until it expires.
     case fenced
-    /// The guard refuses writes for good: the point of no return is behind us.
+    /// The fence refuses writes for good: the point of no return is behind us.
     case sealed
   }
 

@@ -1,5 +1,5 @@
 /// Step `rds-parameter-group`: the old database's parameter group says `default_transaction_read_only`, a
-/// read-only default behind the sealed guard.
+/// read-only default beside the sealed fence.
 struct ParameterGroupAction: SwitchAction {
   private static let parameter = "default_transaction_read_only"
 
@@ -22,7 +22,7 @@ struct ParameterGroupAction: SwitchAction {
       return [
         .blocker(
           "\(name) is a default group, which cannot be changed.",
-          "Give the old database a group of its own, or leave this step out: the guard stands without it.")
+          "Give the old database a group of its own, or leave this step out: the fence stands without it.")
       ]
     }
     return await AWSLook.blockers {

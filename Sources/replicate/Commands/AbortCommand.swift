@@ -6,7 +6,7 @@ import MigrationEngine
 struct AbortCommand: EngineCommand {
   static let configuration = CommandConfiguration(
     commandName: "abort",
-    abstract: "Give the migration up and leave no trace of it: slot, publication, guard, triggers, schemas.",
+    abstract: "Give the migration up and leave no trace of it: slot, publication, fence, triggers, schemas.",
     discussion: "Exit 1 if something had to be left, with the commands that remove it.")
 
   @OptionGroup var ends: EndOptions

@@ -4,12 +4,12 @@ import Testing
 
 @testable import MigrationEngine
 
-/// Whatever dies in whichever step of a cutover: either the source takes writes again before the guard's
+/// Whatever dies in whichever step of a cutover: either the source takes writes again before the fence's
 /// expiry has passed, or the source is sealed and the next engine completes the cutover. Never do both ends
 /// take writes, and never none for good.
 @Suite(.serialized, .servers(about: 100), .timeLimit(.minutes(10)))
 struct DeadManTests {
-  /// In seconds; the guard expires five later.
+  /// In seconds; the fence expires five later.
   fileprivate static let timeout = 2
   private static let stepsBeforeSeal = Steps.chosen(
     ["before seal"],
@@ -93,7 +93,7 @@ struct DeadManTests {
         try await scene.waitUntilReady(engine)
         let cutover = try await requestCutover(scene)
         #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(step): \(engine.errors)")
-        // No engine comes: the guard's expiry is what opens the source.
+        // No engine comes: the fence's expiry is what opens the source.
         try await scene.waitForWritableSource()
         try await cutover.end()
       }

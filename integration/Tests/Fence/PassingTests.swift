@@ -4,11 +4,11 @@ import Testing
 
 @testable import MigrationEngine
 
-/// Writers that pass the guard: known ones keep a cutover from beginning, or the source from being sealed.
+/// Writers that pass the fence: known ones keep a cutover from beginning, or the source from being sealed.
 /// What an unknown one wrote before the seal is brought over, and what it writes later is told.
 @Suite(.serialized, .servers(about: 90), .timeLimit(.minutes(4)))
 struct PassingTests {
-  /// As an apply worker does it, past the guard and seen by no look at the catalogs.
+  /// As an apply worker does it, past the fence and seen by no look at the catalogs.
   private func slip(_ end: Clusters.ConnectionString, _ sql: String) async throws {
     let session = try await SQLSession(end, settings: ["default_transaction_read_only": "off"])
     let body = try #require(
@@ -145,7 +145,7 @@ struct PassingTests {
     }
   }
 
-  @Test("A transaction that writes past the guard keeps the source from being sealed, and is named")
+  @Test("A transaction that writes past the fence keeps the source from being sealed, and is named")
   func open() async throws {
     try await Fenced.run("passer") { scene in
       try await scene.prepare()

@@ -21,7 +21,7 @@ struct WritersTests {
         try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30)).count
       }
       try await scene.waitUntilWaiting()
-      // The guard it has seen is the old one, on the tables it holds.
+      // The fence it has seen is the old one, on the tables it holds.
       #expect(await !waiting.hasEnded)
       try await writer.execute("COMMIT")
       #expect(try await waiting.value == 1)

@@ -352,7 +352,7 @@ struct PlainRoleTests {
     try await withPlainRoles("plainblock") { scene, role, _ in
       let engine = try await scene.start("--allow-unencrypted-target")
       try await scene.waitUntilReady(engine)
-      // Leaves the guard on every table, so that writers hold up the fence and not the arming.
+      // Leaves the fence on every table, so that writers hold up the fence and not the arming.
       let rehearsal = try await scene.replicate.run("cutover", "--dry-run", "--yes")
       #expect(rehearsal.exitCode == 0, "\(rehearsal.output)\(rehearsal.errors)")
       try await scene.waitUntilReady(engine)

@@ -108,7 +108,7 @@ struct Running: Sendable {
     }
   }
 
-  /// On the sealed source: what the guard does not refuse.
+  /// On the sealed source: what the fence does not refuse.
   func define(_ sql: String) async throws {
     let session = try await SQLSession(
       scene.databases.source, settings: ["default_transaction_read_only": "off"])

@@ -90,7 +90,7 @@ struct Scene: Sendable {
     try await waitUntil("ready for a cutover", engine) { $0.phase == .streaming && $0.ready }
   }
 
-  /// A cutover that fails once it is armed, since the target lacks sequence `counter`: it leaves the guard on
+  /// A cutover that fails once it is armed, since the target lacks sequence `counter`: it leaves the fence on
   /// every table, open. From then on a writer under way holds up the fence instead of the arming.
   func armByFailing() async throws {
     try await target("ALTER SEQUENCE counter RENAME TO away")

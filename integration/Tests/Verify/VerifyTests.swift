@@ -239,7 +239,7 @@ extension Running {
     return verify
   }
 
-  /// Writes past every guard.
+  /// Writes past every fence.
   fileprivate func plant(on end: Scene.End, _ sql: String) async throws {
     switch end {
     case .target:

@@ -179,7 +179,7 @@ struct VerifyTouchedTests {
 }
 
 extension Scene {
-  /// Writes to the target past its guard.
+  /// Writes to the target past its fence.
   func plant(_ statements: String...) async throws { try await plant(statements) }
 
   func plant(_ statements: [String]) async throws {

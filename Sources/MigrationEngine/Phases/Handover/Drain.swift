@@ -32,7 +32,7 @@ struct Drain: Sendable {
       .failed, doing: "draining the stream",
       reason: "a change was committed on the \(direction.from) after the fence's marker: "
         + monitor.passed.words,
-      remedy: "Look for a table whose guard trigger was disabled, and for what replicates into the "
+      remedy: "Look for a table whose fence trigger was disabled, and for what replicates into the "
         + "\(direction.from); then try again.")
   }
 

@@ -29,7 +29,7 @@ struct Settlement: Sendable {
     }
   }
 
-  /// What the way back has changed on the source that was left, and whose guard stays.
+  /// What the way back has changed on the source that was left, and whose fence stays.
   func giveBack(within limit: Duration) async throws -> LateChanges.Left {
     guard let source else { return LateChanges.Left() }
     for statement in try await SuspendedTriggers(connection: source).releasing() {

@@ -2,7 +2,7 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Removes what the stream needed on the source, once a cutover is complete. The guard stays: it is what
+/// Removes what the stream needed on the source, once a cutover is complete. The fence stays: it is what
 /// keeps the old database from being written to.
 struct SourceCleanup: Sendable {
   let address: ConnectionString
