@@ -2,9 +2,9 @@ import Foundation
 
 /// Named places at which a test lets the engine die, or wait while it kills something else. Nothing happens
 /// unless `REPLICATE_FAILPOINT` names one: `before drain=kill`, `after seal=wait:PATH`. A release build obeys
-/// none.
+/// none, unless it is built for tests with `-Xswiftc -DFAILPOINTS`.
 enum Failpoint {
-  #if DEBUG
+  #if DEBUG || FAILPOINTS
     private enum Action: Sendable {
       /// As by `kill -9`.
       case kill
@@ -24,7 +24,7 @@ enum Failpoint {
 
   /// Once a place: who waits here a second time goes on.
   static func reached(_ name: String) async {
-    #if DEBUG
+    #if DEBUG || FAILPOINTS
       guard let wanted, wanted.name == name else { return }
       switch wanted.action {
       case .kill: kill(getpid(), SIGKILL)

@@ -6,7 +6,7 @@ import LibPQ
 actor SchemaArchive {
   private let source: ConnectionString
   private let tables: [RelationName]
-  private var directory: URL?
+  private var directory: ScratchDirectory?
 
   /// - Parameter tables: these and what belongs to them; the whole schema when there are none.
   init(source: ConnectionString, only tables: [RelationName] = []) {
@@ -18,9 +18,7 @@ actor SchemaArchive {
   /// - Parameter excluded: tables that are not to be in it.
   func dump(under snapshot: String?, without excluded: [RelationName] = []) async throws {
     remove()
-    let directory = FileManager.default.temporaryDirectory.appending(path: "replicate-\(UUID().uuidString)")
-    try FileManager.default.createDirectory(
-      at: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    let directory = try ScratchDirectory()
     self.directory = directory
     var arguments = [
       "--format=custom", "--section=pre-data", "--section=post-data", "--no-blobs", "--no-subscriptions",
@@ -46,14 +44,9 @@ actor SchemaArchive {
     return Self.file(in: directory)
   }
 
-  func remove() {
-    if let directory { try? FileManager.default.removeItem(at: directory) }
-    directory = nil
-  }
+  func remove() { directory = nil }
 
-  deinit {
-    if let directory { try? FileManager.default.removeItem(at: directory) }
+  private static func file(in directory: ScratchDirectory) -> URL {
+    directory.url.appending(path: "schema.dump")
   }
-
-  private static func file(in directory: URL) -> URL { directory.appending(path: "schema.dump") }
 }

@@ -49,6 +49,32 @@ struct FinishTests {
     }
   }
 
+  @Test("A database that a migration led to is migrated on once its report is saved and dropped, as advised")
+  func onward() async throws {
+    try await Scene.run("onward") { scene in
+      try await scene.source("CREATE TABLE t (id int PRIMARY KEY)")
+      let engine = try await scene.start()
+      try await scene.waitUntilReady(engine)
+      let cutover = try await scene.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+      #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+      try await ClusterPair.shared.withFreshDatabases(named: "onward2") { next in
+        let onward = ReplicateProcess(source: scene.databases.target, target: next.source, environment: [:])
+        let refused = try await onward.run("check", "--allow-unencrypted-target")
+        #expect(refused.exitCode == 3, "\(refused.output)\(refused.errors)")
+        #expect(refused.output.contains("own_leftovers"), "\(refused.output)")
+        #expect(refused.output.contains("Save it (replicate report --json, with this database as --target)"))
+        let report = try await scene.replicate.run("report", "--json")
+        #expect(report.exitCode == 0 && report.output.contains("fence_lsn"), "\(report.errors)")
+        let finish = try await scene.replicate.run("finish", "--yes")
+        #expect(finish.exitCode == 0, "\(finish.errors)")
+        try await scene.target("DROP SCHEMA replicate CASCADE")
+        let check = try await onward.run("check", "--allow-unencrypted-target")
+        #expect(check.exitCode == 0 && !check.output.contains("own_leftovers"), "\(check.output)")
+      }
+    }
+  }
+
   @Test("After a rollback it cleans the source, and leaves the target sealed")
   func afterRollback() async throws {
     try await Running.back("finish_back", prepare: Self.tables, options: ["--replica-identity", "full"]) {

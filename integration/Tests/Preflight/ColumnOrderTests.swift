@@ -51,4 +51,27 @@ struct ColumnOrderTests {
       #expect(left.exitCode == 0 && left.output.contains("column_order"), "\(left.output)")
     }
   }
+
+  @Test("A table that is made anew as advised is told of no more, and goes over")
+  func madeAnew() async throws {
+    try await Scene.run("columnorderanew") { scene in
+      for sql in Self.inherited { try await scene.source(sql) }
+      let before = try await scene.replicate.run("check")
+      #expect(before.output.contains("Make the table anew on the source, with the inherited columns first"))
+      try await scene.source(
+        """
+        BEGIN; ALTER TABLE child RENAME TO old; ALTER INDEX child_pkey RENAME TO old_pkey;
+        CREATE TABLE child (own int, PRIMARY KEY (k)) INHERITS (parent);
+        INSERT INTO child (k, own, late) SELECT k, own, late FROM old; DROP TABLE old; COMMIT
+        """)
+      let check = try await scene.replicate.run("check")
+      #expect(check.exitCode == 0 && !check.output.contains("column_order"), "\(check.output)")
+      let engine = try await scene.start()
+      try await scene.waitUntilReady(engine)
+      let cutover = try await scene.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
+      #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+      #expect(try await scene.targetValue("SELECT own || ' ' || late FROM child") == "5 6")
+    }
+  }
 }
