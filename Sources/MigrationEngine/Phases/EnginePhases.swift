@@ -120,7 +120,7 @@ struct EnginePhases: PhaseWork, PhasePart {
       context: context, publication: publication, tables: MigratedTables(excluded: excluded),
       monitor: session.monitor, refusedSchema: refusedSchema)
     return try await StreamPhase(
-      context: context, cutover: cutover, cleanup: sourceCleanup, session: session, newTables: newTables
+      context: context, session: session, newTables: newTables, cutover: cutover, cleanup: sourceCleanup
     ).run(resumesCutover: resumesCutover)
   }
 

@@ -12,12 +12,6 @@ struct ReversePhase: PhasePart {
   private let pass = WriteFence.Pass()
   private let gate = VerificationGate()
 
-  init(context: PhaseContext, tables: MigratedTables, way: StoredWayBack) {
-    self.context = context
-    self.tables = tables
-    self.way = way
-  }
-
   enum End: Sendable {
     case rolledBack(Status.Cutover)
     /// `replicate finish` cleans up.

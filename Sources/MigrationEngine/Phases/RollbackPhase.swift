@@ -14,17 +14,6 @@ struct RollbackPhase: PhasePart {
   let session: Session
   private let comparedSchemas = ComparedSchemas()
 
-  init(
-    context: PhaseContext, passing: ConnectionString, tables: MigratedTables, publication: String,
-    session: Session
-  ) {
-    self.context = context
-    self.passing = passing
-    self.tables = tables
-    self.publication = publication
-    self.session = session
-  }
-
   private var record: CutoverRecord { CutoverRecord(board: board, store: store) }
 
   private var schemas: SchemaAgreement {

@@ -6,31 +6,18 @@ import LogicalReplication
 struct StreamPhase: PhasePart {
   let context: PhaseContext
   let session: (stream: StreamSession, monitor: StreamMonitor)
-  private let newTables: NewTables
-  private let cutover: CutoverPhase
-  private let cleanup: SourceCleanup
-  private let tables: MigratedTables
+  let newTables: NewTables
+  let cutover: CutoverPhase
+  let cleanup: SourceCleanup
 
   private let gate = VerificationGate()
-
-  init(
-    context: PhaseContext, cutover: CutoverPhase, cleanup: SourceCleanup,
-    session: (stream: StreamSession, monitor: StreamMonitor), newTables: NewTables
-  ) {
-    self.context = context
-    self.cutover = cutover
-    self.cleanup = cleanup
-    self.session = session
-    self.newTables = newTables
-    tables = cutover.tables
-  }
 
   /// How long an automatic cutover that was aborted waits before it tries again.
   private static let retryPause = Duration.seconds(30)
 
   private var verification: RequestedVerifications {
     RequestedVerifications(
-      context: context, direction: .forward, monitor: session.monitor, tables: tables, gate: gate)
+      context: context, direction: .forward, monitor: session.monitor, tables: cutover.tables, gate: gate)
   }
 
   /// What ends a run of the stream.

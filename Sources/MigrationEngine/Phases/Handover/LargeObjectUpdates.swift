@@ -13,8 +13,7 @@ struct LargeObjectUpdates: Sendable {
   /// - Returns: how many have changed.
   @discardableResult
   func bringOver(observer: Connection? = nil) async throws -> Int {
-    // Those that were left behind are not on the target, and the source is to keep its own.
-    guard try await store.carriesLargeObjects(options), let horizon = try await horizon() else { return 0 }
+    guard let horizon = try await horizon() else { return 0 }
     var exist = try await LargeObjects.exist(on: observer ?? leg.from.connection)
     // The last of them may have gone.
     if !exist { exist = try await LargeObjects.exist(on: leg.to.connection) }
@@ -33,10 +32,13 @@ struct LargeObjectUpdates: Sendable {
     }
   }
 
+  /// Nil where they were left behind: they are not on the target, and the source is to keep its own. Read in
+  /// the write pause, so each thing once.
   private func horizon() async throws -> String? {
     switch leg.direction {
-    case .forward: try await store.load()?.largeObjectsHorizon
-    case .back: try await store.wayBack()?.largeObjectsHorizon
+    case .forward: options.leavesLargeObjectsBehind ? nil : try await store.load()?.largeObjectsHorizon
+    case .back:
+      try await store.carriesLargeObjects(options) ? try await store.wayBack()?.largeObjectsHorizon : nil
     }
   }
 
