@@ -28,7 +28,7 @@ package struct Migration: Sendable {
     let ends = try await Endpoints.open(options, purpose: "check")
     return try await finally(ends.close) {
       let isResuming = try await StateStore(ends.target).load() != nil
-      return try await PreflightPhase(options: options, ends: ends, logger: logger).run(
+      return try await PreflightPhase(options: options, ends: ends, logger: logger).examine(
         isResuming: isResuming
       ).report
     }
@@ -53,7 +53,7 @@ package struct Migration: Sendable {
       hindrance = nil
       let began = ContinuousClock.now
       do {
-        if let outcome = try await attempt.run() { return outcome }
+        if let outcome = try await attempt.proceed() { return outcome }
       } catch  where Task.isCancelled {
         logger.debug("stopped", metadata: ["because": "\(error)"])
         return .stopped

@@ -32,7 +32,7 @@ package struct MigrationOptions: Sendable {
   /// Differences of the schemas, by their names, with which a cutover may begin by itself.
   package var acceptedDifferences: [String] = []
   /// After a cutover the target's writes go back to the source, so that there is a way back.
-  package var keepsWayBack = true
+  package var replicatesBack = true
   /// The source is no more: a cutover that had come to its seal is finished with what the target has.
   package var isSourceLost = false
   /// What leads the application to the target once it takes writes.

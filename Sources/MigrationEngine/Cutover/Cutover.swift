@@ -50,7 +50,7 @@ struct Cutover: Sendable {
   ///   writes.
   /// - Throws: `CancellationError` when the engine was told to stop while the source may be sealed and the
   ///   target is not open: `resume` leads on. `PostgresError` when an end that is lost let nothing begin.
-  func run(
+  func perform(
     _ request: CutoverRequest, after prelude: Status.Cutover? = nil
   ) async throws -> Status.Cutover {
     do {

@@ -99,7 +99,7 @@ actor CutoverRun {
   /// - Parameter prelude: what was done before.
   func begin(after prelude: Status.Cutover? = nil) async throws -> Status.Cutover {
     if let prelude { goOn(from: prelude) }
-    return try await run(machine.begin())
+    return try await carryOut(machine.begin())
   }
 
   /// - Parameter earlier: what the engine before has stored.
@@ -107,7 +107,7 @@ actor CutoverRun {
     token = nil
     if let earlier { goOn(from: earlier) }
     let isOpen = fence == .sealed ? try await door.isOpen(target) : false
-    return try await run(
+    return try await carryOut(
       machine.resume(from: fence, targetIsOpen: isOpen, isDrained: earlier?.seal == .stands))
   }
 
@@ -122,7 +122,7 @@ actor CutoverRun {
     pauseBegan = .now - .seconds(max(0, Date().timeIntervalSince1970 - stoppedAt))
   }
 
-  private func run(_ first: CutoverMachine.Action) async throws -> Status.Cutover {
+  private func carryOut(_ first: CutoverMachine.Action) async throws -> Status.Cutover {
     var action = first
     while true {
       switch action {
@@ -233,9 +233,9 @@ actor CutoverRun {
       .failed, doing: "cutover step \(step.rawValue)", reason: outOfTime,
       remedy: "Try again at a quieter moment, or with a longer \(request.limitName).")
     guard !machine.isSealed, ![.pause, .fence].contains(step) else {
-      return try await TimeLimit.run(until: end, or: error, body)
+      return try await TimeLimit.cancelling(until: end, or: error, body)
     }
-    return try await TimeLimit.runLeavingBehind(until: end, or: error, body)
+    return try await TimeLimit.abandoning(until: end, or: error, body)
   }
 
   private func arm() async throws -> String {

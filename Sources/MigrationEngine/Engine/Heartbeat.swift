@@ -20,7 +20,7 @@ struct Heartbeat: Sendable {
 
   /// Runs until it is cancelled.
   /// - Throws: also when `replicate abort` asks the engine to go.
-  func run() async throws {
+  func beat() async throws {
     var eye = Eye(locksFrom: LockWatch(end: direction.from), locksTo: LockWatch(end: direction.to))
     do {
       try await tick(&eye)

@@ -13,13 +13,13 @@ struct PreflightContext: Sendable {
   let slotName: String
   let publicationName: String
   /// Of the slot on the target.
-  let wayBackSlotName: String
+  let reverseSlotName: String
   /// The age from which a transaction counts as a long one.
   let longTransaction: Duration
 
   init(
     source: Connection, target: Connection, catalog: Catalog, options: MigrationOptions, isResuming: Bool,
-    slotName: String, publicationName: String, wayBackSlotName: String = "",
+    slotName: String, publicationName: String, reverseSlotName: String = "",
     longTransaction: Duration = .seconds(60)
   ) {
     self.source = source
@@ -29,7 +29,7 @@ struct PreflightContext: Sendable {
     self.isResuming = isResuming
     self.slotName = slotName
     self.publicationName = publicationName
-    self.wayBackSlotName = wayBackSlotName
+    self.reverseSlotName = reverseSlotName
     self.longTransaction = longTransaction
   }
 
@@ -46,9 +46,9 @@ enum Preflight {
   /// - Returns: the findings, blockers first.
   /// - Throws: `PostgresError` when a connection is lost, `CancellationError`. What a server refuses to tell
   ///   is a finding.
-  static func run(_ context: PreflightContext) async throws -> PreflightReport {
+  static func examine(_ context: PreflightContext) async throws -> PreflightReport {
     var findings: [Finding] = []
-    for check in Check.all { findings += try await check.run(context) }
+    for check in Check.all { findings += try await check.findings(in: context) }
     return PreflightReport(findings: inOrder(findings))
   }
 

@@ -42,7 +42,7 @@ struct TableCopy: Sendable {
   /// target, so that a crash costs what was under way and no more. A table that travels in parts is marked
   /// after the last of them.
   /// - Parameter lineages: what the tables are under the snapshot, by their OIDs on the source.
-  func run(
+  func copy(
     _ plan: CopyPlan, under snapshot: ExportedSnapshot, lineages: [UInt32: TableLineage] = [:]
   ) async throws -> Left {
     try await clear(plan.clearing, snapshot.direction)
@@ -179,7 +179,7 @@ struct TableCopy: Sendable {
       let rows: Int
       let bytes: Int64
       do {
-        (rows, bytes) = try await pump.run(doing: action)
+        (rows, bytes) = try await pump.pump(doing: action)
       } catch let error as PostgresError where error.isRefusalOfContent {
         // Both ends know the table by now: it is a row that is at fault, maybe by what it names.
         throw RefusedRows(batch: batch, piece: piece, error: error)

@@ -55,7 +55,7 @@ struct StreamSession: Sendable {
   /// - Parameter end: return once everything before it is applied.
   /// - Throws: `NewTable` when it cannot go on before a table is there, `OutdatedTable` before one was copied
   ///   again.
-  func run(until end: LSN? = nil) async throws {
+  func follow(until end: LSN? = nil) async throws {
     var streamsFrom = LSN.zero
     var mayBeBinary = true
     while true {

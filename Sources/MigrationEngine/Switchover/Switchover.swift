@@ -151,7 +151,7 @@ struct Switchover: Sendable {
   /// Stops at the first step that fails: those behind it may rest on it. Then clients that wait in a pooler
   /// are let go to the source, where they can read.
   /// - Returns: what failed and what was not run for it; nil when all went well.
-  func run(fenceLSN: String?, appliedLSN: String? = nil, _ events: Events) async -> String? {
+  func performSteps(fenceLSN: String?, appliedLSN: String? = nil, _ events: Events) async -> String? {
     var scene = scene
     scene.fenceLSN = fenceLSN
     scene.appliedLSN = appliedLSN
@@ -193,9 +193,9 @@ struct Switchover: Sendable {
   ) async throws -> String {
     let deadline = ContinuousClock.now + limit
     // What waits by itself tells better what it waited for.
-    return try await TimeLimit.run(
+    return try await TimeLimit.cancelling(
       until: deadline + .seconds(1), or: SwitchFailure("took longer than \(limit)")
-    ) { try await action.run(scene, until: deadline) }
+    ) { try await action.perform(scene, until: deadline) }
   }
 
   /// Also in a task that was cancelled.

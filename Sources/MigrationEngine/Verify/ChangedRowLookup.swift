@@ -143,7 +143,7 @@ struct ChangedRowLookup: Sendable {
     var sums = [TableScan.Sums](repeating: TableScan.Sums(), count: lane.tables.count)
     for pipeline in lane.pipelines {
       try Task.checkCancellation()
-      let (here, there) = try await run(pipeline, of: lane, on: index)
+      let (here, there) = try await execute(pipeline, of: lane, on: index)
       for (call, table) in pipeline.tables.enumerated() {
         let source = try TableScan.Sum(here[call])
         sums[table].source.add(source)
@@ -160,7 +160,7 @@ struct ChangedRowLookup: Sendable {
     var targets = sources
     for pipeline in lane.pipelines {
       try Task.checkCancellation()
-      let (here, there) = try await run(pipeline, of: lane, on: index)
+      let (here, there) = try await execute(pipeline, of: lane, on: index)
       for (call, table) in pipeline.tables.enumerated() {
         try sources[table].add(here[call])
         try targets[table].add(there[call])
@@ -189,11 +189,11 @@ struct ChangedRowLookup: Sendable {
   /// Forgets what it finds: only so that the sessions have met the tables.
   func warmUp(_ lane: Lane, on index: Int, until end: ContinuousClock.Instant) async throws {
     for pipeline in lane.pipelines where ContinuousClock.now < end {
-      _ = try await run(pipeline, of: lane, on: index)
+      _ = try await execute(pipeline, of: lane, on: index)
     }
   }
 
-  private func run(
+  private func execute(
     _ pipeline: Pipeline, of lane: Lane, on index: Int
   ) async throws -> (source: [Rows], target: [Rows]) {
     @Sendable func rows(_ batch: StatementBatch, _ session: Connection) async throws -> [Rows] {

@@ -23,7 +23,7 @@ struct SwitchoverTests {
     let switchover = Switchover(
       plan, source: source, target: target, log: nil,
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-    let failure = await switchover.run(
+    let failure = await switchover.performSteps(
       fenceLSN: "0/1A", appliedLSN: "0/1B",
       Switchover.Events { step, _, detail in
         told.withLock { $0.append(Told(step: step, detail: detail)) }

@@ -110,7 +110,7 @@ struct LateChangeTests {
   }
 
   @Test("Readers of either end delay the way back by no more than they must, and are named")
-  func wayBack() async throws {
+  func reverseReplication() async throws {
     try await Scene.run("latewayback") { scene in
       for sql in Self.tables { try await scene.source(sql) }
       let engine = try await scene.startWithWayBack()

@@ -16,7 +16,7 @@ extension Preflight {
     configure(&options)
     let sourceConnection = try await Session.open(options.source, end: "source", purpose: "check")
     let targetConnection = try await Session.open(options.target, end: "target", purpose: "check")
-    let report = try await Preflight.run(
+    let report = try await Preflight.examine(
       PreflightContext(
         source: sourceConnection, target: targetConnection,
         catalog: try await Catalog.read(from: sourceConnection), options: options, isResuming: isResuming,

@@ -201,7 +201,7 @@ struct HistoryTests {
   }
 
   @Test("A target that was set back after the cutover is refused by the way back, which can be ended")
-  func wayBack() async throws {
+  func reverseReplication() async throws {
     try await Self.withCluster { target in
       try await ClusterPair.shared.with(target: target).withFreshDatabases(named: "setback_back") {
         databases in

@@ -127,7 +127,7 @@ private final class Following: Sendable {
       await store.close()
       let following = try Following(scene.databases, StreamMonitor(resuming: progress))
       let stream = try following.stream(migration)
-      let tasks = [Task { try await stream.run() }, Task { try await following.beat() }]
+      let tasks = [Task { try await stream.follow() }, Task { try await following.beat() }]
       func stop() async {
         for task in tasks { task.cancel() }
         for task in tasks { _ = await task.result }

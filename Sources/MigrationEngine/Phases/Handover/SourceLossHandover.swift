@@ -34,7 +34,7 @@ struct SourceLossHandover: Handover {
   }
 
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String? {
-    await switchover.run(
+    await switchover.performSteps(
       fenceLSN: fenceLSN, appliedLSN: await store.appliedLSN(logger), Switchover.Events(events))
   }
 
