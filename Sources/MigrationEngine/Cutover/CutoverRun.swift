@@ -7,7 +7,7 @@ import LogicalReplication
 /// writes leave and `target` the one that they go to: in a rollback the two are exchanged.
 actor CutoverRun {
   let request: CutoverRequest
-  let ends: Cutover.Ends
+  let ends: Leg.Addresses
   let handover: any Handover
   let logger: Logger
   let onStep: @Sendable (Status.Cutover) -> Void
@@ -53,19 +53,18 @@ actor CutoverRun {
 
   /// - Parameter target: handed over; `close()` closes it.
   init(
-    request: CutoverRequest, ends: Cutover.Ends, target: Connection, need: Cutover.Need,
-    handover: any Handover, logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
+    _ request: CutoverRequest, of cutover: Cutover, target: Connection, need: Cutover.Need
   ) async throws {
     self.request = request
-    self.ends = ends
+    ends = cutover.ends
     self.need = need
     self.target = target
-    self.handover = handover
+    handover = cutover.handover
     machine = CutoverMachine(
       pausesPoolers: handover.poolers != nil, isRehearsal: request.isRehearsal,
       verifies: handover.comparison != nil)
-    self.logger = logger
-    self.onStep = onStep
+    logger = cutover.logger
+    onStep = cutover.onStep
     if ends.direction == .back { report.direction = .back }
     guard need != .lost else { return }
     do {

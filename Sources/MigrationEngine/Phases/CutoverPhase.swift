@@ -146,7 +146,8 @@ struct CutoverPhase: PhasePart {
       logger: logger)
     let board = board
     return Cutover(
-      from: options.source, to: options.target, handover: ForwardHandover(stages: stages, store: store),
-      logger: logger, onStep: { report in board.update { $0.cutover = report } })
+      ends: Leg.Addresses(from: options.source, to: options.target),
+      handover: ForwardHandover(stages: stages, store: store), logger: logger,
+      onStep: { report in board.update { $0.cutover = report } })
   }
 }

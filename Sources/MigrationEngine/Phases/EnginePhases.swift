@@ -100,8 +100,8 @@ struct EnginePhases: PhaseWork, PhasePart {
     let monitor = StreamMonitor(resuming: progress)
     board.beginStream(monitor)
     let stream = StreamSession(
-      source: options.source, target: options.target, slot: slot.name, publication: migration.publication,
-      tables: streamTables, monitor: monitor, logger: logger)
+      leg: Leg.Addresses(from: options.source, to: options.target), slot: slot.name,
+      publication: migration.publication, tables: streamTables, monitor: monitor, logger: logger)
     return (stream, monitor)
   }
 
@@ -129,7 +129,9 @@ struct EnginePhases: PhaseWork, PhasePart {
   func conclude() async throws { try await settlement(.forward).makeAll() }
 
   func streamBack() async throws -> Migration.Outcome {
-    guard let way = try await store.reverseReplication(), let report = try await store.completedCutover()?.report else {
+    guard let way = try await store.reverseReplication(),
+      let report = try await store.completedCutover()?.report
+    else {
       throw MigrationError(
         .failed, doing: "carrying the target's writes back to the source",
         reason: "the target has lost the state of the way back",

@@ -27,8 +27,9 @@ struct PreflightPhase {
     }
     let context = PreflightContext(
       source: ends.source, target: ends.target, catalog: catalog, options: options, isResuming: isResuming,
-      slotName: ends.sourceIdentity.slotName, publicationName: EngineRun.publicationName,
-      reverseSlotName: try await DatabaseIdentity.read(from: ends.target).reverseSlotName)
+      names: PreflightContext.Names(
+        slot: ends.sourceIdentity.slotName, publication: EngineRun.publicationName,
+        reverseSlot: try await DatabaseIdentity.read(from: ends.target).reverseSlotName))
     var report = try await Preflight.examine(context)
     let (evidence, findings) = try await encryption()
     let switching = SwitchSteps(options: options, ends: ends, logger: logger)

@@ -151,8 +151,9 @@ struct ReversePhase: PhasePart {
     let monitor = StreamMonitor(resuming: progress)
     board.beginStream(monitor)
     let stream = StreamSession(
-      .back, source: options.target, target: pass.applied(to: options.source), slot: slot,
-      publication: way.publication, tables: { try await streamTables(since: openedLSN) }, monitor: monitor,
+      leg: Leg.Addresses(direction: .back, from: options.target, to: pass.applied(to: options.source)),
+      slot: slot, publication: way.publication, tables: { try await streamTables(since: openedLSN) },
+      monitor: monitor,
       logger: logger)
     return (stream, monitor)
   }

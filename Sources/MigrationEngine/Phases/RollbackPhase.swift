@@ -128,7 +128,8 @@ struct RollbackPhase: PhasePart {
       logger: logger)
     let board = board
     return Cutover(
-      .back, from: options.target, to: passing, handover: ReverseHandover(stages: stages), logger: logger,
+      ends: Leg.Addresses(direction: .back, from: options.target, to: passing),
+      handover: ReverseHandover(stages: stages), logger: logger,
       onStep: { report in board.update { $0.cutover = report } })
   }
 

@@ -131,10 +131,9 @@ struct StreamPhase: PhasePart {
       if options.cutover == .auto, .now >= notBefore, session.monitor.reading.waitsFor == nil,
         board.catchUp.isSteady(within: Self.automaticPauseSeconds)
       {
-        try await store.request(
-          CutoverRequest(
-            requestedBy: "the catch-up monitor", acceptedDifferences: options.acceptedDifferences),
-          in: [.streaming])
+        var request = CutoverRequest(requestedBy: "the catch-up monitor")
+        request.acceptedDifferences = options.acceptedDifferences
+        try await store.request(request, in: [.streaming])
       }
       let requested = try await store.requestedCutover()
       if requested != nil || .now >= nextLook {

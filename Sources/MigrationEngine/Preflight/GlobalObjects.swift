@@ -11,7 +11,7 @@ extension Preflight {
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
-      let named = try await NamedRole.read(from: context.source, publication: context.publicationName)
+      let named = try await NamedRole.read(from: context.source, publication: context.names.publication)
       let target = context.target
       let mode = try await target.serverVersion() >= 160_000 ? "SET" : "MEMBER"
       let rows = try await target.ask(

@@ -6,7 +6,7 @@ extension Preflight {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       guard context.options.replicatesBack else { return [] }
       return try await ReverseObstacle.find(
-        source: context.source, target: context.target, slot: context.reverseSlotName
+        source: context.source, target: context.target, slot: context.names.reverseSlot
       ).map { obstacle in
         Finding(
           .warning, check: "way_back", object: "target",

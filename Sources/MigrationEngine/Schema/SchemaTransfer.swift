@@ -19,11 +19,11 @@ struct SchemaTransfer: Sendable {
 
   /// Restores one section.
   /// - Parameters:
-  ///   - again: an earlier try may have left objects behind; they are dropped first.
-  ///   - before: what the target held before the migration, as `TargetData.present` told it.
+  ///   - before: where an earlier try may have left objects, which are dropped first: what the target held
+  ///     before the migration, as `TargetData.present` said. Nil where there was none.
   /// - Returns: what the target has refused, behind the rows; the rest is there.
   func restore(
-    _ section: SchemaSection, from archive: URL, again: Bool, keeping before: [String],
+    _ section: SchemaSection, from archive: URL, replacingAllBut before: [String]?,
     source: Connection, target: Connection, leaving: Leaving = .all
   ) async throws -> [RefusedEntry] {
     let list = try await PostgresTool(name: "pg_restore").run(
@@ -32,7 +32,7 @@ struct SchemaTransfer: Sendable {
     let dependencies = try await dependencies(in: archive, section)
     var entries = SchemaEntry.entries(
       of: section, in: list, excluding: try await ownObjects(on: source), dependencies)
-    if again {
+    if let before {
       switch section {
       case .preData: try await TargetData.drop(on: target, keeping: before)
       // pg_restore's own --clean stumbles over the indexes of partitions, which go with their parent's.
@@ -58,7 +58,7 @@ struct SchemaTransfer: Sendable {
         return try await restoreWithoutForeign(entries, from: archive, dependencies, source, or: error)
       }
     }
-    let isCleaning = again && section == .constraints
+    let isCleaning = before != nil && section == .constraints
     let refused = try await make(
       entries, from: archive, isCleaning, source, dependencies, isOrdered: section == .constraints
     ) { entries in
@@ -221,7 +221,8 @@ struct SchemaTransfer: Sendable {
   private func restoreWithTool(
     _ entries: [SchemaEntry], _ section: SchemaSection, from archive: URL, _ isCleaning: Bool = false
   ) async throws {
-    try await restoreWithTool(entries, named: section.rawValue, from: archive, isCleaning: isCleaning, section)
+    try await restoreWithTool(
+      entries, named: section.rawValue, from: archive, isCleaning: isCleaning, section)
   }
 
   private func restoreWithTool(

@@ -21,30 +21,15 @@ private struct SnapshotsPassed: Error {}
 /// other longer than they must: one receives, one applies, one confirms, one keeps the source informed. Here
 /// `source` is the end that changes come from and `target` the one that they go to, whichever way that is.
 struct StreamSession: Sendable {
-  private let direction: Direction
-  private let source: ConnectionString
-  private let target: ConnectionString
-  private let slot: SlotName
-  private let publication: String
-  private let tables: @Sendable () async throws -> StreamTables
-  private let monitor: StreamMonitor
-  private let logger: Logger
+  let leg: Leg.Addresses
+  let slot: SlotName
+  let publication: String
+  /// Reads what both ends have now.
+  let tables: @Sendable () async throws -> StreamTables
+  let monitor: StreamMonitor
+  let logger: Logger
 
-  /// - Parameter tables: reads what both ends have now.
-  init(
-    _ direction: Direction = .forward, source: ConnectionString, target: ConnectionString, slot: SlotName,
-    publication: String,
-    tables: @escaping @Sendable () async throws -> StreamTables, monitor: StreamMonitor, logger: Logger
-  ) {
-    self.direction = direction
-    self.source = source
-    self.target = target
-    self.slot = slot
-    self.publication = publication
-    self.tables = tables
-    self.monitor = monitor
-    self.logger = logger
-  }
+  private var direction: Direction { leg.direction }
 
   /// What is received at once, a row larger than this by itself.
   private static let receivedBytes = 256 << 10
@@ -148,7 +133,7 @@ struct StreamSession: Sendable {
 
   /// Whether a session that was given up has committed after all.
   private func hasMoved() async throws -> Bool {
-    let state = try await Session.open(target, end: direction.to, purpose: "confirm")
+    let state = try await Session.open(leg.to, end: direction.to, purpose: "confirm")
     return try await closing(state) {
       try await progress(in: state).appliedLSN != monitor.feedback.appliedLSN
     }
@@ -172,7 +157,7 @@ struct StreamSession: Sendable {
   /// - Parameter streamsFrom: transactions are sent before they have committed when the run begins at or
   ///   beyond it.
   private func runOnce(until end: LSN?, streamsFrom: LSN, mayBeBinary: Bool) async throws {
-    let state = try await Session.open(target, end: direction.to, purpose: "confirm")
+    let state = try await Session.open(leg.to, end: direction.to, purpose: "confirm")
     try await closing(state) {
       let (progress, start) = try await begin(state)
       monitor.resume(progress, from: start)
@@ -190,12 +175,12 @@ struct StreamSession: Sendable {
       // Below the newest snapshot most would be refused at their ends.
       let streamsFrom = max(streamsFrom, tables.newestSnapshotLSN)
       let isStreaming = start.position >= streamsFrom
-      let replication = try await Session.openReplication(source, end: direction.from)
+      let replication = try await Session.openReplication(leg.from, end: direction.from)
       try await closing(replication) { [tables] in
         try await verify(replication, progress, tables, state)
         try await startReplication(replication, at: start.position, tables.form, isStreaming)
         let sessions = try await LaneSessions(
-          target: target, end: direction.to, settings: tables.settings, monitor: monitor)
+          target: leg.to, end: direction.to, settings: tables.settings, monitor: monitor)
         try await finally(sessions.close) {
           try await stream(replication, state: state) { inbox in
             var applier = Applier(
@@ -219,7 +204,7 @@ struct StreamSession: Sendable {
   /// Where the run begins.
   private func begin(_ state: Connection) async throws -> (StoredProgress, StreamStart) {
     let claim = SlotCheck(slot: slot, direction: direction)
-    let observer = try await Session.open(source, end: direction.from, purpose: "slot")
+    let observer = try await Session.open(leg.from, end: direction.from, purpose: "slot")
     let confirmed = try await closing(observer) { try await claim.take(on: observer) }
     let progress = try await progress(in: state)
     try claim.verify(confirmed, progress)
@@ -242,7 +227,7 @@ struct StreamSession: Sendable {
     logger.notice("\(what)")
     // The trail of events is on the target, whichever way the stream leads.
     guard direction == .back else { return try await StateStore(state).note(what) }
-    let trail = try await Session.open(source, end: direction.from, purpose: "slot")
+    let trail = try await Session.open(leg.from, end: direction.from, purpose: "slot")
     try await closing(trail) { try await StateStore(trail).note(what) }
   }
 

@@ -28,17 +28,16 @@ struct Switchover: Sendable {
   private let logger: Logger
 
   /// - Parameters:
-  ///   - direction: `back` in a rollback: then `target` is the end that writes move back to.
+  ///   - scene: in a rollback its target is the end that writes move back to.
   ///   - log: where it is noted what is done; nil notes nothing.
   ///   - watch: the command that resumes poolers should this process die: see `PoolerWatch`.
   init(
-    _ plan: SwitchPlan, direction: Direction = .forward, source: End, target: End, log: SwitchLog?,
-    watch: PoolerWatch.Command? = nil,
+    _ plan: SwitchPlan, in scene: SwitchScene, log: SwitchLog?, watch: PoolerWatch.Command? = nil,
     logger: Logger
   ) {
     self.plan = plan
     names = plan.names
-    scene = SwitchScene(direction: direction, source: source, target: target)
+    self.scene = scene
     self.log = log
     self.logger = logger
     actions = plan.steps.map { step in

@@ -21,7 +21,7 @@ struct SwitchoverTests {
     let told = Mutex<[Told]>([])
     let plan = SwitchPlan(steps: commands.map { SwitchStep(timeLimit: timeLimit, action: .exec($0)) })
     let switchover = Switchover(
-      plan, source: source, target: target, log: nil,
+      plan, in: SwitchScene(source: source, target: target), log: nil,
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     let failure = await switchover.performSteps(
       fenceLSN: "0/1A", appliedLSN: "0/1B",

@@ -293,7 +293,11 @@ struct CutoverRunTests {
 /// Two databases with a table and a sequence, the target closed.
 private struct ClosedTarget: Sendable {
   let ends: Ends
-  let request = CutoverRequest(maxPauseSeconds: 10, timeoutSeconds: 20, requestedBy: "a test")
+  var request: CutoverRequest {
+    var request = CutoverRequest(requestedBy: "a test")
+    request.timeoutSeconds = 20
+    return request
+  }
 
   static func run(_ name: String, _ body: @Sendable (ClosedTarget) async throws -> Void) async throws {
     try await Ends.run(name) { ends in
@@ -310,8 +314,9 @@ private struct ClosedTarget: Sendable {
     onStep: @escaping @Sendable (Status.Cutover) -> Void = { _ in }
   ) throws -> Cutover {
     Cutover(
-      from: try LibPQ.ConnectionString(ends.scene.databases.source.text, for: "source"),
-      to: try LibPQ.ConnectionString(ends.scene.databases.target.text, for: "target"),
+      ends: Leg.Addresses(
+        from: try LibPQ.ConnectionString(ends.scene.databases.source.text, for: "source"),
+        to: try LibPQ.ConnectionString(ends.scene.databases.target.text, for: "target")),
       handover: handover, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
       onStep: onStep)
   }

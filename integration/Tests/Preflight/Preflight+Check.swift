@@ -20,7 +20,7 @@ extension Preflight {
       PreflightContext(
         source: sourceConnection, target: targetConnection,
         catalog: try await Catalog.read(from: sourceConnection), options: options, isResuming: isResuming,
-        slotName: name, publicationName: name, longTransaction: longTransaction))
+        names: PreflightContext.Names(slot: name, publication: name), longTransaction: longTransaction))
     await sourceConnection.close()
     await targetConnection.close()
     return report

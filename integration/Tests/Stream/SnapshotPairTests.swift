@@ -139,7 +139,7 @@ private final class Following: Sendable {
   private func stream(_ migration: StoredMigration) throws -> StreamSession {
     let (source, target) = (source, target)
     return StreamSession(
-      source: source, target: target, slot: try #require(SlotName(migration.slot)),
+      leg: Leg.Addresses(from: source, to: target), slot: try #require(SlotName(migration.slot)),
       publication: migration.publication,
       tables: {
         let from = try await Session.open(source, end: "source", purpose: "test")

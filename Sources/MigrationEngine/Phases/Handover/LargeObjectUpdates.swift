@@ -38,7 +38,8 @@ struct LargeObjectUpdates: Sendable {
     switch leg.direction {
     case .forward: options.leavesLargeObjectsBehind ? nil : try await store.load()?.largeObjectsHorizon
     case .back:
-      try await store.carriesLargeObjects(options) ? try await store.reverseReplication()?.largeObjectsHorizon : nil
+      try await store.carriesLargeObjects(options)
+        ? try await store.reverseReplication()?.largeObjectsHorizon : nil
     }
   }
 

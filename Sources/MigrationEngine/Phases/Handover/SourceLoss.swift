@@ -236,7 +236,7 @@ struct SourceLoss: Sendable {
         ]
     }
     let report = try await Cutover(
-      from: options.source, to: options.target,
+      ends: Leg.Addresses(from: options.source, to: options.target),
       handover: SourceLossHandover(
         stored: cutover, switchover: switchover, board: board, store: store, logger: logger),
       logger: logger, onStep: { report in board.update { $0.cutover = report } }
