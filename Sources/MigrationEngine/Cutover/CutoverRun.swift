@@ -332,10 +332,9 @@ actor CutoverRun {
   private func mark() async throws -> String {
     nonce = await announceMarker()
     announced = nil
-    let rows = try await source.query(
-      "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2) AS lsn", [MessagePrefix.fence, nonce],
-      doing: "writing the fence's marker", within: .seconds(15))
-    let lsn = try rows.first?.text("lsn") ?? ""
+    let lsn = try await source.emit(
+      MessagePrefix.fence, nonce, noting: handover.messages, doing: "writing the fence's marker",
+      within: .seconds(15))
     report.fenceLSN = lsn
     return "nonce \(nonce) at \(lsn)"
   }

@@ -145,9 +145,8 @@ struct Heartbeat: Sendable {
 
   private func ask(_ source: Connection, beats: Bool, _ watch: inout SlotWatch) async throws {
     if beats, let stream = board.stream {
-      try await source.query(
-        "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)",
-        [MessagePrefix.heartbeat, String(stream.nextBeat())],
+      try await source.emit(
+        MessagePrefix.heartbeat, String(stream.nextBeat()), noting: stream.messages,
         doing: "writing a heartbeat on the \(direction.from)", within: .seconds(30))
     }
     try await look(at: source)

@@ -32,7 +32,8 @@ struct Applier {
     direction = tables.direction
     planner = ChangePlanner(
       tables: tables, from: start, streaming: isStreaming ? .on : .off,
-      isBehindMarker: monitor.isBehindMarker, memory: monitor.touched)
+      isBehindMarker: monitor.isBehindMarker, memory: monitor.touched,
+      messages: tables.version < .two ? monitor.messages : nil)
   }
 
   /// Applies one piece of the stream. Transactions that end in it are committed together: nobody else reads

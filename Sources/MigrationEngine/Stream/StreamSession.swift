@@ -169,16 +169,18 @@ struct StreamSession: Sendable {
           "the \(direction.to) does not take settings of its users, and evaluates their checks without them",
           metadata: ["which": "\(names)"])
       }
-      tables.form = form(for: tables, mayBeBinary: mayBeBinary)
       monitor.applies(to: Set(tables.snapshots.keys))
       monitor.isKeptOut(nil)
-      // Below the newest snapshot most would be refused at their ends.
-      let streamsFrom = max(streamsFrom, tables.newestSnapshotLSN)
-      let isStreaming = start.position >= streamsFrom
       let replication = try await Session.openReplication(leg.from, end: direction.from)
       try await closing(replication) { [tables] in
+        let tables = try await asked(tables, of: replication, mayBeBinary: mayBeBinary)
+        // Below the newest snapshot most would be refused at their ends.
+        let streamsFrom =
+          try await replication.has(.streamedTransactions)
+          ? max(streamsFrom, tables.newestSnapshotLSN) : LSN(rawValue: .max)
+        let isStreaming = start.position >= streamsFrom
         try await verify(replication, progress, tables, state)
-        try await startReplication(replication, at: start.position, tables.form, isStreaming)
+        try await startReplication(replication, at: start.position, tables, isStreaming)
         let sessions = try await LaneSessions(
           target: leg.to, end: direction.to, settings: tables.settings, monitor: monitor)
         try await finally(sessions.close) {
@@ -231,19 +233,26 @@ struct StreamSession: Sendable {
     try await closing(trail) { try await StateStore(trail).note(what) }
   }
 
-  private func form(for tables: StreamTables, mayBeBinary: Bool) -> StreamForm {
-    let (form, obstacle) = mayBeBinary ? StreamForm.best(for: tables) : (.text, nil)
+  /// With what is asked of the source's server: as much as it can and the tables allow.
+  private func asked(
+    _ tables: StreamTables, of replication: Connection, mayBeBinary: Bool
+  ) async throws -> StreamTables {
+    var tables = tables
+    tables.version = try await replication.has(.streamedTransactions) ? .two : .one
+    let canBeBinary = try await replication.has(.binaryStream)
+    let (form, obstacle) = mayBeBinary && canBeBinary ? StreamForm.best(for: tables) : (.text, nil)
     logger.debug("streaming in \(form.format)", metadata: obstacle.map { ["because": "\($0)"] } ?? [:])
-    return form
+    tables.form = form
+    return tables
   }
 
   private func startReplication(
-    _ connection: Connection, at position: LSN, _ form: StreamForm, _ isStreaming: Bool
+    _ connection: Connection, at position: LSN, _ tables: StreamTables, _ isStreaming: Bool
   ) async throws {
-    var options = PgOutputOptions(version: ChangePlanner.protocolVersion, publications: [publication])
-    options.messages = true
+    var options = PgOutputOptions(version: tables.version, publications: [publication])
+    options.messages = try await connection.has(.decodedMessages)
     options.streaming = isStreaming ? .on : .off
-    options.binary = form.format == .binary
+    options.binary = tables.form.format == .binary
     let command = ReplicationCommand.start(slot: slot, at: position, options: options)
     let deadline = ContinuousClock.now + .seconds(30)
     while true {

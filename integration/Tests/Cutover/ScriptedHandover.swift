@@ -34,6 +34,7 @@ struct ScriptedHandover: Handover {
   }
   var excluded: Set<RelationName> { [] }
   var poolers: (any HandoverPoolers)? { scriptedPoolers }
+  let messages = SentMessages()
   func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async {}
   func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws {
     try meet("drain")
