@@ -30,6 +30,34 @@ package struct ClusterPair: Sendable {
     ProcessInfo.processInfo.environment["REPLICATE_TEST_SOURCE"] == nil
     && ProcessInfo.processInfo.environment["REPLICATE_TEST_TARGET"] == nil
 
+  /// The major versions of both servers.
+  package static func versions() async throws -> (source: Int, target: Int) {
+    func version(_ server: ConnectionString) async throws -> Int {
+      try await SQLSession.value("SELECT current_setting('server_version_num')::int / 10000", on: server)
+        .flatMap { Int($0) } ?? 0
+    }
+    let pair = try await shared
+    return (try await version(pair.source), try await version(pair.target))
+  }
+
+  /// Without a server where the source is our own: for tests that are skipped by it.
+  package static func sourceMajor() async throws -> Int {
+    guard canKillServers else { return try await versions().source }
+    return try await major(PostgresPrograms.ofSource)
+  }
+
+  /// As `sourceMajor`.
+  package static func targetMajor() async throws -> Int {
+    guard canKillServers else { return try await versions().target }
+    return try await major(nil)
+  }
+
+  private static func major(_ programs: String?) async throws -> Int {
+    // postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+    let words = try await Command.check([PostgresPrograms.path("postgres", in: programs), "--version"])
+    return words.firstMatch(of: /\(PostgreSQL\) (\d+)/).flatMap { Int($0.output.1) } ?? 0
+  }
+
   private static let creation = Task { try await create() }
 
   /// The pair of the task's own, while it has one of `ClusterPool`.
@@ -41,6 +69,22 @@ package struct ClusterPair: Sendable {
       if let leased { return leased }
       return try await creation.value
     }
+  }
+
+  /// Of servers that run.
+  package init(source: Cluster, target: Cluster) {
+    self.init(
+      source: source.superuser, target: target.superuser, sourceCluster: source, targetCluster: target,
+      targetStorage: target.storage)
+  }
+
+  private init(
+    source: ConnectionString, target: ConnectionString, sourceCluster: Cluster?, targetCluster: Cluster?,
+    targetStorage: String
+  ) {
+    (self.source, self.target) = (source, target)
+    (self.sourceCluster, self.targetCluster) = (sourceCluster, targetCluster)
+    self.targetStorage = targetStorage
   }
 
   /// The same with another source.

@@ -73,8 +73,10 @@ package actor SQLSession {
     _ = try await rows(sql)
   }
 
-  /// Runs one query. Values as text, nil for NULL.
+  /// Runs one query. Values as text, nil for NULL. Lines that end with `/*15+*/` are for servers of version 15
+  /// and newer.
   package func rows(_ sql: String) async throws -> [[String?]] {
+    let sql = sql.contains("+*/") ? try await fitting(sql) : sql
     let text = try await withCheckedThrowingContinuation { reply in
       if case .enqueued = requests.yield(Request(sql: sql, reply: reply)) { return }
       reply.resume(throwing: SQLFailure.connectionLost("the session is closed"))
@@ -85,6 +87,14 @@ package actor SQLSession {
         $0 == Self.null ? nil : String($0)
       }
     }
+  }
+
+  private func fitting(_ sql: String) async throws -> String {
+    let number = try await value("SHOW server_version_num").flatMap { Int($0) } ?? 0
+    return sql.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
+      guard let since = line.firstMatch(of: /\/\*(\d+)\+\*\/ *$/)?.output.1 else { return true }
+      return Int(since).map { number / 10_000 >= $0 } ?? true
+    }.joined(separator: "\n")
   }
 
   /// The first column of the first row.

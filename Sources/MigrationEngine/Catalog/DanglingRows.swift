@@ -51,7 +51,9 @@ struct DanglingRows: Sendable {
         JOIN pg_catalog.pg_operator o ON o.oid = u.operator
         JOIN pg_catalog.pg_namespace o_n ON o_n.oid = o.oprnamespace
       WHERE k.contype = 'f' AND \(which)
-      GROUP BY k.oid, n.nspname, c.relname, p_n.nspname, p.relname, c.relkind
+        -- Of time: rows of the parent cover a row of the child together (18).
+        AND pg_catalog.to_jsonb(k) ->> 'conperiod' IS DISTINCT FROM 'true'
+      GROUP BY k.oid, k.conname, k.confmatchtype, n.nspname, c.relname, p_n.nspname, p.relname, c.relkind
       ORDER BY n.nspname, c.relname, k.conname
       """, key.map { ["\($0)"] } ?? [], doing: action, within: .seconds(30))
     return try rows.map(Self.init)

@@ -36,6 +36,13 @@ struct ReverseObstacle: Sendable, Equatable {
           remedy: "ALTER SYSTEM SET wal_level = logical; and restart the target (Amazon Aurora and RDS: "
             + "rds.logical_replication = 1 in its parameter group)."))
     }
+    let plugins = try await OutputPlugins.read(
+      from: target, doing: "examining whether the target can send its writes back")
+    if let plugins, !plugins.havePgOutput {
+      found.append(
+        ReverseObstacle(
+          why: "output_plugin_libraries of the target does not name pgoutput.", remedy: plugins.remedy))
+    }
     if try !row.bool("has_slot") || !row.bool("has_walsender") {
       found.append(
         ReverseObstacle(

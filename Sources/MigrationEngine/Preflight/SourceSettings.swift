@@ -10,6 +10,8 @@ extension Preflight {
       var databaseBytes: Int64 = 0
       /// Milliseconds; 0: none.
       var walSenderTimeout: Int64 = 60_000
+      /// Nil: any.
+      var outputPlugins: OutputPlugins?
       /// Seconds; 0: none, nil: the server is older than 18 and has no such setting.
       var idleSlotTimeout: Int64?
     }
@@ -32,11 +34,13 @@ extension Preflight {
             ? nil : megabytes.multipliedReportingOverflow(by: 1 << 20).partialValue,
           databaseBytes: try row.integer("bytes", as: Int64.self),
           walSenderTimeout: try row.integer("sender_timeout", as: Int64.self),
+          outputPlugins: try await OutputPlugins.read(
+            from: context.source, doing: "examining the source's settings"),
           idleSlotTimeout: try row.optional("idle_timeout").flatMap { Int64($0) }))
     }
 
     static func judge(_ facts: Facts) -> [Finding] {
-      [walLevel(facts), keepLimit(facts), senderTimeout(facts), idleTimeout(facts)].compactMap { $0 }
+      [walLevel(facts), outputPlugins(facts), keepLimit(facts), senderTimeout(facts), idleTimeout(facts)].compactMap { $0 }
     }
 
     private static func walLevel(_ facts: Facts) -> Finding? {
@@ -49,6 +53,14 @@ extension Preflight {
           + "rds.logical_replication = 1 in the cluster parameter group (RDS: in the instance's parameter "
           + "group), then "
           + "reboot the writer.")
+    }
+
+    private static func outputPlugins(_ facts: Facts) -> Finding? {
+      guard let plugins = facts.outputPlugins, !plugins.havePgOutput else { return nil }
+      return Finding(
+        .blocker, check: "output_plugin_libraries", object: "source",
+        why: "output_plugin_libraries does not name pgoutput, which the stream of changes comes from.",
+        remedy: plugins.remedy)
     }
 
     private static func keepLimit(_ facts: Facts) -> Finding? {

@@ -219,7 +219,7 @@ enum EntryScripts {
     SchemaText(text).entries.keys.first?.words ?? String(entry.description)
   }
 
-  /// Without what is for psql alone, the empty path, and limits of time, which are the session's own and
+  /// Without what is for psql alone, options of columns that no other server knows, the empty path, and limits of time, which are the session's own and
   /// which an older server may not know.
   static func statements(_ script: String) -> String {
     var isHead = true
@@ -229,6 +229,6 @@ enum EntryScripts {
       guard isHead else { return true }
       return line != "SELECT pg_catalog.set_config('search_path', '', false);"
         && !line.contains(#/^SET \w+_timeout = 0;$/#)
-    }.joined(separator: "\n")
+    }.map(ColumnOptions.ofUsers).joined(separator: "\n")
   }
 }

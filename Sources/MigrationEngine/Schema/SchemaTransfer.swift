@@ -47,12 +47,12 @@ struct SchemaTransfer: Sendable {
       let pinned = try await PinnedExtension.read(source: source, target: target)
       if !pinned.isEmpty {
         // pg_restore makes an extension only where there is none; what it needs are the schemas.
-        try await restoreWithTool(entries.filter(\.isSchema), section, from: archive)
+        try await restoreTables(entries.filter(\.isSchema), from: archive, source)
         for pinned in pinned { try await pinned.create(on: target) }
         entries.removeAll(where: \.isSchema)
       }
       do {
-        try await restoreWithTool(entries, section, from: archive)
+        try await restoreTables(entries, from: archive, source)
         return []
       } catch let error as MigrationError {
         return try await restoreWithoutForeign(entries, from: archive, dependencies, source, or: error)
@@ -205,7 +205,7 @@ struct SchemaTransfer: Sendable {
         entries, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
     }
     if part == .tables {
-      try await restore(entries)
+      try await restoreTables(entries, from: archive, source)
       return []
     }
     return try await make(
@@ -215,6 +215,34 @@ struct SchemaTransfer: Sendable {
 
   private func action(_ section: SchemaSection) -> String {
     "restoring the schema's \(section.rawValue) on the target"
+  }
+
+  /// Tables and what they need, all or nothing.
+  private func restoreTables(
+    _ entries: [SchemaEntry], from archive: URL, _ source: Connection
+  ) async throws {
+    let action = action(.preData)
+    guard try await ColumnOptions.areServersOwn(on: source, doing: action) else {
+      return try await restoreWithTool(entries, .preData, from: archive)
+    }
+    // pg_restore would give the target options that are the source server's own.
+    let scripts = try await EntryScripts.read(entries, from: archive, on: target, isCleaning: false)
+    let session = try await Session.open(target, end: "target", purpose: "restore")
+    try await closing(session) {
+      try await Session.noticeLostClient(of: session)
+      do {
+        try await session.transaction(doing: action) { session in
+          for entry in entries {
+            guard let script = scripts[entry.dumpID] else { continue }
+            try await session.query(script.sql, doing: "making \(script.name) on the target")
+          }
+        }
+      } catch let error as PostgresError where !error.isConnectionLoss {
+        var refusal = MigrationError(.failed, doing: error.action, reason: error.words)
+        refusal.mayPass = error.mayPass
+        throw refusal
+      }
+    }
   }
 
   /// - Parameter isCleaning: drops each entry's object before it is made.

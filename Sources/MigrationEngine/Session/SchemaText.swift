@@ -69,7 +69,8 @@ struct SchemaText: Sendable, Equatable {
     var current: (name: Name, entry: Entry)?
     func close(_ entries: inout [Name: [Entry]]) {
       guard let name = current?.name, var entry = current?.entry else { return }
-      entry.lines = Self.joined(entry.lines.filter { !$0.isEmpty && $0 != "--" && !Self.isGuard($0) })
+      let lines = entry.lines.filter { !$0.isEmpty && $0 != "--" && !Self.isGuard($0) }
+      entry.lines = Self.joined(lines.map(ColumnOptions.ofUsers)).filter { !ColumnOptions.isNothing($0) }
       entries[name, default: []].append(entry)
     }
     for line in text.split(separator: "\n", omittingEmptySubsequences: false) {

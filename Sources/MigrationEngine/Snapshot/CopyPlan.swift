@@ -1,3 +1,5 @@
+import LibPQ
+
 /// A table's copy, or a part of it, as the statements of both ends.
 struct CopyPiece: Sendable, Equatable {
   var sourceOID: UInt32
@@ -18,6 +20,40 @@ struct CopyBatch: Sendable, Equatable {
   var owner = ""
 }
 
+/// How a large table is cut into pieces that several workers copy.
+enum TableCut: Sendable {
+  /// By the places of its rows.
+  case blocks
+  /// By ranges of keys, of tables by their OIDs: before PostgreSQL 14 a server reads the whole table for each
+  /// condition on `ctid`.
+  case keys([UInt32: KeyRanges])
+
+  static func cheapest(for relations: [Relation], on end: Connection) async throws -> TableCut {
+    guard try await !end.has(.tidRangeScan) else { return .blocks }
+    let large = relations.filter { $0.kind == .table && $0.bytes >= CopyPlan.partBytes }
+    return .keys(try await KeyRanges.read(large.map(\.oid), from: end))
+  }
+
+  fileprivate func pieces(of relation: Relation) -> Int64 {
+    switch self {
+    case .blocks: relation.heapBlocks
+    case .keys(let ranges): Int64(ranges[relation.oid]?.pieces ?? 1)
+    }
+  }
+
+  /// The rows of one piece, for WHERE.
+  fileprivate func condition(_ number: Int, of parts: Int, _ relation: Relation) -> String {
+    switch self {
+    case .blocks:
+      func block(_ number: Int) -> Int64 { relation.heapBlocks * Int64(number) / Int64(parts) }
+      // The last has no end, for what was written since the blocks were counted.
+      let end = number + 1 < parts ? " AND ctid < '(\(block(number + 1)),0)'" : ""
+      return "ctid >= '(\(block(number)),0)'\(end)"
+    case .keys(let ranges): return ranges[relation.oid]?.condition(number, of: parts) ?? "true"
+    }
+  }
+}
+
 /// What is copied and how: relations in, statements out.
 struct CopyPlan: Sendable {
   /// Large ones first, so that no worker is left alone with one at the end.
@@ -32,7 +68,7 @@ struct CopyPlan: Sendable {
   private static let batchBytes: Int64 = 8 << 20
   private static let batchTables = 100
   /// A part is at least this large: it loses FREEZE, and must be worth it.
-  private static let partBytes: Int64 = 64 << 20
+  fileprivate static let partBytes: Int64 = 64 << 20
 
   init(batches: [CopyBatch]) {
     self.batches = batches
@@ -44,7 +80,8 @@ struct CopyPlan: Sendable {
   ///   - isFirst: the tables hold next to nothing yet, and neither rules nor triggers.
   ///   - referenced: those that foreign keys of others keep from being truncated.
   init(
-    _ relations: [Relation], workers: Int, isFirst: Bool = true, referenced: Set<RelationName> = []
+    _ relations: [Relation], workers: Int, isFirst: Bool = true, referenced: Set<RelationName> = [],
+    cut: TableCut = .blocks
   ) {
     let sorted = relations.sorted { ($0.bytes, $1.name) > ($1.bytes, $0.name) }
     let total = sorted.reduce(Int64(0)) { $0.addingReportingOverflow($1.bytes).partialValue }
@@ -52,7 +89,7 @@ struct CopyPlan: Sendable {
     var batches: [CopyBatch] = []
     var split: [RelationName] = []
     for relation in sorted where relation.bytes > Self.smallBytes {
-      let parts = Self.parts(of: relation, share: share, workers: workers)
+      let parts = Self.parts(of: relation, share: share, workers: workers, cut)
       if parts == 1 {
         batches.append(
           CopyBatch(
@@ -61,7 +98,7 @@ struct CopyPlan: Sendable {
       } else {
         split.append(relation.name)
         batches += (0..<parts).map {
-          CopyBatch(pieces: [Self.part($0, of: parts, relation)], clearing: nil, owner: relation.owner)
+          CopyBatch(pieces: [Self.part($0, of: parts, relation, cut)], clearing: nil, owner: relation.owner)
         }
       }
     }
@@ -79,13 +116,16 @@ struct CopyPlan: Sendable {
   /// Only a table that would keep one worker busy when the others are done is worth to be cut up. A part
   /// costs both servers more than its share of the whole: the source loses its short way for a whole table,
   /// and the target FREEZE. Two workers win that back only where the work is to compress long values.
-  private static func parts(of relation: Relation, share: Int64, workers: Int) -> Int {
-    guard relation.bytes > share, relation.heapBlocks > 1, !relation.copiedColumns.isEmpty,
+  private static func parts(
+    of relation: Relation, share: Int64, workers: Int, _ cut: TableCut
+  ) -> Int {
+    let pieces = cut.pieces(of: relation)
+    guard relation.bytes > share, pieces > 1, !relation.copiedColumns.isEmpty,
       workers > 2 || relation.isMostlyTOAST
     else { return 1 }
     let size = max(partBytes, share / 2)
     let parts = relation.bytes / size + (relation.bytes % size > 0 ? 1 : 0)
-    return Int(min(parts, relation.heapBlocks, 1000))
+    return Int(min(parts, pieces, 1000))
   }
 
   private static func together(_ relations: [Relation], clearing: ([Relation]) -> String) -> [CopyBatch] {
@@ -138,18 +178,16 @@ struct CopyPlan: Sendable {
       copyIn: "COPY \(relation.name)\(list) FROM STDIN WITH (\(format)\(isFrozen ? ", FREEZE" : ""))")
   }
 
-  /// By places in the heap: the server reads only their blocks (from 14 on). The last has no end, for what
-  /// was written since the blocks were counted.
-  private static func part(_ number: Int, of parts: Int, _ relation: Relation) -> CopyPiece {
+  private static func part(
+    _ number: Int, of parts: Int, _ relation: Relation, _ cut: TableCut
+  ) -> CopyPiece {
     let list = columns(of: relation)
     let format = format(of: relation)
-    func block(_ number: Int) -> Int64 { relation.heapBlocks * Int64(number) / Int64(parts) }
-    let end = number + 1 < parts ? " AND ctid < '(\(block(number + 1)),0)'" : ""
     let names = relation.copiedColumns.map { SQL.identifier($0.name) }.joined(separator: ", ")
     return CopyPiece(
       sourceOID: relation.oid, name: relation.name, bytes: relation.bytes / Int64(parts), parts: parts,
       copyOut: """
-        COPY (SELECT \(names) FROM ONLY \(relation.name) WHERE ctid >= '(\(block(number)),0)'\(end)) \
+        COPY (SELECT \(names) FROM ONLY \(relation.name) WHERE \(cut.condition(number, of: parts, relation))) \
         TO STDOUT WITH (\(format))
         """,
       copyIn: "COPY \(relation.name)\(list) FROM STDIN WITH (\(format))")

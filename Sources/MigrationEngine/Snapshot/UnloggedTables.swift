@@ -25,8 +25,10 @@ struct UnloggedTables: Sendable {
     try await finally(snapshot.release) {
       let copy = TableCopy(
         source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)
+      // No time to look for ranges of keys: somebody waits.
+      let cut = try await snapshot.holder.has(.tidRangeScan) ? TableCut.blocks : .keys([:])
       let left = try await copy.copy(
-        CopyPlan(tables, workers: workers, isFirst: false), under: snapshot
+        CopyPlan(tables, workers: workers, isFirst: false, cut: cut), under: snapshot
       ).outdated
       guard left.isEmpty else {
         throw MigrationError(

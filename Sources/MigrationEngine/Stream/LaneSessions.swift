@@ -34,7 +34,7 @@ actor LaneSessions {
   ) async throws -> Connection {
     let connection = try await Session.open(target, end: end, purpose: "apply")
     try await settings.apply(to: connection)
-    try await connection.query(conduct, doing: "preparing the session that applies changes")
+    try await Session.set(conduct, on: connection, doing: "preparing the session that applies changes")
     return connection
   }
 
@@ -67,18 +67,21 @@ actor LaneSessions {
   /// for comes after it. A lane that is alone waits for others' locks alone, for as long as they last.
   private static let lockWaitSeconds = 5
 
-  private static let conduct = """
-    -- No trigger or rule of the user's fires.
-    SET session_replication_role = replica;
-    -- What is confirmed to the source waits for a later commit that is flushed.
-    SET synchronous_commit = off;
-    -- Rows are looked up by their keys, whatever the statistics say.
-    SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off;
-    SET enable_mergejoin = off; SET enable_material = off; SET enable_memoize = off;
-    SET jit = off;
-    -- The rows of a chunk stay in memory on their way into the join.
-    SET work_mem = '64MB'
-    """
+  private static let conduct =
+    [
+      // No trigger or rule of the user's fires.
+      Session.Setting("session_replication_role", "replica"),
+      // What is confirmed to the source waits for a later commit that is flushed.
+      Session.Setting("synchronous_commit", "off"),
+      Session.Setting("jit", "off"),
+      // The rows of a chunk stay in memory on their way into the join.
+      Session.Setting("work_mem", "64MB"),
+      Session.Setting("enable_memoize", "off", since: 140_000),
+    ]
+    // Rows are looked up by their keys, whatever the statistics say.
+    + ["seqscan", "bitmapscan", "hashjoin", "mergejoin", "material"].map {
+      Session.Setting("enable_\($0)", "off")
+    }
 
   var hasStreamed: Bool { !streamed.isEmpty }
 

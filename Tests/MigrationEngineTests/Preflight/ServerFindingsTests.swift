@@ -83,6 +83,21 @@ import Testing
     #expect(Preflight.SourceSettings.judge(.init(idleSlotTimeout: seconds)).first?.severity == severity)
   }
 
+  @Test func `output plugins without pgoutput block, and the advice keeps those that there are`() throws {
+    func judge(_ list: String?) -> [Finding] {
+      Preflight.SourceSettings.judge(.init(outputPlugins: list.map { OutputPlugins($0) }))
+    }
+    #expect(judge(nil).isEmpty)
+    #expect(judge("test_decoding, pgoutput").isEmpty)
+    let finding = try #require(judge("test_decoding, \"Wal2JSON\"").first)
+    #expect(finding.severity == .blocker && finding.check == "output_plugin_libraries")
+    #expect(
+      finding.remedy.hasPrefix(
+        "ALTER SYSTEM SET output_plugin_libraries = 'test_decoding', 'Wal2JSON', 'pgoutput'; "))
+    #expect(judge("").first?.remedy.contains("= 'pgoutput';") == true)
+    #expect(judge("\"\"\"pgoutput\"\"\"").count == 1)
+  }
+
   @Test func `a new migration needs two slots and walsenders, a resumed one a single one`() {
     var facts = Preflight.ReplicationCapacity.Facts(
       maxSlots: 10, usedSlots: 8, maxWalSenders: 10, usedWalSenders: 8)

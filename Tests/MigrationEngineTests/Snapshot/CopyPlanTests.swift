@@ -55,6 +55,30 @@ struct CopyPlanTests {
     #expect(plan.batches.allSatisfy { !($0.pieces.first?.copyIn.contains("FREEZE") ?? true) })
   }
 
+  @Test func `a server that reads all for a place is asked for ranges of keys, without a gap or an end`() {
+    var large = relation("large", oid: 7, bytes: 300 * megabyte, [column("a", 20)])
+    large.isMostlyTOAST = true
+    func conditions(_ bounds: [String]?) -> [Substring?] {
+      let ranges = bounds.map { KeyRanges(column: "a", type: "bigint", bounds: $0) }
+      let plan = CopyPlan([large], workers: 2, cut: .keys(ranges.map { [7: $0] } ?? [:]))
+      return plan.batches.flatMap(\.pieces).map {
+        $0.copyOut.split(separator: " WHERE ").dropFirst().first?.split(separator: ") TO STDOUT").first
+      }
+    }
+    #expect(conditions(nil) == [nil])
+    #expect(
+      conditions(["10"]) == [
+        "a OPERATOR(pg_catalog.<) '10'::bigint", "a OPERATOR(pg_catalog.>=) '10'::bigint",
+      ])
+    #expect(
+      conditions(["-5", "0", "5", "10", "20", "30"]).compactMap { $0 }.map { $0.filter { $0 != " " } } == [
+        "aOPERATOR(pg_catalog.<)'0'::bigint",
+        "aOPERATOR(pg_catalog.>=)'0'::bigintANDaOPERATOR(pg_catalog.<)'10'::bigint",
+        "aOPERATOR(pg_catalog.>=)'10'::bigintANDaOPERATOR(pg_catalog.<)'20'::bigint",
+        "aOPERATOR(pg_catalog.>=)'20'::bigint",
+      ])
+  }
+
   @Test func `a table beyond a worker's share is cut by blocks, without a gap or an end`() {
     var large = relation("large", oid: 7, bytes: 300 * megabyte, [column("a", 23)])
     large.isMostlyTOAST = true

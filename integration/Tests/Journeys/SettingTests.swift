@@ -26,6 +26,8 @@ struct SettingTests {
     "where the server finds its libraries":
       "dynamic_library_path extension_control_path extension_destdir",
     "how new values are stored, as the owner wants it": "default_toast_compression",
+    "a check looks at it": "output_plugin_libraries",
+    "whether the owner lets values pass that were stored under another row type": "composite_type_mismatch",
     "rows come in any order": "synchronize_seqscans",
     "the cost of plans, whose kinds are fixed":
       """

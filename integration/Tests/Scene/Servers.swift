@@ -24,6 +24,20 @@ extension Trait where Self == Servers {
 }
 
 extension Trait where Self == ConditionTrait {
+  /// For a test whose source must know what came with a version.
+  static func source(atLeast major: Int) -> Self {
+    .enabled("needs a source of PostgreSQL \(major) or newer") {
+      try await ClusterPair.sourceMajor() >= major
+    }
+  }
+
+  /// For a test whose target, too, must know it.
+  static func servers(atLeast major: Int) -> Self {
+    .enabled("needs servers of PostgreSQL \(major) or newer") {
+      try await min(ClusterPair.sourceMajor(), ClusterPair.targetMajor()) >= major
+    }
+  }
+
   /// For a test that kills, stops or configures a server, or looks at its files.
   static var ownServers: Self {
     .enabled(

@@ -49,7 +49,8 @@ struct TableCopies: Sendable {
       rateLimit: limit, leavesRefused: true)
     let plan = CopyPlan(
       relations, workers: options.jobs, isFirst: isFirst,
-      referenced: isFirst ? [] : try await ForeignKeys.referencedTables(on: ends.target))
+      referenced: isFirst ? [] : try await ForeignKeys.referencedTables(on: ends.target),
+      cut: try await TableCut.cheapest(for: relations, on: ends.source))
     let notCopied = try await copy.copy(plan, under: snapshot, lineages: lineages)
     for relation in relations {
       guard let error = notCopied.refused[relation.oid] else { continue }
