@@ -8,6 +8,7 @@ import Testing
 struct Scene: Sendable {
   let databases: FreshDatabases
   let replicate: ReplicateProcess
+  var connections = EngineConnections()
 
   /// Runs `body` with a fresh pair of databases.
   static func run(
@@ -16,12 +17,17 @@ struct Scene: Sendable {
   ) async throws {
     let pair = try await ClusterPair.shared
     try await pair.withFreshDatabases(named: name) { databases in
-      try await body(
-        Scene(
-          databases: databases,
-          replicate: ReplicateProcess(
-            source: databases.source, target: databases.target,
-            environment: environment)))
+      let scene = Scene(
+        databases: databases,
+        replicate: ReplicateProcess(
+          source: databases.source, target: databases.target, environment: environment))
+      do {
+        try await body(scene)
+      } catch {
+        await scene.connections.close()
+        throw error
+      }
+      await scene.connections.close()
     }
   }
 

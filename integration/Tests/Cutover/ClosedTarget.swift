@@ -1,0 +1,56 @@
+import Clusters
+import Logging
+import Testing
+
+@testable import LibPQ
+@testable import MigrationEngine
+
+/// A scene with a table and a sequence on both ends, the target closed as it is before a cutover: for one
+/// cutover without an engine around it, whose stages are scripted.
+struct ClosedTarget: Sendable {
+  let scene: Scene
+  let request = CutoverRequest(maxPauseSeconds: 10, timeoutSeconds: 20, requestedBy: "a test")
+
+  static func run(_ name: String, _ body: @Sendable (ClosedTarget) async throws -> Void) async throws {
+    try await Scene.run(name) { scene in
+      try await scene.both(["CREATE TABLE t (id int PRIMARY KEY)", "CREATE SEQUENCE counter"])
+      try await SourceState(try await scene.connection(.source)).create()
+      let target = try await scene.connection(.target)
+      try await target.query("CREATE SCHEMA replicate", doing: "preparing the target")
+      try await TargetFence(target).close()
+      try await body(ClosedTarget(scene: scene))
+    }
+  }
+
+  func cutover(
+    _ handover: ScriptedHandover = ScriptedHandover(),
+    onStep: @escaping @Sendable (Status.Cutover) -> Void = { _ in }
+  ) throws -> Cutover {
+    Cutover(
+      from: try LibPQ.ConnectionString(scene.databases.source.text, for: "source"),
+      to: try LibPQ.ConnectionString(scene.databases.target.text, for: "target"),
+      handover: handover, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+      onStep: onStep)
+  }
+
+  func sourceRefusal() async throws -> String? { try await refusal(.source) }
+  func targetRefusal() async throws -> String? { try await refusal(.target) }
+
+  private func refusal(_ end: Scene.End) async throws -> String? {
+    try await scene.refusal(
+      of: "DELETE FROM t", on: scene.server(end), settings: ["default_transaction_read_only": "off"])
+  }
+
+  /// The source takes writes and the target none, and a cutover of which nothing fails goes through.
+  func expectUndone() async throws {
+    #expect(try await sourceRefusal() == nil)
+    #expect(try await targetRefusal() == "25006")
+    #expect(try await cutover().run(request).result == .complete)
+    try await expectCutOver()
+  }
+
+  func expectCutOver() async throws {
+    #expect(try await sourceRefusal() == "25006")
+    #expect(try await targetRefusal() == nil)
+  }
+}
