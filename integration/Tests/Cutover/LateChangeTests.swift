@@ -113,7 +113,7 @@ struct LateChangeTests {
   func wayBack() async throws {
     try await Scene.run("latewayback") { scene in
       for sql in Self.tables { try await scene.source(sql) }
-      let engine = try await scene.startWithWayBack()
+      let engine = try await scene.start(reverse: true)
       try await scene.waitUntilReady(engine)
       let ofSource = try await readers(scene.databases.source)
       let sessions = try await readers(scene.databases.target)

@@ -17,7 +17,7 @@ struct RollbackTests {
       try await ledger.createTables(on: source)
       try await scene.source("CREATE SEQUENCE bare INCREMENT 5", "SELECT setval('bare', 1000)")
       ledger.start(on: source)
-      var engine = try await scene.startWithWayBack()
+      var engine = try await scene.start(reverse: true)
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.run("cutover", "--yes")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
@@ -29,7 +29,7 @@ struct RollbackTests {
       _ = try await engine.waitForEnd(within: .seconds(10))
       let before = ledger.report.acknowledged
       try await waitUntil("writes without an engine") { ledger.report.acknowledged > before + 100 }
-      engine = try await (try await scene.onAnotherMachine()).startWithWayBack()
+      engine = try await (try await scene.onAnotherMachine()).start(reverse: true)
       try await scene.waitUntil("the reverse stream again", engine) {
         $0.phase == .reverse && $0.ready && $0.engine.running
       }
@@ -195,7 +195,7 @@ struct RollbackTests {
     ) { back in
       try await Self.stop(back.engine)
       for step in Self.stepsBeforeSeal {
-        let next = back.with(try await back.scene.startWithWayBack(meeting: "\(step)=kill"))
+        let next = back.with(try await back.scene.start(reverse: true, meeting: "\(step)=kill"))
         try await next.waitForStream()
         let rollback = try await back.scene.replicate.start("rollback", "--yes", "--timeout", "2s")
         #expect(
@@ -207,7 +207,7 @@ struct RollbackTests {
         }
         try await rollback.end()
       }
-      let last = back.with(try await back.scene.startWithWayBack())
+      let last = back.with(try await back.scene.start(reverse: true))
       try await last.waitForStream()
       try await last.waitForSource("SELECT count(*) FROM t")
       let rollback = try await back.scene.replicate.run("rollback", "--yes")
@@ -227,14 +227,14 @@ struct RollbackTests {
       ) { back in
         try await Self.stop(back.engine)
         #expect(try await back.isWritable(.target, write))
-        let next = back.with(try await back.scene.startWithWayBack(meeting: "\(step)=kill"))
+        let next = back.with(try await back.scene.start(reverse: true, meeting: "\(step)=kill"))
         try await next.waitForStream()
         let rollback = try await back.scene.replicate.start("rollback", "--yes", "--timeout", "2s")
         #expect(
           try await next.engine.waitForEnd(within: .seconds(20)) == 128 + 9,
           "\(step): \(next.engine.errors)")
         #expect(try await !back.isWritable(.target, write), "\(step): the target is sealed")
-        let last = try await back.scene.startWithWayBack()
+        let last = try await back.scene.start(reverse: true)
         #expect(try await last.waitForEnd(within: .seconds(30)) == 0, "\(step): \(last.errors)")
         #expect(try await back.differences() == [])
         #expect(try await back.isWritable(.source, write))
@@ -255,7 +255,7 @@ struct RollbackTests {
     try await Running.back("wayback_server", prepare: tables) { back in
       try await Self.stop(back.engine)
       let held = try await HoldingPoint("after mark")
-      let next = back.with(try await back.scene.startWithWayBack(meeting: held.failpoint))
+      let next = back.with(try await back.scene.start(reverse: true, meeting: held.failpoint))
       try await next.waitForStream()
       let rollback = try await back.scene.replicate.start("rollback", "--yes", "--timeout", "5s")
       try await held.wait(for: next.engine)
@@ -285,11 +285,11 @@ struct RollbackTests {
         try await scene.source(
           "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
           "INSERT INTO t (v) SELECT generate_series(1, 1000)")
-        let engine = try await scene.startWithWayBack(meeting: "\(step)=kill")
+        let engine = try await scene.start(reverse: true, meeting: "\(step)=kill")
         try await scene.waitUntilReady(engine)
         let cutover = try await scene.replicate.start("cutover", "--yes", "--timeout", "2s")
         #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(step): \(engine.errors)")
-        let next = Running(scene: scene, engine: try await scene.startWithWayBack())
+        let next = Running(scene: scene, engine: try await scene.start(reverse: true))
         if step == "after drain" {
           try await scene.waitUntilReady(next.engine)
           #expect(try await next.tracesOnTarget().filter { $0.hasPrefix("slot ") } == [], "it is undone")

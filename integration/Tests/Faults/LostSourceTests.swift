@@ -31,8 +31,7 @@ struct LostSourceTests {
   private func starting(
     _ scene: Scene, with changes: [String: String] = [:], _ options: String...
   ) async throws -> Finished {
-    let ends = scene.databases
-    return try await ReplicateProcess(source: ends.source.with(changes), target: ends.target).run(
+    try await scene.connecting(source: changes).replicate.run(
       ["start", "--no-reverse"] + options + ClusterPair.shared.encryptionArguments)
   }
 
@@ -165,8 +164,7 @@ struct LostSourceTests {
   @Test("The end of a way back asks whether the source is gone, and does not take an error for it")
   func finish() async throws {
     try await Running.back("finishanswers", prepare: ["CREATE TABLE t (id int PRIMARY KEY)"]) { back in
-      let ends = back.scene.databases
-      let locked = ReplicateProcess(source: ends.source.with(["password": "wrong"]), target: ends.target)
+      let locked = back.scene.connecting(source: ["password": "wrong"]).replicate
       let plain = try await locked.run("finish", "--yes")
       #expect(plain.exitCode == 1, "\(plain.errors)")
       #expect(

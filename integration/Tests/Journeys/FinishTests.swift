@@ -43,7 +43,7 @@ struct FinishTests {
       #expect(try await scene.replicate.run("finish", "--yes").exitCode == 0)
       let rollback = try await scene.replicate.run("rollback", "--yes")
       #expect(rollback.exitCode == 64, "\(rollback.errors)")
-      let start = try await scene.startWithWayBack()
+      let start = try await scene.start(reverse: true)
       #expect(try await start.waitForEnd(within: .seconds(20)) == 0, "\(start.errors)")
       #expect(try await back.tracesOnTarget() == [])
     }

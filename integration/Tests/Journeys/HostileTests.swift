@@ -27,7 +27,7 @@ struct HostileTests {
         try await hostile.on(.target, "CREATE ROLE \(quotedIdentifier(role))")
         try await hostile.run(["check", "--json"] + ClusterPair.shared.encryptionArguments)
 
-        var engine = try await scene.startWithWayBack()
+        var engine = try await scene.start(reverse: true)
         try await scene.waitUntilReady(engine)
         try await hostile.follow(engine)
         #expect(try await hostile.value(.source, "SELECT is_called FROM trap.watched") == "f")
@@ -37,8 +37,7 @@ struct HostileTests {
         engine.terminate()
         #expect(try await engine.waitForEnd(within: .seconds(20)) == 0, "\(engine.errors)")
         Self.expectPlain(engine.errors, "the engine's log")
-        engine = try await scene.startWithWayBack(
-          meeting: nil, "--log-format", "json", "--log-level", "debug")
+        engine = try await scene.start("--log-format", "json", "--log-level", "debug", reverse: true)
         try await scene.waitUntilReady(engine)
         for arguments in [["status"], ["status", "--json"], ["verify"], ["verify", "--json"]] {
           try await hostile.run(arguments)
@@ -70,13 +69,13 @@ struct HostileTests {
 
   @Test("Who reads tables only is refused a view that bears the name of one")
   func tablesOnly() async throws {
-    try await Fenced.run("tablesonly") { scene in
+    try await Scene.fenced("tablesonly") { scene in
       let knows = "SELECT count(*) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'"
-      guard try await scene.value(knows) == "1" else { return }
-      try await scene.execute("CREATE TABLE t (id int)", "CREATE VIEW v AS SELECT 1 AS id")
+      guard try await scene.sourceValue(knows) == "1" else { return }
+      try await scene.source("CREATE TABLE t (id int)", "CREATE VIEW v AS SELECT 1 AS id")
       func refusal(_ sql: String) async throws -> String? {
         do {
-          try await scene.connection.query(sql, doing: "reading")
+          try await scene.connection(.source).query(sql, doing: "reading")
           return nil
         } catch let error as PostgresError {
           return error.sqlState?.rawValue

@@ -127,7 +127,7 @@ struct SurroundingsTests {
       try await scene.source(
         "CREATE TABLE no_key (v int)", "INSERT INTO no_key VALUES (1), (2)",
         "CREATE PUBLICATION theirs FOR ALL TABLES")
-      let engine = try await scene.startWithWayBack(meeting: nil, "--replica-identity", "full")
+      let engine = try await scene.start("--replica-identity", "full", reverse: true)
       try await scene.waitUntilReady(engine)
       func changes(_ table: String, _ value: Int) async throws {
         try await scene.source(
@@ -263,13 +263,11 @@ struct SurroundingsTests {
         [.posixPermissions: 0o755], ofItemAtPath: "\(directory)/\(tool)")
     }
     try await Scene.run("serviceoptions") { fresh in
-      let scene = Scene(
-        databases: fresh.databases,
-        replicate: ReplicateProcess(
-          source: fresh.databases.source.with(["service": "theirs"]), target: fresh.databases.target,
-          environment: [
-            "PATH": "\(directory):\(real)", "PGSERVICEFILE": file, "PGOPTIONS": "-c app.environment=1",
-          ]))
+      let scene = fresh.connecting(
+        source: ["service": "theirs"],
+        environment: [
+          "PATH": "\(directory):\(real)", "PGSERVICEFILE": file, "PGOPTIONS": "-c app.environment=1",
+        ])
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
       let engine = try await scene.start()
       try await scene.waitUntilReady(engine)
@@ -301,11 +299,8 @@ struct SurroundingsTests {
     try Data(script.utf8).write(to: URL(filePath: file))
     try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: file)
     try await Scene.run("dumpagain") { fresh in
-      let scene = Scene(
-        databases: fresh.databases,
-        replicate: ReplicateProcess(
-          source: fresh.databases.source.with(["sslpassword": "of the key"]),
-          target: fresh.databases.target, environment: ["PATH": "\(directory):\(real)"]))
+      let scene = fresh.connecting(
+        source: ["sslpassword": "of the key"], environment: ["PATH": "\(directory):\(real)"])
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
       let engine = try await scene.start()
       try await scene.waitUntilReady(engine)

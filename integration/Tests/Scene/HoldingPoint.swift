@@ -1,7 +1,7 @@
 import Clusters
 import Foundation
 
-/// A failpoint at which a process waits until it is let go.
+/// A failpoint at which a process waits until it is let go; `Scene.start(meeting:)` takes it.
 struct HoldingPoint: Sendable {
   private let step: String
   private let file: String

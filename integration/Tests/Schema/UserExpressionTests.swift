@@ -122,7 +122,7 @@ struct UserExpressionTests {
             }
           }
           try await write(1...80, on: ends.source)
-          let engine = try await scene.startWithWayBack()
+          let engine = try await scene.start(reverse: true)
           try await scene.waitUntilReady(engine)
           try await write(101...101, on: ends.source)
           try await write(201...260, on: ends.source, and: "SET at = at + interval '5 hours' WHERE id < 60")

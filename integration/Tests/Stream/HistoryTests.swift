@@ -14,10 +14,7 @@ struct HistoryTests {
   /// With a source of its own, whose data can be exchanged.
   private static func run(_ name: String, _ body: (Scene, Cluster) async throws -> Void) async throws {
     try await withCluster { source in
-      try await ClusterPair.shared.with(source: source).withFreshDatabases(named: name) { databases in
-        let scene = Scene(
-          databases: databases,
-          replicate: ReplicateProcess(source: databases.source, target: databases.target))
+      try await Scene.run(name, on: ClusterPair.shared.with(source: source)) { scene in
         try await scene.source(table)
         try await body(scene, source)
       }
@@ -203,11 +200,7 @@ struct HistoryTests {
   @Test("A target that was set back after the cutover is refused by the way back, which can be ended")
   func wayBack() async throws {
     try await Self.withCluster { target in
-      try await ClusterPair.shared.with(target: target).withFreshDatabases(named: "setback_back") {
-        databases in
-        let scene = Scene(
-          databases: databases,
-          replicate: ReplicateProcess(source: databases.source, target: databases.target))
+      try await Scene.run("setback_back", on: ClusterPair.shared.with(target: target)) { scene in
         try await scene.source(Self.table)
         try await Self.loseRows(scene, target, back: true)
         for isReached in [false, true] {

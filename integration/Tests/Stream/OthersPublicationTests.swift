@@ -30,7 +30,7 @@ struct OthersPublicationTests {
             try await subscriber.value("SELECT sum(v) FROM t") == there
           }
         }
-        let engine = try await scene.startWithWayBack(meeting: nil, "--replica-identity", "full")
+        let engine = try await scene.start("--replica-identity", "full", reverse: true)
         try await scene.waitUntilReady(engine)
         try await scene.source("INSERT INTO t VALUES (1, 1)", "INSERT INTO late VALUES (1)")
         try await expectFollowed("streaming")

@@ -21,7 +21,7 @@ struct PgBouncerTests {
       let scene = pooled.scene
       pooled.startClients()
       let before = try pooled.pooler.contents()
-      let engine = try await pooled.start(keepingWayBack: true)
+      let engine = try await pooled.start(reverse: true)
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.run("cutover", "--yes")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")

@@ -14,8 +14,8 @@ struct VerifyLeftBehindTests {
         "SELECT lo_from_bytea(4711, 'stays')", "CREATE TABLE kept (id int PRIMARY KEY)",
         "INSERT INTO kept VALUES (1)", "CREATE TABLE away (id int PRIMARY KEY)",
         "INSERT INTO away VALUES (1)")
-      var engine = try await scene.startWithWayBack(
-        meeting: nil, "--without-large-objects", "--exclude-table", "public.away")
+      var engine = try await scene.start(
+        "--without-large-objects", "--exclude-table", "public.away", reverse: true)
       try await scene.waitUntilReady(engine)
       let verify = try await scene.replicate.run("verify")
       #expect(verify.exitCode == 0, "\(verify.output)\(verify.errors)")
@@ -27,7 +27,7 @@ struct VerifyLeftBehindTests {
       // The way back has none to bring, also when the next engine is not told so.
       engine.terminate()
       #expect(try await engine.waitForEnd(within: .seconds(20)) == 0, "\(engine.errors)")
-      engine = try await scene.startWithWayBack(meeting: nil)
+      engine = try await scene.start(reverse: true)
       try await scene.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
       try await scene.expectVerified()
       let rollback = try await scene.replicate.run("rollback", "--yes", "--verify", "full")

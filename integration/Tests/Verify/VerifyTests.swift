@@ -22,7 +22,7 @@ struct VerifyTests {
       try await ledger.createTables(on: scene.databases.source)
       for sql in Self.tables { try await scene.source(sql) }
       ledger.start(on: scene.databases.source)
-      let engine = try await scene.startWithWayBack()
+      let engine = try await scene.start(reverse: true)
       try await scene.waitUntilReady(engine)
       let running = Running(scene: scene, engine: engine)
 
