@@ -44,7 +44,7 @@ struct PhaseRunnerTests {
 
   private struct Work: PhaseWork {
     let store: Store
-    var hasWayBack = false
+    var hasReverse = false
 
     func begin() async throws {}
     func transferSchema() async throws { try store.perform("schema") }
@@ -54,7 +54,7 @@ struct PhaseRunnerTests {
     func stream(resumesCutover: Bool) async throws -> Status.Cutover {
       if !resumesCutover { _ = try await store.advance(.cutoverBegun) }
       try store.perform("cutover")
-      _ = try await store.advance(hasWayBack ? .targetOpenedWithWayBack : .targetOpened)
+      _ = try await store.advance(hasReverse ? .targetOpenedWithWayBack : .targetOpened)
       return Status.Cutover(step: .complete)
     }
     func conclude() async throws { try store.perform("conclude") }
@@ -68,9 +68,9 @@ struct PhaseRunnerTests {
     }
   }
 
-  private func runner(_ store: Store, hasWayBack: Bool = false) -> PhaseRunner {
+  private func runner(_ store: Store, hasReverse: Bool = false) -> PhaseRunner {
     PhaseRunner(
-      phase: store, work: Work(store: store, hasWayBack: hasWayBack),
+      phase: store, work: Work(store: store, hasReverse: hasReverse),
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
   }
 
@@ -106,9 +106,11 @@ struct PhaseRunnerTests {
     #expect(Set(before).union(after).isSuperset(of: Self.walk.filter { $0 != "conclude" }))
   }
 
-  @Test func `a target that opens with a way back begins another attempt, which streams back`() async throws {
+  @Test func `a target that opens with reverse replication begins another run, which streams back`()
+    async throws
+  {
     let store = Store(.streaming)
-    guard case .turned = try await runner(store, hasWayBack: true).run() else {
+    guard case .turned = try await runner(store, hasReverse: true).run() else {
       Issue.record("it has not turned")
       return
     }

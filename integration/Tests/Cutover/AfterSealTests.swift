@@ -7,7 +7,7 @@ import Testing
 /// After the seal the engine goes on until the target is open, whatever fails on the way.
 @Suite(.serialized, .servers(about: 120), .timeLimit(.minutes(5)))
 struct AfterSealTests {
-  @Test("A lock and an ended session delay the opening, are told, and the engine goes on by itself")
+  @Test("A lock and an ended session delay the opening, are reported, and the engine goes on by itself")
   func triedAgain() async throws {
     try await Scene.run("opensagain") { scene in
       try await scene.source(
@@ -71,7 +71,7 @@ struct AfterSealTests {
   }
 
   @Test(
-    "A source that is lost for good after the seal stops neither the opening nor the steps behind it",
+    "A source that is lost for good after the seal stops neither the opening nor the steps after it",
     .ownServers, arguments: ["sealed and noted", "after open"])
   func lostSource(_ step: String) async throws {
     try await Scene.run("lostsource") { scene in

@@ -27,10 +27,22 @@ struct ClosedTarget: Sendable {
     onStep: @escaping @Sendable (Status.Cutover) -> Void = { _ in }
   ) throws -> Cutover {
     Cutover(
-      from: try LibPQ.ConnectionString(scene.databases.source.text, for: "source"),
-      to: try LibPQ.ConnectionString(scene.databases.target.text, for: "target"),
-      handover: handover, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-      onStep: onStep)
+      from: try server(.source), to: try server(.target), handover: handover, logger: logger, onStep: onStep)
+  }
+
+  /// Back to the source, which a cutover has sealed.
+  func rollback(_ handover: ScriptedHandover) async throws -> Cutover {
+    let pass = WriteFence.Pass()
+    try await WriteFence(try await scene.connection(.source)).admit(pass)
+    return Cutover(
+      .back, from: try server(.target), to: pass.applied(to: try server(.source)), handover: handover,
+      logger: logger, onStep: { _ in })
+  }
+
+  private var logger: Logger { Logger(label: "test") { _ in SwiftLogNoOpLogHandler() } }
+
+  private func server(_ end: Scene.End) throws -> LibPQ.ConnectionString {
+    try LibPQ.ConnectionString(scene.server(end).text, for: "\(end)")
   }
 
   func sourceRefusal() async throws -> String? { try await refusal(.source) }

@@ -64,7 +64,7 @@ struct CutoverRunTests {
     }
   }
 
-  @Test("An engine that is told to stop after the fence takes it down first")
+  @Test("An engine that is asked to stop after the fence takes it down first")
   func cancelled() async throws {
     try await ClosedTarget.run("stops") { scene in
       let isDraining = Mutex(false)
@@ -97,7 +97,9 @@ struct CutoverRunTests {
     }
   }
 
-  @Test("A breach that shows after the seal is told loudly, and so are large objects written too late")
+  @Test(
+    "A breach that shows after the seal is a warning of the report, and so are large objects written too late"
+  )
   func lateBreach() async throws {
     try await ClosedTarget.run("latebreach") { scene in
       try await scene.scene.run(["SELECT lo_from_bytea(11, 'before')"], on: .source)
@@ -194,7 +196,7 @@ struct CutoverRunTests {
     }
   }
 
-  @Test("What fails after the seal is tried again until it succeeds, and told meanwhile")
+  @Test("What fails after the seal is tried again until it succeeds, and reported meanwhile")
   func failsAfterSeal() async throws {
     try await ClosedTarget.run("sealed") { scene in
       let tries = Mutex(0)
@@ -220,7 +222,7 @@ struct CutoverRunTests {
     }
   }
 
-  @Test("An engine that is told to stop after the seal ends at once, and resuming completes the cutover")
+  @Test("An engine that is asked to stop after the seal ends at once, and resuming completes the cutover")
   func stopsAfterSeal() async throws {
     try await ClosedTarget.run("sealedstop") { scene in
       let tries = Mutex(0)
@@ -233,9 +235,9 @@ struct CutoverRunTests {
       let running = Task { try await cutover.run(scene.request) }
       try await waitUntil("a failure") { tries.withLock { $0 } > 1 }
       running.cancel()
-      let told = ContinuousClock.now
+      let asked = ContinuousClock.now
       await #expect(throws: CancellationError.self) { try await running.value }
-      #expect(ContinuousClock.now - told < .seconds(1))
+      #expect(ContinuousClock.now - asked < .seconds(1))
       #expect(try await scene.sourceRefusal() == "25006")
       #expect(try await scene.targetRefusal() == "25006")
       let report = try await scene.cutover().resume(from: .sealed, request: scene.request)

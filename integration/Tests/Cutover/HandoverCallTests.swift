@@ -207,6 +207,36 @@ struct HandoverCallTests {
     }
   }
 
+  // MARK: Back
+
+  @Test(
+    "A rollback asks the same of its stages, is undone before its seal, and tries again after it",
+    arguments: [nil, Call("drain"), Call("settleTables")])
+  func rollback(call: Call?) async throws {
+    try await ClosedTarget.run("rollback") { scene in
+      #expect(try await scene.cutover().run(scene.request).result == .complete)
+      let handover = handover(failing: call)
+      let report = try await scene.rollback(handover).run(scene.request)
+      #expect(report.direction == .back)
+      let isUndone = call?.name == "drain"
+      #expect(report.result == (isUndone ? .aborted : .complete), "\(report)")
+      let calls = handover.calls.all
+      switch call?.name {
+      case "drain":
+        let failed = try #require(Self.cutover.firstIndex(of: "drain"))
+        #expect(calls == Self.cutover[...failed] + ["resume"] + Self.end)
+      case "settleTables":
+        let again = ["record", "settleTables", "record"]
+        #expect(
+          calls == Self.beforeSeal + ["record"] + Self.afterSeal.dropLast() + again + Self.switched + Self.end
+        )
+      default: #expect(calls == Self.cutover)
+      }
+      #expect(try await scene.targetRefusal() == (isUndone ? nil : "25006"))
+      #expect(try await scene.sourceRefusal() == (isUndone ? "25006" : nil))
+    }
+  }
+
   /// Ends a cutover between its seal and the opening.
   /// - Returns: what is stored of it by then.
   @discardableResult

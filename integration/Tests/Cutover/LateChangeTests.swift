@@ -109,9 +109,9 @@ struct LateChangeTests {
     }
   }
 
-  @Test("Readers of either end delay the way back by no more than they must, and are named")
-  func wayBack() async throws {
-    try await Scene.run("latewayback") { scene in
+  @Test("Readers of either end delay reverse replication by no more than they must, and are named")
+  func reverse() async throws {
+    try await Scene.run("latereverse") { scene in
       for sql in Self.tables { try await scene.source(sql) }
       let engine = try await scene.start(reverse: true)
       try await scene.waitUntilReady(engine)
@@ -119,7 +119,7 @@ struct LateChangeTests {
       let sessions = try await readers(scene.databases.target)
       let cutover = try await scene.replicate.run("cutover", "--yes")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-      try await scene.waitUntil("a way back that waits for a reader", engine, within: .seconds(20)) {
+      try await scene.waitUntil("reverse replication that waits for a reader", engine, within: .seconds(20)) {
         $0.stream.waitsFor?.contains("the table is in use by pid") == true
       }
       try await end(ofSource)

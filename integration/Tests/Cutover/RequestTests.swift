@@ -42,7 +42,7 @@ struct RequestTests {
     }
   }
 
-  @Test("An engine that is told to stop in a cutover takes the fence down and tells who follows it")
+  @Test("An engine that is asked to stop in a cutover takes the fence down, and who follows it hears why")
   func stopped() async throws {
     try await Scene.run("stopped") { scene in
       for sql in Self.tables { try await scene.source(sql) }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MigrationEngine
 
-/// The way back: what is written on the target after the cutover goes to the source, and
+/// Reverse replication, the way back: what is written on the target after the cutover goes to the source, and
 /// `replicate rollback` loses none of it.
 @Suite(.serialized, .servers(about: 190), .timeLimit(.minutes(6)))
 struct RollbackTests {
@@ -12,7 +12,7 @@ struct RollbackTests {
     "Writers go over, the engine is killed, and a rollback brings them back with nothing lost or doubled")
   func everything() async throws {
     let ledger = Ledger(writers: 4, transactionsPerSecond: 300)
-    try await Scene.run("wayback") { scene in
+    try await Scene.run("reverse") { scene in
       let (source, target) = (scene.databases.source, scene.databases.target)
       try await ledger.createTables(on: source)
       try await scene.source("CREATE SEQUENCE bare INCREMENT 5", "SELECT setval('bare', 1000)")
@@ -72,7 +72,7 @@ struct RollbackTests {
 
   @Test("Every kind of change goes back, and what no stream carries comes with the rollback")
   func everyKind() async throws {
-    try await Running.back("wayback_kinds", prepare: Self.tables, options: ["--replica-identity", "full"]) {
+    try await Running.back("reverse_kinds", prepare: Self.tables, options: ["--replica-identity", "full"]) {
       back in
       let scene = back.scene
       for sql in Self.changes { try await scene.target(sql) }
@@ -128,7 +128,7 @@ struct RollbackTests {
   @Test("A rollback that fails before its seal leaves a target that takes writes and a stream that goes on")
   func failure() async throws {
     try await Running.back(
-      "wayback_fails", prepare: ["CREATE TABLE t (id int PRIMARY KEY)", "CREATE SEQUENCE counter"]
+      "reverse_fails", prepare: ["CREATE TABLE t (id int PRIMARY KEY)", "CREATE SEQUENCE counter"]
     ) { back in
       let scene = back.scene
       try await back.define("ALTER SEQUENCE counter RENAME TO away")
@@ -165,7 +165,7 @@ struct RollbackTests {
   @Test("A partition that the target gets after the cutover comes over once the source has it")
   func newPartition() async throws {
     try await Running.back(
-      "wayback_partition",
+      "reverse_partition",
       prepare: ["CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id)"]
     ) { back in
       let partition = "CREATE TABLE parted_new PARTITION OF parted FOR VALUES FROM (0) TO (100)"
@@ -190,7 +190,7 @@ struct RollbackTests {
   func engineBeforeSeal() async throws {
     let write = "INSERT INTO t (v) VALUES (1)"
     try await Running.back(
-      "wayback_dead",
+      "reverse_dead",
       prepare: ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
     ) { back in
       try await Self.stop(back.engine)
@@ -222,7 +222,7 @@ struct RollbackTests {
     let write = "INSERT INTO t (v) VALUES (1)"
     for step in Self.stepsAfterSeal {
       try await Running.back(
-        "wayback_sealed",
+        "reverse_sealed",
         prepare: ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
       ) { back in
         try await Self.stop(back.engine)
@@ -252,7 +252,7 @@ struct RollbackTests {
     let pair = try await ClusterPair.shared
     let cluster = try #require(which == "source" ? pair.sourceCluster : pair.targetCluster)
     let tables = ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
-    try await Running.back("wayback_server", prepare: tables) { back in
+    try await Running.back("reverse_server", prepare: tables) { back in
       try await Self.stop(back.engine)
       let held = try await HoldingPoint("after mark")
       let next = back.with(try await back.scene.start(reverse: true, meeting: held.failpoint))
@@ -281,7 +281,7 @@ struct RollbackTests {
   @Test("An engine that dies in the cutover after the seal is followed by one that carries writes back")
   func engineInCutover() async throws {
     for step in Self.stepsOfCutover {
-      try await Scene.run("wayback_cutover") { scene in
+      try await Scene.run("reverse_cutover") { scene in
         try await scene.source(
           "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
           "INSERT INTO t (v) SELECT generate_series(1, 1000)")
@@ -313,7 +313,8 @@ struct RollbackTests {
   }
 
   @Test(
-    "While the way back waits for a partition, a rollback and a comparison are refused at once, and why")
+    "While reverse replication waits for a partition, rollback and comparison are refused at once, and why"
+  )
   func waitingForPartition() async throws {
     try await Running.back(
       "waitingback",
@@ -325,7 +326,7 @@ struct RollbackTests {
       let scene = back.scene
       try await scene.target(
         "CREATE TABLE ev2 PARTITION OF ev FOR VALUES IN (2)", "INSERT INTO ev VALUES (5, 2)")
-      try await scene.waitUntil("a way back that waits", back.engine) {
+      try await scene.waitUntil("reverse replication that waits", back.engine) {
         $0.stream.waitsFor?.contains("ev2") == true
       }
       let rollback = try await scene.replicate.run("rollback", "--yes", limit: .seconds(20))

@@ -96,7 +96,7 @@ struct FenceDefinitionTests {
         ["CREATE INDEX ON child (extra)"], ["ANALYZE parted_a"],
       ] {
         let session = try await SQLSession(scene.databases.source)
-        // The first one makes the session's schema, which nobody can tell from a schema of the user's.
+        // The first one makes the session's schema, which looks like any schema of the user's.
         try await session.execute("CREATE TEMP TABLE first (id int)")
         try await session.execute("BEGIN")
         for sql in statements { try await session.execute(sql) }

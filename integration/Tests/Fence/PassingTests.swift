@@ -5,7 +5,7 @@ import Testing
 @testable import MigrationEngine
 
 /// Writers that pass the fence: known ones keep a cutover from beginning, or the source from being sealed.
-/// What an unknown one wrote before the seal is brought over, and what it writes later is told.
+/// What an unknown one wrote before the seal is brought over, and what it writes later is reported.
 @Suite(.serialized, .servers(about: 90), .timeLimit(.minutes(4)))
 struct PassingTests {
   /// As an apply worker does it, past the fence and seen by no look at the catalogs.
@@ -29,7 +29,7 @@ struct PassingTests {
       "CREATE TABLE quiet (id int PRIMARY KEY)", "INSERT INTO t (v) VALUES (0)")
   }
 
-  @Test("What slips in between the marker and the seal is brought over before the target opens, and told")
+  @Test("What slips in between the marker and the seal is brought over before the target opens, and reported")
   func slipped() async throws {
     try await Scene.run("slipped") { scene in
       try await prepare(scene)
@@ -55,7 +55,7 @@ struct PassingTests {
   }
 
   @Test(
-    "What comes after the seal is not applied to a target that is open, is told, and the exit code is 1")
+    "What comes after the seal is not applied to a target that is open, is reported, and the exit code is 1")
   func late() async throws {
     try await Scene.run("passedlate") { scene in
       try await prepare(scene)

@@ -46,7 +46,7 @@ struct HostileTests {
         for arguments in [["cutover", "--yes", "--verify", "full"], ["report"]] {
           try await hostile.run(arguments)
         }
-        try await scene.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+        try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
         try await hostile.run(["verify"])
         try await hostile.on(.target, "INSERT INTO \(Self.table) (\(Self.name("c"))) VALUES ('behind')")
         for arguments in [["rollback", "--yes"], ["report"], ["report", "--json"], ["finish", "--yes"]] {
@@ -156,7 +156,7 @@ struct HostileTests {
       + ["ALTER DATABASE \(quotedIdentifier(database)) SET search_path = evil, pg_catalog, public"]
   }
 
-  /// A check, a domain and an index that tell when they are called for us.
+  /// A check, a domain and an index that note when they are called for us.
   private static let watched = [
     "CREATE SEQUENCE trap.watched",
     """
@@ -180,7 +180,7 @@ struct HostileTests {
         && [.control, .format, .lineSeparator].contains(scalar.properties.generalCategory)
     }
     #expect(bad.isEmpty, "\(what): \(text.debugDescription)", sourceLocation: sourceLocation)
-    // A line of a name's own would begin as names do behind their line break.
+    // A line of a name's own would begin as names do after their line break.
     #expect(
       !text.split(separator: "\n").contains { $0.hasPrefix("%s%n") }, "\(what): \(text.debugDescription)",
       sourceLocation: sourceLocation)
@@ -215,7 +215,7 @@ struct HostileTests {
       }
     }
 
-    /// A changed table, whose name is told by log and status until the target's is changed the same way.
+    /// A changed table, whose name is in log and status until the target's is changed the same way.
     func follow(_ engine: BackgroundProcess) async throws {
       let change = "ALTER TABLE \(table) ADD COLUMN \(name("n")) int"
       try await on(.source, change)
@@ -229,7 +229,7 @@ struct HostileTests {
       try await scene.waitUntilReady(engine)
     }
 
-    /// Rows that differ in tables, columns and keys of such names: told in every form, and by a cutover.
+    /// Rows that differ in tables, columns and keys of such names: named in every form, and by a cutover.
     func expectDifferences() async throws {
       let (schema, c) = (name("s"), name("c"))
       try await plant("UPDATE \(table) SET \(c) = 'planted'", "DELETE FROM \(schema).\(name("y"))")

@@ -24,7 +24,7 @@ struct PlainRoleTests {
       try await expectVerified(scene)
       let cutover = try await scene.replicate.run("cutover", "--yes", "--verify", "full")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-      try await scene.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+      try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
       try await expectVerified(scene)
       try await expectEqualEnds(scene)
       // The superuser and the owner are kept out of the source as well, and the target is open to both.
@@ -100,7 +100,7 @@ struct PlainRoleTests {
       try await scene.waitUntilReady(next)
       let cutover = try await scene.replicate.run("cutover", "--yes", "--verify", "full")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(next.errors)")
-      try await scene.waitUntil("the way back", next) { $0.phase == .reverse && $0.ready }
+      try await scene.waitUntil("reverse replication", next) { $0.phase == .reverse && $0.ready }
       let finish = try await scene.replicate.run("finish", "--yes")
       #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
     }
@@ -133,7 +133,7 @@ struct PlainRoleTests {
     }
   }
 
-  @Test("Row-level security that binds owners is told for either end, and what is advised suffices")
+  @Test("Row-level security that binds owners is named for either end, and what is advised suffices")
   func forcedRowSecurity() async throws {
     try await withPlainRoles("plainforce") { scene, role, owner in
       let force = [
@@ -374,7 +374,7 @@ struct PlainRoleTests {
       await #expect(throws: SQLFailure.self) { try await sessions[1].execute("SELECT 1") }
       try await sessions[0].execute("COMMIT")
       let terminated = try await scene.report().cutovers.last?.outcome?.terminated
-      #expect(terminated?.count == 1, "told although the cutover ran out of time: \(terminated ?? [])")
+      #expect(terminated?.count == 1, "named although the cutover ran out of time: \(terminated ?? [])")
       #expect(terminated?.first?.contains("user \(role)") == true)
       for session in sessions { await session.close() }
       engine.terminate()

@@ -12,7 +12,7 @@ struct HoldingPoint: Sendable {
     file = try await freshDirectory() + "/met"
   }
 
-  /// What the process is told.
+  /// What the process is given.
   var failpoint: String { "\(step)=wait:\(file)" }
 
   func wait(for process: BackgroundProcess, within limit: Duration = .seconds(20)) async throws {

@@ -171,14 +171,16 @@ struct HistoryTests {
       try await scene.source("INSERT INTO t SELECT n, 'other' FROM generate_series(20001, 20010) n")
       #expect(try await scene.sourceValue("SELECT pg_current_wal_flush_lsn() < '\(position)'") == "t")
       engine = try await scene.start()
-      try await scene.waitUntilReady(engine)
-      #expect(try await scene.targetValue(Self.count("other")) == "10")
+      try await engine.waitUntil("what was written there since", within: .seconds(60)) {
+        try await scene.targetValue(Self.count("other")) == "10"
+      }
       try await scene.expectEqualEnds(engine)
     }
   }
 
   @Test(
-    "A new timeline with the same history is told, and followed, also when the slot knows less than we do")
+    "A new timeline with the same history is reported, and followed, also when the slot knows less than we do"
+  )
   func timeline() async throws {
     try await Self.run("promoted") { scene, source in
       let engine = try await scene.start()
@@ -197,8 +199,8 @@ struct HistoryTests {
     }
   }
 
-  @Test("A target that was set back after the cutover is refused by the way back, which can be ended")
-  func wayBack() async throws {
+  @Test("A target that was set back after the cutover is refused by reverse replication, which can be ended")
+  func reverse() async throws {
     try await Self.withCluster { target in
       try await Scene.run("setback_back", on: ClusterPair.shared.with(target: target)) { scene in
         try await scene.source(Self.table)

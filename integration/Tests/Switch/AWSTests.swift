@@ -94,7 +94,7 @@ struct AWSTests {
     }
   }
 
-  @Test("Services that do not become stable in time are told with how far they are")
+  @Test("Services that do not become stable in time are named with how far they are")
   func unstable() async throws {
     let account = try await Account.shared
     // The emulator starts no tasks.

@@ -122,7 +122,8 @@ struct PgBouncerTests {
         "cutover", "--yes", "--max-pause", "3s", "--terminate-blockers")
       #expect(forced.exitCode == 0, "\(forced.output)\(forced.errors)\(engine.errors)")
       await #expect(throws: SQLFailure.self) { try await idle.execute("COMMIT") }
-      #expect(try await scene.status().cutover?.terminated?.count == 1)
+      let terminated = try await scene.status().cutover?.terminated
+      #expect(terminated?.count == 1, "\(terminated ?? [])\(engine.errors)")
       await idle.close()
       await pooled.stopClients()
       pooled.expectUndisturbedClients()
@@ -304,7 +305,7 @@ struct PgBouncerTests {
     }
   }
 
-  @Test("A check tells what is wrong with poolers, and changes nothing")
+  @Test("A check says what is wrong with poolers, and changes nothing")
   func check() async throws {
     try await Pooled.run("pooledcheck") { pooled in
       let before = try pooled.pooler.contents()
