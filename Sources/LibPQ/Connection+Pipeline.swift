@@ -29,7 +29,7 @@ extension Connection {
   /// - Parameter calls: which of them; all when nil.
   /// - Throws: `BatchFailure` at the first call that failed: the transaction can only be rolled back then;
   ///   `PostgresError` when the connection is lost.
-  package func run(
+  package func execute(
     _ batch: StatementBatch, _ calls: Range<Int>? = nil, doing action: String
   ) async throws {
     let calls = (calls ?? batch.calls.indices).clamped(to: batch.calls.indices)

@@ -28,7 +28,7 @@ package struct Migration: Sendable {
     let ends = try await Endpoints.open(options, purpose: "check")
     return try await finally(ends.close) {
       let isResuming = try await StateStore(ends.target).load() != nil
-      return try await PreflightPhase(options: options, ends: ends, logger: logger).run(
+      return try await PreflightPhase(options: options, ends: ends, logger: logger).examine(
         isResuming: isResuming
       ).report
     }
@@ -48,7 +48,7 @@ package struct Migration: Sendable {
       try await EngineRun(
         options: options, logger: logger, unstored: unstored, hindrance: hindrance, onProgress: onProgress,
         onFindings: onFindings
-      ).run()
+      ).proceed()
     }
   }
 }

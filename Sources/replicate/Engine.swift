@@ -40,13 +40,13 @@ struct Engine: Sendable {
 
   var finish: @Sendable (ConnectionString, ConnectionString, Logger, FinishOptions) async throws -> [String] =
     {
-      try await MigrationFinish(source: $0, target: $1, logger: $2).run($3)
+      try await MigrationFinish(source: $0, target: $1, logger: $2).finish($3)
     }
 
   var abort:
     @Sendable (ConnectionString, ConnectionString, Logger, AbortOptions) async throws
       -> (removed: [String], left: [String]) = {
-        try await MigrationAbort(source: $0, target: $1, logger: $2).run($3)
+        try await MigrationAbort(source: $0, target: $1, logger: $2).abort($3)
       }
 
   var examineWithoutTarget:
@@ -57,6 +57,6 @@ struct Engine: Sendable {
   var abortWithoutTarget:
     @Sendable (_ source: ConnectionString, _ target: ConnectionString?, Logger) async throws
       -> (removed: [String], left: [String]) = {
-        try await TargetLoss(source: $0, target: $1, logger: $2).run()
+        try await TargetLoss(source: $0, target: $1, logger: $2).cleanUpSource()
       }
 }

@@ -21,7 +21,7 @@ struct Page {
 
   /// Paths of all pages, from the repository's root.
   static func all() throws -> [String] {
-    let pages = try FileManager.default.contentsOfDirectory(atPath: root.appending(path: "docs").path)
+    let pages = try FileManager.default.subpathsOfDirectory(atPath: root.appending(path: "docs").path)
     return ["README.md", "CONTRIBUTING.md"]
       + pages.filter { $0.hasSuffix(".md") }.sorted().map { "docs/\($0)" }
   }

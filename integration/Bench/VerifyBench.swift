@@ -128,7 +128,7 @@ struct VerifyBench {
         """)
     case .replicate:
       let verification = try await verification(source, target)
-      let report = try await verification.run()
+      let report = try await verification.compare()
       guard !report.hasDifferences, !report.tables.isEmpty else {
         throw HarnessError("equal ends are said to differ: \(report.tables.filter { $0.verdict != .equal })")
       }

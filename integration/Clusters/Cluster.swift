@@ -19,15 +19,20 @@ package actor Cluster {
     /// The network that the server listens in instead of this machine's own.
     package var network: NetworkNamespace?
 
+    /// The folder of the server's programs, which may be of another version than the rest; nil:
+    /// `PostgresPrograms.directory`.
+    package var programs: String?
+
     /// A server as the harness has it, unless something else is said.
     package init(
       settings: [String: String] = [:], tls: Bool = false, encryptedStorage: Bool = false,
-      network: NetworkNamespace? = nil
+      network: NetworkNamespace? = nil, programs: String? = nil
     ) {
       self.settings = settings
       self.tls = tls
       self.encryptedStorage = encryptedStorage
       self.network = network
+      self.programs = programs
     }
   }
 
@@ -49,6 +54,7 @@ package actor Cluster {
 
   private nonisolated let directory: String
   private let network: NetworkNamespace?
+  private let programs: String?
   private var settings: [String: String]
   private var isDestroyed = false
 
@@ -60,6 +66,7 @@ package actor Cluster {
     self.name = name
     self.directory = directory
     self.network = options.network
+    programs = options.programs
     self.port = try freePort()
     if options.encryptedStorage {
       (dataDirectory, storage) = try await EncryptedStorage.mount(for: directory)
@@ -99,7 +106,7 @@ package actor Cluster {
     let passwordFile = "\(directory)/password"
     try Data(password.utf8).write(to: URL(filePath: passwordFile))
     try await serverCommand([
-      PostgresPrograms.path("initdb"), "--no-sync", "-A", "scram-sha-256", "-U", "postgres",
+      PostgresPrograms.path("initdb", in: programs), "--no-sync", "-A", "scram-sha-256", "-U", "postgres",
       "--pwfile=\(passwordFile)", "-E", "UTF8", "--locale=C.UTF-8", "-D", dataDirectory,
     ])
     try FileManager.default.removeItem(atPath: passwordFile)
@@ -121,7 +128,7 @@ package actor Cluster {
   package func start() async throws {
     do {
       try await serverCommand([
-        PostgresPrograms.path("pg_ctl"), "start", "-w", "-t", "60", "-s", "-D", dataDirectory,
+        PostgresPrograms.path("pg_ctl", in: programs), "start", "-w", "-t", "60", "-s", "-D", dataDirectory,
         "-l", "\(directory)/log",
       ])
     } catch {
@@ -132,7 +139,7 @@ package actor Cluster {
   /// Stops the server in fast mode: sessions are ended, what is committed is checkpointed.
   package func stop() async throws {
     try await serverCommand([
-      PostgresPrograms.path("pg_ctl"), "stop", "-w", "-t", "60", "-s", "-m", "fast", "-D", dataDirectory,
+      PostgresPrograms.path("pg_ctl", in: programs), "stop", "-w", "-t", "60", "-s", "-m", "fast", "-D", dataDirectory,
     ])
   }
 
@@ -158,7 +165,7 @@ package actor Cluster {
     try await serverCommand(["touch", "\(dataDirectory)/standby.signal"])
     try await start()
     try await serverCommand([
-      PostgresPrograms.path("pg_ctl"), "promote", "-w", "-t", "60", "-s", "-D", dataDirectory,
+      PostgresPrograms.path("pg_ctl", in: programs), "promote", "-w", "-t", "60", "-s", "-D", dataDirectory,
     ])
   }
 

@@ -70,7 +70,7 @@ package struct ClusterPair: Sendable {
         source: ConnectionString(source), target: ConnectionString(target), sourceCluster: nil,
         targetCluster: nil, targetStorage: storage)
     case (nil, nil):
-      let source = try await Cluster(named: "source")
+      let source = try await Cluster(named: "source", .init(programs: PostgresPrograms.ofSource))
       let target = try await Cluster(named: "target", .init(tls: true, encryptedStorage: true))
       try await source.start()
       try await target.start()

@@ -1,6 +1,6 @@
 import Foundation
 
-/// PostgreSQL's own programs, all of one version.
+/// PostgreSQL's own programs, all of the target's version: those of an older one do not dump a newer server.
 package enum PostgresPrograms {
   /// `PG_BINDIR`, or the newest below /usr/lib/postgresql; nil when there is none.
   package static let directory: String? = {
@@ -12,9 +12,15 @@ package enum PostgresPrograms {
       .first { FileManager.default.isExecutableFile(atPath: "\($0)/postgres") }
   }()
 
+  /// Of the source's server, where its version is to differ from the target's: `REPLICATE_TEST_SOURCE_BINDIR`.
+  static var ofSource: String? {
+    ProcessInfo.processInfo.environment["REPLICATE_TEST_SOURCE_BINDIR"].flatMap { $0.isEmpty ? nil : $0 }
+  }
+
   /// The path of `psql`, `pgbench`, `pg_dump`, …
-  package static func path(_ program: String) throws -> String {
-    guard let directory else {
+  /// - Parameter given: a folder of programs of another version.
+  package static func path(_ program: String, in given: String? = nil) throws -> String {
+    guard let directory = given ?? directory else {
       throw HarnessError("no PostgreSQL programs found: run integration/prepare, or set PG_BINDIR")
     }
     return "\(directory)/\(program)"

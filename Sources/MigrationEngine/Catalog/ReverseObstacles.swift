@@ -61,7 +61,7 @@ struct ReverseObstacle: Sendable, Equatable {
     let role = SQL.identifier(name)
     if let refusal = try await replicaRoleRefusal(source) {
       let grant =
-        try await source.serverVersion() >= 150_000
+        try await source.has(.parameterPrivileges)
         ? "GRANT SET ON PARAMETER session_replication_role TO \(role);" : "ALTER ROLE \(role) SUPERUSER;"
       found.append(
         ReverseObstacle(

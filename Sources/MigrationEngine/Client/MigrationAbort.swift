@@ -27,13 +27,13 @@ package struct MigrationAbort: Sendable {
 
   /// - Returns: what was removed, and what could not be, with the command that removes it.
   /// - Throws: `MigrationError` with kind `.usage` when the seal is behind the migration.
-  package func run(_ options: AbortOptions) async throws -> (removed: [String], left: [String]) {
+  package func abort(_ options: AbortOptions) async throws -> (removed: [String], left: [String]) {
     let ends = try await Endpoints.open(
       MigrationOptions(source: source, target: target), purpose: "abort")
-    return try await finally(ends.close) { try await run(options, ends) }
+    return try await finally(ends.close) { try await undo(options, ends) }
   }
 
-  private func run(_ options: AbortOptions, _ ends: Endpoints) async throws -> (
+  private func undo(_ options: AbortOptions, _ ends: Endpoints) async throws -> (
     removed: [String], left: [String]
   ) {
     let store = StateStore(ends.target)
@@ -124,9 +124,9 @@ package struct MigrationAbort: Sendable {
       "slot and publication of the way back on the target",
       "SELECT pg_drop_replication_slot(…); DROP PUBLICATION \(ReverseReplication.publicationName)"
     ) {
-      guard let way = try await StateStore(target).wayBack() else { return }
+      guard let way = try await StateStore(target).reverseReplication() else { return }
       try await ReverseReplication.removePublished(way, from: target)
-      try await StateStore(target).forgetWayBack()
+      try await StateStore(target).forgetReverseReplication()
     }
     if options.dropsTargetData {
       await cleanup.attempt("the migrated schemas on the target", "dropdb and createdb of the target") {

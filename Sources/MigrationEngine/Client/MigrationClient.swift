@@ -52,7 +52,7 @@ package struct MigrationClient: Sendable {
     if !status.engine.running {
       status.failure = migration.failure
       if migration.failure != nil { status.phase = .failed }
-      if migration.phase == .reverse, let way = try await store.wayBack() {
+      if migration.phase == .reverse, let way = try await store.reverseReplication() {
         try await lookAtSlot(way.slot, on: store.connection, &status)
       } else {
         await lookAtSlot(migration.slot, &status)

@@ -38,7 +38,7 @@ package struct MigrationFinish: Sendable {
 
   /// - Returns: what was removed. It can be run again when it was interrupted.
   /// - Throws: `MigrationError` with kind `.usage` before the cutover, and while a rollback is under way.
-  package func run(_ options: FinishOptions) async throws -> [String] {
+  package func finish(_ options: FinishOptions) async throws -> [String] {
     let target = try await Session.open(target, end: "target", purpose: "finish")
     return try await closing(target) {
       let store = StateStore(target)
@@ -134,7 +134,7 @@ package struct MigrationFinish: Sendable {
     if let source = ends.source {
       removed += try await cleanSource(source, ends.target, direction, opens: options.opensOldEnd)
     }
-    if let way = try await store.wayBack() {
+    if let way = try await store.reverseReplication() {
       // The lock admits no engine, and the source is not asked.
       try await ReverseReplication.removePublished(way, from: ends.target)
       removed.append("slot \(way.slot) and publication \(way.publication) on the target")
@@ -155,7 +155,7 @@ package struct MigrationFinish: Sendable {
     }
     guard let phase = try await store.load()?.phase else { return removed }
     var phases = PhaseMachine(phase: phase)
-    if phase == .reverse { _ = try phases.handle(.wayBackEnded) }
+    if phase == .reverse { _ = try phases.handle(.reverseEnded) }
     try await store.storeFinished(phases)
     return removed
   }

@@ -36,7 +36,7 @@ package struct TargetLoss: Sendable {
   }
 
   /// - Returns: what was removed, and what could not be, with the command that removes it.
-  package func run() async throws -> (removed: [String], left: [String]) {
+  package func cleanUpSource() async throws -> (removed: [String], left: [String]) {
     if let target { try await ensureLost(target) }
     let source = try await Session.open(source, end: "source", purpose: "abort")
     return try await closing(source) {
@@ -73,7 +73,7 @@ package struct TargetLoss: Sendable {
 
   private func restore(_ source: Connection) async throws -> LateChanges.Left {
     try await LateChanges(connection: source).make(
-      try await Settlement.changedByWayBack(on: source), within: .seconds(20))
+      try await Settlement.changedByReverseReplication(on: source), within: .seconds(20))
   }
 
   // MARK: Whether it may be

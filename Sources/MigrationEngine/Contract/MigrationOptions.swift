@@ -32,7 +32,7 @@ package struct MigrationOptions: Sendable {
   /// Differences of the schemas, by their names, with which a cutover may begin by itself.
   package var acceptedDifferences: [String] = []
   /// After a cutover the target's writes go back to the source, so that there is a way back.
-  package var keepsWayBack = true
+  package var replicatesBack = true
   /// The source is no more: a cutover that had come to its seal is finished with what the target has.
   package var isSourceLost = false
   /// What leads the application to the target once it takes writes.
@@ -53,49 +53,37 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   package var direction: Direction
   /// The write pause that is acceptable, in seconds: a cutover that would take longer does not begin, and one
   /// that does take longer is undone.
-  package var maxPauseSeconds: Double
+  package var maxPauseSeconds = defaultMaxPauseSeconds
   /// Seconds from the fence to the seal after which the cutover is aborted, and for what is waited for
   /// before.
-  package var timeoutSeconds: Double
+  package var timeoutSeconds = 60.0
   /// Who asked, for the trail.
   package var requestedBy: String
   /// All for real up to the seal; then the fence is taken down.
-  package var isRehearsal: Bool
+  package var isRehearsal = false
   /// Ends the sessions that hold the cutover up, and no others.
-  package var terminatesBlockers: Bool
+  package var terminatesBlockers = false
   /// How far both ends are compared before the seal.
-  package var verification: CutoverVerification
+  package var verification = CutoverVerification.changed
   /// What a comparison may take of the pause where more is compared than was asked for, because nothing tells
   /// what was touched; nil: all that is left of it.
-  var unaskedSeconds: Double?
+  package var unaskedSeconds: Double? = defaultUnaskedSeconds
   /// Differences of the schemas that may stay, by the names that they are told by. Nil where it was asked for
   /// by a version that compared none.
-  package var acceptedDifferences: [String]?
+  package var acceptedDifferences: [String]? = []
 
   /// In seconds, where the user gives no `--max-pause`.
-  package static let defaultMaxPauseSeconds = 10.0
+  static let defaultMaxPauseSeconds = 10.0
   /// Nobody who did not say what the pause may be is to wait for long.
-  package static let defaultUnaskedSeconds = 2.0
+  static let defaultUnaskedSeconds = 2.0
 
+  /// Everything else is as a user has it who gives no other option.
   /// - Parameters:
-  ///   - maxPauseSeconds: of writes, from the fence to the seal.
-  ///   - timeoutSeconds: for that, and for each wait before it.
+  ///   - direction: `back` for a rollback.
   ///   - requestedBy: who asks, for the trail.
-  package init(
-    maxPauseSeconds: Double = defaultMaxPauseSeconds, timeoutSeconds: Double = 60, requestedBy: String,
-    isRehearsal: Bool = false, terminatesBlockers: Bool = false, direction: Direction = .forward,
-    verification: CutoverVerification = .changed, unaskedSeconds: Double? = defaultUnaskedSeconds,
-    acceptedDifferences: [String] = []
-  ) {
-    self.acceptedDifferences = acceptedDifferences
-    self.unaskedSeconds = unaskedSeconds
+  package init(_ direction: Direction = .forward, requestedBy: String) {
     self.direction = direction
-    self.verification = verification
-    self.maxPauseSeconds = maxPauseSeconds
-    self.timeoutSeconds = timeoutSeconds
     self.requestedBy = requestedBy
-    self.isRehearsal = isRehearsal
-    self.terminatesBlockers = terminatesBlockers
   }
 
   /// Seconds that users wait at most before the seal.

@@ -3,54 +3,18 @@ import Logging
 
 /// One cutover: from the request to a target that takes writes, or back to a source that does.
 struct Cutover: Sendable {
-  private let ends: Ends
-  private let handover: any Handover
-  private let logger: Logger
-  private let onStep: @Sendable (Status.Cutover) -> Void
-
-  /// The end that writes leave and the one that they go to.
-  struct Ends: Sendable {
-    var direction: Direction
-    var from: ConnectionString
-    var to: ConnectionString
-
-    func open() async throws -> Connection {
-      let connection = try await Session.open(from, end: direction.from, purpose: "cutover")
-      try await Session.actAsReplica(connection)
-      // What a failover may lose of this the fence's expiry makes good; the seal asks for more. A standby
-      // that is lost would hold up everything else, the un-fencing too.
-      try await connection.query(
-        "SET synchronous_commit = local", doing: "preparing the cutover on the \(direction.from)",
-        within: .seconds(15))
-      return connection
-    }
-
-    func openTarget() async throws -> Connection {
-      try await Session.open(to, end: direction.to, purpose: "cutover")
-    }
-  }
-
-  /// - Parameters:
-  ///   - direction: `back` for a rollback, whose steps are the same with the ends' parts exchanged.
-  ///   - from: the end that writes leave.
-  ///   - to: the end that they go to.
-  ///   - onStep: called when a step begins, inside the write pause: it must not wait for anything.
-  init(
-    _ direction: Direction = .forward, from: ConnectionString, to: ConnectionString, handover: any Handover,
-    logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
-  ) {
-    ends = Ends(direction: direction, from: from, to: to)
-    self.handover = handover
-    self.logger = logger
-    self.onStep = onStep
-  }
+  let ends: Leg.Addresses
+  let handover: any Handover
+  let logger: Logger
+  /// Called when a step begins, inside the write pause: it must not wait for anything.
+  let onStep: @Sendable (Status.Cutover) -> Void
 
   /// - Parameter prelude: what is told of it already.
   /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes
   ///   writes.
   /// - Throws: `CancellationError` when the engine was told to stop while the source may be sealed and the
   ///   target is not open: `resume` leads on. `PostgresError` when an end that is lost let nothing begin.
-  func run(
+  func perform(
     _ request: CutoverRequest, after prelude: Status.Cutover? = nil
   ) async throws -> Status.Cutover {
     do {
@@ -92,12 +56,10 @@ struct Cutover: Sendable {
   private func withRun(
     _ request: CutoverRequest, _ need: Need = .needed, _ body: (CutoverRun) async throws -> Status.Cutover
   ) async throws -> Status.Cutover {
-    let target = try await ends.openTarget()
+    let target = try await ends.openTaking()
     let run: CutoverRun
     do {
-      run = try await CutoverRun(
-        request: request, ends: ends, target: target, need: need, handover: handover,
-        logger: logger, onStep: onStep)
+      run = try await CutoverRun(request, of: self, target: target, need: need)
     } catch {
       await target.close()
       throw error
@@ -108,5 +70,24 @@ struct Cutover: Sendable {
       await run.close()
     }
     return try await finally(end) { try await body(run) }
+  }
+}
+
+extension Leg.Addresses {
+  /// A session on the end that writes leave.
+  func openLeft() async throws -> Connection {
+    let connection = try await Session.open(from, end: direction.from, purpose: "cutover")
+    try await Session.actAsReplica(connection)
+    // What a failover may lose of this the fence's expiry makes good; the seal asks for more. A standby
+    // that is lost would hold up everything else, the un-fencing too.
+    try await connection.query(
+      "SET synchronous_commit = local", doing: "preparing the cutover on the \(direction.from)",
+      within: .seconds(15))
+    return connection
+  }
+
+  /// A session on the end that they go to.
+  func openTaking() async throws -> Connection {
+    try await Session.open(to, end: direction.to, purpose: "cutover")
   }
 }

@@ -35,7 +35,7 @@ extension CutoverRun {
   /// - Returns: how the fence stands.
   private func reopen() async throws -> SourceState.Fence {
     if !(await isAlive(target)) {
-      let new = try await ends.openTarget()
+      let new = try await ends.openTaking()
       await target.close()
       target = new
     }
@@ -51,7 +51,7 @@ extension CutoverRun {
 
   /// In the place of a connection that is lost.
   func reachSource() async throws {
-    let connection = try await ends.open()
+    let connection = try await ends.openLeft()
     await reachedSource?.close()
     reachedSource = connection
     let peer = try await connection.peer()

@@ -67,8 +67,8 @@ extension CutoverRun {
     try await awaitPassers(source)
     let nonce = "\(UInt64.random(in: 0 ... .max))"
     await handover.expectMarker(nonce, for: .again)
-    try await source.query(
-      "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)", [MessagePrefix.fence, nonce],
+    try await source.emit(
+      MessagePrefix.fence, nonce, noting: handover.messages,
       doing: "writing a marker after the seal", within: .seconds(5))
     try await handover.drain(nonce, until: .now + Self.proofPatience)
   }

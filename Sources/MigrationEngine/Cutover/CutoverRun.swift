@@ -7,7 +7,7 @@ import LogicalReplication
 /// writes leave and `target` the one that they go to: in a rollback the two are exchanged.
 actor CutoverRun {
   let request: CutoverRequest
-  let ends: Cutover.Ends
+  let ends: Leg.Addresses
   let handover: any Handover
   let logger: Logger
   let onStep: @Sendable (Status.Cutover) -> Void
@@ -53,19 +53,18 @@ actor CutoverRun {
 
   /// - Parameter target: handed over; `close()` closes it.
   init(
-    request: CutoverRequest, ends: Cutover.Ends, target: Connection, need: Cutover.Need,
-    handover: any Handover, logger: Logger, onStep: @escaping @Sendable (Status.Cutover) -> Void
+    _ request: CutoverRequest, of cutover: Cutover, target: Connection, need: Cutover.Need
   ) async throws {
     self.request = request
-    self.ends = ends
+    ends = cutover.ends
     self.need = need
     self.target = target
-    self.handover = handover
+    handover = cutover.handover
     machine = CutoverMachine(
       pausesPoolers: handover.poolers != nil, isRehearsal: request.isRehearsal,
       verifies: handover.comparison != nil)
-    self.logger = logger
-    self.onStep = onStep
+    logger = cutover.logger
+    onStep = cutover.onStep
     if ends.direction == .back { report.direction = .back }
     guard need != .lost else { return }
     do {
@@ -99,7 +98,7 @@ actor CutoverRun {
   /// - Parameter prelude: what was done before.
   func begin(after prelude: Status.Cutover? = nil) async throws -> Status.Cutover {
     if let prelude { goOn(from: prelude) }
-    return try await run(machine.begin())
+    return try await carryOut(machine.begin())
   }
 
   /// - Parameter earlier: what the engine before has stored.
@@ -107,7 +106,7 @@ actor CutoverRun {
     token = nil
     if let earlier { goOn(from: earlier) }
     let isOpen = fence == .sealed ? try await door.isOpen(target) : false
-    return try await run(
+    return try await carryOut(
       machine.resume(from: fence, targetIsOpen: isOpen, isDrained: earlier?.seal == .stands))
   }
 
@@ -122,7 +121,7 @@ actor CutoverRun {
     pauseBegan = .now - .seconds(max(0, Date().timeIntervalSince1970 - stoppedAt))
   }
 
-  private func run(_ first: CutoverMachine.Action) async throws -> Status.Cutover {
+  private func carryOut(_ first: CutoverMachine.Action) async throws -> Status.Cutover {
     var action = first
     while true {
       switch action {
@@ -233,9 +232,9 @@ actor CutoverRun {
       .failed, doing: "cutover step \(step.rawValue)", reason: outOfTime,
       remedy: "Try again at a quieter moment, or with a longer \(request.limitName).")
     guard !machine.isSealed, ![.pause, .fence].contains(step) else {
-      return try await TimeLimit.run(until: end, or: error, body)
+      return try await TimeLimit.cancelling(until: end, or: error, body)
     }
-    return try await TimeLimit.runLeavingBehind(until: end, or: error, body)
+    return try await TimeLimit.abandoning(until: end, or: error, body)
   }
 
   private func arm() async throws -> String {
@@ -333,10 +332,9 @@ actor CutoverRun {
   private func mark() async throws -> String {
     nonce = await announceMarker()
     announced = nil
-    let rows = try await source.query(
-      "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2) AS lsn", [MessagePrefix.fence, nonce],
-      doing: "writing the fence's marker", within: .seconds(15))
-    let lsn = try rows.first?.text("lsn") ?? ""
+    let lsn = try await source.emit(
+      MessagePrefix.fence, nonce, noting: handover.messages, doing: "writing the fence's marker",
+      within: .seconds(15))
     report.fenceLSN = lsn
     return "nonce \(nonce) at \(lsn)"
   }

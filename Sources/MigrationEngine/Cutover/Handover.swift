@@ -27,6 +27,8 @@ protocol Handover: Sendable {
 
   /// Holds the clients that come through poolers; nil when there are no poolers.
   var poolers: (any HandoverPoolers)? { get }
+  /// Where messages are noted that the server of `from` does not send as such.
+  var messages: SentMessages { get }
   /// A marker is about to be written, so that the stream reads on without a pause.
   func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async
   /// Returns once `to` has committed the transaction that carries the marker.

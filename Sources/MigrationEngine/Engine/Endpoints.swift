@@ -101,5 +101,5 @@ struct DatabaseIdentity: Sendable, Equatable {
   var slotName: String { "replicate_\(oid)" }
 
   /// On the target: of its way back.
-  var wayBackSlotName: String { "replicate_back_\(oid)" }
+  var reverseSlotName: String { "replicate_back_\(oid)" }
 }

@@ -19,7 +19,7 @@ struct EngineRun: Sendable {
   /// - Returns: nil when the migration has turned, and goes on with another attempt.
   /// - Throws: `ConnectionLoss` when another attempt may help; `MigrationError` or `PostgresError` when it
   ///   cannot.
-  func run() async throws -> Migration.Outcome? {
+  func proceed() async throws -> Migration.Outcome? {
     if options.isSourceLost {
       return .complete(
         try await SourceLoss(options: options, logger: logger, onProgress: onProgress)
@@ -50,7 +50,7 @@ struct EngineRun: Sendable {
   /// - Returns: nil when there is nothing of the kind.
   private func finishWithoutSource(_ loss: PostgresError) async throws -> Status.Cutover? {
     do {
-      return try await SourceLoss(options: options, logger: logger, onProgress: onProgress).run(
+      return try await SourceLoss(options: options, logger: logger, onProgress: onProgress).openTarget(
         after: loss)
     } catch let error as PostgresError where error.isConnectionLoss {
       guard loss.isConnectionLoss else { throw loss }
@@ -91,7 +91,7 @@ struct EngineRun: Sendable {
     status.engine = .thisProcess
     status.target.encryption = migration.encryption
     status.slot.name = migration.slot
-    if direction == .back, let way = try await StateStore(ends.target).wayBack() {
+    if direction == .back, let way = try await StateStore(ends.target).reverseReplication() {
       status.slot.name = way.slot
     }
     try await ends.describe(&status)
@@ -111,7 +111,7 @@ struct EngineRun: Sendable {
     return try await withThrowingTaskGroup(of: PhaseRunner.End?.self) { group in
       group.addTask { try await runner.run() }
       group.addTask {
-        try await ticker.run()
+        try await ticker.beat()
         return nil
       }
       defer { group.cancelAll() }
@@ -154,7 +154,7 @@ struct EngineRun: Sendable {
   }
 
   private func beginNew(_ ends: Endpoints, _ store: StateStore) async throws -> StoredMigration {
-    let preflight = try await PreflightPhase(options: options, ends: ends, logger: logger).run(
+    let preflight = try await PreflightPhase(options: options, ends: ends, logger: logger).examine(
       isResuming: false)
     onFindings(preflight.report)
     if preflight.report.isBlocked { throw blocked(preflight.report) }
@@ -184,7 +184,7 @@ struct EngineRun: Sendable {
     if options.setsReplicaIdentityFull { overrides.append("--replica-identity full") }
     if options.leavesLargeObjectsBehind { overrides.append("--without-large-objects") }
     if options.createsRoles { overrides.append("--create-roles") }
-    if !options.keepsWayBack { overrides.append("--no-reverse") }
+    if !options.replicatesBack { overrides.append("--no-reverse") }
     if options.cutover == .auto { overrides.append("--cutover auto") }
     overrides += options.acceptedDifferences.map { "--accept-difference '\($0)'" }
     overrides += options.excluded.map { "--exclude-table \($0)" }

@@ -20,7 +20,7 @@ struct Heartbeat: Sendable {
 
   /// Runs until it is cancelled.
   /// - Throws: also when `replicate abort` asks the engine to go.
-  func run() async throws {
+  func beat() async throws {
     var eye = Eye(locksFrom: LockWatch(end: direction.from), locksTo: LockWatch(end: direction.to))
     do {
       try await tick(&eye)
@@ -145,9 +145,8 @@ struct Heartbeat: Sendable {
 
   private func ask(_ source: Connection, beats: Bool, _ watch: inout SlotWatch) async throws {
     if beats, let stream = board.stream {
-      try await source.query(
-        "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2)",
-        [MessagePrefix.heartbeat, String(stream.nextBeat())],
+      try await source.emit(
+        MessagePrefix.heartbeat, String(stream.nextBeat()), noting: stream.messages,
         doing: "writing a heartbeat on the \(direction.from)", within: .seconds(30))
     }
     try await look(at: source)

@@ -112,7 +112,7 @@ struct FenceTriggers: Sendable {
   func create(on tables: [Missing], until deadline: ContinuousClock.Instant) async throws {
     guard let first = tables.first else { return }
     let others = tables.count > 1 ? " and \(tables.count - 1) more" : ""
-    try await LockRetry.run(
+    try await LockRetry.execute(
       tables.flatMap(statements).joined(separator: ";\n"), on: connection,
       doing: "creating trigger \(name) on \(first.table)\(others) of the \(connection.end)",
       within: deadline - .now)

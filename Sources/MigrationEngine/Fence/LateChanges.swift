@@ -31,7 +31,7 @@ struct LateChanges: Sendable {
         continue
       }
       do {
-        try await LockRetry.run(
+        try await LockRetry.execute(
           quiet(change.statement), on: connection, doing: change.action, within: .zero)
       } catch let error as PostgresError
         where [.lockNotAvailable, .deadlockDetected].contains(error.sqlState)

@@ -123,7 +123,7 @@ struct SuspendedTriggers: Sendable {
       try await connection.query(note, doing: action, within: .seconds(15))
       return
     }
-    try await LockRetry.run(
+    try await LockRetry.execute(
       "\(note);\n\(trigger.statement(enabled))", on: connection, doing: action, within: .seconds(60))
   }
 

@@ -11,7 +11,7 @@ struct CatchUpPhase: PhasePart {
   let refused: RefusedTables
   let session: (stream: StreamSession, monitor: StreamMonitor)
 
-  func run() async throws {
+  func catchUp() async throws {
     try await settle()
     // Now all tables stand at one LSN, and foreign keys can hold.
     try await restoration.restore(.constraints)
@@ -48,7 +48,7 @@ struct CatchUpPhase: PhasePart {
         let stored = try await store.relations()
         let newest = stored.compactMap(\.snapshotLSN).max() ?? .zero
         if session.monitor.reading.feedback.confirmableLSN < newest {
-          try await session.stream.run(until: newest)
+          try await session.stream.follow(until: newest)
         }
         let found = try await newTables.findDefined(session.monitor)
         try await newTables.setAside(found.outdated)
@@ -56,7 +56,7 @@ struct CatchUpPhase: PhasePart {
           try await newTables.prepare(found)
           let snapshot = try await newTables.snapshotAtLast(session.monitor)
           try await newTables.join(found, under: snapshot, session.monitor) {
-            try await session.stream.run(until: $0)
+            try await session.stream.follow(until: $0)
           }
           try await TargetFence(ends.target).close()
         } else if found.outdated.isEmpty {

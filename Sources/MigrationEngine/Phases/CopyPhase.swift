@@ -13,7 +13,7 @@ struct CopyPhase: PhasePart {
   /// Copies until every table that was registered is in the target, as the source has it by then.
   /// - Parameter held: the snapshot at the slot's beginning; nil when an earlier engine took it along.
   /// - Returns: whether definitions have changed since that.
-  func run(under held: ExportedSnapshot?) async throws -> Bool {
+  func copyTables(under held: ExportedSnapshot?) async throws -> Bool {
     let stored = try await store.relations()
     let migration = try await store.load()
     let wantsLargeObjects = migration?.largeObjectsHorizon == nil && !options.leavesLargeObjectsBehind
@@ -57,7 +57,7 @@ struct CopyPhase: PhasePart {
     _ progress: CopyProgress, _ limit: RateLimit?, under snapshot: ExportedSnapshot
   ) async throws -> Bool {
     let missing = try await store.relations().filter { $0.snapshotLSN == nil && !refused.holds($0.sourceOID) }
-    let copies = try await TableCopies(options: options, ends: ends).run(
+    let copies = try await TableCopies(options: options, ends: ends).copy(
       missing, progress: progress, limit, under: snapshot)
     if !copies.anew.isEmpty {
       logger.info(

@@ -24,7 +24,7 @@ struct CutoverPhase: PhasePart {
   }
 
   /// - Returns: the report; nil when it was aborted.
-  func run(_ requested: StoredCutover) async throws -> Status.Cutover? {
+  func cutOver(_ requested: StoredCutover) async throws -> Status.Cutover? {
     logger.info("cutover requested", metadata: ["by": "\(requested.request.requestedBy)"])
     var report = Status.Cutover(step: .prepare)
     try await record.publish(report, requested)
@@ -36,7 +36,7 @@ struct CutoverPhase: PhasePart {
       for end in [ends.source, ends.target] { try await SystemPrivileges.verify(on: end) }
       try await tables.verify(source: ends.source, target: ends.target, publication: publication.name)
       try await refusedSchema.ensure(accepted: requested.request.acceptedDifferences ?? [])
-      try await schemas.run(for: requested, &report, record)
+      try await schemas.ensure(for: requested, &report, record)
       try await refreshMaterializedViews()
       try await switching.verify(store)
       try await reverse.prepare()
@@ -48,7 +48,7 @@ struct CutoverPhase: PhasePart {
     try await phase.advance(.cutoverBegun)
     let prelude = report
     return try await conclude(
-      try await cutover(for: requested).run(requested.request, after: prelude), requested)
+      try await cutover(for: requested).perform(requested.request, after: prelude), requested)
   }
 
   /// One that stays as it was on the target is no staler than the source's; one without rows there, where the
@@ -108,9 +108,9 @@ struct CutoverPhase: PhasePart {
     let undone: PhaseMachine.Event? = await phase.current == .cutover ? .cutoverAborted : nil
     switch report.result {
     case .complete:
-      let isOpenWithWayBack = try await store.wayBack()?.openedLSN != nil
+      let isReversible = try await store.reverseReplication()?.openedLSN != nil
       try await record.end(
-        report, cutover, .complete, phase, isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
+        report, cutover, .complete, phase, isReversible ? .targetOpenedReversibly : .targetOpened)
       return report
     case .rehearsed:
       try await record.end(report, cutover, .rehearsed, phase, undone)
@@ -146,7 +146,8 @@ struct CutoverPhase: PhasePart {
       logger: logger)
     let board = board
     return Cutover(
-      from: options.source, to: options.target, handover: ForwardHandover(stages: stages, store: store),
-      logger: logger, onStep: { report in board.update { $0.cutover = report } })
+      ends: Leg.Addresses(from: options.source, to: options.target),
+      handover: ForwardHandover(stages: stages, store: store), logger: logger,
+      onStep: { report in board.update { $0.cutover = report } })
   }
 }

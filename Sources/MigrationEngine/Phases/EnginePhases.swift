@@ -63,12 +63,12 @@ struct EnginePhases: PhaseWork, PhasePart {
     let schema = SchemaPhase(
       context: context, slot: slot, publication: publication, excluded: excluded, archive: archive,
       restoration: restoration)
-    await held.keep(try await schema.run())
+    await held.keep(try await schema.transfer())
   }
 
   func copyTables() async throws {
     // What was dumped before definitions changed is dumped anew.
-    if try await copy.run(under: await held.take()) { await archive.remove() }
+    if try await copy.copyTables(under: await held.take()) { await archive.remove() }
   }
 
   func buildIndexes() async throws {
@@ -84,7 +84,7 @@ struct EnginePhases: PhaseWork, PhasePart {
     try await CatchUpPhase(
       context: context, restoration: restoration, newTables: newTables, refused: refused,
       session: try await streamSession()
-    ).run()
+    ).catchUp()
     await archive.remove()
   }
 
@@ -100,8 +100,8 @@ struct EnginePhases: PhaseWork, PhasePart {
     let monitor = StreamMonitor(resuming: progress)
     board.beginStream(monitor)
     let stream = StreamSession(
-      source: options.source, target: options.target, slot: slot.name, publication: migration.publication,
-      tables: streamTables, monitor: monitor, logger: logger)
+      leg: Leg.Addresses(from: options.source, to: options.target), slot: slot.name,
+      publication: migration.publication, tables: streamTables, monitor: monitor, logger: logger)
     return (stream, monitor)
   }
 
@@ -121,7 +121,7 @@ struct EnginePhases: PhaseWork, PhasePart {
       monitor: session.monitor, refusedSchema: refusedSchema)
     return try await StreamPhase(
       context: context, session: session, newTables: newTables, cutover: cutover, cleanup: sourceCleanup
-    ).run(resumesCutover: resumesCutover)
+    ).streamUntilCutover(resumesCutover: resumesCutover)
   }
 
   // MARK: After the cutover
@@ -129,7 +129,9 @@ struct EnginePhases: PhaseWork, PhasePart {
   func conclude() async throws { try await settlement(.forward).makeAll() }
 
   func streamBack() async throws -> Migration.Outcome {
-    guard let way = try await store.wayBack(), let report = try await store.completedCutover()?.report else {
+    guard let way = try await store.reverseReplication(),
+      let report = try await store.completedCutover()?.report
+    else {
       throw MigrationError(
         .failed, doing: "carrying the target's writes back to the source",
         reason: "the target has lost the state of the way back",
@@ -138,10 +140,10 @@ struct EnginePhases: PhaseWork, PhasePart {
     // A rollback that was under way comes first: neither end may take writes until it is over.
     let isRollingBack = try await store.latestCutover()?.state == .running
     if !isRollingBack, try await store.isFinishRequested() { return .complete(report) }
-    try await sourceCleanup.run()
+    try await sourceCleanup.cleanUp()
     let reverse = ReversePhase(
       context: context, tables: MigratedTables(excluded: excluded), way: way)
-    switch try await reverse.run() {
+    switch try await reverse.streamBack() {
     case .rolledBack(let report):
       try await rollbackCleanUp()
       try await settlement(.back).makeAll()
@@ -158,7 +160,7 @@ struct EnginePhases: PhaseWork, PhasePart {
     if completed.request.direction == .back {
       try await rollbackCleanUp()
     } else {
-      try await sourceCleanup.run()
+      try await sourceCleanup.cleanUp()
     }
     try await settlement(completed.request.direction).makeAll()
     return .complete(report)

@@ -14,7 +14,7 @@ struct PreflightPhase {
     var catalog: Catalog
   }
 
-  func run(isResuming: Bool) async throws -> Result {
+  func examine(isResuming: Bool) async throws -> Result {
     let catalog: Catalog
     do {
       catalog = try await readCatalog()
@@ -27,9 +27,10 @@ struct PreflightPhase {
     }
     let context = PreflightContext(
       source: ends.source, target: ends.target, catalog: catalog, options: options, isResuming: isResuming,
-      slotName: ends.sourceIdentity.slotName, publicationName: EngineRun.publicationName,
-      wayBackSlotName: try await DatabaseIdentity.read(from: ends.target).wayBackSlotName)
-    var report = try await Preflight.run(context)
+      names: PreflightContext.Names(
+        slot: ends.sourceIdentity.slotName, publication: EngineRun.publicationName,
+        reverseSlot: try await DatabaseIdentity.read(from: ends.target).reverseSlotName))
+    var report = try await Preflight.examine(context)
     let (evidence, findings) = try await encryption()
     let switching = SwitchSteps(options: options, ends: ends, logger: logger)
     let all = report.findings + findings + (try await switching.findings())

@@ -20,7 +20,7 @@ struct RequestedVerifications: PhasePart {
 
   /// Runs until it is cancelled. That its session is lost, or not let in, is no reason to end the stream,
   /// which notices by itself when an end is lost.
-  func run() async throws {
+  func answer() async throws {
     while true {
       do {
         try await serve()
@@ -164,7 +164,7 @@ struct RequestedVerifications: PhasePart {
       target: .init(options.target, end: "target", snapshot: target.name),
       relations: wanted.relations, options: how,
       onProgress: { progress in board.update { $0.verification?.progress = progress } }, logger: logger
-    ).run()
+    ).compare()
     report.lsn = pair.lsn
     if how.comparesSchema { report.objects += wanted.ofDatabases }
     return report

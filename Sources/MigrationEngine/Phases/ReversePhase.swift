@@ -7,7 +7,7 @@ import LogicalReplication
 struct ReversePhase: PhasePart {
   let context: PhaseContext
   let tables: MigratedTables
-  let way: StoredWayBack
+  let way: StoredReverseReplication
 
   private let pass = WriteFence.Pass()
   private let gate = VerificationGate()
@@ -19,7 +19,7 @@ struct ReversePhase: PhasePart {
   }
 
   /// - Throws: also when the source is not what it must be: nothing is written to it then.
-  func run() async throws -> End {
+  func streamBack() async throws -> End {
     guard let openedLSN = way.openedLSN, let slot = SlotName(way.slot) else { throw changed }
     let interrupted = try await interruptedRollback()
     switch try await SourceState(ends.source).fence() {
@@ -56,14 +56,14 @@ struct ReversePhase: PhasePart {
       publication: way.publication, session: session)
     return try await withThrowingTaskGroup(of: End?.self) { group in
       group.addTask {
-        try await session.stream.run()
+        try await session.stream.follow()
         return nil
       }
       group.addTask { try await conduct(rollback, interrupted) }
       group.addTask {
         try await RequestedVerifications(
           context: context, direction: .back, monitor: session.monitor, tables: tables, gate: gate
-        ).run()
+        ).answer()
         return nil
       }
       defer { group.cancelAll() }
@@ -93,7 +93,7 @@ struct ReversePhase: PhasePart {
         nextLook = .now + Self.tablesPause
       }
       if let requested = try await store.requestedCutover() {
-        if let report = try await gate.during({ try await rollback.run(requested) }) {
+        if let report = try await gate.during({ try await rollback.rollBack(requested) }) {
           return .rolledBack(report)
         }
       }
@@ -151,8 +151,9 @@ struct ReversePhase: PhasePart {
     let monitor = StreamMonitor(resuming: progress)
     board.beginStream(monitor)
     let stream = StreamSession(
-      .back, source: options.target, target: pass.applied(to: options.source), slot: slot,
-      publication: way.publication, tables: { try await streamTables(since: openedLSN) }, monitor: monitor,
+      leg: Leg.Addresses(direction: .back, from: options.target, to: pass.applied(to: options.source)),
+      slot: slot, publication: way.publication, tables: { try await streamTables(since: openedLSN) },
+      monitor: monitor,
       logger: logger)
     return (stream, monitor)
   }
@@ -188,7 +189,7 @@ struct ReversePhase: PhasePart {
       group.addTask {
         try await RequestedVerifications(
           context: context, direction: .back, monitor: monitor, tables: tables, gate: gate
-        ).run()
+        ).answer()
       }
       defer { group.cancelAll() }
       try await group.next()

@@ -34,7 +34,7 @@ struct RollbackPhase: PhasePart {
   }
 
   /// - Returns: the report; nil when it was aborted or a rehearsal.
-  func run(_ requested: StoredCutover) async throws -> Status.Cutover? {
+  func rollBack(_ requested: StoredCutover) async throws -> Status.Cutover? {
     logger.info("rollback requested", metadata: ["by": "\(requested.request.requestedBy)"])
     var report = Status.Cutover(step: .prepare)
     report.direction = .back
@@ -48,7 +48,7 @@ struct RollbackPhase: PhasePart {
     }
     let prelude = report
     return try await conclude(
-      try await cutover(for: requested).run(requested.request, after: prelude), requested)
+      try await cutover(for: requested).perform(requested.request, after: prelude), requested)
   }
 
   /// What an engine that died in a rollback left: before the seal it is undone, after it finished.
@@ -94,7 +94,7 @@ struct RollbackPhase: PhasePart {
     if let obstacle = session.monitor.reading.waitsFor {
       throw MigrationError(.failed, doing: action, reason: obstacle)
     }
-    try await schemas.run(for: requested, &report, record)
+    try await schemas.ensure(for: requested, &report, record)
     // The source had its rows before, and keeps them.
     for failure in try await MaterializedViews.refresh(from: ends.target, to: ends.source, passing) {
       logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
@@ -128,7 +128,8 @@ struct RollbackPhase: PhasePart {
       logger: logger)
     let board = board
     return Cutover(
-      .back, from: options.target, to: passing, handover: ReverseHandover(stages: stages), logger: logger,
+      ends: Leg.Addresses(direction: .back, from: options.target, to: passing),
+      handover: ReverseHandover(stages: stages), logger: logger,
       onStep: { report in board.update { $0.cutover = report } })
   }
 
@@ -137,7 +138,7 @@ struct RollbackPhase: PhasePart {
     report.direction = .back
     switch report.result {
     case .complete:
-      try await record.end(report, rollback, .complete, phase, .wayBackEnded)
+      try await record.end(report, rollback, .complete, phase, .reverseEnded)
       return report
     case .rehearsed:
       try await record.end(report, rollback, .rehearsed, phase)

@@ -12,7 +12,7 @@ struct SchemaPhase: PhasePart {
   let restoration: SchemaRestoration
 
   /// - Returns: the snapshot at the slot's beginning; nil when the slot is there from an earlier attempt.
-  func run() async throws -> ExportedSnapshot? {
+  func transfer() async throws -> ExportedSnapshot? {
     try await SourceState(ends.source).create()
     if options.setsReplicaIdentityFull {
       try await FullIdentity.set(

@@ -39,7 +39,7 @@ struct SchemaRestoration: PhasePart {
     let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
     if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
     let left = try await schema.restore(
-      section, from: try await archive.file(), again: again, keeping: migration.targetBefore,
+      section, from: try await archive.file(), replacingAllBut: again ? migration.targetBefore : nil,
       source: ends.source, target: ends.target, leaving: leaving)
     try await refusedSchema.keep(left)
   }

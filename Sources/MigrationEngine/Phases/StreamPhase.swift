@@ -32,7 +32,7 @@ struct StreamPhase: PhasePart {
 
   /// Streams until a cutover is complete.
   /// - Parameter resumesCutover: an engine before this one ended in the middle of a cutover.
-  func run(resumesCutover: Bool) async throws -> Status.Cutover {
+  func streamUntilCutover(resumesCutover: Bool) async throws -> Status.Cutover {
     var resumesCutover = resumesCutover
     _ = session.monitor.isHeldUp(by: "the tables of both ends are being compared")
     if resumesCutover { try await lookForWhatPassed() }
@@ -60,7 +60,7 @@ struct StreamPhase: PhasePart {
     session.monitor.bound.lift()
     do {
       try await newTables.join(found, under: snapshot, session.monitor) {
-        try await session.stream.run(until: $0)
+        try await session.stream.follow(until: $0)
       }
     } catch let outdated as OutdatedTable {
       try await newTables.setAside(try await newTables.outdated(outdated))
@@ -80,12 +80,12 @@ struct StreamPhase: PhasePart {
     do {
       return try await withThrowingTaskGroup(of: Turn?.self) { group in
         group.addTask {
-          try await whileNeeded { try await session.stream.run() }
+          try await whileNeeded { try await session.stream.follow() }
           return nil
         }
         group.addTask { try await conduct(number, resumesCutover: resumesCutover) }
         group.addTask {
-          try await whileNeeded { try await verification.run() }
+          try await whileNeeded { try await verification.answer() }
           return nil
         }
         defer { group.cancelAll() }
@@ -131,10 +131,9 @@ struct StreamPhase: PhasePart {
       if options.cutover == .auto, .now >= notBefore, session.monitor.reading.waitsFor == nil,
         board.catchUp.isSteady(within: Self.automaticPauseSeconds)
       {
-        try await store.request(
-          CutoverRequest(
-            requestedBy: "the catch-up monitor", acceptedDifferences: options.acceptedDifferences),
-          in: [.streaming])
+        var request = CutoverRequest(requestedBy: "the catch-up monitor")
+        request.acceptedDifferences = options.acceptedDifferences
+        try await store.request(request, in: [.streaming])
       }
       let requested = try await store.requestedCutover()
       if requested != nil || .now >= nextLook {
@@ -151,7 +150,7 @@ struct StreamPhase: PhasePart {
         nextLook = .now + max(Self.tablesPause, (.now - began) * 20)
       }
       if let requested {
-        if let report = try await gate.during({ try await cutover.run(requested) }) {
+        if let report = try await gate.during({ try await cutover.cutOver(requested) }) {
           return .complete(report)
         }
         notBefore = .now + Self.retryPause

@@ -38,7 +38,7 @@ extension Preflight {
       Check("target_privileges", on: "target", TargetPrivileges.examine),
       Check("system_privileges", on: "source and target", SystemUse.examine),
       Check("target_row_security", on: "target", TargetRowSecurity.examine),
-      Check("way_back", on: "source and target", worst: .warning, WayBack.examine),
+      Check("way_back", on: "source and target", worst: .warning, Reversibility.examine),
       Check("tables", on: "source", SelectedTables.examine),
       Check("column_order", on: "source", ColumnOrders.examine),
       Check("replica_identity", on: "source", ReplicaIdentities.examine),
@@ -62,7 +62,7 @@ extension Preflight {
       Check("special_objects", on: "source", worst: .warning, SpecialObjects.examine),
     ]
 
-    func run(_ context: PreflightContext) async throws -> [Finding] {
+    func findings(in context: PreflightContext) async throws -> [Finding] {
       do {
         return try await examine(context)
       } catch let error as PostgresError where error.code == .timedOut || !error.isConnectionLoss {

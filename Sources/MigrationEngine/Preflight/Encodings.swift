@@ -23,7 +23,7 @@ extension Preflight {
 
     /// By way of JSON: providers came with 15, and 17 renamed a column.
     private static func facts(_ connection: Connection) async throws -> Facts {
-      let hasVersions = try await connection.serverVersion() >= 150_000
+      let hasVersions = try await connection.has(.databaseCollationVersions)
       let installed = hasVersions ? "pg_catalog.pg_database_collation_actual_version(d.oid)" : "NULL"
       let row = try await connection.askOne(
         """

@@ -11,9 +11,9 @@ extension Preflight {
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
-      let named = try await NamedRole.read(from: context.source, publication: context.publicationName)
+      let named = try await NamedRole.read(from: context.source, publication: context.names.publication)
       let target = context.target
-      let mode = try await target.serverVersion() >= 160_000 ? "SET" : "MEMBER"
+      let mode = try await target.has(.membershipOptions) ? "SET" : "MEMBER"
       let rows = try await target.ask(
         "SELECT rolname, pg_catalog.pg_has_role(oid, '\(mode)') AS may_own FROM pg_catalog.pg_roles",
         about: "the target's roles")

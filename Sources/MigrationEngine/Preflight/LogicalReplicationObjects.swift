@@ -23,14 +23,14 @@ extension Preflight {
           EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = $2) AS has_publication,
           EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'replicate') AS has_schema,
           pg_catalog.to_regclass('replicate.migration') IS NOT NULL AS has_report
-        """, [context.slotName, context.publicationName], about: "leftovers of an earlier migration")
+        """, [context.names.slot, context.names.publication], about: "leftovers of an earlier migration")
       return judge(
         Facts(
           slotIsActive: try row.optional("slot_is_active").map { $0 == "t" },
           hasPublication: try row.bool("has_publication"), hasSchema: try row.bool("has_schema"),
           isSchemaOfOthers: try await OwnSchema.isOfOthers(on: context.source),
           hasReport: try row.bool("has_report")),
-        slot: context.slotName, publication: context.publicationName)
+        slot: context.names.slot, publication: context.names.publication)
     }
 
     static func judge(_ facts: Facts, slot: String, publication: String) -> [Finding] {
@@ -124,7 +124,7 @@ extension Preflight {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       let rows = try await context.source.ask(
         "SELECT pubname, puballtables FROM pg_catalog.pg_publication WHERE pubname <> $1 ORDER BY 1",
-        [context.publicationName], about: "the source's publications")
+        [context.names.publication], about: "the source's publications")
       guard !rows.isEmpty else { return [] }
       let isSuperuser = try await context.target.askOne(
         "SELECT pg_catalog.current_setting('is_superuser') AS it", about: "the target's role"

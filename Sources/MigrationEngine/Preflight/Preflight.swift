@@ -10,27 +10,16 @@ struct PreflightContext: Sendable {
   let options: MigrationOptions
   /// The target holds this migration already, so what it made itself is no obstacle.
   let isResuming: Bool
-  let slotName: String
-  let publicationName: String
-  /// Of the slot on the target.
-  let wayBackSlotName: String
+  let names: Names
   /// The age from which a transaction counts as a long one.
-  let longTransaction: Duration
+  var longTransaction = Duration.seconds(60)
 
-  init(
-    source: Connection, target: Connection, catalog: Catalog, options: MigrationOptions, isResuming: Bool,
-    slotName: String, publicationName: String, wayBackSlotName: String = "",
-    longTransaction: Duration = .seconds(60)
-  ) {
-    self.source = source
-    self.target = target
-    self.catalog = catalog
-    self.options = options
-    self.isResuming = isResuming
-    self.slotName = slotName
-    self.publicationName = publicationName
-    self.wayBackSlotName = wayBackSlotName
-    self.longTransaction = longTransaction
+  /// What the migration calls what it makes on both ends.
+  struct Names: Sendable {
+    var slot: String
+    var publication: String
+    /// Of the slot on the target.
+    var reverseSlot = ""
   }
 
   /// The source's tables that the user wants to have migrated.
@@ -46,9 +35,9 @@ enum Preflight {
   /// - Returns: the findings, blockers first.
   /// - Throws: `PostgresError` when a connection is lost, `CancellationError`. What a server refuses to tell
   ///   is a finding.
-  static func run(_ context: PreflightContext) async throws -> PreflightReport {
+  static func examine(_ context: PreflightContext) async throws -> PreflightReport {
     var findings: [Finding] = []
-    for check in Check.all { findings += try await check.run(context) }
+    for check in Check.all { findings += try await check.findings(in: context) }
     return PreflightReport(findings: inOrder(findings))
   }
 

@@ -2,11 +2,11 @@ import LibPQ
 
 extension Preflight {
   /// Whether there will be a way back once the target is open.
-  enum WayBack {
+  enum Reversibility {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
-      guard context.options.keepsWayBack else { return [] }
+      guard context.options.replicatesBack else { return [] }
       return try await ReverseObstacle.find(
-        source: context.source, target: context.target, slot: context.wayBackSlotName
+        source: context.source, target: context.target, slot: context.names.reverseSlot
       ).map { obstacle in
         Finding(
           .warning, check: "way_back", object: "target",

@@ -4,8 +4,8 @@ import Subprocess
 extension Preflight {
   /// Which major versions can be the ends.
   enum ServerVersions {
-    /// The fence is proved by a message in the stream, which pgoutput sends from 14 on (manual, 55.5).
-    static let oldestSource = 14
+    /// The oldest that a migration was seen on, from and to.
+    static let oldest = 13
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       judge(
@@ -16,16 +16,12 @@ extension Preflight {
     /// - Parameters: major versions.
     static func judge(source: Int, target: Int) -> [Finding] {
       var findings: [Finding] = []
-      if source < oldestSource {
+      for (end, version) in [("source", source), ("target", target)] where version < oldest {
         findings.append(
           Finding(
-            .blocker, check: "server_version", object: "source",
-            why:
-              "The source is PostgreSQL \(source). Its logical decoding cannot send the message that proves "
-              + "that no write was left behind; \(oldestSource) and newer can.",
-            remedy:
-              "Upgrade the source to PostgreSQL \(oldestSource) or newer (pg_upgrade; on Amazon RDS an "
-              + "engine "
+            .blocker, check: "server_version", object: end,
+            why: "The \(end) is PostgreSQL \(version), which is older than all that was tried.",
+            remedy: "Upgrade the \(end) to PostgreSQL \(oldest) or newer (pg_upgrade; on Amazon RDS an engine "
               + "upgrade), then migrate."))
       }
       if target < source {

@@ -118,7 +118,7 @@ extension Preflight {
           (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication) AS senders,
           EXISTS (SELECT FROM pg_catalog.pg_replication_slots
             WHERE slot_name = $1 AND wal_status = 'lost') AS is_lost
-        """, [context.slotName], about: "the source's slots and walsenders")
+        """, [context.names.slot], about: "the source's slots and walsenders")
       return judge(
         Facts(
           maxSlots: try row.integer("max_slots"), usedSlots: try row.integer("slots"),

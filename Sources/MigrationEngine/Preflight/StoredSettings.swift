@@ -88,7 +88,7 @@ extension Preflight {
 
     /// Settings of roles belong to the server; they come along only with roles that are made.
     private static func roles(_ context: PreflightContext) async throws -> [Finding] {
-      let named = try await NamedRole.read(from: context.source, publication: context.publicationName)
+      let named = try await NamedRole.read(from: context.source, publication: context.names.publication)
       let names = named.map(\.name)
       let here = try await settings(of: names, on: context.source)
       let there = try await settings(of: names, on: context.target)

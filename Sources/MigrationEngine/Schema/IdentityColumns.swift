@@ -84,7 +84,7 @@ enum IdentityColumns {
 
   private static func set(_ generated: String, _ columns: [Column], on target: Connection) async throws {
     for batch in columns.map({ statement(generated, $0) }).batches(of: 500) {
-      try await LockRetry.run(
+      try await LockRetry.execute(
         batch.joined(separator: ";\n"), on: target,
         doing: "setting the \(target.end)'s identity columns to GENERATED \(generated)", within: .seconds(60))
     }

@@ -60,7 +60,7 @@ struct SchemaScripts {
 
   /// - Parameter entries: in the order of the dump.
   /// - Returns: those that the target has refused. An object that is there already is no refusal.
-  func run(
+  func make(
     _ entries: [SchemaEntry], _ expressions: UserExpressions, _ dependencies: SchemaDependencies,
     source: Connection
   ) async throws -> [RefusedEntry] {
@@ -82,7 +82,7 @@ struct SchemaScripts {
             while let entry = await queue.next() {
               guard let script = scripts[entry.dumpID] else { continue }
               let owner = expressions.owners[entry.id]
-              if let refusal = try await run(entry, script, as: owner, under: settings) {
+              if let refusal = try await make(entry, script, as: owner, under: settings) {
                 refused.append(refusal)
               }
             }
@@ -98,7 +98,7 @@ struct SchemaScripts {
   private static let present: Set<String> = ["42710", "42P07"]
 
   /// - Parameter owner: nil for what evaluates nothing of users.
-  private func run(
+  private func make(
     _ entry: SchemaEntry, _ script: EntryScript, as owner: String?, under settings: UserSettings
   ) async throws -> RefusedEntry? {
     let action = "making \(script.name) on the target"

@@ -19,11 +19,11 @@ struct SchemaTransfer: Sendable {
 
   /// Restores one section.
   /// - Parameters:
-  ///   - again: an earlier try may have left objects behind; they are dropped first.
-  ///   - before: what the target held before the migration, as `TargetData.present` told it.
+  ///   - before: where an earlier try may have left objects, which are dropped first: what the target held
+  ///     before the migration, as `TargetData.present` said. Nil where there was none.
   /// - Returns: what the target has refused, behind the rows; the rest is there.
   func restore(
-    _ section: SchemaSection, from archive: URL, again: Bool, keeping before: [String],
+    _ section: SchemaSection, from archive: URL, replacingAllBut before: [String]?,
     source: Connection, target: Connection, leaving: Leaving = .all
   ) async throws -> [RefusedEntry] {
     let list = try await PostgresTool(name: "pg_restore").run(
@@ -32,7 +32,7 @@ struct SchemaTransfer: Sendable {
     let dependencies = try await dependencies(in: archive, section)
     var entries = SchemaEntry.entries(
       of: section, in: list, excluding: try await ownObjects(on: source), dependencies)
-    if again {
+    if let before {
       switch section {
       case .preData: try await TargetData.drop(on: target, keeping: before)
       // pg_restore's own --clean stumbles over the indexes of partitions, which go with their parent's.
@@ -47,22 +47,22 @@ struct SchemaTransfer: Sendable {
       let pinned = try await PinnedExtension.read(source: source, target: target)
       if !pinned.isEmpty {
         // pg_restore makes an extension only where there is none; what it needs are the schemas.
-        try await run(entries.filter(\.isSchema), section, from: archive)
+        try await restoreWithTool(entries.filter(\.isSchema), section, from: archive)
         for pinned in pinned { try await pinned.create(on: target) }
         entries.removeAll(where: \.isSchema)
       }
       do {
-        try await run(entries, section, from: archive)
+        try await restoreWithTool(entries, section, from: archive)
         return []
       } catch let error as MigrationError {
         return try await restoreWithoutForeign(entries, from: archive, dependencies, source, or: error)
       }
     }
-    let isCleaning = again && section == .constraints
+    let isCleaning = before != nil && section == .constraints
     let refused = try await make(
       entries, from: archive, isCleaning, source, dependencies, isOrdered: section == .constraints
     ) { entries in
-      try await run(entries, section, from: archive, isCleaning)
+      try await restoreWithTool(entries, section, from: archive, isCleaning)
     }
     if leaving == .data, let other = Self.notOfData(refused, dependencies) { throw other.refusal }
     return refused
@@ -76,7 +76,7 @@ struct SchemaTransfer: Sendable {
   ) async throws -> [RefusedEntry] {
     guard entries.contains(where: \.isForeign) else { throw error }
     let scripts = SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true)
-    let refused = try await scripts.run(entries, UserExpressions(), dependencies, source: source)
+    let refused = try await scripts.make(entries, UserExpressions(), dependencies, source: source)
     var missing: Set<Int> = []
     for one in refused {
       let needs = dependencies.needs[one.entry.dumpID, default: []]
@@ -91,7 +91,7 @@ struct SchemaTransfer: Sendable {
   func restorePublicSchema(from archive: URL, source: Connection) async throws -> [RefusedEntry] {
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list", archive.path], on: target, doing: action(.constraints))
-    return try await SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true).run(
+    return try await SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true).make(
       list.split(separator: "\n").compactMap { SchemaEntry($0) }.filter(\.isPublicSchema), UserExpressions(),
       SchemaDependencies(of: ""), source: source)
   }
@@ -129,7 +129,7 @@ struct SchemaTransfer: Sendable {
       } catch is MigrationError {
         return try await SchemaScripts(
           target: target, archive: archive, jobs: jobs, isOrdered: isOrdered
-        ).run(entries, UserExpressions(), dependencies, source: source)
+        ).make(entries, UserExpressions(), dependencies, source: source)
       }
     }
     let scripts = entries.filter { evaluated.owners[$0.id] != nil }
@@ -139,7 +139,7 @@ struct SchemaTransfer: Sendable {
     let others = entries.filter { evaluated.owners[$0.id] == nil && !apart.contains($0.dumpID) }
     var refused = try await restoreOrLeave(others.filter { !$0.isAttachment })
     refused += try await SchemaScripts(target: target, archive: archive, jobs: jobs, isCleaning: isCleaning)
-      .run(scripts, evaluated, dependencies, source: source)
+      .make(scripts, evaluated, dependencies, source: source)
     let late = entries.filter { evaluated.owners[$0.id] == nil && apart.contains($0.dumpID) }
     if !late.isEmpty { refused += try await restoreOrLeave(late.filter { !$0.isAttachment }) }
     refused += try await restoreOrLeave(entries.filter { evaluated.owners[$0.id] == nil && $0.isAttachment })
@@ -157,7 +157,7 @@ struct SchemaTransfer: Sendable {
     let entries = list.split(separator: "\n").compactMap { SchemaEntry($0) }.filter(isWanted)
     let refused = try await SchemaScripts(
       target: target, archive: archive, jobs: 1, isOrdered: true, lockTimeout: .seconds(2)
-    ).run(
+    ).make(
       entries, try await UserExpressions.read(from: source), SchemaDependencies(of: ""), source: source)
     return (entries, refused)
   }
@@ -201,7 +201,7 @@ struct SchemaTransfer: Sendable {
     let entries = list.split(separator: "\n").compactMap { SchemaEntry($0) }
       .filter { part.contains($0) && !own.contains($0.id) }
     func restore(_ entries: [SchemaEntry]) async throws {
-      try await run(
+      try await restoreWithTool(
         entries, named: "\(part)", from: archive, isCleaning: part == .constraints, part.section)
     }
     if part == .tables {
@@ -218,13 +218,14 @@ struct SchemaTransfer: Sendable {
   }
 
   /// - Parameter isCleaning: drops each entry's object before it is made.
-  private func run(
+  private func restoreWithTool(
     _ entries: [SchemaEntry], _ section: SchemaSection, from archive: URL, _ isCleaning: Bool = false
   ) async throws {
-    try await run(entries, named: section.rawValue, from: archive, isCleaning: isCleaning, section)
+    try await restoreWithTool(
+      entries, named: section.rawValue, from: archive, isCleaning: isCleaning, section)
   }
 
-  private func run(
+  private func restoreWithTool(
     _ entries: [SchemaEntry], named name: String, from archive: URL, isCleaning: Bool,
     _ section: SchemaSection
   ) async throws {

@@ -15,6 +15,13 @@ struct Leg: Sendable {
     }
   }
 
+  /// How sessions are opened at both ends.
+  struct Addresses: Sendable {
+    var direction = Direction.forward
+    var from: ConnectionString
+    var to: ConnectionString
+  }
+
   let direction: Direction
   let from: End
   let to: End

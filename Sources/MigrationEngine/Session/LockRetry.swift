@@ -17,7 +17,7 @@ enum LockRetry {
   ///   - limit: for all tries together; nil where it is waited for as long as it takes, which is reported.
   ///   - tryLimit: how long one try may hold up others, in milliseconds.
   /// - Throws: the last try's error, with SQLSTATE 55P03, when the limit has passed.
-  static func run(
+  static func execute(
     _ sql: String, on connection: Connection, doing action: String, within limit: Duration?,
     tryLimitMilliseconds: Int = 200
   ) async throws {

@@ -40,7 +40,7 @@ package enum Session {
   /// statement that reads for minutes or waits for a lock (manual, section 20.3.1
   /// `client_connection_check_interval`).
   static func noticeLostClient(of connection: Connection) async throws {
-    guard try await connection.serverVersion() >= 140_000 else { return }
+    guard try await connection.has(.clientConnectionCheck) else { return }
     do {
       try await set(
         [Setting("client_connection_check_interval", "1s")], on: connection,

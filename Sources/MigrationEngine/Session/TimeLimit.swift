@@ -3,7 +3,7 @@ import Synchronization
 /// Work that may take so long and no longer.
 enum TimeLimit {
   /// Ends `body` at the limit and waits until it has ended.
-  static func run<Value: Sendable>(
+  static func cancelling<Value: Sendable>(
     until end: ContinuousClock.Instant, or error: any Error,
     _ body: @escaping @Sendable () async throws -> Value
   ) async throws -> Value {
@@ -21,7 +21,7 @@ enum TimeLimit {
 
   /// Returns at the limit, or when the task is cancelled, also while `body`, which is cancelled then, waits
   /// for a server that does not answer.
-  static func runLeavingBehind<Value: Sendable>(
+  static func abandoning<Value: Sendable>(
     until end: ContinuousClock.Instant, or error: any Error,
     _ body: @escaping @Sendable () async throws -> Value
   ) async throws -> Value {

@@ -12,7 +12,7 @@ struct CopyPump: Sendable {
   private static let chunkBytes = 1 << 20
 
   /// - Returns: what both ends agree on.
-  func run(doing action: String) async throws -> (rows: Int, bytes: Int64) {
+  func pump(doing action: String) async throws -> (rows: Int, bytes: Int64) {
     var bytes: Int64 = 0
     var spare = Self.buffer()
     var chunk = try await source.readCopy(reusing: Self.buffer(), limit: Self.chunkBytes, doing: action)

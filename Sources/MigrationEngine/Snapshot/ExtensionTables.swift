@@ -55,7 +55,7 @@ struct ExtensionTables: Sendable {
     let copy = TableCopy(
       source: source, target: target, workers: 1, progress: CopyProgress(), isStreamed: false,
       areUsers: false)
-    guard try await copy.run(CopyPlan(batches: [batch]), under: snapshot).outdated.isEmpty else {
+    guard try await copy.copy(CopyPlan(batches: [batch]), under: snapshot).outdated.isEmpty else {
       throw MigrationError(
         .failed, doing: "copying the user's rows in tables of extensions",
         reason: "an extension's tables were defined or written anew on the \(direction.from) meanwhile",

@@ -20,7 +20,7 @@ enum FullIdentity {
           WHERE NOT EXISTS (SELECT FROM replicate.identity() WHERE relation = $1::oid)
           """, [String(relation.oid), relation.replicaIdentity.clause], doing: action)
       }
-      try await LockRetry.run(
+      try await LockRetry.execute(
         "ALTER TABLE \(relation.name) REPLICA IDENTITY FULL", on: source,
         doing: "setting REPLICA IDENTITY FULL on \(relation.name)", within: .seconds(30))
     }
@@ -104,7 +104,7 @@ enum FullIdentity {
       """, doing: "reading the replica identities to put back")
     for row in rows {
       let name = try row.text("name")
-      try await LockRetry.run(
+      try await LockRetry.execute(
         "ALTER TABLE \(name) REPLICA IDENTITY \(try row.text("previous"))", on: end,
         doing: "putting back the replica identity of \(name) on the \(end.end)", within: .seconds(30))
     }

@@ -89,7 +89,7 @@ struct LargeObjects: Sendable {
       """, doing: action)
     try await target.startCopyIn(
       "COPY pg_temp.part (object, at, data) FROM STDIN (FORMAT binary)", doing: action)
-    _ = try await CopyPump(source: source, target: target, rateLimit: rateLimit, onBytes: { _ in }).run(
+    _ = try await CopyPump(source: source, target: target, rateLimit: rateLimit, onBytes: { _ in }).pump(
       doing: action)
     for (owner, objects) in Dictionary(grouping: batch, by: \.owner) {
       // Who makes it owns it; a statement for each object would take far longer.

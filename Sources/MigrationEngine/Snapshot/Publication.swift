@@ -44,7 +44,7 @@ struct Publication: Sendable {
     let missing = relations.filter { !$0.isUnlogged && !present.contains($0.oid) }
     for batch in missing.batches(of: Self.batchSize) {
       let list = batch.map { "ONLY \($0.name)" }.joined(separator: ", ")
-      try await LockRetry.run(
+      try await LockRetry.execute(
         "ALTER PUBLICATION \(quotedIdentifier(name)) ADD TABLE \(list)", on: source,
         doing: "adding \(Self.words(batch)) to publication \(quotedIdentifier(name))", within: .seconds(60))
     }

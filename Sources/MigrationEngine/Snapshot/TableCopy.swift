@@ -8,13 +8,13 @@ struct TableCopy: Sendable {
   let workers: Int
   let progress: CopyProgress
   /// Whether the stream goes on from the snapshot: then its LSN is stored with the rows.
-  let isStreamed: Bool
+  var isStreamed = true
   /// Whether the tables are the user's own: what is evaluated as rows come in is so under the settings of the
   /// database's users. An extension's is under those that its author could count on.
-  let areUsers: Bool
-  let rateLimit: RateLimit?
+  var areUsers = true
+  var rateLimit: RateLimit?
   /// Whether a table whose rows the other end refuses is left, and the others go on.
-  let leavesRefused: Bool
+  var leavesRefused = false
 
   /// What was not copied, by OIDs of the end that rows come from.
   struct Left: Sendable {
@@ -24,25 +24,11 @@ struct TableCopy: Sendable {
     var refused: [UInt32: PostgresError] = [:]
   }
 
-  init(
-    source: ConnectionString, target: ConnectionString, workers: Int, progress: CopyProgress,
-    isStreamed: Bool = true, areUsers: Bool = true, rateLimit: RateLimit? = nil, leavesRefused: Bool = false
-  ) {
-    self.source = source
-    self.target = target
-    self.workers = workers
-    self.progress = progress
-    self.isStreamed = isStreamed
-    self.areUsers = areUsers
-    self.rateLimit = rateLimit
-    self.leavesRefused = leavesRefused
-  }
-
   /// A table, or a batch of small ones, is emptied, filled and marked as copied in one transaction of the
   /// target, so that a crash costs what was under way and no more. A table that travels in parts is marked
   /// after the last of them.
   /// - Parameter lineages: what the tables are under the snapshot, by their OIDs on the source.
-  func run(
+  func copy(
     _ plan: CopyPlan, under snapshot: ExportedSnapshot, lineages: [UInt32: TableLineage] = [:]
   ) async throws -> Left {
     try await clear(plan.clearing, snapshot.direction)
@@ -110,7 +96,8 @@ struct TableCopy: Sendable {
             if next == nil { next = await queue.next() }
             guard let batch = next else { return }
             let copied = try await copy(
-              batch, from: source, to: target, watch, at: snapshot.lsn, lineages,
+              batch, from: source, to: target,
+              CopiedSnapshot(lsn: snapshot.lsn, watch: watch, lineages: lineages),
               settings.detour(to: batch.owner))
             let whole = await parts.finished(batch, copied, lineages)
             if isStreamed, !whole.isEmpty {
@@ -151,11 +138,11 @@ struct TableCopy: Sendable {
   private static let missing: Set<SQLState> = [.undefinedTable, .undefinedColumn, .wrongObjectType]
 
   private func copy(
-    _ batch: CopyBatch, from source: Connection, to target: Connection, _ watch: SnapshotWatch, at lsn: LSN,
-    _ lineages: [UInt32: TableLineage], _ detour: UserSettings.Detour?
+    _ batch: CopyBatch, from source: Connection, to target: Connection, _ snapshot: CopiedSnapshot,
+    _ detour: UserSettings.Detour?
   ) async throws -> [CopiedRelation] {
     do {
-      return try await copyAll(of: batch, from: source, to: target, watch, at: lsn, lineages, detour)
+      return try await copyAll(of: batch, from: source, to: target, snapshot, detour)
     } catch let error as PostgresError where error.sqlState.map(Self.missing.contains) ?? false {
       throw MissingTable(batch: batch)
     }
@@ -163,8 +150,8 @@ struct TableCopy: Sendable {
 
   /// - Returns: what came and is what the snapshot tells of.
   private func copyAll(
-    of batch: CopyBatch, from source: Connection, to target: Connection, _ watch: SnapshotWatch, at lsn: LSN,
-    _ lineages: [UInt32: TableLineage], _ detour: UserSettings.Detour?
+    of batch: CopyBatch, from source: Connection, to target: Connection, _ snapshot: CopiedSnapshot,
+    _ detour: UserSettings.Detour?
   ) async throws -> [CopiedRelation] {
     guard let piece = batch.pieces.first else { return [] }
     let action = "copying \(piece.name)\(batch.pieces.count > 1 ? " and others" : "")"
@@ -179,25 +166,32 @@ struct TableCopy: Sendable {
       let rows: Int
       let bytes: Int64
       do {
-        (rows, bytes) = try await pump.run(doing: action)
+        (rows, bytes) = try await pump.pump(doing: action)
       } catch let error as PostgresError where error.isRefusalOfContent {
         // Both ends know the table by now: it is a row that is at fault, maybe by what it names.
         throw RefusedRows(batch: batch, piece: piece, error: error)
       }
       var relation = CopiedRelation(sourceOID: piece.sourceOID, bytes: bytes, rows: Int64(rows))
-      relation.lineage = lineages[piece.sourceOID]
+      relation.lineage = snapshot.lineages[piece.sourceOID]
       copied.append(relation)
     }
     // Each COPY has locked its table until the snapshot's transaction ends: what it is now it was then.
-    let outdated = try await watch.outdated(batch.pieces)
+    let outdated = try await snapshot.watch.outdated(batch.pieces)
     copied.removeAll { outdated.contains($0.sourceOID) }
-    if isStreamed, batch.clearing != nil { try await StateStore(target).markCopied(copied, at: lsn) }
+    if isStreamed, batch.clearing != nil { try await StateStore(target).markCopied(copied, at: snapshot.lsn) }
     try await target.query("COMMIT", doing: action)
     return copied
   }
 }
 
-/// Which tables are not what the snapshot tells of them.
+/// The snapshot that rows are read under, and what the tables are there.
+private struct CopiedSnapshot {
+  let lsn: LSN
+  let watch: SnapshotWatch
+  let lineages: [UInt32: TableLineage]
+}
+
+/// Which tables are not what the snapshot says of them.
 private actor SnapshotWatch {
   private let observer: Connection
   private let versions: [UInt32: String]

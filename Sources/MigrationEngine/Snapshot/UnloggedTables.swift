@@ -25,7 +25,7 @@ struct UnloggedTables: Sendable {
     try await finally(snapshot.release) {
       let copy = TableCopy(
         source: source, target: target, workers: workers, progress: CopyProgress(), isStreamed: false)
-      let left = try await copy.run(
+      let left = try await copy.copy(
         CopyPlan(tables, workers: workers, isFirst: false), under: snapshot
       ).outdated
       guard left.isEmpty else {

@@ -10,9 +10,9 @@ struct PhaseMachine: Sendable, Equatable {
     case cutoverAborted
     case targetOpened
     /// And what is written there goes back to the source.
-    case targetOpenedWithWayBack
+    case targetOpenedReversibly
     /// A rollback is complete, or the reverse stream was ended.
-    case wayBackEnded
+    case reverseEnded
     case abortRequested
   }
 
@@ -68,8 +68,8 @@ struct PhaseMachine: Sendable, Equatable {
     case .cutoverBegun: ([.streaming], .cutover)
     case .cutoverAborted: ([.cutover], .streaming)
     case .targetOpened: ([.cutover], .complete)
-    case .targetOpenedWithWayBack: ([.cutover], .reverse)
-    case .wayBackEnded: ([.reverse], .complete)
+    case .targetOpenedReversibly: ([.cutover], .reverse)
+    case .reverseEnded: ([.reverse], .complete)
     case .abortRequested:
       ([.preflight, .schema, .copy, .index, .catchup, .streaming, .cutover], .aborted)
     }

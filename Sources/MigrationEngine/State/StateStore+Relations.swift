@@ -136,7 +136,7 @@ extension StateStore {
   /// - Parameter table: on the target.
   func setAside(_ sourceOID: UInt32, _ table: RelationName) async throws {
     let isReferenced = try await ForeignKeys.referencedTables(on: connection).contains(table)
-    try await LockRetry.run(
+    try await LockRetry.execute(
       """
       SET LOCAL session_replication_role = replica;
       UPDATE replicate.relation SET snapshot_lsn = NULL WHERE source_oid = \(sourceOID);

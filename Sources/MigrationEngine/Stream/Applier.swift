@@ -32,7 +32,8 @@ struct Applier {
     direction = tables.direction
     planner = ChangePlanner(
       tables: tables, from: start, streaming: isStreaming ? .on : .off,
-      isBehindMarker: monitor.isBehindMarker, memory: monitor.touched)
+      isBehindMarker: monitor.isBehindMarker, memory: monitor.touched,
+      messages: tables.version < .two ? monitor.messages : nil)
   }
 
   /// Applies one piece of the stream. Transactions that end in it are committed together: nobody else reads
@@ -78,7 +79,7 @@ struct Applier {
     }
     monitor.received(upTo: plan.receivedLSN)
     do {
-      try await run(plan)
+      try await execute(plan)
     } catch let error where plan.isFolded && Self.isRefusal(error) {
       // The order that folding gave up may be what the server misses. Whatever is really wrong comes again,
       // with the change that it is about.
@@ -87,7 +88,7 @@ struct Applier {
         "applying changes one by one that the target refused together", metadata: ["because": "\(error)"])
       planner = before
       plan = try planned(piece, folding: false)
-      try await run(plan)
+      try await execute(plan)
     } catch let error where Self.isLockConflict(error) {
       // Somebody else's lock, as of DDL on the target, is waited for, unless it may be one of our own lanes'.
       let isBeside = await sessions.hasStreamed
@@ -143,28 +144,28 @@ struct Applier {
 
   // MARK: One plan
 
-  private func run(_ plan: ChunkPlan) async throws {
+  private func execute(_ plan: ChunkPlan) async throws {
     guard plan.hasChanges || plan.commit != nil && plan.beginsTransaction else { return }
     let target = try await sessions.session(for: plan.lane)
     // Before anything is prepared, which may fail as well: without its savepoint nothing could be undone.
     var next = plan.beginsTransaction ? 0 : 1
-    try await run(plan, 0..<next, on: target)
+    try await execute(plan, 0..<next, on: target)
     for copy in plan.copies {
-      try await run(plan, next..<copy.callsBefore, on: target)
+      try await execute(plan, next..<copy.callsBefore, on: target)
       next = copy.callsBefore
       try await self.copy(copy, on: target)
     }
-    try await run(plan, next..<plan.batch.calls.count, on: target)
+    try await execute(plan, next..<plan.batch.calls.count, on: target)
     if !plan.beginsTransaction, !plan.keepsSavepoint {
       try await target.query(
         "RELEASE SAVEPOINT \(ChunkPlan.savepoint)", doing: "keeping a part of a transaction")
     }
   }
 
-  private func run(_ plan: ChunkPlan, _ calls: Range<Int>, on target: Connection) async throws {
+  private func execute(_ plan: ChunkPlan, _ calls: Range<Int>, on target: Connection) async throws {
     guard !calls.isEmpty else { return }
     do {
-      try await target.run(plan.batch, calls, doing: "applying changes")
+      try await target.execute(plan.batch, calls, doing: "applying changes")
     } catch let failure as BatchFailure {
       throw error(failure, plan)
     }
@@ -234,7 +235,7 @@ struct Applier {
     batch.call(isNoted ? NotedRows.movedProgress : Self.progress, expectedRows: 1)
     batch.call("COMMIT", expectedRows: nil)
     do {
-      try await target.run(batch, doing: "committing changes up to \(point.endLSN)")
+      try await target.execute(batch, doing: "committing changes up to \(point.endLSN)")
     } catch let failure as BatchFailure {
       guard case .refused(let error) = failure.reason else { throw failure }
       guard error.sqlState == .divisionByZero else { throw error }

@@ -20,6 +20,8 @@ struct StreamTables: Sendable {
   var settings = UserSettings()
   /// How the rows come.
   var form = StreamForm.text
+  /// What the source's pgoutput speaks.
+  var version = PgOutputVersion.two
   /// Which way they go: what the ends are called.
   var direction = Direction.forward
 
@@ -70,9 +72,6 @@ struct SourceTransaction {
 /// Turns the messages of a stream into statements. Pure: chunks in, plans out; one planner for one
 /// START_REPLICATION. A copy of it plans the same chunk again.
 struct ChangePlanner {
-  /// The first that sends transactions before they have committed: PostgreSQL 14.
-  static let protocolVersion = PgOutputVersion.two
-
   private let tables: StreamTables
   private var decoder: PgOutputDecoder
   /// By the relation's OID on the source; nil for those that are not ours.
@@ -100,6 +99,7 @@ struct ChangePlanner {
   private(set) var fold: ChunkFold?
   private let chunkFold = ChunkFold()
   private let memory: ChangedRowTracker?
+  private let messages: SentMessages?
   /// The memory's when the chunk began; zero while nothing is to be remembered.
   private(set) var touchEpoch = 0
 
@@ -108,9 +108,10 @@ struct ChangePlanner {
   ///     table's copy is refused at its end.
   ///   - isBehindMarker: the target has the marker that a cutover waits for.
   ///   - memory: is told which rows are touched.
+  ///   - messages: ours, of a source that does not send them as such.
   init(
     tables: StreamTables, from start: StreamStart = .origin, streaming: PgOutputStreaming = .off,
-    isBehindMarker: Bool = false, memory: ChangedRowTracker? = nil
+    isBehindMarker: Bool = false, memory: ChangedRowTracker? = nil, messages: SentMessages? = nil
   ) {
     self.tables = tables
     lastEndLSN = start.position
@@ -120,7 +121,8 @@ struct ChangePlanner {
     newestSnapshotLSN = tables.newestSnapshotLSN
     hasSeenMarker = isBehindMarker
     self.memory = memory
-    decoder = PgOutputDecoder(version: Self.protocolVersion, streaming: streaming)
+    self.messages = messages
+    decoder = PgOutputDecoder(version: tables.version, streaming: streaming)
   }
 
   var foreignKeys: [RelationName: Set<RelationName>] { tables.foreignKeys }
@@ -194,6 +196,10 @@ struct ChangePlanner {
       try prove(anchor)
       open = SourceTransaction(
         xid: begin.xid, finalLSN: begin.finalLSN, anchor: anchor, isPassed: begin.finalLSN < appliedLSN)
+      if let message = messages?.message(of: begin.xid, committedAt: begin.finalLSN) {
+        open?.hasMessage = true
+        note(message.prefix, message.content, &plan)
+      }
     case .commit(let commit): try finish(commit, &plan)
     case .relation(let relation): try describe(relation)
     case .insert(let insert):
@@ -273,11 +279,14 @@ struct ChangePlanner {
     let content = UnsafeRawBufferPointer(rebasing: buffer[message.content])
     // In a streamed transaction it may still go with a subtransaction.
     if message.isTransactional, open?.anchor != nil { open?.hasMessage = true }
-    switch message.prefix {
-    case MessagePrefix.heartbeat:
-      if let beat = UInt64(String(decoding: content, as: UTF8.self)) { plan.heartbeats.append(beat) }
-    case MessagePrefix.fence where message.isTransactional:
-      open?.marker = String(decoding: content, as: UTF8.self)
+    guard message.isTransactional || message.prefix == MessagePrefix.heartbeat else { return }
+    note(message.prefix, String(decoding: content, as: UTF8.self), &plan)
+  }
+
+  private mutating func note(_ prefix: String, _ content: String, _ plan: inout ChunkPlan) {
+    switch prefix {
+    case MessagePrefix.heartbeat: if let beat = UInt64(content) { plan.heartbeats.append(beat) }
+    case MessagePrefix.fence: open?.marker = content
     // Messages of others are for others.
     default: break
     }

@@ -21,7 +21,7 @@ import LogicalReplication
 /// | *snapshot* of a table: what committed before is in its copy; | which changes of a transaction apply,   |
 /// | moved by whoever copies it                                   | at its commit, however it came          |
 /// | *received*: the end of what has come in; every message       | nothing: the status tells it            |
-/// | *confirmable*: nothing that this run's source has before it  | the lag; the end of `run(until:)`;      |
+/// | *confirmable*: nothing that this run's source has before it  | the lag; the end of `follow(until:)`;   |
 /// | is missing on the target; moved by a commit and, while       | whether a bound is reached; what is to  |
 /// | nothing is open, by empty transactions and keepalives        | be stored                               |
 /// | *stored*: up to where the target has stored, in a commit     | what the source is told; in later runs, |

@@ -90,6 +90,8 @@ final class StreamMonitor: Sendable {
   private let state: Mutex<State>
   /// Up to where changes may be applied.
   let bound = ApplyLimit()
+  /// Ours, of a source that does not send them.
+  let messages = SentMessages()
   /// Which rows were touched since both ends were compared.
   let touched = ChangedRowTracker()
 
@@ -321,5 +323,8 @@ final class StreamMonitor: Sendable {
   }
 
   var feedback: Feedback { state.withLock { $0.feedback } }
-  func stored(_ lsn: LSN) { state.withLock { $0.feedback.stored(lsn) } }
+  func stored(_ lsn: LSN) {
+    state.withLock { $0.feedback.stored(lsn) }
+    messages.forget(before: lsn)
+  }
 }

@@ -21,30 +21,15 @@ private struct SnapshotsPassed: Error {}
 /// other longer than they must: one receives, one applies, one confirms, one keeps the source informed. Here
 /// `source` is the end that changes come from and `target` the one that they go to, whichever way that is.
 struct StreamSession: Sendable {
-  private let direction: Direction
-  private let source: ConnectionString
-  private let target: ConnectionString
-  private let slot: SlotName
-  private let publication: String
-  private let tables: @Sendable () async throws -> StreamTables
-  private let monitor: StreamMonitor
-  private let logger: Logger
+  let leg: Leg.Addresses
+  let slot: SlotName
+  let publication: String
+  /// Reads what both ends have now.
+  let tables: @Sendable () async throws -> StreamTables
+  let monitor: StreamMonitor
+  let logger: Logger
 
-  /// - Parameter tables: reads what both ends have now.
-  init(
-    _ direction: Direction = .forward, source: ConnectionString, target: ConnectionString, slot: SlotName,
-    publication: String,
-    tables: @escaping @Sendable () async throws -> StreamTables, monitor: StreamMonitor, logger: Logger
-  ) {
-    self.direction = direction
-    self.source = source
-    self.target = target
-    self.slot = slot
-    self.publication = publication
-    self.tables = tables
-    self.monitor = monitor
-    self.logger = logger
-  }
+  private var direction: Direction { leg.direction }
 
   /// What is received at once, a row larger than this by itself.
   private static let receivedBytes = 256 << 10
@@ -55,7 +40,7 @@ struct StreamSession: Sendable {
   /// - Parameter end: return once everything before it is applied.
   /// - Throws: `NewTable` when it cannot go on before a table is there, `OutdatedTable` before one was copied
   ///   again.
-  func run(until end: LSN? = nil) async throws {
+  func follow(until end: LSN? = nil) async throws {
     var streamsFrom = LSN.zero
     var mayBeBinary = true
     while true {
@@ -148,7 +133,7 @@ struct StreamSession: Sendable {
 
   /// Whether a session that was given up has committed after all.
   private func hasMoved() async throws -> Bool {
-    let state = try await Session.open(target, end: direction.to, purpose: "confirm")
+    let state = try await Session.open(leg.to, end: direction.to, purpose: "confirm")
     return try await closing(state) {
       try await progress(in: state).appliedLSN != monitor.feedback.appliedLSN
     }
@@ -172,7 +157,7 @@ struct StreamSession: Sendable {
   /// - Parameter streamsFrom: transactions are sent before they have committed when the run begins at or
   ///   beyond it.
   private func runOnce(until end: LSN?, streamsFrom: LSN, mayBeBinary: Bool) async throws {
-    let state = try await Session.open(target, end: direction.to, purpose: "confirm")
+    let state = try await Session.open(leg.to, end: direction.to, purpose: "confirm")
     try await closing(state) {
       let (progress, start) = try await begin(state)
       monitor.resume(progress, from: start)
@@ -184,18 +169,20 @@ struct StreamSession: Sendable {
           "the \(direction.to) does not take settings of its users, and evaluates their checks without them",
           metadata: ["which": "\(names)"])
       }
-      tables.form = form(for: tables, mayBeBinary: mayBeBinary)
       monitor.applies(to: Set(tables.snapshots.keys))
       monitor.isKeptOut(nil)
-      // Below the newest snapshot most would be refused at their ends.
-      let streamsFrom = max(streamsFrom, tables.newestSnapshotLSN)
-      let isStreaming = start.position >= streamsFrom
-      let replication = try await Session.openReplication(source, end: direction.from)
+      let replication = try await Session.openReplication(leg.from, end: direction.from)
       try await closing(replication) { [tables] in
+        let tables = try await asked(tables, of: replication, mayBeBinary: mayBeBinary)
+        // Below the newest snapshot most would be refused at their ends.
+        let streamsFrom =
+          try await replication.has(.streamedTransactions)
+          ? max(streamsFrom, tables.newestSnapshotLSN) : LSN(rawValue: .max)
+        let isStreaming = start.position >= streamsFrom
         try await verify(replication, progress, tables, state)
-        try await startReplication(replication, at: start.position, tables.form, isStreaming)
+        try await startReplication(replication, at: start.position, tables, isStreaming)
         let sessions = try await LaneSessions(
-          target: target, end: direction.to, settings: tables.settings, monitor: monitor)
+          target: leg.to, end: direction.to, settings: tables.settings, monitor: monitor)
         try await finally(sessions.close) {
           try await stream(replication, state: state) { inbox in
             var applier = Applier(
@@ -219,7 +206,7 @@ struct StreamSession: Sendable {
   /// Where the run begins.
   private func begin(_ state: Connection) async throws -> (StoredProgress, StreamStart) {
     let claim = SlotCheck(slot: slot, direction: direction)
-    let observer = try await Session.open(source, end: direction.from, purpose: "slot")
+    let observer = try await Session.open(leg.from, end: direction.from, purpose: "slot")
     let confirmed = try await closing(observer) { try await claim.take(on: observer) }
     let progress = try await progress(in: state)
     try claim.verify(confirmed, progress)
@@ -242,23 +229,30 @@ struct StreamSession: Sendable {
     logger.notice("\(what)")
     // The trail of events is on the target, whichever way the stream leads.
     guard direction == .back else { return try await StateStore(state).note(what) }
-    let trail = try await Session.open(source, end: direction.from, purpose: "slot")
+    let trail = try await Session.open(leg.from, end: direction.from, purpose: "slot")
     try await closing(trail) { try await StateStore(trail).note(what) }
   }
 
-  private func form(for tables: StreamTables, mayBeBinary: Bool) -> StreamForm {
-    let (form, obstacle) = mayBeBinary ? StreamForm.best(for: tables) : (.text, nil)
+  /// With what is asked of the source's server: as much as it can and the tables allow.
+  private func asked(
+    _ tables: StreamTables, of replication: Connection, mayBeBinary: Bool
+  ) async throws -> StreamTables {
+    var tables = tables
+    tables.version = try await replication.has(.streamedTransactions) ? .two : .one
+    let canBeBinary = try await replication.has(.binaryStream)
+    let (form, obstacle) = mayBeBinary && canBeBinary ? StreamForm.best(for: tables) : (.text, nil)
     logger.debug("streaming in \(form.format)", metadata: obstacle.map { ["because": "\($0)"] } ?? [:])
-    return form
+    tables.form = form
+    return tables
   }
 
   private func startReplication(
-    _ connection: Connection, at position: LSN, _ form: StreamForm, _ isStreaming: Bool
+    _ connection: Connection, at position: LSN, _ tables: StreamTables, _ isStreaming: Bool
   ) async throws {
-    var options = PgOutputOptions(version: ChangePlanner.protocolVersion, publications: [publication])
-    options.messages = true
+    var options = PgOutputOptions(version: tables.version, publications: [publication])
+    options.messages = try await connection.has(.decodedMessages)
     options.streaming = isStreaming ? .on : .off
-    options.binary = form.format == .binary
+    options.binary = tables.form.format == .binary
     let command = ReplicationCommand.start(slot: slot, at: position, options: options)
     let deadline = ContinuousClock.now + .seconds(30)
     while true {

@@ -11,7 +11,7 @@ enum AWSWait {
     var newest = "the service has not told how it stands"
     while true {
       let late = SwitchFailure(newest)
-      guard let answer = try await TimeLimit.run(until: deadline, or: late, missing) else { return }
+      guard let answer = try await TimeLimit.cancelling(until: deadline, or: late, missing) else { return }
       newest = answer
       guard .now + pause < deadline else { throw SwitchFailure(newest) }
       try await Task.sleep(for: pause)

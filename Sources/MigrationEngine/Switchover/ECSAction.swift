@@ -21,7 +21,7 @@ struct ECSAction: SwitchAction {
   }
 
   /// Forces deployments also when an engine before this one did: that they are the same cannot be known.
-  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
+  func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     for service in step.services {
       _ = try await aws.answer(
         Updated.self,

@@ -36,7 +36,7 @@ struct ParameterGroupAction: SwitchAction {
     }
   }
 
-  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
+  func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     let before = try await value()
     let wasOn = before == "1" || before == "on"
     // In a rollback it is the end that takes writes again.

@@ -43,7 +43,7 @@ struct PgBouncerAction: SwitchAction {
     return "\(label) \(waited.contains(true) ? "let its clients go on" : "held no client")"
   }
 
-  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
+  func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     let address = address(scene)
     let moved = try await eachTrying { session in
       let isChanged = try await repoint(session.pooler, address, scene, until: deadline)
@@ -65,7 +65,7 @@ struct PgBouncerAction: SwitchAction {
     do {
       switch pooler.configuration {
       case .command(let command):
-        _ = try await SwitchCommand(command: command, scene: scene).run(within: deadline - .now)
+        _ = try await SwitchCommand(command: command, scene: scene).execute(within: deadline - .now)
         return true
       case .file(let path):
         let file = try ReplacedFile(reading: path)

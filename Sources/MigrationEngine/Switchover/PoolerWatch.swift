@@ -97,7 +97,7 @@ package actor PoolerWatch {
 
   /// Waits for the end of the input, then resumes the poolers unless all is well.
   /// - Returns: whether no client waits any more.
-  package static func run(reading input: FileHandle) async -> Bool {
+  package static func watch(reading input: FileHandle) async -> Bool {
     for number in [SIGTERM, SIGINT, SIGHUP] { signal(number, SIG_IGN) }
     let said = input.readDataToEndOfFile()
     let lines = said.split(separator: UInt8(ascii: "\n"), maxSplits: 1)

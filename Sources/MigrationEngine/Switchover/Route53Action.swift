@@ -25,7 +25,7 @@ struct Route53Action: SwitchAction {
     }
   }
 
-  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
+  func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     let wanted = Record(step, value: value(scene))
     let isThere = try await present()?.says(wanted) ?? false
     // Again also when it is there: only a change of our own says whether all name servers have it.

@@ -16,7 +16,7 @@ struct SSMParameterAction: SwitchAction {
     }
   }
 
-  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
+  func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     let value = step.value ?? scene.target.host
     let present = try await present()
     guard present.value != value else { return "\(step.parameter) held it already" }

@@ -7,7 +7,7 @@ protocol SwitchAction: Sendable {
   /// - Parameter deadline: what waits for something ends by then, and says what it waited for. Shortly after
   ///   it the task is cancelled.
   /// - Returns: what was done, in a line.
-  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String
+  func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String
 }
 
 /// What the steps are told of the cutover.

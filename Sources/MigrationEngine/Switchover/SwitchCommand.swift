@@ -7,7 +7,7 @@ struct SwitchCommand: Sendable {
 
   /// - Returns: the last line it wrote.
   /// - Throws: `SwitchFailure` unless it exits with 0 in time; then it and its children are killed.
-  func run(within limit: Duration) async throws -> String {
+  func execute(within limit: Duration) async throws -> String {
     let outcome = await BoundedCommand(shell: command, changing: environment, timeLimit: limit).run()
     let (failure, said) = Self.words(outcome, limit)
     guard let failure else { return said ?? "" }
@@ -53,7 +53,7 @@ struct ExecAction: SwitchAction {
   /// Only its user knows what it needs.
   func examine(_ scene: SwitchScene) async -> [SwitchFinding] { [] }
 
-  func run(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
-    try await SwitchCommand(command: command, scene: scene).run(within: timeLimit)
+  func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
+    try await SwitchCommand(command: command, scene: scene).execute(within: timeLimit)
   }
 }

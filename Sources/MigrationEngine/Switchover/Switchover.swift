@@ -28,17 +28,16 @@ struct Switchover: Sendable {
   private let logger: Logger
 
   /// - Parameters:
-  ///   - direction: `back` in a rollback: then `target` is the end that writes move back to.
+  ///   - scene: in a rollback its target is the end that writes move back to.
   ///   - log: where it is noted what is done; nil notes nothing.
   ///   - watch: the command that resumes poolers should this process die: see `PoolerWatch`.
   init(
-    _ plan: SwitchPlan, direction: Direction = .forward, source: End, target: End, log: SwitchLog?,
-    watch: PoolerWatch.Command? = nil,
+    _ plan: SwitchPlan, in scene: SwitchScene, log: SwitchLog?, watch: PoolerWatch.Command? = nil,
     logger: Logger
   ) {
     self.plan = plan
     names = plan.names
-    scene = SwitchScene(direction: direction, source: source, target: target)
+    self.scene = scene
     self.log = log
     self.logger = logger
     actions = plan.steps.map { step in
@@ -151,7 +150,7 @@ struct Switchover: Sendable {
   /// Stops at the first step that fails: those behind it may rest on it. Then clients that wait in a pooler
   /// are let go to the source, where they can read.
   /// - Returns: what failed and what was not run for it; nil when all went well.
-  func run(fenceLSN: String?, appliedLSN: String? = nil, _ events: Events) async -> String? {
+  func performSteps(fenceLSN: String?, appliedLSN: String? = nil, _ events: Events) async -> String? {
     var scene = scene
     scene.fenceLSN = fenceLSN
     scene.appliedLSN = appliedLSN
@@ -193,9 +192,9 @@ struct Switchover: Sendable {
   ) async throws -> String {
     let deadline = ContinuousClock.now + limit
     // What waits by itself tells better what it waited for.
-    return try await TimeLimit.run(
+    return try await TimeLimit.cancelling(
       until: deadline + .seconds(1), or: SwitchFailure("took longer than \(limit)")
-    ) { try await action.run(scene, until: deadline) }
+    ) { try await action.perform(scene, until: deadline) }
   }
 
   /// Also in a task that was cancelled.

@@ -34,6 +34,12 @@ struct ChangedRowLookup: Sendable {
     var syntax: ArraySyntax
   }
 
+  /// The keys that travel in one statement.
+  private struct KeySlice {
+    var keys: ChangedKeys
+    var rows: Range<Int>
+  }
+
   /// - Parameter limit: so many keys of each batch.
   /// - Returns: false when rows cannot be found by such keys without operators of the user's.
   func add(
@@ -52,11 +58,11 @@ struct ChangedRowLookup: Sendable {
     for part in parts {
       let count = min(part.keys.count, limit)
       for start in stride(from: 0, to: count, by: Self.keysPerStatement) {
-        let rows = start..<min(count, start + Self.keysPerStatement)
+        let rows = KeySlice(keys: part.keys, rows: start..<min(count, start + Self.keysPerStatement))
         if lane.pipelines.last?.isFull ?? true { lane.pipelines.append(Pipeline()) }
         let last = lane.pipelines.count - 1
-        Self.call(question, table, .source, part.source, rows, of: part.keys, &lane.pipelines[last].source)
-        Self.call(question, table, .target, part.target, rows, of: part.keys, &lane.pipelines[last].target)
+        Self.call(question, table, .source, part.source, rows, &lane.pipelines[last].source)
+        Self.call(question, table, .target, part.target, rows, &lane.pipelines[last].target)
         lane.pipelines[last].tables.append(lane.tables.count - 1)
       }
     }
@@ -102,10 +108,10 @@ struct ChangedRowLookup: Sendable {
 
   private static func call(
     _ question: Question, _ table: ComparedTable, _ end: ComparedTable.End, _ parameters: [Parameter],
-    _ rows: Range<Int>, of keys: ChangedKeys, _ batch: inout StatementBatch
+    _ rows: KeySlice, _ batch: inout StatementBatch
   ) {
     for (column, parameter) in parameters.enumerated() {
-      append(rows, column, of: keys, parameter.syntax, to: &batch)
+      append(rows.rows, column, of: rows.keys, parameter.syntax, to: &batch)
     }
     let keys = parameters.map(\.key)
     switch question {
@@ -143,7 +149,7 @@ struct ChangedRowLookup: Sendable {
     var sums = [TableScan.Sums](repeating: TableScan.Sums(), count: lane.tables.count)
     for pipeline in lane.pipelines {
       try Task.checkCancellation()
-      let (here, there) = try await run(pipeline, of: lane, on: index)
+      let (here, there) = try await execute(pipeline, of: lane, on: index)
       for (call, table) in pipeline.tables.enumerated() {
         let source = try TableScan.Sum(here[call])
         sums[table].source.add(source)
@@ -160,7 +166,7 @@ struct ChangedRowLookup: Sendable {
     var targets = sources
     for pipeline in lane.pipelines {
       try Task.checkCancellation()
-      let (here, there) = try await run(pipeline, of: lane, on: index)
+      let (here, there) = try await execute(pipeline, of: lane, on: index)
       for (call, table) in pipeline.tables.enumerated() {
         try sources[table].add(here[call])
         try targets[table].add(there[call])
@@ -189,11 +195,11 @@ struct ChangedRowLookup: Sendable {
   /// Forgets what it finds: only so that the sessions have met the tables.
   func warmUp(_ lane: Lane, on index: Int, until end: ContinuousClock.Instant) async throws {
     for pipeline in lane.pipelines where ContinuousClock.now < end {
-      _ = try await run(pipeline, of: lane, on: index)
+      _ = try await execute(pipeline, of: lane, on: index)
     }
   }
 
-  private func run(
+  private func execute(
     _ pipeline: Pipeline, of lane: Lane, on index: Int
   ) async throws -> (source: [Rows], target: [Rows]) {
     @Sendable func rows(_ batch: StatementBatch, _ session: Connection) async throws -> [Rows] {

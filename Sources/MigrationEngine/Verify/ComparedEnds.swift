@@ -15,13 +15,14 @@ struct ComparedEnds: Sendable {
     _ source: VerifiedEnd, _ target: VerifiedEnd, digests: [DigestFunction], looksUpKeys: Bool
   ) async throws -> ComparedEnds {
     let versions = (source.versionNumber, target.versionNumber)
-    let writesFloatsDifferently = (versions.0 < 120_000) != (versions.1 < 120_000)
+    let writesFloatsDifferently = (versions.0 < ServerFeature.shortestFloats.since)
+      != (versions.1 < ServerFeature.shortestFloats.since)
     let sharesEncoding = source.encoding == target.encoding
     let digest = try await digest(digests, source, target, sharesEncoding: sharesEncoding)
     async let here = TableShape.read(from: source.first, findsFloats: writesFloatsDifferently)
     async let there = TableShape.read(from: target.first, findsFloats: writesFloatsDifferently)
     let (sourceShapes, targetShapes) = try await (here, there)
-    let isSlower = digest.function == .md5 && min(versions.0, versions.1) >= 110_000
+    let isSlower = digest.function == .md5 && min(versions.0, versions.1) >= ServerFeature.extendedHash.since
     return ComparedEnds(
       agreement: ComparedTable.Agreement(
         digest: digest, sharesEncoding: sharesEncoding, writesFloatsDifferently: writesFloatsDifferently),
@@ -38,8 +39,8 @@ struct ComparedEnds: Sendable {
     let seed = Int64.random(in: 1 ... .max)
     for function in functions {
       switch function {
-      case .record where version < 140_000: continue
-      case .array where version < 110_000: continue
+      case .record where version < ServerFeature.recordHash.since: continue
+      case .array where version < ServerFeature.extendedHash.since: continue
       case .record, .array, .md5: break
       }
       let digest = Digest(function: function, seed: seed)

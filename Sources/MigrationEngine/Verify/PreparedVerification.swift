@@ -44,7 +44,7 @@ package struct PreparedVerification: Sendable {
   // MARK: Comparisons
 
   /// As `Verification.run`.
-  package func run() async throws -> VerificationReport {
+  package func compare() async throws -> VerificationReport {
     try await comparing(.full) { comparison, report in
       async let schema = comparison.schema()
       let began = ContinuousClock.now

@@ -45,16 +45,7 @@ struct SchemaComparison: Sendable {
   /// The stream is on: what it needs on either end is no difference.
   let isStreaming: Bool
   /// For the tables that are not to be dropped meanwhile, in seconds; nil: as long as it takes.
-  let longestLockWait: Double?
-
-  init(
-    source: Side, target: Side, direction: Direction, own: OwnObjects, excluded: Set<RelationName>,
-    isStreaming: Bool, longestLockWait: Double? = nil
-  ) {
-    self.longestLockWait = longestLockWait
-    (self.source, self.target, self.direction) = (source, target, direction)
-    (self.own, self.excluded, self.isStreaming) = (own, excluded, isStreaming)
-  }
+  var longestLockWait: Double?
 
   func findings() async throws -> Findings {
     async let here = dump(source)

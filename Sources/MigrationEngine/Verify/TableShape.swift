@@ -94,7 +94,7 @@ struct TableShape: Sendable, Equatable {
   {
     // Version 10 and 11 have no generated columns, and no such column of pg_attribute.
     let isStored =
-      try await connection.serverVersion() >= 120_000 ? "AND a.attgenerated IN ('', 's')" : ""
+      try await connection.has(.generatedColumns) ? "AND a.attgenerated IN ('', 's')" : ""
     let rows = try await connection.query(
       """
       WITH RECURSIVE base (oid, base) AS (

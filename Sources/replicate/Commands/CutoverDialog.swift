@@ -15,13 +15,7 @@ struct CutoverDialog: Sendable {
     let writer = log.writer(in: surroundings)
     let logger = log.logger(writer)
     let follower = CutoverFollower(writer: writer)
-    let request = CutoverRequest(
-      maxPauseSeconds: limits.maxPause ?? CutoverRequest.defaultMaxPauseSeconds,
-      timeoutSeconds: limits.timeout, requestedBy: surroundings.user,
-      isRehearsal: limits.isRehearsal, terminatesBlockers: limits.terminatesBlockers, direction: direction,
-      verification: limits.verify,
-      unaskedSeconds: limits.maxPause == nil ? CutoverRequest.defaultUnaskedSeconds : nil,
-      acceptedDifferences: limits.acceptedDifferences)
+    let request = limits.request(direction, by: surroundings.user)
     do {
       let cutover = try await surroundings.interruption.leaving(
         onLeave: {

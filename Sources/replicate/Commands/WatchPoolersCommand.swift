@@ -19,6 +19,6 @@ struct WatchPoolersCommand: EngineCommand {
   }
 
   func run(in surroundings: Surroundings) async throws -> ExitStatus {
-    await PoolerWatch.run(reading: .standardInput) ? .done : .failed
+    await PoolerWatch.watch(reading: .standardInput) ? .done : .failed
   }
 }

@@ -45,4 +45,18 @@ struct CutoverLimits: ParsableArguments {
     name: .customLong("terminate-blockers"),
     help: "End the sessions whose transactions hold the cutover up, and no others.")
   var terminatesBlockers = false
+
+  func request(_ direction: Direction, by user: String) -> CutoverRequest {
+    var request = CutoverRequest(direction, requestedBy: user)
+    if let maxPause {
+      request.maxPauseSeconds = maxPause
+      request.unaskedSeconds = nil
+    }
+    request.timeoutSeconds = timeout
+    request.isRehearsal = isRehearsal
+    request.terminatesBlockers = terminatesBlockers
+    request.verification = verify
+    request.acceptedDifferences = acceptedDifferences
+    return request
+  }
 }

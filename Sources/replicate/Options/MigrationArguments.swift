@@ -65,7 +65,7 @@ struct MigrationArguments: ParsableArguments {
       After the cutover carry the target's writes back to the source, for replicate rollback, until \
       replicate finish.
       """)
-  var keepsWayBack = true
+  var replicatesBack = true
 
   @Option(
     name: .customLong("config"),
@@ -84,7 +84,7 @@ struct MigrationArguments: ParsableArguments {
     options.createsRoles = createsRoles
     options.allowsUnencryptedTarget = allowsUnencryptedTarget
     options.encryptionEvidenceCommand = encryptionEvidenceCommand
-    options.keepsWayBack = keepsWayBack
+    options.replicatesBack = replicatesBack
     if encryptionProvider == .aws { options.encryptionProvider = .aws }
     options.switchPlan = try SwitchPlanFile.read(configPath, environment: environment)
     return options

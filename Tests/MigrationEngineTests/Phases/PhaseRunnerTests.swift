@@ -44,7 +44,7 @@ struct PhaseRunnerTests {
 
   private struct Work: PhaseWork {
     let store: Store
-    var hasReverse = false
+    var isReversible = false
 
     func begin() async throws {}
     func transferSchema() async throws { try store.perform("schema") }
@@ -54,7 +54,7 @@ struct PhaseRunnerTests {
     func stream(resumesCutover: Bool) async throws -> Status.Cutover {
       if !resumesCutover { _ = try await store.advance(.cutoverBegun) }
       try store.perform("cutover")
-      _ = try await store.advance(hasReverse ? .targetOpenedWithWayBack : .targetOpened)
+      _ = try await store.advance(isReversible ? .targetOpenedReversibly : .targetOpened)
       return Status.Cutover(step: .complete)
     }
     func conclude() async throws { try store.perform("conclude") }
@@ -68,9 +68,9 @@ struct PhaseRunnerTests {
     }
   }
 
-  private func runner(_ store: Store, hasReverse: Bool = false) -> PhaseRunner {
+  private func runner(_ store: Store, isReversible: Bool = false) -> PhaseRunner {
     PhaseRunner(
-      phase: store, work: Work(store: store, hasReverse: hasReverse),
+      phase: store, work: Work(store: store, isReversible: isReversible),
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
   }
 
@@ -110,13 +110,13 @@ struct PhaseRunnerTests {
     async throws
   {
     let store = Store(.streaming)
-    guard case .turned = try await runner(store, hasReverse: true).run() else {
+    guard case .turned = try await runner(store, isReversible: true).run() else {
       Issue.record("it has not turned")
       return
     }
     #expect(store.current == .reverse)
     _ = try await runner(store).run()
-    #expect(store.done.suffix(2) == ["store targetOpenedWithWayBack", "stream back"])
+    #expect(store.done.suffix(2) == ["store targetOpenedReversibly", "stream back"])
   }
 
   @Test(arguments: [Phase.complete, .aborted, .failed])

@@ -6,10 +6,10 @@ import Testing
 @Suite struct ServerFindingsTests {
   @Test(
     arguments: [
-      (13, 17, [Finding.Severity.blocker]), (14, 14, []), (15, 17, []), (16, 15, [.blocker]),
+      (12, 17, [Finding.Severity.blocker]), (13, 13, []), (13, 18, []), (15, 17, []), (16, 15, [.blocker]),
       (13, 12, [.blocker, .blocker]),
     ] as [(Int, Int, [Finding.Severity])])
-  func `a source without messages in its stream blocks, and so does an older target`(
+  func `a version that was never tried blocks, and so does a target older than its source`(
     source: Int, target: Int, severities: [Finding.Severity]
   ) {
     #expect(Preflight.ServerVersions.judge(source: source, target: target).map(\.severity) == severities)

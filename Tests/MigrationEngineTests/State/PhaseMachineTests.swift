@@ -7,7 +7,7 @@ struct PhaseMachineTests {
 
   private static let events: [Event] = [
     .preflightPassed, .schemaTransferred, .tablesCopied, .indexesBuilt, .caughtUp, .cutoverBegun,
-    .cutoverAborted, .targetOpened, .targetOpenedWithWayBack, .wayBackEnded, .abortRequested,
+    .cutoverAborted, .targetOpened, .targetOpenedReversibly, .reverseEnded, .abortRequested,
   ]
 
   /// Everything that may happen; whatever is not here must be refused.
@@ -19,10 +19,10 @@ struct PhaseMachineTests {
     .catchup: [(.caughtUp, .streaming), (.abortRequested, .aborted)],
     .streaming: [(.cutoverBegun, .cutover), (.abortRequested, .aborted)],
     .cutover: [
-      (.cutoverAborted, .streaming), (.targetOpened, .complete), (.targetOpenedWithWayBack, .reverse),
+      (.cutoverAborted, .streaming), (.targetOpened, .complete), (.targetOpenedReversibly, .reverse),
       (.abortRequested, .aborted),
     ],
-    .reverse: [(.wayBackEnded, .complete)], .complete: [], .aborted: [], .failed: [],
+    .reverse: [(.reverseEnded, .complete)], .complete: [], .aborted: [], .failed: [],
   ]
 
   @Test(arguments: Phase.allCases)

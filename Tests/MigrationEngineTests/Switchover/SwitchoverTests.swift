@@ -21,9 +21,9 @@ struct SwitchoverTests {
     let shown = Mutex<[Shown]>([])
     let plan = SwitchPlan(steps: commands.map { SwitchStep(timeLimit: timeLimit, action: .exec($0)) })
     let switchover = Switchover(
-      plan, source: source, target: target, log: nil,
+      plan, in: SwitchScene(source: source, target: target), log: nil,
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-    let failure = await switchover.run(
+    let failure = await switchover.performSteps(
       fenceLSN: "0/1A", appliedLSN: "0/1B",
       Switchover.Events { step, _, detail in
         shown.withLock { $0.append(Shown(step: step, detail: detail)) }

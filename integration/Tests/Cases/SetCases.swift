@@ -129,7 +129,7 @@ struct SetCases {
           batch.append("\(number)")
           batch.call("SELECT \(number) WHERE $1 = '\(number)'", expectedRows: 1)
         }
-        try await connection.run(batch, doing: "running many statements")
+        try await connection.execute(batch, doing: "running many statements")
       }
       let held = try await connection.query(
         "SELECT count(*) AS n FROM pg_prepared_statements", doing: "counting")
@@ -140,7 +140,7 @@ struct SetCases {
         batch.append("\(number)")
         batch.call("SELECT \(number) WHERE $1 = '\(number)'", expectedRows: 1)
       }
-      try await connection.run(batch, doing: "running them again")
+      try await connection.execute(batch, doing: "running them again")
       await connection.close()
     }
   }

@@ -9,7 +9,11 @@ import Testing
 /// cutover without an engine around it, whose stages are scripted.
 struct ClosedTarget: Sendable {
   let scene: Scene
-  let request = CutoverRequest(maxPauseSeconds: 10, timeoutSeconds: 20, requestedBy: "a test")
+  var request: CutoverRequest {
+    var request = CutoverRequest(requestedBy: "a test")
+    request.timeoutSeconds = 20
+    return request
+  }
 
   static func run(_ name: String, _ body: @Sendable (ClosedTarget) async throws -> Void) async throws {
     try await Scene.run(name) { scene in
@@ -27,7 +31,8 @@ struct ClosedTarget: Sendable {
     onStep: @escaping @Sendable (Status.Cutover) -> Void = { _ in }
   ) throws -> Cutover {
     Cutover(
-      from: try server(.source), to: try server(.target), handover: handover, logger: logger, onStep: onStep)
+      ends: Leg.Addresses(from: try server(.source), to: try server(.target)), handover: handover,
+      logger: logger, onStep: onStep)
   }
 
   /// Back to the source, which a cutover has sealed.
@@ -35,7 +40,9 @@ struct ClosedTarget: Sendable {
     let pass = WriteFence.Pass()
     try await WriteFence(try await scene.connection(.source)).admit(pass)
     return Cutover(
-      .back, from: try server(.target), to: pass.applied(to: try server(.source)), handover: handover,
+      ends: Leg.Addresses(
+        direction: .back, from: try server(.target), to: pass.applied(to: try server(.source))),
+      handover: handover,
       logger: logger, onStep: { _ in })
   }
 
@@ -57,7 +64,7 @@ struct ClosedTarget: Sendable {
   func expectUndone() async throws {
     #expect(try await sourceRefusal() == nil)
     #expect(try await targetRefusal() == "25006")
-    #expect(try await cutover().run(request).result == .complete)
+    #expect(try await cutover().perform(request).result == .complete)
     try await expectCutOver()
   }
 

@@ -12,7 +12,7 @@ struct CutoverRunTests {
   @Test("A cutover whose steps all succeed seals the source and opens the target")
   func complete() async throws {
     try await ClosedTarget.run("runs") { scene in
-      let report = try await scene.cutover().run(scene.request)
+      let report = try await scene.cutover().perform(scene.request)
       #expect(report.result == .complete)
       #expect(try await scene.sourceRefusal() == "25006")
       #expect(try await scene.targetRefusal() == nil)
@@ -36,13 +36,13 @@ struct CutoverRunTests {
       handover.onDrain = { _, _ in
         throw MigrationError(.failed, doing: "draining", reason: "the target is on fire")
       }
-      let report = try await scene.cutover(handover).run(scene.request)
+      let report = try await scene.cutover(handover).perform(scene.request)
       #expect(report.result == .aborted)
       #expect(report.reason?.contains("the target is on fire") == true)
       #expect(report.timeline.map(\.step).suffix(2) == ["drain", "unfence"])
       #expect(try await scene.sourceRefusal() == nil)
       #expect(try await scene.targetRefusal() == "25006")
-      #expect(try await scene.cutover().run(scene.request).result == .complete)
+      #expect(try await scene.cutover().perform(scene.request).result == .complete)
     }
   }
 
@@ -55,7 +55,7 @@ struct CutoverRunTests {
       handover.onDrain = { _, _ in try await Task.sleep(for: .seconds(3600)) }
       var request = scene.request
       request.timeoutSeconds = 1
-      let report = try await scene.cutover(handover).run(request)
+      let report = try await scene.cutover(handover).perform(request)
       #expect(report.result == .aborted)
       #expect(report.reason?.contains("time") == true)
       let pause = try #require(report.writePauseSeconds)
@@ -74,7 +74,7 @@ struct CutoverRunTests {
         try await Task.sleep(for: .seconds(3600))
       }
       let cutover = try scene.cutover(handover)
-      let running = Task { try await cutover.run(scene.request) }
+      let running = Task { try await cutover.perform(scene.request) }
       try await waitUntil("the drain") { isDraining.withLock { $0 } }
       #expect(try await scene.sourceRefusal() == "25006")
       running.cancel()
@@ -90,7 +90,7 @@ struct CutoverRunTests {
       handover.onEnsureNoBreach = {
         throw MigrationError(.failed, doing: "draining", reason: "a change came after the marker")
       }
-      let report = try await scene.cutover(handover).run(scene.request)
+      let report = try await scene.cutover(handover).perform(scene.request)
       #expect(report.result == .aborted)
       #expect(report.reason?.contains("after the marker") == true)
       #expect(try await scene.sourceRefusal() == nil)
@@ -116,7 +116,7 @@ struct CutoverRunTests {
         } catch { return "\(error)" }
         return nil
       }
-      let report = try await scene.cutover(handover).run(scene.request)
+      let report = try await scene.cutover(handover).perform(scene.request)
       #expect(report.result == .complete)
       let warnings = try #require(report.warnings)
       #expect(warnings.count == 2, "\(warnings)")
@@ -137,10 +137,10 @@ struct CutoverRunTests {
       }
       var request = scene.request
       request.isRehearsal = true
-      let report = try await scene.cutover(handover).run(request)
+      let report = try await scene.cutover(handover).perform(request)
       #expect(report.result == .aborted && report.reason?.contains("\"public\".\"t\"") == true, "\(report)")
       #expect(try await scene.sourceRefusal() == nil)
-      let again = try await scene.cutover().run(request)
+      let again = try await scene.cutover().perform(request)
       #expect(again.result == .rehearsed, "\(again)")
       #expect(again.timeline.map(\.step).suffix(2) == ["examine", "unfence"])
     }
@@ -154,7 +154,7 @@ struct CutoverRunTests {
       var handover = ScriptedHandover()
       handover.onLag = { (1 << 20, predicted) }
       handover.onFinalisingSeconds = { finalising }
-      let report = try await scene.cutover(handover).run(scene.request)
+      let report = try await scene.cutover(handover).perform(scene.request)
       #expect(report.result == .aborted)
       #expect(report.writePauseSeconds == nil)
       #expect(report.timeline.map(\.step) == ["arm"])
@@ -168,7 +168,7 @@ struct CutoverRunTests {
       handover.scriptedPoolers = ScriptedPoolers()
       handover.onDrain = { _, _ in try await Task.sleep(for: .seconds(3600)) }
       let cutover = try scene.cutover(handover)
-      let running = Task { try await cutover.run(scene.request) }
+      let running = Task { try await cutover.perform(scene.request) }
       try await waitUntil("the fence") { try await scene.sourceRefusal() == "25006" }
       running.cancel()
       let stopped = try await running.value
@@ -181,7 +181,7 @@ struct CutoverRunTests {
       handover.scriptedPoolers?.onPause = { _ in
         throw MigrationError(.failed, doing: "pausing", reason: "busy")
       }
-      let unpaused = try await scene.cutover(handover).run(scene.request)
+      let unpaused = try await scene.cutover(handover).perform(scene.request)
       #expect(unpaused.timeline.map(\.step) == ["arm", "pause", "resume"])
       #expect(unpaused.reason?.contains("busy") == true)
       #expect(try await scene.sourceRefusal() == nil)
@@ -191,7 +191,7 @@ struct CutoverRunTests {
       handover.scriptedPoolers?.onResume = {
         throw MigrationError(.failed, doing: "resuming", reason: "pooler gone")
       }
-      let reason = try await scene.cutover(handover).run(scene.request).reason ?? ""
+      let reason = try await scene.cutover(handover).perform(scene.request).reason ?? ""
       #expect(reason.contains("no disk") && reason.contains("pooler gone"), "\(reason)")
     }
   }
@@ -212,7 +212,7 @@ struct CutoverRunTests {
       }
       let report = try await scene.cutover(handover) { report in
         if let reason = report.reason { reasons.withLock { $0.append(reason) } }
-      }.run(scene.request)
+      }.perform(scene.request)
       #expect(report.result == .complete && report.reason == nil)
       // Twice while it waits for the next try, and as often while that is under way.
       let reported = reasons.withLock { $0 }
@@ -232,7 +232,7 @@ struct CutoverRunTests {
         throw MigrationError(.failed, doing: "restoring", reason: "no disk")
       }
       let cutover = try scene.cutover(handover)
-      let running = Task { try await cutover.run(scene.request) }
+      let running = Task { try await cutover.perform(scene.request) }
       try await waitUntil("a failure") { tries.withLock { $0 } > 1 }
       running.cancel()
       let asked = ContinuousClock.now
@@ -250,7 +250,7 @@ struct CutoverRunTests {
   @Test("Resumed when the target was open already, it copies nothing of the source over it")
   func resumesOpen() async throws {
     try await ClosedTarget.run("opened") { scene in
-      #expect(try await scene.cutover().run(scene.request).result == .complete)
+      #expect(try await scene.cutover().perform(scene.request).result == .complete)
       try await scene.scene.run(["SELECT setval('counter', 5000)"], on: .target)
       let report = try await scene.cutover().resume(from: .sealed, request: scene.request)
       #expect(report.result == .complete)

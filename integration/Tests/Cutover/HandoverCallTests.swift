@@ -49,12 +49,12 @@ struct HandoverCallTests {
       var request = scene.request
       request.isRehearsal = true
       let rehearsal = handover(poolers: poolers, compares: compares)
-      #expect(try await scene.cutover(rehearsal).run(request).result == .rehearsed)
+      #expect(try await scene.cutover(rehearsal).perform(request).result == .rehearsed)
       #expect(
         rehearsal.calls.all
           == left(Self.beforeSeal + ["resume"] + Self.end, poolers: poolers, compares: compares))
       let cutover = handover(poolers: poolers, compares: compares)
-      #expect(try await scene.cutover(cutover).run(scene.request).result == .complete)
+      #expect(try await scene.cutover(cutover).perform(scene.request).result == .complete)
       #expect(cutover.calls.all == left(Self.cutover, poolers: poolers, compares: compares))
       try await scene.expectCutOver()
     }
@@ -77,7 +77,7 @@ struct HandoverCallTests {
   func failsBeforeSeal(call: Call) async throws {
     try await ClosedTarget.run("fails") { scene in
       let handover = handover(failing: call)
-      let report = try await scene.cutover(handover).run(scene.request)
+      let report = try await scene.cutover(handover).perform(scene.request)
       #expect(
         report.result == .aborted && report.reason?.contains("\(call.name) was to fail") == true, "\(report)")
       #expect(report.seal == .none)
@@ -97,7 +97,7 @@ struct HandoverCallTests {
     try await ClosedTarget.run("differs") { scene in
       var handover = handover()
       handover.difference = "1 row of \"public\".\"t\" differs"
-      let report = try await scene.cutover(handover).run(scene.request)
+      let report = try await scene.cutover(handover).perform(scene.request)
       #expect(report.result == .aborted)
       #expect(report.reason?.contains("1 row of \"public\".\"t\" differs") == true, "\(report)")
       #expect(report.verification?.result == .different)
@@ -117,7 +117,7 @@ struct HandoverCallTests {
       var request = scene.request
       request.maxPauseSeconds = 1
       request.terminatesBlockers = true
-      let report = try await scene.cutover(handover).run(request)
+      let report = try await scene.cutover(handover).perform(request)
       #expect(
         report.result == .aborted && report.reason?.contains("busyServers was to fail") == true, "\(report)")
       #expect(report.timeline.map(\.step) == ["arm", "pause", "resume"])
@@ -145,7 +145,7 @@ struct HandoverCallTests {
       let handover = handover(failing: call)
       let report = try await scene.cutover(handover) { report in
         if let reason = report.reason { reasons.withLock { $0.append(reason) } }
-      }.run(scene.request)
+      }.perform(scene.request)
       #expect(report.result == .complete && report.reason == nil && report.warnings == nil, "\(report)")
       let said = reasons.withLock { $0 }
       #expect(!said.isEmpty && said.allSatisfy { $0.contains("\(call.name) was to fail") }, "\(said)")
@@ -164,7 +164,7 @@ struct HandoverCallTests {
   func failsWithoutDelay(call: Call) async throws {
     try await ClosedTarget.run("failslast") { scene in
       let handover = handover(failing: call)
-      let report = try await scene.cutover(handover).run(scene.request)
+      let report = try await scene.cutover(handover).perform(scene.request)
       #expect(report.result == .complete)
       #expect(handover.calls.all == Self.cutover)
       #expect(report.reason == (call.name == "switchOver" ? "switchOver was to fail" : nil))
@@ -214,9 +214,9 @@ struct HandoverCallTests {
     arguments: [nil, Call("drain"), Call("settleTables")])
   func rollback(call: Call?) async throws {
     try await ClosedTarget.run("rollback") { scene in
-      #expect(try await scene.cutover().run(scene.request).result == .complete)
+      #expect(try await scene.cutover().perform(scene.request).result == .complete)
       let handover = handover(failing: call)
-      let report = try await scene.rollback(handover).run(scene.request)
+      let report = try await scene.rollback(handover).perform(scene.request)
       #expect(report.direction == .back)
       let isUndone = call?.name == "drain"
       #expect(report.result == (isUndone ? .aborted : .complete), "\(report)")
@@ -247,7 +247,7 @@ struct HandoverCallTests {
     handover.onRecord = { report in stored.withLock { $0 = report } }
     let calls = handover.calls
     let cutover = try scene.cutover(handover)
-    let running = Task { try await cutover.run(scene.request) }
+    let running = Task { try await cutover.perform(scene.request) }
     try await waitUntil("a failure after the seal") { calls.all.contains("settleTables") }
     running.cancel()
     await #expect(throws: CancellationError.self) { try await running.value }

@@ -110,7 +110,7 @@ struct LateChangeTests {
   }
 
   @Test("Readers of either end delay reverse replication by no more than they must, and are named")
-  func reverse() async throws {
+  func reverseReplication() async throws {
     try await Scene.run("latereverse") { scene in
       for sql in Self.tables { try await scene.source(sql) }
       let engine = try await scene.start(reverse: true)

@@ -80,6 +80,7 @@ struct ScriptedHandover: Handover {
     poolers?.calls = calls
     return poolers
   }
+  let messages = SentMessages()
   func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async { calls.note("expectMarker") }
   func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws {
     try calls.meet("drain")

@@ -141,12 +141,12 @@ struct BulkTests {
       try await connection.query("BEGIN", doing: "beginning")
       let calls = [(Self.insert, ["1", nil]), ("INSERT INTO missing VALUES ($1)", ["2"])]
       let error = await #expect(throws: PostgresError.self) {
-        try await connection.run(batch(calls), doing: "applying")
+        try await connection.execute(batch(calls), doing: "applying")
       }
       #expect(error?.sqlState == .undefinedTable)
       #expect(error?.isConnectionLoss == false)
       await connection.rollback()
-      try await connection.run(batch([(Self.insert, ["1", nil])]), doing: "applying")
+      try await connection.execute(batch([(Self.insert, ["1", nil])]), doing: "applying")
     }
   }
 
@@ -170,13 +170,13 @@ struct BulkTests {
       for round in 0..<3 {
         let key = "\(round)"
         let calls = [(Self.insert, [key, nil]), (Self.update, [key, "é'\""])]
-        try await connection.run(batch(calls), doing: "applying")
+        try await connection.execute(batch(calls), doing: "applying")
       }
       let rows = try await connection.query("SELECT a FROM t WHERE b = 'é''\"'", doing: "reading")
       #expect(rows.count == 3)
-      try await connection.run(StatementBatch(), doing: "applying nothing")
+      try await connection.execute(StatementBatch(), doing: "applying nothing")
       let some = batch((10..<20).map { (Self.insert, ["\($0)", nil]) })
-      try await connection.run(some, 2..<5, doing: "applying a part")
+      try await connection.execute(some, 2..<5, doing: "applying a part")
       let part = try await connection.query("SELECT a FROM t WHERE a >= 10 ORDER BY a", doing: "reading")
       #expect(try part.map { try $0.integer("a") } == [12, 13, 14])
     }
@@ -188,7 +188,7 @@ struct BulkTests {
       let calls = [(Self.insert, ["1", nil]), (Self.update, ["2", "x"]), (Self.insert, ["3", nil])]
       try await connection.query("BEGIN", doing: "beginning")
       let failure = await #expect(throws: BatchFailure.self) {
-        try await connection.run(batch(calls), doing: "applying")
+        try await connection.execute(batch(calls), doing: "applying")
       }
       #expect(failure?.call == 1)
       guard case .rows(expected: 1, affected: 0) = failure?.reason else {
@@ -209,7 +209,7 @@ struct BulkTests {
       calls[position].1[0] = "hunter2"
       try await connection.query("BEGIN", doing: "beginning")
       let failure = await #expect(throws: BatchFailure.self) {
-        try await connection.run(batch(calls), doing: "applying to t")
+        try await connection.execute(batch(calls), doing: "applying to t")
       }
       #expect(failure?.call == position)
       guard case .refused(let error) = failure?.reason else {
@@ -219,7 +219,7 @@ struct BulkTests {
       #expect(error.sqlState?.rawValue == "22P02")
       #expect(error.description.contains("applying to t") && !error.description.contains("hunter2"))
       await connection.rollback()
-      try await connection.run(batch([(Self.insert, ["1", nil])]), doing: "applying")
+      try await connection.execute(batch([(Self.insert, ["1", nil])]), doing: "applying")
     }
   }
 
@@ -229,7 +229,7 @@ struct BulkTests {
       let text = String(repeating: "x", count: 200)
       let calls = (0..<100_000).map { (Self.insert, ["\($0)", text] as [String?]) }
       try await connection.query("BEGIN", doing: "beginning")
-      try await connection.run(batch(calls), doing: "applying")
+      try await connection.execute(batch(calls), doing: "applying")
       try await connection.query("COMMIT", doing: "committing")
       let count = try await connection.query("SELECT count(*) AS n FROM t", doing: "counting")
       #expect(try count.first?.integer("n") == 100_000)
@@ -241,7 +241,7 @@ struct BulkTests {
     try await withConnection { connection, _ in
       let sql = "SELECT repeat($1, 1000)"
       let calls = (0..<3000).map { _ in (sql, [String(repeating: "y", count: 100)] as [String?]) }
-      try await connection.run(batch(calls), doing: "reading much")
+      try await connection.execute(batch(calls), doing: "reading much")
       _ = try await connection.processID()
     }
   }
@@ -251,7 +251,7 @@ struct BulkTests {
     try await withConnection { connection, databases in
       let processID = try await connection.processID()
       let batch = batch([("SELECT pg_sleep(60)", [])])
-      let task = Task { try await connection.run(batch, doing: "applying") }
+      let task = Task { try await connection.execute(batch, doing: "applying") }
       let observer = try await SQLSession(databases.source)
       try await observer.waitUntilActive(processID, "pg_sleep")
       task.cancel()

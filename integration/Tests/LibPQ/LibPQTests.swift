@@ -262,7 +262,7 @@ struct LibPQTests {
     let pipeline = Task {
       var batch = StatementBatch()
       batch.call("SELECT pg_sleep(60)", expectedRows: nil)
-      try await connections[2].run(batch, doing: "applying")
+      try await connections[2].execute(batch, doing: "applying")
     }
     for processID in processIDs { try await observer.waitUntilActive(processID, "pg_sleep") }
     await observer.close()

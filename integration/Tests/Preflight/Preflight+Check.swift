@@ -16,11 +16,11 @@ extension Preflight {
     configure(&options)
     let sourceConnection = try await Session.open(options.source, end: "source", purpose: "check")
     let targetConnection = try await Session.open(options.target, end: "target", purpose: "check")
-    let report = try await Preflight.run(
+    let report = try await Preflight.examine(
       PreflightContext(
         source: sourceConnection, target: targetConnection,
         catalog: try await Catalog.read(from: sourceConnection), options: options, isResuming: isResuming,
-        slotName: name, publicationName: name, longTransaction: longTransaction))
+        names: PreflightContext.Names(slot: name, publication: name), longTransaction: longTransaction))
     await sourceConnection.close()
     await targetConnection.close()
     return report

@@ -257,7 +257,7 @@ struct SchemaCutoverTests {
   }
 
   @Test("What was made on the target after the cutover, and is not on the source, refuses the rollback")
-  func reverse() async throws {
+  func reverseReplication() async throws {
     try await Running.back(
       "schemaback",
       prepare: [

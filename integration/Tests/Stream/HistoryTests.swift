@@ -200,7 +200,7 @@ struct HistoryTests {
   }
 
   @Test("A target that was set back after the cutover is refused by reverse replication, which can be ended")
-  func reverse() async throws {
+  func reverseReplication() async throws {
     try await Self.withCluster { target in
       try await Scene.run("setback_back", on: ClusterPair.shared.with(target: target)) { scene in
         try await scene.source(Self.table)

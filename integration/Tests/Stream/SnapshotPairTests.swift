@@ -127,7 +127,7 @@ private final class Following: Sendable {
       await store.close()
       let following = try Following(scene.databases, StreamMonitor(resuming: progress))
       let stream = try following.stream(migration)
-      let tasks = [Task { try await stream.run() }, Task { try await following.beat() }]
+      let tasks = [Task { try await stream.follow() }, Task { try await following.beat() }]
       func stop() async {
         for task in tasks { task.cancel() }
         for task in tasks { _ = await task.result }
@@ -139,7 +139,7 @@ private final class Following: Sendable {
   private func stream(_ migration: StoredMigration) throws -> StreamSession {
     let (source, target) = (source, target)
     return StreamSession(
-      source: source, target: target, slot: try #require(SlotName(migration.slot)),
+      leg: Leg.Addresses(from: source, to: target), slot: try #require(SlotName(migration.slot)),
       publication: migration.publication,
       tables: {
         let from = try await Session.open(source, end: "source", purpose: "test")

@@ -53,7 +53,7 @@ extension Scene {
   func compare(
     _ scope: Verification.Scope = .settled, _ configure: (inout Verification.Options) -> Void = { _ in }
   ) async throws -> VerificationReport {
-    try await verification(scope, configure).run()
+    try await verification(scope, configure).compare()
   }
 
   /// Both ends are of one major version.

@@ -319,7 +319,7 @@ struct VerifyObjectsTests {
         .text("name")
       try await scene.script(on: .target, "UPDATE t SET v = 'later'; DROP INDEX t_v_idx")
       let verification = try await scene.verification(targetSnapshot: name)
-      let report = try await verification.run()
+      let report = try await verification.compare()
       await holder.close()
       #expect(report.tables.allSatisfy { $0.verdict == .equal }, "\(report.lines)")
     }
@@ -342,7 +342,7 @@ struct VerifyObjectsTests {
         """)
       let verification = try await scene.verification(targetSnapshot: name)
       if isKnown {
-        let error = try await #require(throws: PostgresError.self) { try await verification.run() }
+        let error = try await #require(throws: PostgresError.self) { try await verification.compare() }
         #expect(error.sqlState?.rawValue == "55000", "\(error)")
       }
       await holder.close()
@@ -369,12 +369,12 @@ struct VerifyObjectsTests {
         $0.maxBytesPerSecond = 16_000_000
       }
       let held = ContinuousClock.now
-      let report = try await objects.run()
+      let report = try await objects.compare()
       #expect(ContinuousClock.now - held > .milliseconds(1900), "they are held back as well")
       #expect(report.bytesPerSecond(jobs: 2) == nil, "who is held back shows no pace")
       #expect(progress.last?.bytesTotal == report.bytes && progress.last?.bytesDone == report.bytes)
       let slow = try await scene.verification { $0.maxBytesPerSecond = bytes / 1000 }
-      let task = Task { try await slow.run() }
+      let task = Task { try await slow.compare() }
       try await waitUntil("the comparison", within: .seconds(20)) { try await scene.sessions() > 0 }
       task.cancel()
       await #expect(throws: CancellationError.self) { try await task.value }
@@ -388,7 +388,7 @@ struct VerifyObjectsTests {
   func progress() async throws {
     try await Scene.compared("progress", Self.schema) { scene in
       let progress = ShownProgress()
-      let report = try await scene.verification(progress: progress).run()
+      let report = try await scene.verification(progress: progress).compare()
       let last = try #require(progress.last)
       #expect(last.tablesDone == last.tablesTotal && last.tablesTotal == report.tables.count)
       #expect(last.bytesDone == last.bytesTotal && last.bytesTotal == report.bytes)

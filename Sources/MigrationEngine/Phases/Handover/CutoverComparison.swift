@@ -165,7 +165,7 @@ struct CutoverComparison: HandoverComparison {
     case .none: return nil
     case .counts: return try await ready.count()
     case .full:
-      var report = try await ready.run()
+      var report = try await ready.compare()
       try await forgiveLargeObjects(&report, ready)
       return report
     case .changed:

@@ -19,7 +19,7 @@ struct ForwardHandover: StreamedHandover {
   }
 
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String? {
-    await stages.switchover.run(
+    await stages.switchover.performSteps(
       fenceLSN: fenceLSN, appliedLSN: await store.appliedLSN(stages.logger), Switchover.Events(events))
   }
 }

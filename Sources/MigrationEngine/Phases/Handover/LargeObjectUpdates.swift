@@ -25,7 +25,7 @@ struct LargeObjectUpdates: Sendable {
       ).copy(under: snapshot, since: horizon)
       switch leg.direction {
       case .forward: try await store.store(largeObjectsHorizon: outcome.horizon)
-      case .back: try await store.store(wayBackHorizon: outcome.horizon)
+      case .back: try await store.store(reverseHorizon: outcome.horizon)
       }
       if outcome.changed > 0 { logger.info("large objects", metadata: ["changed": "\(outcome.changed)"]) }
       return outcome.changed
@@ -38,7 +38,8 @@ struct LargeObjectUpdates: Sendable {
     switch leg.direction {
     case .forward: options.leavesLargeObjectsBehind ? nil : try await store.load()?.largeObjectsHorizon
     case .back:
-      try await store.carriesLargeObjects(options) ? try await store.wayBack()?.largeObjectsHorizon : nil
+      try await store.carriesLargeObjects(options)
+        ? try await store.reverseReplication()?.largeObjectsHorizon : nil
     }
   }
 

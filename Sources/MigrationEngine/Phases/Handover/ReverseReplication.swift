@@ -22,8 +22,8 @@ struct ReverseReplication: Sendable {
   /// - Throws: `MigrationError` when it should be possible and is not.
   func prepare() async throws {
     try await remove()
-    guard options.keepsWayBack else { return }
-    let name = try await DatabaseIdentity.read(from: ends.target).wayBackSlotName
+    guard options.replicatesBack else { return }
+    let name = try await DatabaseIdentity.read(from: ends.target).reverseSlotName
     let obstacles = try await ReverseObstacle.find(source: ends.source, target: ends.target, slot: name)
     guard obstacles.isEmpty, let slotName = SlotName(name) else {
       for obstacle in obstacles {
@@ -46,7 +46,7 @@ struct ReverseReplication: Sendable {
   private func make(_ slot: ReplicationSlot) async throws {
     let relations = try await Self.relations(
       of: ends.target, also: ends.source, excluded: excluded)
-    try await store.beginWayBack(slot: slot.name.description, publication: Self.publicationName)
+    try await store.beginReverseReplication(slot: slot.name.description, publication: Self.publicationName)
     try await SourceState(ends.target).createTables()
     // Published without an identity they would refuse UPDATE and DELETE.
     try await FullIdentity.set(
@@ -58,15 +58,15 @@ struct ReverseReplication: Sendable {
 
   /// Takes away what is there of it on the target; with the same outcome when it is done again.
   func remove() async throws {
-    guard let way = try await store.wayBack() else { return }
+    guard let way = try await store.reverseReplication() else { return }
     try await Self.removePublished(way, from: ends.target, isStreamed: true)
-    try await store.forgetWayBack()
+    try await store.forgetReverseReplication()
   }
 
   /// All but what is stored of it.
   /// - Parameter isStreamed: the source's changes are applied to it still.
   static func removePublished(
-    _ way: StoredWayBack, from target: Connection, isStreamed: Bool = false
+    _ way: StoredReverseReplication, from target: Connection, isStreamed: Bool = false
   ) async throws {
     if let name = SlotName(way.slot) { try await ReplicationSlot(name: name).drop(on: target) }
     try await Publication(name: way.publication).drop(on: target)

@@ -55,7 +55,7 @@ struct SchemaAgreement: Sendable {
 
   /// - Parameter report: gets the step, and what was found.
   /// - Throws: `MigrationError` that names what differs and was not accepted.
-  func run(
+  func ensure(
     for stored: StoredCutover, _ report: inout Status.Cutover, _ record: CutoverRecord
   ) async throws {
     report.step = Self.step
@@ -158,7 +158,7 @@ struct SchemaAgreement: Sendable {
     let error = MigrationError(
       .failed, doing: "comparing the schemas of both ends", reason: "it took longer than \(limit) s",
       remedy: "See that nobody holds locks on tables for long, or give a longer --timeout.")
-    return try await TimeLimit.run(until: .now + .seconds(limit), or: error) {
+    return try await TimeLimit.cancelling(until: .now + .seconds(limit), or: error) {
       // What changes while they are compared is seen by the next look.
       compared.keep(try await versions())
       let comparison = SchemaComparison(

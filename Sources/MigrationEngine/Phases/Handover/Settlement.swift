@@ -18,14 +18,14 @@ struct Settlement: Sendable {
     switch direction {
     case .forward:
       // Where there is a way back, its end puts replica identities back.
-      let hasWayBack = try await StateStore(target).wayBack() != nil
-      let identities = hasWayBack ? [] : try await FullIdentity.owed(on: target)
+      let isReversible = try await StateStore(target).reverseReplication() != nil
+      let identities = isReversible ? [] : try await FullIdentity.owed(on: target)
       return try await TargetFence(target).settle(
         try await IdentityColumns.owed(try await identityColumns(), on: target) + identities, within: limit)
     case .back:
       guard let source else { return LateChanges.Left() }
       return try await WriteFence(source).settle(
-        try await Self.changedByWayBack(on: source), within: limit)
+        try await Self.changedByReverseReplication(on: source), within: limit)
     }
   }
 
@@ -36,11 +36,11 @@ struct Settlement: Sendable {
       try await source.query(statement, doing: "enabling the source's event triggers", within: .seconds(15))
     }
     return try await LateChanges(connection: source).make(
-      try await Self.changedByWayBack(on: source), within: limit)
+      try await Self.changedByReverseReplication(on: source), within: limit)
   }
 
   /// What makes columns and triggers of the source what they were before the way back, as it is noted there.
-  static func changedByWayBack(on source: Connection) async throws -> [LateChange] {
+  static func changedByReverseReplication(on source: Connection) async throws -> [LateChange] {
     try await IdentityColumns.noted(on: source) + SuspendedTriggers(connection: source).owed()
   }
 

@@ -15,9 +15,9 @@ struct SourceCleanup: Sendable {
   /// How long it is tried to reach a source that was lost after the seal.
   private static let patience = Duration.seconds(20)
 
-  func run() async throws { try await run(on: source) }
+  func cleanUp() async throws { try await cleanUp(source) }
 
-  private func run(on source: Connection) async throws {
+  private func cleanUp(_ source: Connection) async throws {
     try await Session.actAsReplica(source)
     try await slot.drop(on: source)
     try await publication.drop(on: source)
@@ -29,7 +29,7 @@ struct SourceCleanup: Sendable {
     var reached = source
     while true {
       do {
-        try await run(on: reached)
+        try await cleanUp(reached)
         if reached !== source { await reached.close() }
         return
       } catch let error as PostgresError where error.isConnectionLoss {

@@ -21,7 +21,7 @@ struct SourceLoss: Sendable {
 
   /// - Returns: the report when it was such a cutover, which is complete now; otherwise nil.
   /// - Throws: `ConnectionLoss` when another attempt may help.
-  func run(after loss: PostgresError) async throws -> Status.Cutover? {
+  func openTarget(after loss: PostgresError) async throws -> Status.Cutover? {
     let target = try await Session.open(options.target, end: "target", purpose: "engine")
     return try await closing(target) {
       guard let (_, _, needs) = try await left(StateStore(target)) else {
@@ -202,7 +202,7 @@ struct SourceLoss: Sendable {
     let report = try await withThrowingTaskGroup(of: Status.Cutover?.self) { group in
       group.addTask { try await finish(migration, cutover, needs, seen, target, board) }
       group.addTask {
-        try await ticker.run()
+        try await ticker.beat()
         return nil
       }
       defer { group.cancelAll() }
@@ -236,15 +236,15 @@ struct SourceLoss: Sendable {
         ]
     }
     let report = try await Cutover(
-      from: options.source, to: options.target,
+      ends: Leg.Addresses(from: options.source, to: options.target),
       handover: SourceLossHandover(
         stored: cutover, switchover: switchover, board: board, store: store, logger: logger),
       logger: logger, onStep: { report in board.update { $0.cutover = report } }
     ).resume(from: .sealed, request: cutover.request, earlier: earlier, asksSource: false)
-    let isOpenWithWayBack = try await store.wayBack()?.openedLSN != nil
+    let isReversible = try await store.reverseReplication()?.openedLSN != nil
     try await record.end(
       report, cutover, .complete, PhaseRecord(migration.phase, store, board),
-      isOpenWithWayBack ? .targetOpenedWithWayBack : .targetOpened)
+      isReversible ? .targetOpenedReversibly : .targetOpened)
     try await SourceCleanup.sayLeft(slot: migration.slot, store, logger)
     try await Settlement(direction: .forward, source: nil, target: target, logger: logger).makeAll()
     return report

@@ -15,6 +15,8 @@ struct SourceLossHandover: Handover {
   func ensureSchemas() async throws -> [String] { [] }
   var excluded: Set<RelationName> { [] }
   var poolers: (any HandoverPoolers)? { nil }
+  /// None is written.
+  let messages = SentMessages()
   func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async {}
   func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws {}
   func forgetMarker() async {}
@@ -34,7 +36,7 @@ struct SourceLossHandover: Handover {
   }
 
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String? {
-    await switchover.run(
+    await switchover.performSteps(
       fenceLSN: fenceLSN, appliedLSN: await store.appliedLSN(logger), Switchover.Events(events))
   }
 

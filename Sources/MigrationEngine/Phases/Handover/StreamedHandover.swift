@@ -48,6 +48,8 @@ extension StreamedHandover {
     stages.options.switchPlan.pausesPoolers ? SwitchPoolers(switchover: stages.switchover) : nil
   }
 
+  var messages: SentMessages { stages.monitor.messages }
+
   func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async {
     stages.monitor.expectMarker(nonce, for: purpose)
   }

@@ -21,7 +21,7 @@ struct SwitchSteps: Sendable {
     target: Switchover.End, _ log: SwitchLog?, _ logger: Logger
   ) -> Switchover {
     Switchover(
-      options.switchPlan, direction: direction, source: source, target: target, log: log,
+      options.switchPlan, in: SwitchScene(direction: direction, source: source, target: target), log: log,
       watch: options.poolerWatch.map { PoolerWatch.Command(path: $0.path, arguments: $0.arguments) },
       logger: logger)
   }

@@ -124,7 +124,7 @@ struct MigratedTables: Sendable {
     let action = "looking whether the unlogged tables of the \(end.end) can be written anew"
     for table in tables {
       do {
-        try await LockRetry.run(
+        try await LockRetry.execute(
           "LOCK TABLE ONLY \(table) IN ACCESS EXCLUSIVE MODE", on: end, doing: action, within: .seconds(1))
       } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
         let users = try await Writers(end).using(table)

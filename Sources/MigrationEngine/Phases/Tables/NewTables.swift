@@ -134,7 +134,7 @@ struct NewTables: PhasePart {
   /// is to survive a crash of the target as well.
   private func makeLogged(_ relation: Relation, _ there: Relation, _ found: inout Found) async throws {
     do {
-      try await LockRetry.run(
+      try await LockRetry.execute(
         "ALTER TABLE \(there.name) SET LOGGED", on: ends.target,
         doing: "making table \(there.name) logged, as it is on the source now", within: .seconds(5))
       try await store.register([relation])
@@ -304,7 +304,7 @@ struct NewTables: PhasePart {
     let new = Set(found.new.map(\.oid))
     let registered = try await store.relations().filter { new.contains($0.sourceOID) }
     let began = ContinuousClock.now
-    let left = try await TableCopies(options: options, ends: ends).run(
+    let left = try await TableCopies(options: options, ends: ends).copy(
       registered + found.again, isFirst: false, progress: CopyProgress(),
       RateLimit(options.maxBytesPerSecond), under: snapshot)
     for table in registered + found.again {

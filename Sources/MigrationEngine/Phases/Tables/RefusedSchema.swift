@@ -123,7 +123,7 @@ struct RefusedSchema: PhasePart {
 
   private func makeNotValid(_ key: UnmadeObject) async throws {
     guard let statement = try await objects.notValid(key) else { return }
-    try await LockRetry.run(
+    try await LockRetry.execute(
       statement, on: ends.target, doing: "making \(key.name) NOT VALID on the target", within: .seconds(30))
     logger.notice(
       "a foreign key is NOT VALID on the target, as accepted", metadata: ["object": "\(key.name)"])

@@ -162,8 +162,8 @@ struct SnapshotPairing: Sendable {
   /// Waits until the stream has applied everything before the fixed bound.
   private func reach(_ lsn: LSN, _ observer: Connection) async throws {
     // Where nobody writes nothing would tell that there is nothing.
-    try await observer.query(
-      "SELECT pg_catalog.pg_logical_emit_message(true, $1, '')", [MessagePrefix.snapshot],
+    try await observer.emit(
+      MessagePrefix.snapshot, "", noting: monitor.messages,
       doing: "writing a message after the snapshot", within: .seconds(15))
     let deadline = ContinuousClock.now + Self.reachLimit
     while !monitor.hasReachedBound(at: lsn) {

@@ -22,7 +22,7 @@ struct TableCopies: Sendable {
   /// - Parameters:
   ///   - missing: what is to be copied.
   ///   - isFirst: the target's tables have neither rows nor foreign keys yet.
-  func run(
+  func copy(
     _ missing: [StoredRelation], isFirst: Bool = true, progress: CopyProgress, _ limit: RateLimit?,
     under snapshot: ExportedSnapshot
   ) async throws -> Left {
@@ -50,7 +50,7 @@ struct TableCopies: Sendable {
     let plan = CopyPlan(
       relations, workers: options.jobs, isFirst: isFirst,
       referenced: isFirst ? [] : try await ForeignKeys.referencedTables(on: ends.target))
-    let notCopied = try await copy.run(plan, under: snapshot, lineages: lineages)
+    let notCopied = try await copy.copy(plan, under: snapshot, lineages: lineages)
     for relation in relations {
       guard let error = notCopied.refused[relation.oid] else { continue }
       left.refused[relation.oid] = (relation.name, error.words)

@@ -2,7 +2,7 @@ import LibPQ
 import LogicalReplication
 
 /// What is stored on the target of the stream that leads back to the source.
-struct StoredWayBack: Sendable {
+struct StoredReverseReplication: Sendable {
   /// On the target.
   var slot: String
   var publication: String
@@ -14,11 +14,11 @@ struct StoredWayBack: Sendable {
 }
 
 extension StateStore {
-  func wayBack() async throws -> StoredWayBack? {
+  func reverseReplication() async throws -> StoredReverseReplication? {
     let rows = try await connection.query(
       "SELECT * FROM replicate.way_back", doing: "reading the state of the way back", within: Self.limit)
     return try rows.first.map { row in
-      StoredWayBack(
+      StoredReverseReplication(
         slot: try row.text("slot"), publication: try row.text("publication"),
         openedLSN: try row.optional("opened_lsn").flatMap(LSN.init),
         largeObjectsHorizon: try row.optional("large_objects_horizon"))
@@ -26,13 +26,13 @@ extension StateStore {
   }
 
   /// Before anything of it is made.
-  func beginWayBack(slot: String, publication: String) async throws {
+  func beginReverseReplication(slot: String, publication: String) async throws {
     try await connection.query(
       "INSERT INTO replicate.way_back (slot, publication) VALUES ($1, $2)", [slot, publication],
       doing: "storing that a way back is made", within: Self.limit)
   }
 
-  func forgetWayBack() async throws {
+  func forgetReverseReplication() async throws {
     try await connection.query(
       "DELETE FROM replicate.way_back", doing: "storing that there is no way back", within: Self.limit)
   }
@@ -46,9 +46,9 @@ extension StateStore {
       """, doing: "storing where the target opened", within: Self.limit)
   }
 
-  func store(wayBackHorizon: String) async throws {
+  func store(reverseHorizon: String) async throws {
     try await connection.query(
-      "UPDATE replicate.way_back SET large_objects_horizon = $1", [wayBackHorizon],
+      "UPDATE replicate.way_back SET large_objects_horizon = $1", [reverseHorizon],
       doing: "storing from where on large objects may have changed", within: Self.limit)
   }
 

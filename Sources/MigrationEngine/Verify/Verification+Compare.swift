@@ -4,9 +4,9 @@ extension Verification {
   /// Compares all rows of all tables, and what else the options ask for.
   /// - Throws: `PostgresError`, `MigrationError` or `CancellationError` when the comparison could not be
   ///   done. A difference is no error.
-  package func run() async throws -> VerificationReport {
+  package func compare() async throws -> VerificationReport {
     let ready = try await ready()
-    return try await finally(ready.close) { try await ready.run() }
+    return try await finally(ready.close) { try await ready.compare() }
   }
 
   /// Opens the sessions of both ends, which then rest.
