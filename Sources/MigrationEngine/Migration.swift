@@ -2,8 +2,8 @@ import LibPQ
 package import Logging
 
 /// A migration from the first look to the open target, and the way back. Phases in order: preflight, schema,
-/// copy, index, catch-up, streaming, cutover, reverse; `EngineRun` walks through them, and this begins
-/// it anew when a connection is lost.
+/// copy, index, catch-up, streaming, cutover, reverse; `EngineRun` walks through them, and `EngineRuns`
+/// begin it anew when a connection is lost.
 package struct Migration: Sendable {
   /// How an engine came to its end without an error.
   package enum Outcome: Sendable {
@@ -43,27 +43,12 @@ package struct Migration: Sendable {
     onProgress: @escaping @Sendable (Status) -> Void,
     onFindings: @escaping @Sendable (PreflightReport) -> Void
   ) async throws -> Outcome {
-    var retry = Retry()
-    var hindrance: Hindrance?
     let unstored = PendingCutoverResult()
-    while true {
-      let attempt = EngineRun(
+    return try await EngineRuns(logger: logger).untilDone { hindrance in
+      try await EngineRun(
         options: options, logger: logger, unstored: unstored, hindrance: hindrance, onProgress: onProgress,
-        onFindings: onFindings)
-      hindrance = nil
-      let began = ContinuousClock.now
-      do {
-        if let outcome = try await attempt.proceed() { return outcome }
-      } catch  where Task.isCancelled {
-        logger.debug("stopped", metadata: ["because": "\(error)"])
-        return .stopped
-      } catch let loss as ConnectionLoss {
-        let lasted = ContinuousClock.now - began - (attempt.hindrance?.pause ?? .zero)
-        guard loss.wasConnected || retry.hasSucceeded, let pause = retry.pause(after: loss, lasting: lasted)
-        else { throw loss.error }
-        logger.warning("\(loss.words)", metadata: ["why": "\(loss.error)", "in": "\(pause)"])
-        hindrance = Hindrance(loss.error, pause: pause)
-      }
+        onFindings: onFindings
+      ).proceed()
     }
   }
 }

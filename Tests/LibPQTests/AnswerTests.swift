@@ -2,7 +2,7 @@ import Testing
 
 @testable import LibPQ
 
-/// What answers become: rows, and errors that tell names but no values.
+/// What answers become: rows, and errors that have names but no values.
 @Suite(.timeLimit(.minutes(1)))
 struct AnswerTests {
   private func rows(_ messages: [UInt8]...) async throws -> Rows {
@@ -40,7 +40,7 @@ struct AnswerTests {
     #expect(try rows.map { try $0.double("ratio").isNaN } == [false, true])
   }
 
-  @Test func `a value that is not what was asked for is an error that does not tell it`() async throws {
+  @Test func `a value that is not what was asked for is an error that does not show it`() async throws {
     let rows = try await rows(
       BackendMessage.columns("word", "big", "nothing"), BackendMessage.row("hunter2", "300", nil),
       BackendMessage.complete("SELECT 1"))
@@ -102,15 +102,15 @@ struct AnswerTests {
     ("23505", "duplicate key value violates unique constraint \"orders_pkey\"", "\"orders_pkey\""),
     ("23514", "no partition of relation \"orders\" found for row", "\"orders\""),
   ])
-  func `data errors tell the kind of error, and no value`(
-    state: String, message: String, told: String
+  func `data errors name the kind of error, and no value`(
+    state: String, message: String, shown: String
   ) async throws {
     let error = try await error([
       "S": "ERROR", "C": state, "M": message, "D": "Key (id)=(hunter2) already exists.", "n": "orders_pkey",
       "W": "COPY orders, line 1, column a: \"hunter2\"", "q": "SELECT 'hunter2'",
     ])
     #expect(error.sqlState?.rawValue == state)
-    #expect(error.description.contains(told), "\(error)")
+    #expect(error.description.contains(shown), "\(error)")
     #expect(error.description.contains("constraint orders_pkey"))
     #expect(!error.description.contains("hunter2"), "\(error)")
   }

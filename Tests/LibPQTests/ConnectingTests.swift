@@ -67,7 +67,7 @@ struct ConnectingTests {
   @Test(arguments: [
     "28P01", "28000", "3D000", "53300", "57P03", "08P01",
   ])
-  func `a login that is refused tells the server's code, and that somebody is there`(
+  func `a login that is refused has the server's code, and that somebody is there`(
     state: String
   ) async throws {
     let server = try FakeServer(

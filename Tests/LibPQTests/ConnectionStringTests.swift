@@ -86,7 +86,7 @@ struct ConnectionStringTests {
     "postgresql://app:hunter2@h/%zz", "password=hunter2 nonsense", "host=h passwort=x password = 'hunter2",
     "postgresql://app:hunter2@[::1", "PASSWORD=hunter2",
   ])
-  func `what cannot be read is refused without telling the password`(text: String) throws {
+  func `what cannot be read is refused without showing the password`(text: String) throws {
     let error = #expect(throws: PostgresError.self) { try ConnectionString(text, for: "target") }
     let description = try #require(error).description
     #expect(error?.code == .connectionString)

@@ -5,7 +5,7 @@ import Synchronization
   import Glibc
 #endif
 
-/// A server on loopback that speaks as much of the protocol as a test needs, and misbehaves as it is told to
+/// A server on loopback that speaks as much of the protocol as a test needs, and misbehaves as it is asked to
 /// (PostgreSQL manual, "Frontend/Backend Protocol").
 final class FakeServer: Sendable {
   enum Answer: Sendable {

@@ -11,7 +11,7 @@ struct KnockTests {
       try ConnectionString(string, for: "source"), end: "source", known: known, within: limit)
   }
 
-  @Test func `who takes connections is there, and one who refuses them tells that nobody is`() async throws {
+  @Test func `who takes connections is there, and one who refuses them shows that nobody is`() async throws {
     let server = try FakeServer(isSilent: true)
     let closed = try FakeServer.closedPort()
     let knocks = try await knock(
@@ -32,7 +32,7 @@ struct KnockTests {
     }
   }
 
-  @Test func `a name without an address tells nothing`() async throws {
+  @Test func `a name without an address says nothing`() async throws {
     let knocks = try await knock("host=no-such-host.invalid port=5999")
     guard case .untried(let why) = knocks.first?.outcome, knocks.count == 1 else {
       Issue.record("\(knocks)")
@@ -54,7 +54,7 @@ struct KnockTests {
   }
 
   @Test(arguments: ["service=no-such-service", "host=a,b hostaddr=127.0.0.1", "host=a,b port=1,2,3"])
-  func `a string that does not tell where a server is is told`(string: String) async throws {
+  func `a string that does not say where a server is is reported`(string: String) async throws {
     let error = await #expect(throws: PostgresError.self) { try await knock(string) }
     #expect(error?.code == .connectionString, "\(String(describing: error))")
   }

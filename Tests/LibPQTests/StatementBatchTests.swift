@@ -52,8 +52,7 @@ struct StatementBatchTests {
     #expect(batch.lengths == [24, 4, 0])
   }
 
-  @Test func `an array in binary has one dimension, counted from 1, and tells whether it holds NULL`() throws
-  {
+  @Test func `an array in binary has one dimension, counted from 1, and says whether it holds NULL`() throws {
     let header = { (flags: String, count: String) in "00000001" + flags + "00000017" + count + "00000001" }
     let plain = try binary { $0.appendArray(count: 1, .binary(elementOID: 23)) { word($0) } }
     #expect(plain == header("00000000", "00000001") + "000000020001")
@@ -61,7 +60,7 @@ struct StatementBatchTests {
     #expect(nulls == header("00000001", "00000003") + "000000020001" + "ffffffff" + "00000000")
   }
 
-  @Test func `rows in binary tell their type, their lengths, and the types of their columns`() throws {
+  @Test func `rows in binary say their type, their lengths, and the types of their columns`() throws {
     let rows = try binary { batch in
       batch.appendRows(count: 2, RowSyntax(typeOID: 0x4001, columnOIDs: [23, 25])) { row, column in
         word(row + column)

@@ -55,7 +55,7 @@ struct TransactionTests {
     let connection = try await server.connect()
     let error = await #expect(throws: PostgresError.self) {
       try await connection.transaction(doing: "working") { connection in
-        // Its failure is swallowed: only the COMMIT's answer can tell.
+        // Its failure is swallowed: only the COMMIT's answer shows it.
         try await connection.query("WRITE", doing: "writing")
       }
     }

@@ -17,7 +17,7 @@ struct SampleMessage: CustomTestStringConvertible {
     return decoder
   }
 
-  /// As the manual's chapter on the message formats tells it.
+  /// As the manual's chapter on the message formats has it.
   var firstVersion: PgOutputVersion {
     if streaming == .parallel { return .four }
     switch bytes.first.map({ Character(Unicode.Scalar($0)) }) {

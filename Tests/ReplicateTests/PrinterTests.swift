@@ -181,12 +181,12 @@ import Testing
     cutover.result = .rehearsed
     cutover.verification = Status.Comparison(
       extent: .full, result: .equal, digest: "", tables: 2, summary: "all rows of 2 tables are equal",
-      seconds: 0.05, lsn: "0/1", notice: "nothing told what was touched")
+      seconds: 0.05, lsn: "0/1", notice: "nothing said what was touched")
     #expect(
       CutoverPrinter.text(cutover, encryption: nil) == """
         cutover rehearsed, the source is writable again
         verified    full in 50 ms: all rows of 2 tables are equal
-                    nothing told what was touched
+                    nothing said what was touched
         """)
   }
 }

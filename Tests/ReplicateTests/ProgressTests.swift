@@ -89,12 +89,12 @@ import Testing
       printer.show(status)
     }
     printer.finish()
-    let told = stage.errors.lines.map { $0.dropFirst(Stage.stamp.count) }
-    #expect(told.count == 4)
-    #expect(told[0] == " info    schema: creating slot, publication and tables")
-    #expect(told[1].hasPrefix(" info    copy: 1 of 20 tables"))
-    #expect(told[2].hasPrefix(" info    copy: 11 of 20 tables"))
-    #expect(told[3].hasPrefix(" info    copy: 12 of 20 tables"))
+    let shown = stage.errors.lines.map { $0.dropFirst(Stage.stamp.count) }
+    #expect(shown.count == 4)
+    #expect(shown[0] == " info    schema: creating slot, publication and tables")
+    #expect(shown[1].hasPrefix(" info    copy: 1 of 20 tables"))
+    #expect(shown[2].hasPrefix(" info    copy: 11 of 20 tables"))
+    #expect(shown[3].hasPrefix(" info    copy: 12 of 20 tables"))
   }
 
   @Test func onAScreenTheRowsAreDrawnAgainInPlace() {

@@ -1,4 +1,4 @@
-/// What a file declares at its top level and inside of types, with what can be told of it without a compiler.
+/// What a file declares at its top level and inside of types, with what shows without a compiler.
 struct Declaration {
   /// `struct`, `func`, `case`…
   let kind: String

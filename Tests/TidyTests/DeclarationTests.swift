@@ -35,7 +35,7 @@ struct DeclarationTests {
     #expect(declarations(text).first { $0.names == ["a", "b", "c"] }?.containers == ["A", "Kind"])
   }
 
-  @Test func `tells what other modules see`() {
+  @Test func `shows what other modules see`() {
     let text = """
       package protocol P {
         func inProtocol()

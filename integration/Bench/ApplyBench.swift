@@ -5,7 +5,7 @@ import Foundation
 /// copies of one target.
 ///
 ///   REPLICATE_BENCH_SCALE    1 is 60,000 transactions, or a million rows
-///   REPLICATE_BENCH_ROUNDS   3 at least, for figures that are told to others
+///   REPLICATE_BENCH_ROUNDS   3 at least, for figures that are published
 ///   REPLICATE_BENCH_METHODS  the first words of some methods, by commas; all unless given
 struct ApplyBench {
   private let datasets: [ApplyDataset]

@@ -34,7 +34,7 @@ enum ApplyMethod: String, CaseIterable {
     let source = try await SQLSession(backlog.source)
     let end =
       try await source.value("SELECT pg_current_wal_insert_lsn() - pg_lsn '0/0'").flatMap(UInt64.init) ?? 0
-    // What lies behind the end tells that it has been passed.
+    // What lies beyond the end shows that it has been passed.
     for _ in 0..<2 { try await source.execute("SELECT pg_logical_emit_message(true, 'bench', '')") }
     let string = try LibPQ.ConnectionString(backlog.source.text, for: "source")
       .setting("replication", to: "database")

@@ -6,7 +6,7 @@ import Foundation
 ///   REPLICATE_BENCH_SCALE    1 is a few hundred MB a dataset
 ///   REPLICATE_BENCH_METHODS  the first words of some methods, by commas; all unless given
 ///   REPLICATE_BENCH_LOG      set: our own log, to see where the time goes
-///   REPLICATE_BENCH_ROUNDS   3 at least, for figures that are told to others
+///   REPLICATE_BENCH_ROUNDS   3 at least, for figures that are published
 struct CopyBench {
   let datasets: [CopyDataset]
   private let scale: Double

@@ -58,7 +58,7 @@ enum CopyMethod: String, CaseIterable {
     return Result(seconds: seconds)
   }
 
-  /// With the whole schema first, as its manual says; two tables at a time, as it does unless told otherwise.
+  /// With the whole schema first, as its manual says; two tables at a time, which is its default.
   private static let subscription = """
     "$BIN/pg_dump" -s "$SRC" | psql -qX "$DST" >/dev/null
     psql -qX "$SRC" -c 'CREATE PUBLICATION bench FOR ALL TABLES'

@@ -2,7 +2,7 @@ import Clusters
 import Foundation
 
 /// What memory the engine takes at most, with its default options, on a database of everything: while it is
-/// copied, while a backlog is streamed, and behind it; and what `status` costs.
+/// copied, while a backlog is streamed, and after it; and what `status` costs.
 ///
 ///   REPLICATE_BENCH_SCALE  1 is about a gigabyte
 ///   REPLICATE_BENCH_LIMIT  in MB; 100 unless given. More than that is a failure.
@@ -60,15 +60,15 @@ struct MemoryBench {
     let began = ContinuousClock.now
     let engine = try await replicate.start(
       "start", "--allow-unencrypted-target", "--replica-identity", "full")
-    func tell(_ words: String) { say("  \(words): \((engine.peakMemoryBytes ?? 0) >> 20) MB at most") }
+    func note(_ words: String) { say("  \(words): \((engine.peakMemoryBytes ?? 0) >> 20) MB at most") }
     try await engine.waitUntil("the end of the copy", within: .seconds(900)) {
       engine.errors.contains("phase index")
     }
-    tell("copied in \(Int((ContinuousClock.now - began) / .seconds(1))) s")
+    note("copied in \(Int((ContinuousClock.now - began) / .seconds(1))) s")
     try await engine.waitUntil("streaming", within: .seconds(900)) {
       engine.errors.contains("phase streaming")
     }
-    tell("indexes and keys")
+    note("indexes and keys")
     let session = try await SQLSession(source)
     for change in Self.changes {
       try await session.execute(change)
@@ -76,13 +76,13 @@ struct MemoryBench {
       try await engine.waitUntil("the changes", within: .seconds(900), every: .milliseconds(200)) {
         try await value("SELECT applied_lsn >= '\(lsn)'::pg_lsn FROM replicate.progress", target) == "t"
       }
-      tell("\(change.split(separator: "\n").first.map { $0.prefix(60) } ?? "")")
+      note("\(change.split(separator: "\n").first.map { $0.prefix(60) } ?? "")")
     }
     await session.close()
     try await tellStatus(replicate)
     let verify = try await replicate.run("verify", limit: .seconds(600))
     guard verify.exitCode == 0 else { throw HarnessError("verify: \(verify.output)\(verify.errors)") }
-    tell("compared")
+    note("compared")
     let peak = engine.peakMemoryBytes ?? .max
     engine.terminate()
     _ = try await engine.waitForEnd(within: .seconds(60))

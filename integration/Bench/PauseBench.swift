@@ -3,11 +3,11 @@ import Foundation
 import Synchronization
 
 /// How long nobody can write: from the last commit that the source accepted to the first that the target
-/// accepted, over whole cutovers under load, with the way back made ready in each. The writers know both ends
-/// and go to the target as soon as the source refuses them, one of them trying again each
+/// accepted, over whole cutovers under load, with reverse replication made ready in each. The writers know
+/// both ends and go to the target as soon as the source refuses them, one of them trying again each
 /// millisecond.
 ///
-///   REPLICATE_BENCH_ROUNDS  cutovers; 20 for figures that are told to others, 3 unless given
+///   REPLICATE_BENCH_ROUNDS  cutovers; 20 for figures that are published, 3 unless given
 ///   REPLICATE_BENCH_RATE    writes a second, of 8 sessions together; 500 unless given
 struct PauseBench {
   private let rounds: Int

@@ -7,7 +7,7 @@ import MigrationEngine
 /// How long it takes to know that two ends are equal, method after method, round after round.
 ///
 ///   REPLICATE_BENCH_SCALE    1 is a few hundred MB a dataset
-///   REPLICATE_BENCH_ROUNDS   3 at least, for figures that are told to others
+///   REPLICATE_BENCH_ROUNDS   3 at least, for figures that are published
 struct VerifyBench {
   private enum Method: String, CaseIterable {
     case floor = "floor: SELECT count(*) of both ends"

@@ -17,7 +17,7 @@ package struct ClusterPair: Sendable {
   /// says.
   package let targetStorage: String
 
-  /// What `replicate check` and `start` must be told of the target's encryption: nothing where they can see
+  /// What `replicate check` and `start` must be given of the target's encryption: nothing where they can see
   /// it themselves, evidence where only the file knows, and the permission to go without where there is none.
   package var encryptionArguments: [String] {
     guard ["fscrypt", "gocryptfs"].contains(targetStorage) else { return ["--allow-unencrypted-target"] }
@@ -137,7 +137,7 @@ package struct ClusterPair: Sendable {
     do {
       result = try await body(databases)
     } catch {
-      // The first error is the one to tell; what cannot be dropped now goes with the clusters.
+      // The first error is the one to report; what cannot be dropped now goes with the clusters.
       try? await databases.drop()
       throw error
     }

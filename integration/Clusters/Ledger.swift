@@ -1,7 +1,7 @@
 import Foundation
 import Synchronization
 
-/// Writers that remember what the server told them: the oracle for "nothing lost, nothing twice".
+/// Writers that remember what the server acknowledged to them: the oracle for "nothing lost, nothing twice".
 ///
 /// Each writer counts up. Transaction n inserts the entry (writer, n), every tenth one also deletes the
 /// entry n - 5, and books both on the writer's account. So the state of the tables follows from the numbers

@@ -1,7 +1,7 @@
 extension Ledger {
-  /// Compares the tables of a database with what the writers were told, and returns one line a contradiction:
-  /// an acknowledged entry that is missing, one that is there twice, one that was refused or deleted and is
-  /// there, a wrong amount, a balance that is not the sum.
+  /// Compares the tables of a database with what the writers got acknowledged, and returns one line for each
+  /// contradiction: an acknowledged entry that is missing, one that is there twice, one that was refused or
+  /// deleted and is there, a wrong amount, a balance that is not the sum.
   ///
   /// Call it when the writers have stopped and, on the target, when their last commit has been applied.
   package func verify(on server: ConnectionString) async throws -> [String] {

@@ -39,7 +39,7 @@ package struct NetworkNamespace: Sendable {
       try await ip("-n", name, "link", "set", "lo", "up")
       try await body(network)
     } catch {
-      // The first error is the one to tell.
+      // The first error is the one to report.
       _ = try? await Command.run(["ip", "netns", "delete", name])
       throw error
     }

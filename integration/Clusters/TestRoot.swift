@@ -57,7 +57,7 @@ enum TestRoot {
     }
   }
 
-  /// Start time of a process in clock ticks since boot: tells it from a later one with the same id. See
+  /// Start time of a process in clock ticks since boot: unlike that of a later one with the same id. See
   /// proc(5).
   static func startTime(of process: Int32) -> String? {
     guard let stat = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8),

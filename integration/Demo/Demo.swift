@@ -27,7 +27,8 @@ struct Demo {
     var workload = try await Workload.load(databases.source)
     let program = Program(databases)
     say(
-      "Writers on the source from now on: 4 of a ledger that remembers every commit it was told, and pgbench")
+      "Writers on the source from now on: 4 of a ledger that remembers each acknowledged commit, and pgbench"
+    )
     try await workload.start()
     do {
       try await program.show(["check"] + encryption)

@@ -12,13 +12,13 @@ extension CutoverRun {
     var reason = reason
     while true {
       try Task.checkCancellation()
+      let pause = retryPause.next()
       logger.error(
         "after the seal nothing is undone: it is tried again",
-        metadata: ["why": "\(reason)", "in": "\(retryPause)"])
+        metadata: ["why": "\(reason)", "in": "\(pause)"])
       report.reason = "tried again: \(reason)"
       onStep(report)
-      try await Task.sleep(for: retryPause)
-      retryPause = min(retryPause * 2, .seconds(15))
+      try await Task.sleep(for: pause)
       do {
         let fence = try await reopen()
         let isOpen = fence == .sealed ? try await door.isOpen(target) : false

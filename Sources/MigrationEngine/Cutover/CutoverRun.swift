@@ -44,7 +44,7 @@ actor CutoverRun {
   var hasPassed = false
   /// Another engine has gone on with this cutover: this one must not touch it any more.
   var isForeign = false
-  var retryPause = Duration.milliseconds(250)
+  var retryPause = RetryPause(first: .milliseconds(250))
 
   /// How much longer the fence lasts than the cutover may take, for the seal's own round trip.
   static let margin = Duration.seconds(5)

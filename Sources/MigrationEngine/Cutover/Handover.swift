@@ -1,6 +1,6 @@
 /// What a cutover asks of the stages that carry a leg: of the stream that is to be drained, of what no stream
-/// carries, and of what leads users to the other end. `CutoverRun` calls it in the order below; here `from`
-/// is the end that writes leave, and `to` the one that they go to.
+/// carries, and of what leads users to the other end. A cutover calls it in the order below, for some once
+/// more; here `from` is the end that writes leave, and `to` the one that they go to.
 ///
 /// From the source to the target it is `ForwardHandover`, in a rollback `ReverseHandover`, and where the
 /// source is lost after its seal `SourceLossHandover`.
@@ -10,12 +10,12 @@ protocol Handover: Sendable {
   /// How many bytes `to` is behind, and the write pause in seconds that this would cost; nil when its pace is
   /// not known.
   func lag() async -> (bytes: Int64, predictedPauseSeconds: Double?)
-  /// The replication origins of changes that came by the stream, and how long ago the last of each did.
-  func origins() async -> [(name: String, age: Duration)]
   /// Brings over as much as can be before the fence of what the stream does not carry.
   /// - Returns: what the rest will take, in seconds.
   /// - Throws: `MigrationError` when what is emptied then is in use on `to`.
   func finalisingSeconds() async throws -> Double
+  /// The replication origins of changes that came by the stream, and how long ago the last of each did.
+  func origins() async -> [(name: String, age: Duration)]
   /// Just before the fence: whether the schemas are still what they were when they were compared.
   /// - Returns: what somebody should look at.
   /// - Throws: `MigrationError` that names the differences.
@@ -34,12 +34,11 @@ protocol Handover: Sendable {
   /// Returns once `to` has committed the transaction that carries the marker.
   /// - Throws: `MigrationError` when it has not in time, or after a breach.
   func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws
-  func forgetMarker() async
-  /// - Throws: `MigrationError` when a change was committed after the fence's marker.
-  func ensureNoBreach() async throws
   /// Brings over what the stream does not carry.
   /// - Returns: what that was, for the timeline.
   func finaliseTables() async throws -> String
+  /// - Throws: `MigrationError` when a change was committed after the fence's marker.
+  func ensureNoBreach() async throws
   /// Compares both ends before the seal; nil when they are not to be.
   var comparison: (any HandoverComparison)? { get }
 
@@ -59,6 +58,10 @@ protocol Handover: Sendable {
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String?
   /// What has come since nothing is applied any more; nil when nothing has.
   func leftBehind() async -> String?
+
+  // MARK: At the end, whatever it is
+
+  func forgetMarker() async
 }
 
 /// The poolers that clients come through.

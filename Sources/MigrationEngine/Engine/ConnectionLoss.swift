@@ -29,31 +29,35 @@ struct ConnectionLoss: Error {
   }
 }
 
-/// How long to go on trying when a server is away: restarts and failovers take minutes.
+/// How long to go on trying when a server is away: restarts and failovers take minutes. Pure: instants come
+/// from the caller.
 struct Retry {
   private static let limit = Duration.seconds(3600)
   private var failingSince: ContinuousClock.Instant?
-  private var pause = Duration.milliseconds(250)
-  private(set) var hasSucceeded = false
+  private var pause = RetryPause(first: .milliseconds(500))
+  private var wasConnected = false
 
   /// What an attempt has lasted that has come somewhere, whatever ended it.
   private static let good = Duration.seconds(60)
 
-  /// The pause before the next attempt; nil when it is time to give up.
-  mutating func pause(after loss: ConnectionLoss, lasting duration: Duration) -> Duration? {
+  /// The pause before the next attempt; nil when it is time to give up, or both ends were never reached, so
+  /// that the options may be wrong.
+  mutating func pause(
+    after loss: ConnectionLoss, lasting duration: Duration, at now: ContinuousClock.Instant
+  ) -> Duration? {
     if loss.wasConnected {
-      hasSucceeded = true
+      wasConnected = true
       // What times out again and again does so on good connections as well: that must have an end.
       if !loss.isTimeout, !loss.isAfterSeal, !loss.mayPass || duration > Self.good {
         failingSince = nil
-        pause = .milliseconds(250)
+        pause.reset()
       }
     }
-    let since = failingSince ?? .now
+    guard wasConnected else { return nil }
+    let since = failingSince ?? now
     failingSince = since
     // Who watches the status sees what is waited for, and can tell the engine to stop.
-    guard loss.isAfterSeal || loss.mayPass || ContinuousClock.now - since < Self.limit else { return nil }
-    pause = min(pause * 2, .seconds(15))
-    return pause
+    guard loss.isAfterSeal || loss.mayPass || now - since < Self.limit else { return nil }
+    return pause.next()
   }
 }

@@ -149,7 +149,7 @@ struct TableLineageTests {
     #expect(difference.remedy.hasSuffix("OWNED BY \"public\".\"t\".\"n\";"))
   }
 
-  @Test("A table that is logged on the source only, renamed, or another one on the target, is told apart")
+  @Test("A table that is logged on the source only, renamed, or another one on the target, is distinguished")
   mutating func tables() throws {
     target.isUnlogged = true
     #expect(try difference().remedy == "ALTER TABLE \"public\".\"t\" SET LOGGED;")

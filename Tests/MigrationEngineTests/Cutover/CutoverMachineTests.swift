@@ -55,7 +55,7 @@ struct CutoverMachineTests {
   }
 
   @Test(
-    "A failure between fence and seal takes the fence down, and is the reason that is told",
+    "A failure between fence and seal takes the fence down, and is the reason that is reported",
     arguments: [Step.fence, .awaitWriters, .mark, .drain, .finalise, .seal])
   func failsBehindFence(_ step: Step) throws {
     var machine = try machine(at: step)
@@ -182,7 +182,7 @@ struct CutoverMachineTests {
     #expect(try machine.handle(.done) == .aborted(reason: "no time"))
   }
 
-  @Test("Clients that cannot be let go are told with the reason of the failure")
+  @Test("Clients that cannot be let go are named with the reason of the failure")
   func resumeFails() throws {
     var machine = try pausing(at: .drain)
     _ = try machine.handle(.failed("no time"))

@@ -5,7 +5,7 @@ import Testing
 @Suite("Evidence of AWS")
 struct AWSEvidenceTests {
   @Test(
-    "Endpoints are known by their names, and tell their region",
+    "Endpoints are known by their names, and show their region",
     arguments: [
       ("new.cluster-w2q2dln1.eu-west-1.rds.amazonaws.com", "eu-west-1"),
       ("New.cluster-ro-w2q2dln1.us-gov-east-1.RDS.amazonaws.com", "us-gov-east-1"),

@@ -93,7 +93,7 @@ struct RealStorage {
     return path
   }
 
-  /// Only trying tells whether the kernel plays along.
+  /// Only trying shows whether the kernel plays along.
   static func offers(_ kind: String) -> Bool {
     guard geteuid() == 0, let storage = try? RealStorage(kind) else { return false }
     storage.remove()

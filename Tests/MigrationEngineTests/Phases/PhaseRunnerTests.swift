@@ -106,7 +106,9 @@ struct PhaseRunnerTests {
     #expect(Set(before).union(after).isSuperset(of: Self.walk.filter { $0 != "conclude" }))
   }
 
-  @Test func `a target that opens with a way back begins another attempt, which streams back`() async throws {
+  @Test func `a target that opens with reverse replication begins another run, which streams back`()
+    async throws
+  {
     let store = Store(.streaming)
     guard case .turned = try await runner(store, isReversible: true).run() else {
       Issue.record("it has not turned")

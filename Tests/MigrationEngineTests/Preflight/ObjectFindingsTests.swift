@@ -21,7 +21,7 @@ import Testing
       (.deferrablePrimaryKey, "DEFERRABLE"),
       (.nothing, "NOTHING"), (.missingIndex, "index"),
     ])
-  func `a table without identity blocks, and the reason is told`(
+  func `a table without identity blocks, and the reason is named`(
     lack: Preflight.ReplicaIdentities.Lack, word: String
   ) {
     let finding = Preflight.ReplicaIdentities.judge(.init(table: events, lack: lack), setsFull: false)
@@ -74,7 +74,7 @@ import Testing
     #expect(found.last?.object.hasSuffix(", and 2 more") == true)
   }
 
-  @Test func `privileges on the source are told with their grants, Amazon's on Amazon`() {
+  @Test func `privileges on the source are named with their grants, Amazon's on Amazon`() {
     let facts = Preflight.SourcePrivileges.Facts(mayReplicate: false, mayCreate: false, readsAllStats: false)
     let found = Preflight.SourcePrivileges.judge(facts)
     #expect(found.map(\.severity) == [.blocker, .blocker, .warning])
@@ -93,7 +93,7 @@ import Testing
       ("materialized view", "b", #"GRANT SELECT ON TABLE "a"."b" TO "r";"#),
       ("view", "b", #"GRANT "o" TO "r";"#),
     ] as [(String, String?, String)])
-  func `what cannot be read is told with its grant, and blocks unless it is derived`(
+  func `what cannot be read is named with its grant, and blocks unless it is derived`(
     kind: String, name: String?, remedy: String
   ) {
     let lack = Preflight.SourceOwnership.lack(

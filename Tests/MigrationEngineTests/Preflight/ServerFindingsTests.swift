@@ -79,7 +79,7 @@ import Testing
 
   @Test(
     arguments: [(0, nil), (60, .warning), (86_400, .note)] as [(Int64, Finding.Severity?)])
-  func `slots that time out when idle are told`(seconds: Int64, severity: Finding.Severity?) {
+  func `slots that time out when idle are named`(seconds: Int64, severity: Finding.Severity?) {
     #expect(Preflight.SourceSettings.judge(.init(idleSlotTimeout: seconds)).first?.severity == severity)
   }
 

@@ -107,7 +107,7 @@ import Testing
     #expect(finding.why.contains("permission denied") && finding.remedy.contains("superuser"))
   }
 
-  @Test func `blockers are told first, then warnings, each in the order of the checks`() {
+  @Test func `blockers come first, then warnings, each in the order of the checks`() {
     func finding(_ severity: Finding.Severity, _ check: String) -> Finding {
       Finding(severity, check: check, object: "", why: "", remedy: "")
     }

@@ -36,7 +36,7 @@ struct SchemaEntryTests {
     SchemaEntry.entries(of: section, in: Self.list, excluding: own).map(\.dumpID)
   }
 
-  /// A view that is grouped by a primary key, one that reads it, and their indexes, behind that of a table.
+  /// A view that is grouped by a primary key, one that reads it, and their indexes, after that of a table.
   private static let views = """
     ; Archive created at 2026-05-04 03:02:01 UTC
     221; 1259 16404 TABLE app t app
@@ -61,7 +61,7 @@ struct SchemaEntryTests {
     ;\tdepends on: 219 3379
     """
 
-  @Test func `an entry tells its catalog row and its kind`() throws {
+  @Test func `an entry has its catalog row and its kind`() throws {
     let entry = try #require(
       SchemaEntry("3360; 2606 16402 FK CONSTRAINT public orders a name with blanks app"))
     #expect(entry.id == SchemaEntry.CatalogID(classOID: 2606, oid: 16402))
@@ -87,7 +87,7 @@ struct SchemaEntryTests {
     #expect(Set(numbers(.constraints)).isDisjoint(with: numbers(.indexes)))
   }
 
-  @Test func `what a materialized view carries comes behind it, in pg_dump's order`() {
+  @Test func `what a materialized view carries comes after it, in pg_dump's order`() {
     let dependencies = SchemaDependencies(of: Self.views)
     #expect(dependencies.needs[216] == [221, 221, 3222, 6])
     #expect(dependencies.materializedViews == [216, 219])

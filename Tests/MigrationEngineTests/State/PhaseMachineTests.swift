@@ -73,7 +73,7 @@ struct PhaseMachineTests {
       ])
   }
 
-  @Test func `what cannot happen is told with event and phase`() {
+  @Test func `what cannot happen is named with event and phase`() {
     var phases = PhaseMachine(phase: .complete)
     let impossible = #expect(throws: PhaseMachine.Impossible.self) { try phases.handle(.abortRequested) }
     #expect(impossible?.description == "event abortRequested cannot happen in phase complete")

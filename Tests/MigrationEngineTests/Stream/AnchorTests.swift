@@ -35,7 +35,7 @@ import Testing
   func first() {
     let forward = start(applied: 50, anchor: nil, stored: 50, slot: 50)
     #expect(forward.position.rawValue == 50)
-    // The way back begins behind its slot.
+    // Reverse replication begins after its slot.
     let back = start(applied: 70, anchor: nil, stored: 70, slot: 50)
     #expect(back.position.rawValue == 70)
     #expect(back.confirmedLSN.rawValue == 70)
@@ -199,7 +199,7 @@ import Testing
     #expect(next.idleLSN.rawValue == 130)
   }
 
-  @Test("An anchor that is streamed is not applied before its end tells who it is")
+  @Test("An anchor that is streamed is not applied before its end shows who it is")
   func streamed() throws {
     var planner = planner()
     let first = try plan(&planner, .streamed(7)) { stream in
@@ -215,7 +215,7 @@ import Testing
     #expect(end.commit == nil)
     #expect(end.rollback == nil)
     #expect(end.idleLSN.rawValue == 110)
-    // What it said of its table holds for those behind it.
+    // What it said of its table holds for those after it.
     let next = try plan(&planner) { stream in
       stream.begin(120, xid: 8)
       stream.insert(1, [.text("3")])
@@ -261,7 +261,7 @@ import Testing
     #expect(try streams(1, "notes", until: 190).commit?.changes == 1)
   }
 
-  @Test("The first transaction behind a newer snapshot that is sure to be sent again becomes the anchor")
+  @Test("The first transaction after a newer snapshot that is sure to be sent again becomes the anchor")
   func behindTheSnapshot() throws {
     var planner = planner(slot: 110, other: 200)
     func beat(_ lsn: UInt64) throws -> ChunkPlan {

@@ -49,7 +49,7 @@ extension ChangePlannerTests {
     }
     var forward = ChangePlanner(tables: tables)
     #expect(try !plan(&forward, insert).hasChanges)
-    // On the way back nothing is copied.
+    // In reverse replication nothing is copied.
     tables.direction = .back
     var back = ChangePlanner(tables: tables)
     let thrown = #expect(throws: DefinitionDifference.self) { try plan(&back, insert) }

@@ -251,7 +251,7 @@ import Testing
     #expect(commits == [false, false, true, false])
   }
 
-  @Test("A part of a transaction behind a whole one is refused: they cannot be committed together")
+  @Test("A part of a transaction after a whole one is refused: they cannot be committed together")
   func openTail() throws {
     var planner = planner()
     #expect(throws: MigrationError.self) {
@@ -278,7 +278,7 @@ import Testing
     #expect(plan.commit == nil)
   }
 
-  @Test("The fence's marker is committed on the target, and what comes behind it is counted")
+  @Test("The fence's marker is committed on the target, and what comes after it is counted")
   func marker() throws {
     var planner = planner()
     let first = try plan(&planner) { stream in
@@ -302,7 +302,7 @@ import Testing
     #expect(second.changesAfterMarker == 1)
   }
 
-  @Test("Heartbeats are told in order")
+  @Test("Heartbeats are reported in order")
   func heartbeats() throws {
     var planner = planner()
     let plan = try plan(&planner) { stream in

@@ -80,7 +80,7 @@ import Testing
     #expect(try touched(memory) == [])
   }
 
-  @Test("Where rows cannot be told, are too many or were found different, all of the table count")
+  @Test("Where rows cannot be known, are too many or were found different, all of the table count")
   func all() throws {
     var limits = ChangedRowTracker.Limits()
     limits.rows = 2
@@ -123,7 +123,7 @@ import Testing
     #expect(try touched(memory) == nil)
   }
 
-  @Test("What a streamed transaction had done before the comparison counts when it commits behind it")
+  @Test("What a streamed transaction had done before the comparison counts when it commits after it")
   func streamed() throws {
     let memory = ChangedRowTracker()
     var planner = planner(memory)
@@ -142,7 +142,7 @@ import Testing
     }
     memory.keep(different: [:])
     try plan(&planner, .streamed(8)) { $0.streamCommit(8, 30, end: 31) }
-    #expect(try touched(memory) == ["2"], "one that began behind it is told row by row")
+    #expect(try touched(memory) == ["2"], "one that began after it is known row by row")
     try plan(&planner, .streamed(7)) { $0.streamCommit(7, 40, end: 41) }
     #expect(try touched(memory) == nil)
   }

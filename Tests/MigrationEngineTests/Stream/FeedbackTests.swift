@@ -56,7 +56,7 @@ import Testing
 @Suite struct LagMeterTests {
   private let start = ContinuousClock.now
 
-  @Test("Nothing is told before the first beat; then how long it took")
+  @Test("Nothing is reported before the first beat; then how long it took")
   func measured() {
     var meter = LagMeter(first: 5)
     #expect(meter.lag(at: start) == nil)

@@ -3,7 +3,7 @@ import Testing
 @testable import LogicalReplication
 @testable import MigrationEngine
 
-/// What the stream tells of changes that came although a fence stood.
+/// What the stream reports of changes that came although a fence stood.
 @Suite struct PassedGuardTests {
   private static let columns = [StreamMessages.Column(name: "id", isKey: true)]
 
@@ -52,7 +52,7 @@ import Testing
     stream.commit(lsn, end: lsn + 5)
   }
 
-  @Test("Changes between two markers are told apart from those behind both")
+  @Test("Changes between two markers are distinguished from those after both")
   func between() throws {
     var planner = planner()
     let plan = try plan(&planner) { stream in
@@ -108,7 +108,7 @@ import Testing
     if !behind.isEmpty { monitor.breached() }
   }
 
-  @Test("What came before the fence's marker has passed no fence; what came behind it is a breach")
+  @Test("What came before the fence's marker has passed no fence; what came after it is a breach")
   func firstMarker() {
     let monitor = monitor()
     apply(monitor, behind: ["x"])
@@ -149,7 +149,7 @@ import Testing
     #expect(monitor.passed.tables == ["c"])
   }
 
-  @Test("Once it is held nothing is applied, and what comes is told")
+  @Test("Once it is held nothing is applied, and what comes is reported")
   func held() {
     let monitor = monitor()
     #expect(monitor.beginApplying() && monitor.isApplying)

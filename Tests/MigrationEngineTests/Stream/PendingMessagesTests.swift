@@ -141,10 +141,11 @@ import Testing
     #expect(drain(&pending, below: 5) == ["held"])
     #expect(drain(&pending, below: 10) == ["held"], "what commits at the bound is beyond it")
     #expect(drain(&pending, below: 11) == ["main BICk 10", "held"])
-    #expect(drain(&pending, below: 31) == ["main BICkBICk 30"], "there is nothing behind, so nothing is held")
+    #expect(
+      drain(&pending, below: 31) == ["main BICkBICk 30"], "there is nothing after it, so nothing is held")
     #expect(pending.byteCount == 0)
     pending.append(messages { $0.begin(40) })
-    #expect(drain(&pending, below: 40) == ["held"], "its beginning tells where a transaction commits")
+    #expect(drain(&pending, below: 40) == ["held"], "its beginning shows where a transaction commits")
     #expect(drain(&pending, below: 41) == [])
   }
 

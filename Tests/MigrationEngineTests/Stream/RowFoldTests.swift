@@ -8,7 +8,7 @@ import Testing
   /// Rows by their keys; two columns beside the key, of which the second may be left unchanged.
   private typealias Rows = [String: [String?]]
 
-  /// Changes as the source would make them, the rows they lead to, and the tuples that tell them.
+  /// Changes as the source would make them, the rows they lead to, and the tuples that carry them.
   private struct History {
     var rows: Rows
     var stream = StreamMessages()
@@ -230,7 +230,7 @@ import Testing
     #expect(result.flushes == 0)
   }
 
-  @Test("A value that no change told is not made up: the key's UPDATE is applied alone")
+  @Test("A value that no change carried is not made up: the key's UPDATE is applied alone")
   func unknownValue() throws {
     var stream = StreamMessages()
     stream.update(1, key: [.text("1"), .null, .null], [.text("2"), .text("b"), .unchanged])

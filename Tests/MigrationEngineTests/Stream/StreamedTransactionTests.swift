@@ -67,7 +67,7 @@ import Testing
     #expect(
       end.commit
         == .init(endLSN: LSN(rawValue: 31), anchor: .fixture(30), transactions: 1, changes: 2, marker: nil))
-    // What it said of its relations holds for those behind it.
+    // What it said of its relations holds for those after it.
     #expect(throws: Never.self) {
       try plan(&planner, .main) { stream in
         stream.begin(40)
@@ -77,7 +77,7 @@ import Testing
     }
   }
 
-  @Test("Of one that changed nothing here only the position is told; of one that was rolled back nothing")
+  @Test("Of one that changed nothing here only the position is reported; of one that was rolled back nothing")
   func emptyAndRolledBack() throws {
     var planner = planner()
     _ = try plan(&planner, .streamed(7)) { $0.block(7, isFirst: true) { $0.message("somebody", "x") } }

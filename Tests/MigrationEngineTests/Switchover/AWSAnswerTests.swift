@@ -10,7 +10,7 @@ struct AWSAnswerTests {
     try AWSCommand.decode(type, Array(text.utf8), "test call")
   }
 
-  @Test("An error is told by the line that names it, with the service's own word")
+  @Test("An error is shown by the line that names it, with the service's own word")
   func errors() {
     let text = """
 
@@ -26,7 +26,7 @@ struct AWSAnswerTests {
     #expect(AWSCommand.failure("x", .exited(1), []).why.contains("said nothing"))
   }
 
-  @Test("A program that is not there is told as such, and what mends it")
+  @Test("A program that is not there is named as such, and what mends it")
   func missing() async {
     let aws = AWSCommand(program: "a-program-that-nobody-has")
     let remarks = await AWSLook.blockers {
@@ -52,7 +52,7 @@ struct AWSAnswerTests {
 
   @Test("A record is compared by name, type, TTL and value, with or without the last dot")
   func records() throws {
-    let told = try decode(
+    let listed = try decode(
       [Route53Action.Record].self,
       """
       [{"name": "db.Example.com.", "type": "CNAME", "ttl": 15, "values": ["new.example."], "alias": null},
@@ -61,16 +61,16 @@ struct AWSAnswerTests {
       """)
     let record = Route53Action.Record(
       SwitchStep.Route53(zone: "Z1", record: "db.example.com"), value: "new.example")
-    #expect(told[0].says(record) && Route53Action.Record.isSame(told[0].name, record.name))
-    var other = told[0]
+    #expect(listed[0].says(record) && Route53Action.Record.isSame(listed[0].name, record.name))
+    var other = listed[0]
     other.ttl = 300
     #expect(!other.says(record))
-    other = told[0]
+    other = listed[0]
     other.values = ["old.example."]
     #expect(!other.says(record))
     let alias = Route53Action.Record(
       SwitchStep.Route53(zone: "Z1", record: "a", type: "A", aliasZone: "Z2"), value: "new.example")
-    #expect(told[1].says(alias) && !told[0].says(alias) && !told[1].says(record))
+    #expect(listed[1].says(alias) && !listed[0].says(alias) && !listed[1].says(record))
     #expect(Route53Action.Change(id: "/change/C1", status: "").shortID == "C1")
   }
 
@@ -89,7 +89,7 @@ struct AWSAnswerTests {
     #expect(!alias.contains("TTL"))
   }
 
-  @Test("Services are stable with one deployment and all tasks; a failed deployment is told")
+  @Test("Services are stable with one deployment and all tasks; a failed deployment is named")
   func services() throws {
     func service(_ running: Int, _ deployments: String, status: String = "ACTIVE") throws -> ECSAction.Service
     {
@@ -115,7 +115,7 @@ struct AWSAnswerTests {
     #expect(words.contains("unable to place"))
   }
 
-  @Test("A parameter group is told to be the target's by any of its hosts")
+  @Test("A parameter group is known to be the target's by any of its hosts")
   func groups() throws {
     let users = try decode(
       [ParameterGroupAction.User].self,

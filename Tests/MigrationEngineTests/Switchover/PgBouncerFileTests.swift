@@ -169,7 +169,7 @@ struct ReplacedFileTests {
     }
   }
 
-  @Test("What an engine that was killed left there does not matter, and a missing file is told")
+  @Test("What an engine that was killed left there does not matter, and a missing file is named")
   func leftovers() throws {
     try withFolder { folder in
       let path = "\(folder)/a.ini"

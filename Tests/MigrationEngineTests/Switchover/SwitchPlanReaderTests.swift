@@ -102,7 +102,7 @@ struct SwitchPlanReaderTests {
     #expect(second.value == nil, "the source's host, not the target's name")
   }
 
-  @Test("Each mistake is told with its step, its key and its line")
+  @Test("Each mistake is named with its step, its key and its line")
   func places() {
     let found = mistakes(
       """
@@ -173,7 +173,7 @@ struct SwitchPlanReaderTests {
     #expect(found.contains { $0.contains(words) }, "\(found)")
   }
 
-  @Test("All mistakes are told at once, across steps")
+  @Test("All mistakes are named at once, across steps")
   func all() {
     let found = mistakes(
       """
@@ -223,7 +223,7 @@ struct SwitchPlanReaderTests {
     }
   }
 
-  @Test("A step is told from another by what it does, and its definition holds no secret")
+  @Test("A step is distinguished from another by what it does, and its definition holds no secret")
   func definitions() throws {
     func definition(_ step: String) throws -> String {
       SwitchDefinition(try read("switch: [\(step)]").steps[0].action).text

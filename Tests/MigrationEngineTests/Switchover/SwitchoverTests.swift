@@ -10,15 +10,15 @@ struct SwitchoverTests {
   private let source = Switchover.End(host: "old.example", port: "5432", database: "app")
   private let target = Switchover.End(host: "new.example", port: "5433", database: "app two")
 
-  private struct Told: Sendable, Equatable {
+  private struct Shown: Sendable, Equatable {
     var step: String
     var detail: String
   }
 
   private func run(
     _ commands: [String], timeLimit: Duration = .seconds(20)
-  ) async -> (told: [Told], failure: String?) {
-    let told = Mutex<[Told]>([])
+  ) async -> (shown: [Shown], failure: String?) {
+    let shown = Mutex<[Shown]>([])
     let plan = SwitchPlan(steps: commands.map { SwitchStep(timeLimit: timeLimit, action: .exec($0)) })
     let switchover = Switchover(
       plan, in: SwitchScene(source: source, target: target), log: nil,
@@ -26,19 +26,19 @@ struct SwitchoverTests {
     let failure = await switchover.performSteps(
       fenceLSN: "0/1A", appliedLSN: "0/1B",
       Switchover.Events { step, _, detail in
-        told.withLock { $0.append(Told(step: step, detail: detail)) }
+        shown.withLock { $0.append(Shown(step: step, detail: detail)) }
       })
-    return (told.withLock { $0 }, failure)
+    return (shown.withLock { $0 }, failure)
   }
 
-  @Test("Steps run in order, and each tells its last line")
+  @Test("Steps run in order, and each shows its last line")
   func order() async {
-    let (told, failure) = await run(["echo first; echo second", "echo third >&2", "true"])
+    let (shown, failure) = await run(["echo first; echo second", "echo third >&2", "true"])
     #expect(failure == nil)
     #expect(
-      told == [
-        Told(step: "exec 1", detail: "second"), Told(step: "exec 2", detail: "third"),
-        Told(step: "exec 3", detail: ""),
+      shown == [
+        Shown(step: "exec 1", detail: "second"), Shown(step: "exec 2", detail: "third"),
+        Shown(step: "exec 3", detail: ""),
       ])
   }
 
@@ -49,14 +49,14 @@ struct SwitchoverTests {
       "APPLIED_LSN", "PHASE",
     ]
     let command = "echo " + names.map { "\"$REPLICATE_\($0)\"" }.joined(separator: " ")
-    let (told, _) = await run([command])
-    #expect(told.first?.detail == "old.example app new.example 5433 app two 0/1A 0/1B switch")
+    let (shown, _) = await run([command])
+    #expect(shown.first?.detail == "old.example app new.example 5433 app two 0/1A 0/1B switch")
   }
 
-  @Test("The first failure stops those behind it, which may rest on it")
+  @Test("The first failure stops those after it, which may rest on it")
   func failure() async {
-    let (told, failure) = await run(["true", "echo no such alias >&2; exit 9", "echo never", "echo never"])
-    #expect(told.map(\.step) == ["exec 1", "exec 2"])
+    let (shown, failure) = await run(["true", "echo no such alias >&2; exit 9", "echo never", "echo never"])
+    #expect(shown.map(\.step) == ["exec 1", "exec 2"])
     #expect(
       failure == "switch step exec 2 failed (exit code 9: no such alias); 2 steps behind it not run")
   }

@@ -37,7 +37,7 @@ struct ComparedTableTests {
     #expect(table.problems == [])
   }
 
-  @Test func `a column that one end lacks, and one of another type, are told`() {
+  @Test func `a column that one end lacks, and one of another type, are named`() {
     let table = table(
       [column("a"), column("b"), column("odd \"one\"")],
       [column("a", "bigint", 20, send: "int8send"), column("c")])
@@ -82,7 +82,7 @@ struct ComparedTableTests {
     #expect(table(columns, columns).sum(.source, whole).contains("t.\"d\"::integer"))
   }
 
-  @Test func `a key that the target lacks tells no rows apart`() {
+  @Test func `a key that the target lacks distinguishes no rows`() {
     #expect(table([column("a"), column("b")], [column("b")], key: ["a"]).key == [])
     #expect(table([column("a"), column("b")], [column("a")], key: ["a"]).key == ["a"])
   }

@@ -55,7 +55,7 @@ struct SchemaDifferencesTests {
       "is disabled on the source and enabled on the target"
     ),
   ])
-  func `how a trigger is enabled is told`(ours: String, theirs: String, words: String) {
+  func `how a trigger is enabled is named`(ours: String, theirs: String, words: String) {
     func trigger(_ state: String) -> String {
       entry("t x", "TRIGGER", "CREATE TRIGGER x BEFORE INSERT ON public.t EXECUTE FUNCTION f();\n\n\(state)")
     }
@@ -110,7 +110,7 @@ struct SchemaDifferencesTests {
     #expect(lines(source, target).count == 5)
   }
 
-  @Test func `the line of a table that differs is told, and no line of what may hold a secret`() {
+  @Test func `the line of a table that differs is shown, and no line of what may hold a secret`() {
     let table = { (type: String) in
       entry("t", "TABLE", "CREATE TABLE public.t (\n    a int,\n    b \(type)\n);")
     }
@@ -130,13 +130,13 @@ struct SchemaDifferencesTests {
       ])
   }
 
-  @Test func `columns in another order are told as what they are`() {
+  @Test func `columns in another order are named as what they are`() {
     let one = entry("t", "TABLE", "CREATE TABLE public.t (\n    a int,\n    b text\n);")
     let other = entry("t", "TABLE", "CREATE TABLE public.t (\n    b text,\n    a int\n);")
     #expect(lines(one, other) == ["(table public.t has its parts in another order on the target)"])
   }
 
-  @Test func `an owner that differs is told`() {
+  @Test func `an owner that differs is named`() {
     #expect(
       lines(entry("v", "VIEW", "x", owner: "a"), entry("v", "VIEW", "y", owner: "b")) == [
         "view public.v belongs to a on the source and b on the target"
@@ -222,8 +222,8 @@ struct SchemaDifferencesTests {
     #expect(lines(table + grants([usage]), table + grants([usage, ours]), comparison) == [])
     for (before, after) in [([], [owners]), ([usage], [usage, ours, owners])] {
       let source = before.isEmpty ? table : table + grants(before)
-      let told = lines(source, table + grants(after), comparison)
-      #expect(told.count == 1 && told[0].hasPrefix("(privileges of schema app let owners"), "\(told)")
+      let said = lines(source, table + grants(after), comparison)
+      #expect(said.count == 1 && said[0].hasPrefix("(privileges of schema app let owners"), "\(said)")
     }
     let more = "GRANT CREATE ON SCHEMA app TO somebody;"
     #expect(
@@ -236,7 +236,7 @@ struct SchemaDifferencesTests {
       ])
   }
 
-  @Test func `of a table with another owner only the table is told`() {
+  @Test func `of a table with another owner only the table is named`() {
     let parts = { (owner: String) in
       entry(
         "t", "TABLE", "CREATE TABLE public.t (\n);\n\nALTER TABLE public.t OWNER TO \(owner);", owner: owner)
@@ -267,7 +267,7 @@ struct SchemaDifferencesTests {
     #expect(remedies(bare, index, .forward) == [nil])
   }
 
-  @Test func `one difference among expressions that are only written differently is told alone`() {
+  @Test func `one difference among expressions that are only written differently is named alone`() {
     let table = { (list: String, type: String) in
       entry(
         "t", "TABLE",
@@ -292,8 +292,8 @@ struct SchemaDifferencesTests {
       ("ACL", "GRANT SELECT ON TABLE public.t TO a;", "GRANT SELECT ON TABLE public.t TO b;"),
       ("TRIGGER", "CREATE TRIGGER x BEFORE INSERT ON t;", "CREATE TRIGGER x AFTER INSERT ON t;"),
     ] {
-      let told = lines(entry("x", kind, one), entry("x", kind, other), comparison)
-      #expect(told.count == 1 && told[0].contains(" defined differently"), "\(told)")
+      let said = lines(entry("x", kind, one), entry("x", kind, other), comparison)
+      #expect(said.count == 1 && said[0].contains(" defined differently"), "\(said)")
     }
     let atomic = { (name: String) in
       entry("f()", "FUNCTION", "CREATE FUNCTION f()\n    BEGIN ATOMIC\n SELECT \(name) FROM t;\nEND;")

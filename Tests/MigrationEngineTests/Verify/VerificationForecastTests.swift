@@ -35,12 +35,12 @@ import Testing
     return last
   }
 
-  @Test func `all rows are told by the last comparison's pace, or a slow disk's`() {
+  @Test func `all rows are predicted by the last comparison's pace, or a slow disk's`() {
     #expect(forecast().full > 10)
     #expect(forecast(last).full > 2 && forecast(last).full < 3)
   }
 
-  @Test func `where nothing tells what was touched, as much is compared as there is time for`() {
+  @Test func `where nothing says what was touched, as much is compared as there is time for`() {
     let forecast = forecast(last)
     #expect(forecast.substitute(within: 10) == .full)
     #expect(forecast.substitute(within: forecast.counts + 0.1) == .counts)
@@ -48,7 +48,7 @@ import Testing
     #expect(forecast.substitute(within: -1) == nil)
   }
 
-  @Test func `a comparison that was held back, was partial or found differences tells no pace`() {
+  @Test func `a comparison that was held back, was partial or found differences shows no pace`() {
     for spoil in [
       { $0.maxBytesPerSecond = 1 << 20 }, { $0.extent = .counts }, { $0.readingSeconds = nil },
       { $0.jobs = nil }, { $0.tables[0].verdict = .different }, { $0.tables[0].bytes = 1000 },

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MigrationEngine
 
-/// What the source is told, and what is said of the lag.
+/// What the source is sent, and what is said of the lag.
 @Suite(.serialized, .servers(about: 50), .timeLimit(.minutes(5)))
 struct ProgressCases {
   private static let slot = "FROM pg_replication_slots WHERE database = current_database()"
@@ -25,7 +25,7 @@ struct ProgressCases {
         let blocker = try await SQLSession(scene.databases.target)
         try await blocker.execute("BEGIN \\; LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
         try await running.source(["UPDATE held SET t = 'y'"])
-        // Up to its commit the source may be told that all has come.
+        // Up to its commit it may be confirmed to the source that all has come.
         let unapplied = try await scene.sourceValue("SELECT pg_current_wal_lsn()") ?? ""
         try await running.source([
           "INSERT INTO held SELECT i, repeat('z', 500) FROM generate_series(1001, 60000) i"

@@ -38,7 +38,7 @@ struct SetCases {
       running.engine.terminate()
       #expect(try await running.engine.waitForEnd(within: .seconds(20)) == 0)
       let statistics = "FROM pg_stat_user_tables WHERE relname ~ '^c55'"
-      // Sessions tell what they did when they end, if not before.
+      // Sessions report what they did when they end, if not before.
       let session = try await SQLSession(scene.databases.target)
       try await waitUntil("the statistics") {
         try await session.value("SELECT min(n_tup_upd) > 3000 \(statistics)") == "t"
@@ -76,7 +76,7 @@ struct SetCases {
         #expect(errors.contains("touched 0 rows"), "\(errors)")
       } else {
         // What let two rows have one key is found on the way.
-        try await running.scene.waitUntil("it is told", running.engine) {
+        try await running.scene.waitUntil("a status that says it", running.engine) {
           $0.stream.waitsFor?.contains("no unique index on its replica identity (\"id\")") == true
         }
       }

@@ -74,7 +74,7 @@ struct LargeObjectTests {
       "COMMENT ON LARGE OBJECT 8 IS 'before'")
   }
 
-  /// Also by a subtransaction, which no snapshot tells.
+  /// Also by a subtransaction, which no snapshot shows.
   private static func change(_ scene: Scene, _ role: String) async throws {
     try await scene.source(
       "BEGIN \\; SAVEPOINT a \\; SELECT lo_put(1, 70000, 'written') \\; RELEASE a \\; COMMIT",

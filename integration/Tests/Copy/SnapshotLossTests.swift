@@ -125,7 +125,7 @@ struct SnapshotLossTests {
       """)
   }
 
-  /// As the source counts them: the copy is the only one to read whole tables. Sessions tell their share
+  /// As the source counts them: the copy is the only one to read whole tables. Sessions report their share
   /// when they end.
   private static func rowsRead(_ scene: Scene) async throws -> Int {
     let count = "SELECT sum(seq_tup_read)::bigint FROM pg_stat_user_tables"

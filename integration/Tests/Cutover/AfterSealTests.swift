@@ -7,7 +7,7 @@ import Testing
 /// After the seal the engine goes on until the target is open, whatever fails on the way.
 @Suite(.serialized, .servers(about: 120), .timeLimit(.minutes(5)))
 struct AfterSealTests {
-  @Test("A lock and an ended session delay the opening, are told, and the engine goes on by itself")
+  @Test("A lock and an ended session delay the opening, are reported, and the engine goes on by itself")
   func triedAgain() async throws {
     try await Scene.run("opensagain") { scene in
       try await scene.source(
@@ -70,15 +70,8 @@ struct AfterSealTests {
     #expect(try await scene.refusal(of: "UPDATE t SET v = 1", on: scene.databases.target) == nil)
   }
 
-  private func start(
-    _ scene: Scene, meeting failpoint: String = "", _ command: String
-  ) async throws -> BackgroundProcess {
-    try await scene.replicate.with(["REPLICATE_FAILPOINT": failpoint]).start(
-      ["start", "--no-reverse", "--exec", command] + ClusterPair.shared.encryptionArguments)
-  }
-
   @Test(
-    "A source that is lost for good after the seal stops neither the opening nor the steps behind it",
+    "A source that is lost for good after the seal stops neither the opening nor the steps after it",
     .ownServers, arguments: ["sealed and noted", "after open"])
   func lostSource(_ step: String) async throws {
     try await Scene.run("lostsource") { scene in
@@ -88,8 +81,8 @@ struct AfterSealTests {
         "SELECT setval('counter', 77)", "INSERT INTO t (v) VALUES (5)")
       let folder = try await freshDirectory()
       let held = try await HoldingPoint(step)
-      let engine = try await start(
-        scene, meeting: held.failpoint, "echo done $REPLICATE_FENCE_LSN >>\(folder)/log")
+      let engine = try await scene.start(
+        "--exec", "echo done $REPLICATE_FENCE_LSN >>\(folder)/log", meeting: held.failpoint)
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.start("cutover", "--yes")
       try await held.wait(for: engine)
@@ -115,8 +108,8 @@ struct AfterSealTests {
     try await Scene.run("losthere") { scene in
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY, v int)")
       let folder = try await freshDirectory()
-      let engine = try await start(
-        scene,
+      let engine = try await scene.start(
+        "--exec",
         "touch \(folder)/met; until test -e \(folder)/go; do sleep 0.1; done; echo x >>\(folder)/log")
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.start("cutover", "--yes")
@@ -142,15 +135,13 @@ struct AfterSealTests {
     try await Scene.run("lostrestart") { scene in
       try await scene.source("CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)")
       let folder = try await freshDirectory()
-      let engine = try await start(
-        scene, meeting: "sealed and noted=kill",
-        "echo done $REPLICATE_SOURCE_HOST $REPLICATE_FENCE_LSN >>\(folder)/log")
+      let step = ["--exec", "echo done $REPLICATE_SOURCE_HOST $REPLICATE_FENCE_LSN >>\(folder)/log"]
+      let engine = try await scene.start(step, meeting: "sealed and noted=kill")
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.start("cutover", "--yes")
       #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(engine.errors)")
       try await withDeadSource {
-        let next = try await start(
-          scene, "echo done $REPLICATE_SOURCE_HOST $REPLICATE_FENCE_LSN >>\(folder)/log")
+        let next = try await scene.start(step)
         #expect(try await next.waitForEnd(within: .seconds(40)) == 0, "\(next.errors)")
         #expect(try await scene.status().phase == .complete)
         #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)\(next.errors)")
@@ -171,7 +162,7 @@ struct AfterSealTests {
   func lostAtSeal() async throws {
     try await Scene.run("lostatseal") { scene in
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
-      let engine = try await start(scene, meeting: "after seal=kill", "true")
+      let engine = try await scene.start("--exec", "true", meeting: "after seal=kill")
       try await scene.waitUntilReady(engine)
       let forced = ["start", "--no-reverse", "--without-source"]
       let early = try await scene.replicate.run(forced + ["--yes"])
@@ -288,14 +279,14 @@ struct AfterSealTests {
 
   @Test("A commit that waits for a standby that is lost delays neither seal nor un-fencing for long")
   func lostStandby() async throws {
-    try await Fenced.run("standby") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("standby") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       func withoutStandby(_ body: @escaping @Sendable () async throws -> Void) async throws {
-        try await scene.withSettings(["synchronous_standby_names": "nobody"]) {
+        try await scene.with(["synchronous_standby_names": "nobody"], on: .source) {
           try await waitUntil("a server that waits for its standby", within: .seconds(10)) {
-            try await scene.value("SHOW synchronous_standby_names") == "nobody"
+            try await scene.sourceValue("SHOW synchronous_standby_names") == "nobody"
           }
           let running = UnderWay(body)
           try await waitUntil("the commit's end", within: .seconds(12)) { await running.hasEnded }
@@ -304,7 +295,7 @@ struct AfterSealTests {
       }
       _ = try await guardian.fence(expiringAfter: .seconds(100))
       try await withoutStandby { try await guardian.unfence() }
-      #expect(try await SourceState(scene.observer).fence() == .open)
+      #expect(try await SourceState(scene.onlooker).fence() == .open)
       let fence = try await guardian.fence(expiringAfter: .seconds(100))
       try await withoutStandby {
         do {
@@ -314,7 +305,7 @@ struct AfterSealTests {
           #expect("\(error)".contains("sealing the source"), "\(error)")
         }
       }
-      #expect(try await SourceState(scene.observer).fence() == .sealed, "its outcome can be looked up")
+      #expect(try await SourceState(scene.onlooker).fence() == .sealed, "its outcome can be looked up")
     }
   }
 }

@@ -109,17 +109,17 @@ struct LateChangeTests {
     }
   }
 
-  @Test("Readers of either end delay the way back by no more than they must, and are named")
+  @Test("Readers of either end delay reverse replication by no more than they must, and are named")
   func reverseReplication() async throws {
-    try await Scene.run("latewayback") { scene in
+    try await Scene.run("latereverse") { scene in
       for sql in Self.tables { try await scene.source(sql) }
-      let engine = try await scene.startWithWayBack()
+      let engine = try await scene.start(reverse: true)
       try await scene.waitUntilReady(engine)
       let ofSource = try await readers(scene.databases.source)
       let sessions = try await readers(scene.databases.target)
       let cutover = try await scene.replicate.run("cutover", "--yes")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-      try await scene.waitUntil("a way back that waits for a reader", engine, within: .seconds(20)) {
+      try await scene.waitUntil("reverse replication that waits for a reader", engine, within: .seconds(20)) {
         $0.stream.waitsFor?.contains("the table is in use by pid") == true
       }
       try await end(ofSource)

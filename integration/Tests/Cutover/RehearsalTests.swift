@@ -3,7 +3,7 @@ import Testing
 
 @testable import MigrationEngine
 
-/// Cutovers that are only rehearsed, those that end what holds them up, and what the report tells of both.
+/// Cutovers that are only rehearsed, those that end what holds them up, and what the report says of both.
 @Suite(.serialized, .servers(about: 50), .timeLimit(.minutes(3)))
 struct RehearsalTests {
   @Test("A rehearsal pauses writes for a moment, leaves both ends as they were, and can be repeated")

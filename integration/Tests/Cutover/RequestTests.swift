@@ -17,7 +17,7 @@ struct RequestTests {
     try await Scene.run("again") { scene in
       for sql in Self.tables { try await scene.source(sql) }
       let held = try await HoldingPoint("after seal")
-      let engine = try await scene.startWithWayBack(meeting: held.failpoint)
+      let engine = try await scene.start(reverse: true, meeting: held.failpoint)
       try await scene.waitUntilReady(engine)
       // At once: only one of them can be the first.
       async let one = scene.replicate.start("cutover", "--yes")
@@ -42,7 +42,7 @@ struct RequestTests {
     }
   }
 
-  @Test("An engine that is told to stop in a cutover takes the fence down and tells who follows it")
+  @Test("An engine that is asked to stop in a cutover takes the fence down, and who follows it hears why")
   func stopped() async throws {
     try await Scene.run("stopped") { scene in
       for sql in Self.tables { try await scene.source(sql) }
@@ -68,7 +68,7 @@ struct RequestTests {
       let scene = back.scene
       try await RollbackTests.stop(back.engine)
       let held = try await HoldingPoint(step)
-      let next = back.with(try await scene.startWithWayBack(meeting: held.failpoint))
+      let next = back.with(try await scene.start(reverse: true, meeting: held.failpoint))
       try await next.waitForStream()
       let first = try await scene.replicate.start("rollback", "--yes")
       try await held.wait(for: next.engine, within: .seconds(30))
@@ -87,7 +87,7 @@ struct RequestTests {
       if step == "after seal" {
         try await scene.target("UPDATE replicate.migration SET finish_requested = true")
       }
-      let last = try await scene.startWithWayBack()
+      let last = try await scene.start(reverse: true)
       #expect(try await last.waitForEnd(within: .seconds(30)) == 0, "\(last.errors)")
       #expect(try await second.waitForEnd(within: .seconds(40)) == 0, "\(second.errors)")
       #expect(try await back.isWritable(.source, Self.write))

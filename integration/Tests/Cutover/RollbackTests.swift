@@ -4,7 +4,7 @@ import Testing
 
 @testable import MigrationEngine
 
-/// The way back: what is written on the target after the cutover goes to the source, and
+/// Reverse replication, the way back: what is written on the target after the cutover goes to the source, and
 /// `replicate rollback` loses none of it.
 @Suite(.serialized, .servers(about: 190), .timeLimit(.minutes(6)))
 struct RollbackTests {
@@ -12,12 +12,12 @@ struct RollbackTests {
     "Writers go over, the engine is killed, and a rollback brings them back with nothing lost or doubled")
   func everything() async throws {
     let ledger = Ledger(writers: 4, transactionsPerSecond: 300)
-    try await Scene.run("wayback") { scene in
+    try await Scene.run("reverse") { scene in
       let (source, target) = (scene.databases.source, scene.databases.target)
       try await ledger.createTables(on: source)
       try await scene.source("CREATE SEQUENCE bare INCREMENT 5", "SELECT setval('bare', 1000)")
       ledger.start(on: source)
-      var engine = try await scene.startWithWayBack()
+      var engine = try await scene.start(reverse: true)
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.run("cutover", "--yes")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
@@ -29,7 +29,7 @@ struct RollbackTests {
       _ = try await engine.waitForEnd(within: .seconds(10))
       let before = ledger.report.acknowledged
       try await waitUntil("writes without an engine") { ledger.report.acknowledged > before + 100 }
-      engine = try await (try await scene.onAnotherMachine()).startWithWayBack()
+      engine = try await (try await scene.onAnotherMachine()).start(reverse: true)
       try await scene.waitUntil("the reverse stream again", engine) {
         $0.phase == .reverse && $0.ready && $0.engine.running
       }
@@ -72,7 +72,7 @@ struct RollbackTests {
 
   @Test("Every kind of change goes back, and what no stream carries comes with the rollback")
   func everyKind() async throws {
-    try await Running.back("wayback_kinds", prepare: Self.tables, options: ["--replica-identity", "full"]) {
+    try await Running.back("reverse_kinds", prepare: Self.tables, options: ["--replica-identity", "full"]) {
       back in
       let scene = back.scene
       for sql in Self.changes { try await scene.target(sql) }
@@ -128,7 +128,7 @@ struct RollbackTests {
   @Test("A rollback that fails before its seal leaves a target that takes writes and a stream that goes on")
   func failure() async throws {
     try await Running.back(
-      "wayback_fails", prepare: ["CREATE TABLE t (id int PRIMARY KEY)", "CREATE SEQUENCE counter"]
+      "reverse_fails", prepare: ["CREATE TABLE t (id int PRIMARY KEY)", "CREATE SEQUENCE counter"]
     ) { back in
       let scene = back.scene
       try await back.define("ALTER SEQUENCE counter RENAME TO away")
@@ -165,7 +165,7 @@ struct RollbackTests {
   @Test("A partition that the target gets after the cutover comes over once the source has it")
   func newPartition() async throws {
     try await Running.back(
-      "wayback_partition",
+      "reverse_partition",
       prepare: ["CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id)"]
     ) { back in
       let partition = "CREATE TABLE parted_new PARTITION OF parted FOR VALUES FROM (0) TO (100)"
@@ -190,12 +190,12 @@ struct RollbackTests {
   func engineBeforeSeal() async throws {
     let write = "INSERT INTO t (v) VALUES (1)"
     try await Running.back(
-      "wayback_dead",
+      "reverse_dead",
       prepare: ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
     ) { back in
       try await Self.stop(back.engine)
       for step in Self.stepsBeforeSeal {
-        let next = back.with(try await back.scene.startWithWayBack(meeting: "\(step)=kill"))
+        let next = back.with(try await back.scene.start(reverse: true, meeting: "\(step)=kill"))
         try await next.waitForStream()
         let rollback = try await back.scene.replicate.start("rollback", "--yes", "--timeout", "2s")
         #expect(
@@ -207,7 +207,7 @@ struct RollbackTests {
         }
         try await rollback.end()
       }
-      let last = back.with(try await back.scene.startWithWayBack())
+      let last = back.with(try await back.scene.start(reverse: true))
       try await last.waitForStream()
       try await last.waitForSource("SELECT count(*) FROM t")
       let rollback = try await back.scene.replicate.run("rollback", "--yes")
@@ -222,19 +222,19 @@ struct RollbackTests {
     let write = "INSERT INTO t (v) VALUES (1)"
     for step in Self.stepsAfterSeal {
       try await Running.back(
-        "wayback_sealed",
+        "reverse_sealed",
         prepare: ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
       ) { back in
         try await Self.stop(back.engine)
         #expect(try await back.isWritable(.target, write))
-        let next = back.with(try await back.scene.startWithWayBack(meeting: "\(step)=kill"))
+        let next = back.with(try await back.scene.start(reverse: true, meeting: "\(step)=kill"))
         try await next.waitForStream()
         let rollback = try await back.scene.replicate.start("rollback", "--yes", "--timeout", "2s")
         #expect(
           try await next.engine.waitForEnd(within: .seconds(20)) == 128 + 9,
           "\(step): \(next.engine.errors)")
         #expect(try await !back.isWritable(.target, write), "\(step): the target is sealed")
-        let last = try await back.scene.startWithWayBack()
+        let last = try await back.scene.start(reverse: true)
         #expect(try await last.waitForEnd(within: .seconds(30)) == 0, "\(step): \(last.errors)")
         #expect(try await back.differences() == [])
         #expect(try await back.isWritable(.source, write))
@@ -252,10 +252,10 @@ struct RollbackTests {
     let pair = try await ClusterPair.shared
     let cluster = try #require(which == "source" ? pair.sourceCluster : pair.targetCluster)
     let tables = ["CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)"]
-    try await Running.back("wayback_server", prepare: tables) { back in
+    try await Running.back("reverse_server", prepare: tables) { back in
       try await Self.stop(back.engine)
       let held = try await HoldingPoint("after mark")
-      let next = back.with(try await back.scene.startWithWayBack(meeting: held.failpoint))
+      let next = back.with(try await back.scene.start(reverse: true, meeting: held.failpoint))
       try await next.waitForStream()
       let rollback = try await back.scene.replicate.start("rollback", "--yes", "--timeout", "5s")
       try await held.wait(for: next.engine)
@@ -281,15 +281,15 @@ struct RollbackTests {
   @Test("An engine that dies in the cutover after the seal is followed by one that carries writes back")
   func engineInCutover() async throws {
     for step in Self.stepsOfCutover {
-      try await Scene.run("wayback_cutover") { scene in
+      try await Scene.run("reverse_cutover") { scene in
         try await scene.source(
           "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v int)",
           "INSERT INTO t (v) SELECT generate_series(1, 1000)")
-        let engine = try await scene.startWithWayBack(meeting: "\(step)=kill")
+        let engine = try await scene.start(reverse: true, meeting: "\(step)=kill")
         try await scene.waitUntilReady(engine)
         let cutover = try await scene.replicate.start("cutover", "--yes", "--timeout", "2s")
         #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(step): \(engine.errors)")
-        let next = Running(scene: scene, engine: try await scene.startWithWayBack())
+        let next = Running(scene: scene, engine: try await scene.start(reverse: true))
         if step == "after drain" {
           try await scene.waitUntilReady(next.engine)
           #expect(try await next.tracesOnTarget().filter { $0.hasPrefix("slot ") } == [], "it is undone")
@@ -313,7 +313,8 @@ struct RollbackTests {
   }
 
   @Test(
-    "While the way back waits for a partition, a rollback and a comparison are refused at once, and why")
+    "While reverse replication waits for a partition, rollback and comparison are refused at once, and why"
+  )
   func waitingForPartition() async throws {
     try await Running.back(
       "waitingback",
@@ -325,7 +326,7 @@ struct RollbackTests {
       let scene = back.scene
       try await scene.target(
         "CREATE TABLE ev2 PARTITION OF ev FOR VALUES IN (2)", "INSERT INTO ev VALUES (5, 2)")
-      try await scene.waitUntil("a way back that waits", back.engine) {
+      try await scene.waitUntil("reverse replication that waits", back.engine) {
         $0.stream.waitsFor?.contains("ev2") == true
       }
       let rollback = try await scene.replicate.run("rollback", "--yes", limit: .seconds(20))

@@ -1,4 +1,3 @@
-import Clusters
 import Testing
 
 @testable import LibPQ
@@ -9,42 +8,46 @@ import Testing
 struct SequencesTests {
   @Test("Case 28: sequences of every kind have the source's state, whatever the target's was")
   func everyKind() async throws {
-    try await Ends.run("sequences") { ends in
-      try await ends.scene.both(Self.kinds)
-      try await ends.scene.run(Self.states, on: .source)
-      try await ends.scene.run(["SELECT setval('plain', 900)", "SELECT nextval('called_once')"], on: .target)
-      let count = try await Sequences.copy(from: ends.sourceConnection, to: ends.targetConnection)
-      let source = try await ends.state(of: ends.scene.databases.source)
+    try await Scene.run("sequences") { scene in
+      try await scene.both(Self.kinds)
+      try await scene.run(Self.states, on: .source)
+      try await scene.run(["SELECT setval('plain', 900)", "SELECT nextval('called_once')"], on: .target)
+      let count = try await Sequences.copy(
+        from: scene.connection(.source), to: scene.connection(.target))
+      let source = try await scene.sequences(.source)
       #expect(count == source.count)
-      #expect(try await ends.state(of: ends.scene.databases.target) == source)
+      #expect(try await scene.sequences(.target) == source)
       #expect(source.count > 10)
     }
   }
 
   @Test("More sequences than one statement takes are all set")
   func many() async throws {
-    try await Ends.run("manyseq") { ends in
-      try await ends.scene.both([
+    try await Scene.run("manyseq") { scene in
+      try await scene.both([
         "DO $$ BEGIN FOR i IN 1..1203 LOOP EXECUTE 'CREATE SEQUENCE s' || i; END LOOP; END $$"
       ])
-      try await ends.scene.run(
+      try await scene.run(
         [
           "SELECT count(setval(('s' || i)::regclass, i + 7)) FROM generate_series(1, 1203) i"
         ], on: .source)
-      #expect(try await Sequences.copy(from: ends.sourceConnection, to: ends.targetConnection) == 1203)
-      let source = try await ends.state(of: ends.scene.databases.source)
-      #expect(try await ends.state(of: ends.scene.databases.target) == source)
+      #expect(
+        try await Sequences.copy(
+          from: scene.connection(.source), to: scene.connection(.target)) == 1203)
+      let source = try await scene.sequences(.source)
+      #expect(try await scene.sequences(.target) == source)
     }
   }
 
   @Test("A sequence that cannot take the source's value is an error that names it")
   func outOfRange() async throws {
-    try await Ends.run("seqrange") { ends in
-      try await ends.scene.both(["CREATE SEQUENCE a", "CREATE SEQUENCE \"B c\""])
-      try await ends.scene.run(["SELECT setval('\"B c\"', 100)"], on: .source)
-      try await ends.scene.run(["ALTER SEQUENCE \"B c\" MAXVALUE 50"], on: .target)
+    try await Scene.run("seqrange") { scene in
+      try await scene.both(["CREATE SEQUENCE a", "CREATE SEQUENCE \"B c\""])
+      try await scene.run(["SELECT setval('\"B c\"', 100)"], on: .source)
+      try await scene.run(["ALTER SEQUENCE \"B c\" MAXVALUE 50"], on: .target)
       let error = await #expect(throws: PostgresError.self) {
-        _ = try await Sequences.copy(from: ends.sourceConnection, to: ends.targetConnection)
+        _ = try await Sequences.copy(
+          from: scene.connection(.source), to: scene.connection(.target))
       }
       #expect(error?.action.contains("sequence \"public\".\"B c\"") == true, "\(String(describing: error))")
     }
@@ -52,10 +55,11 @@ struct SequencesTests {
 
   @Test("A sequence that the target lacks is an error that names it")
   func missing() async throws {
-    try await Ends.run("missingseq") { ends in
-      try await ends.scene.run(["CREATE SEQUENCE \"only here\""], on: .source)
+    try await Scene.run("missingseq") { scene in
+      try await scene.run(["CREATE SEQUENCE \"only here\""], on: .source)
       let error = await #expect(throws: PostgresError.self) {
-        try await Sequences.copy(from: ends.sourceConnection, to: ends.targetConnection)
+        try await Sequences.copy(
+          from: scene.connection(.source), to: scene.connection(.target))
       }
       #expect(error?.message.contains("only here") == true)
     }
@@ -78,45 +82,4 @@ struct SequencesTests {
     "SELECT setval('uncalled', 77, false)", "SELECT nextval('\"O''Neil; \"\"x\"\"\".\"per%cent\\back\"')",
     "INSERT INTO owner DEFAULT VALUES", "INSERT INTO owner DEFAULT VALUES",
   ]
-}
-
-/// Both ends, as the engine opens them and as anybody would.
-struct Ends: Sendable {
-  let scene: Scene
-  let sourceConnection: LibPQ.Connection
-  let targetConnection: LibPQ.Connection
-
-  static func run(_ name: String, _ body: @Sendable (Ends) async throws -> Void) async throws {
-    try await Scene.run(name) { scene in
-      let ends = Ends(
-        scene: scene, sourceConnection: try await open(scene.databases.source, "source"),
-        targetConnection: try await open(scene.databases.target, "target"))
-      try await body(ends)
-      await ends.sourceConnection.close()
-      await ends.targetConnection.close()
-    }
-  }
-
-  private static func open(_ end: Clusters.ConnectionString, _ name: String) async throws -> LibPQ.Connection
-  {
-    try await Session.open(LibPQ.ConnectionString(end.text, for: name), end: name, purpose: "test")
-  }
-
-  /// Each sequence with its last value and whether it was called, read from the sequence itself.
-  func state(of end: Clusters.ConnectionString) async throws -> [String] {
-    let session = try await SQLSession(end)
-    let names = try await session.rows(
-      """
-      SELECT format('%I.%I', nspname, relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-      WHERE relkind = 'S' ORDER BY 1
-      """
-    ).compactMap { $0.first ?? nil }
-    var states: [String] = []
-    for name in names {
-      let row = try await session.rows("SELECT last_value, is_called FROM \(name)").first
-      states.append("\(name) \((row ?? []).map { $0 ?? "" })")
-    }
-    await session.close()
-    return states
-  }
 }

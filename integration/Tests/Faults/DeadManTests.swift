@@ -43,7 +43,7 @@ struct DeadManTests {
     try await scene.replicate.start("cutover", "--yes", "--timeout", "\(Self.timeout)s")
   }
 
-  /// The command tells that the cutover was undone, and the report what had happened until then.
+  /// The command says that the cutover was undone, and the report what had happened until then.
   /// - Parameter lost: the server that died.
   private func expectAborted(
     _ cutover: BackgroundProcess, _ scene: Scene, _ step: String, lost: String

@@ -31,8 +31,7 @@ struct LostSourceTests {
   private func starting(
     _ scene: Scene, with changes: [String: String] = [:], _ options: String...
   ) async throws -> Finished {
-    let ends = scene.databases
-    return try await ReplicateProcess(source: ends.source.with(changes), target: ends.target).run(
+    try await scene.connecting(source: changes).replicate.run(
       ["start", "--no-reverse"] + options + ClusterPair.shared.encryptionArguments)
   }
 
@@ -98,7 +97,7 @@ struct LostSourceTests {
       // As a failover to a standby that had not got the seal.
       try await scene.source("SELECT replicate.note('fence', '[{\"state\": \"open\"}]')")
       let waiting = try await scene.start()
-      try await scene.waitUntil("a status that tells of the lost seal", waiting, within: .seconds(20)) {
+      try await scene.waitUntil("a status that names the lost seal", waiting, within: .seconds(20)) {
         $0.stream.waitsFor?.contains("a failover or a restore may have lost the seal") == true
       }
       #expect(try await isClosed(scene))
@@ -122,7 +121,7 @@ struct LostSourceTests {
       try await mover.changePassword()
       try await mover.end("replicate cutover")
       try held.release()
-      try await scene.waitUntil("a status that tells why it is not open", engine, within: .seconds(20)) {
+      try await scene.waitUntil("a status that says why it is not open", engine, within: .seconds(20)) {
         $0.cutover?.reason?.contains("password authentication failed") == true
       }
       #expect(try await isClosed(scene))
@@ -142,7 +141,7 @@ struct LostSourceTests {
       let stream = try await mover.pid("replicate stream")
       try await mover.changePassword()
       try await mover.end("replicate monitor")
-      try await scene.waitUntil("a status that tells of the login", engine, within: .seconds(20)) {
+      try await scene.waitUntil("a status that names the login", engine, within: .seconds(20)) {
         $0.stream.waitsFor?.contains("lets no new session in") == true && !$0.ready
       }
       try await scene.source("INSERT INTO t VALUES (2, 2)")
@@ -162,11 +161,10 @@ struct LostSourceTests {
     }
   }
 
-  @Test("The end of a way back asks whether the source is gone, and does not take an error for it")
+  @Test("The end of reverse replication asks whether the source is gone, and does not take an error for it")
   func finish() async throws {
     try await Running.back("finishanswers", prepare: ["CREATE TABLE t (id int PRIMARY KEY)"]) { back in
-      let ends = back.scene.databases
-      let locked = ReplicateProcess(source: ends.source.with(["password": "wrong"]), target: ends.target)
+      let locked = back.scene.connecting(source: ["password": "wrong"]).replicate
       let plain = try await locked.run("finish", "--yes")
       #expect(plain.exitCode == 1, "\(plain.errors)")
       #expect(

@@ -21,7 +21,7 @@ struct LostTargetTests {
     try await scene.replicate.run(["abort", "--without-target"] + options)
   }
 
-  @Test("After the cutover the sealed source is opened as it was, and it is told what is lost")
+  @Test("After the cutover the sealed source is opened as it was, and it is said what is lost")
   func sealed() async throws {
     try await Running.back(
       "losttarget",

@@ -5,7 +5,7 @@ import Testing
 @testable import MigrationEngine
 
 /// Synchronous replication of either server: the engine is nobody's standby, and a commit of its own that
-/// waits for one is told.
+/// waits for one is reported.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)), .ownServers)
 struct StandbyTests {
   @Test(
@@ -36,7 +36,7 @@ struct StandbyTests {
             "SELECT sync_state FROM pg_stat_replication WHERE application_name = 'replicate stream'")
           #expect(ours == "async")
         }
-        // One that waited for what the engine tells once a second would take half of one.
+        // One that waited for what the engine confirms once a second would take half of one.
         #expect(ContinuousClock.now - began < .seconds(5))
         await session.close()
         try await running.settle()
@@ -52,14 +52,14 @@ struct StandbyTests {
     }
   }
 
-  @Test("A target whose commits wait for a standby is refused by check, and told by the status")
+  @Test("A target whose commits wait for a standby is refused by check, and reported by the status")
   func targetWaits() async throws {
     try await Running.stream("standbytarget", tables: ["CREATE TABLE t (id int PRIMARY KEY)"]) { running in
       let scene = running.scene
       try await scene.with(["synchronous_standby_names": "nobody"], on: .target) {
         try await running.source(["INSERT INTO t VALUES (1)"])
         let words = "for a synchronous standby (synchronous_standby_names = 'nobody') of the target"
-        try await scene.waitUntil("a status that tells of the standby", running.engine) {
+        try await scene.waitUntil("a status that names the standby", running.engine) {
           $0.engine.running && !$0.ready && $0.stream.waitsFor?.contains(words) == true
         }
         let found = try await Preflight.check(

@@ -9,26 +9,26 @@ import Testing
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))
 struct FenceDefinitionTests {
   /// What the seal of a fence that stands says while `session` is open; nil when it seals.
-  private func refusal(_ scene: Fenced, _ guardian: WriteFence, _ fence: WriteFence.Fence) async throws
+  private func refusal(_ scene: Scene, _ guardian: WriteFence, _ fence: WriteFence.Fence) async throws
     -> String?
   {
     do {
       _ = try await guardian.seal(fence)
       return nil
     } catch let error as MigrationError {
-      #expect(try await SourceState(scene.connection).fence() == .fenced)
+      #expect(try await scene.fenceState == .fenced)
       return error.reason
     }
   }
 
   @Test("A transaction that has changed definitions, and not ended, keeps the source from being sealed")
   func uncommitted() async throws {
-    try await Fenced.run("uncommitted") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("uncommitted") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(100))
-      _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(10))
+      _ = try await scene.writers.awaitHolding(until: .now + .seconds(10))
       for statements in [
         ["ALTER TABLE keyed DISABLE TRIGGER replicate_guard", "INSERT INTO keyed VALUES (200, 0)"],
         ["CREATE TABLE fresh AS SELECT 1 AS id"], ["SELECT 1 AS id INTO fresh"],
@@ -62,12 +62,12 @@ struct FenceDefinitionTests {
 
   @Test("A table that an open transaction has made is waited for, and its maker named")
   func creators() async throws {
-    try await Fenced.run("creators") { scene in
-      try await scene.prepare()
+    try await Scene.fenced("creators") { scene in
+      try await scene.createWritableTables()
       let session = try await scene.session("BEGIN", "CREATE TABLE fresh AS SELECT 1 AS id")
       let pid = try #require(try await session.value("SELECT pg_backend_pid()"))
       let error = await #expect(throws: MigrationError.self) {
-        try await Writers(scene.connection).awaitHolding(until: .now + .milliseconds(50))
+        try await scene.writers.awaitHolding(until: .now + .milliseconds(50))
       }
       #expect(error?.reason.contains("pid \(pid)") == true, "\(error?.reason ?? "nobody was waited for")")
       await session.close()
@@ -76,10 +76,10 @@ struct FenceDefinitionTests {
 
   @Test("Who reads, maintains, or makes what is no table of the user's does not keep it from being sealed")
   func harmless() async throws {
-    try await Fenced.run("harmlessopen") { scene in
-      try await scene.prepare()
-      try await scene.execute("CREATE UNIQUE INDEX ON summary (count)")
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("harmlessopen") { scene in
+      try await scene.createWritableTables()
+      try await scene.source("CREATE UNIQUE INDEX ON summary (count)")
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
       let elsewhere = try await SQLSession(ClusterPair.shared.source)
@@ -95,8 +95,8 @@ struct FenceDefinitionTests {
         ],
         ["CREATE INDEX ON child (extra)"], ["ANALYZE parted_a"],
       ] {
-        let session = try await SQLSession(scene.source)
-        // The first one makes the session's schema, which nobody can tell from a schema of the user's.
+        let session = try await SQLSession(scene.databases.source)
+        // The first one makes the session's schema, which looks like any schema of the user's.
         try await session.execute("CREATE TEMP TABLE first (id int)")
         try await session.execute("BEGIN")
         for sql in statements { try await session.execute(sql) }
@@ -109,15 +109,15 @@ struct FenceDefinitionTests {
 
   @Test("A short change of definitions that does not last is waited for at the seal")
   func short() async throws {
-    try await Fenced.run("shortddl") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("shortddl") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
       let session = try await scene.session("BEGIN", "LOCK TABLE keyed IN ACCESS EXCLUSIVE MODE")
       let sealing = Task { try await guardian.seal(fence) }
       try await waitUntil("the seal's wait", within: .seconds(10), every: .milliseconds(5)) {
-        let rows = try await scene.observer.query(
+        let rows = try await scene.onlooker.query(
           """
           SELECT FROM pg_catalog.pg_stat_activity WHERE query LIKE 'SELECT DISTINCT ON (l.virtual%'
             AND datname = current_database() AND pid <> pg_backend_pid()

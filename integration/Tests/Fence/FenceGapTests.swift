@@ -10,9 +10,9 @@ import Testing
 struct FenceGapTests {
   /// What the seal of a fence that stands says after `body`; nil when it seals.
   private func refusal(
-    _ scene: Fenced, after body: (_ guardian: WriteFence) async throws -> Void
+    _ scene: Scene, after body: (_ guardian: WriteFence) async throws -> Void
   ) async throws -> String? {
-    let guardian = WriteFence(scene.connection)
+    let guardian = try await scene.writeFence
     try await guardian.arm(within: .seconds(20))
     let fence = try await guardian.fence(expiringAfter: .seconds(60))
     try await body(guardian)
@@ -20,25 +20,25 @@ struct FenceGapTests {
       #expect(try await guardian.seal(fence))
       return nil
     } catch let error as MigrationError {
-      #expect(try await SourceState(scene.connection).fence() == .fenced)
+      #expect(try await scene.fenceState == .fenced)
       return error.reason
     }
   }
 
   @Test("A trigger that was disabled after the fence and stands again keeps the source from being sealed")
   func disabled() async throws {
-    try await Fenced.run("disabled") { scene in
-      try await scene.prepare()
+    try await Scene.fenced("disabled") { scene in
+      try await scene.createWritableTables()
       for name in ["replicate_guard", "ALL"] {
         let reason = try await refusal(scene) { _ in
-          try await scene.execute(
+          try await scene.source(
             "ALTER TABLE keyed DISABLE TRIGGER \(name)", "UPDATE keyed SET v = 0 WHERE id = 1",
             "ALTER TABLE keyed ENABLE ALWAYS TRIGGER replicate_guard")
         }
         #expect(reason?.contains("\"public\".\"keyed\"") == true, "\(reason ?? "sealed")")
       }
       let reason = try await refusal(scene) { _ in
-        try await scene.execute("ALTER TABLE volatile ALTER n TYPE bigint USING n + 1")
+        try await scene.source("ALTER TABLE volatile ALTER n TYPE bigint USING n + 1")
       }
       #expect(reason?.contains("\"public\".\"volatile\"") == true, "rows were rewritten")
     }
@@ -46,10 +46,10 @@ struct FenceGapTests {
 
   @Test("What leaves the rows alone does not keep the source from being sealed")
   func harmless() async throws {
-    try await Fenced.run("harmless") { scene in
-      try await scene.prepare()
+    try await Scene.fenced("harmless") { scene in
+      try await scene.createWritableTables()
       let reason = try await refusal(scene) { _ in
-        try await scene.execute(
+        try await scene.source(
           "VACUUM (FREEZE, ANALYZE) keyed", "CREATE INDEX CONCURRENTLY ON keyed (v)",
           "CREATE TABLE gone (id int)", "DROP TABLE gone", "SELECT lo_from_bytea(0, 'written')")
       }
@@ -59,26 +59,26 @@ struct FenceGapTests {
 
   @Test("Rows that move to another file as they are do not keep the source from being sealed")
   func otherFile() async throws {
-    try await Fenced.run("otherfile") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("otherfile") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let truncating = try await scene.session("BEGIN", "TRUNCATE keyed, child")
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
       try await truncating.execute("COMMIT")
       await truncating.close()
-      try await scene.execute(
+      try await scene.source(
         "VACUUM FULL parted_a", "CLUSTER keyed USING keyed_pkey", "ALTER TABLE volatile ADD CHECK (n > 0)")
-      _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(10))
+      _ = try await scene.writers.awaitHolding(until: .now + .seconds(10))
       #expect(try await guardian.seal(fence))
     }
   }
 
   @Test("Definitions that were being changed when the fence went up keep the source from being sealed")
   func definitionInFlight() async throws {
-    try await Fenced.run("inflightddl") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("inflightddl") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       for ddl in [
         "ALTER TABLE volatile ALTER n TYPE int USING n + 1", "ALTER TABLE volatile SET LOGGED",
@@ -97,11 +97,11 @@ struct FenceGapTests {
 
   @Test("Who writes or removes a large object is waited for, named, and keeps the source from being sealed")
   func largeObjects() async throws {
-    try await Fenced.run("lofence") { scene in
-      try await scene.prepare()
-      try await scene.execute("SELECT lo_from_bytea(n, 'before') FROM generate_series(11, 14) n")
+    try await Scene.fenced("lofence") { scene in
+      try await scene.createWritableTables()
+      try await scene.source("SELECT lo_from_bytea(n, 'before') FROM generate_series(11, 14) n")
       let reader = try await scene.session("BEGIN", "SELECT lo_get(11)")
-      let writers = Writers(scene.connection)
+      let writers = try await scene.writers
       #expect(try await writers.holding() == [], "who reads one writes nothing")
       for sql in [
         "SELECT lo_put(12, 0, 'after')", "SELECT lo_unlink(13)", "SELECT lo_from_bytea(0, 'new')",
@@ -126,27 +126,27 @@ struct FenceGapTests {
 
   @Test("A subscription that writes into the source keeps it from being sealed, and is named")
   func subscription() async throws {
-    try await Fenced.run("subscribed") { scene in
-      try await scene.prepare()
-      try await scene.execute(
+    try await Scene.fenced("subscribed") { scene in
+      try await scene.createWritableTables()
+      try await scene.source(
         "CREATE SUBSCRIPTION \"in %n\" CONNECTION 'host=/nonexistent' PUBLICATION p WITH (connect = false)")
-      #expect(try await Replicator.all(on: scene.connection).filter(\.isEnabled) == [])
+      #expect(try await Replicator.all(on: scene.connection(.source)).filter(\.isEnabled) == [])
       let reason = try await refusal(scene) { _ in
-        try await scene.execute("ALTER SUBSCRIPTION \"in %n\" ENABLE")
+        try await scene.source("ALTER SUBSCRIPTION \"in %n\" ENABLE")
       }
       #expect(reason?.contains("\"in %n\"") == true, "\(reason ?? "sealed")")
-      try await scene.execute(
+      try await scene.source(
         "ALTER SUBSCRIPTION \"in %n\" DISABLE", "ALTER SUBSCRIPTION \"in %n\" SET (slot_name = NONE)")
       #expect(try await refusal(scene) { _ in } == nil)
-      try await scene.execute("DROP SUBSCRIPTION \"in %n\"")
+      try await scene.source("DROP SUBSCRIPTION \"in %n\"")
     }
   }
 
   @Test("A fence waits for no table's lock, and holds none")
   func lockless() async throws {
-    try await Fenced.run("lockless") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("lockless") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let locker = try await scene.session("BEGIN", "LOCK TABLE keyed, parted IN ACCESS EXCLUSIVE MODE")
       let began = ContinuousClock.now

@@ -18,20 +18,20 @@ struct FenceScaleTests {
     CONCURRENTLY stall and deadlock nobody, whatever the order of their tables
     """)
   func maintenance() async throws {
-    try await Fenced.run("case48") { scene in
+    try await Scene.fenced("case48") { scene in
       try await Load.createTables(scene)
-      try await scene.withSettings(["autovacuum_naptime": "1s"]) {
+      try await scene.with(["autovacuum_naptime": "1s"], on: .source) {
         let load = Load(sessions: 6)
-        load.start(on: scene.source)
+        load.start(on: scene.databases.source)
         let maintenance = Maintenance()
-        maintenance.start(on: scene.source)
-        let guardian = WriteFence(scene.connection)
+        maintenance.start(on: scene.databases.source)
+        let guardian = try await scene.writeFence
         for _ in 1...2 {
           try await load.waitForCommits(more: 100)
           try await maintenance.waitForRounds(more: 6)
           #expect(try await guardian.arm(within: .seconds(60)) == 50)
           _ = try await guardian.fence(expiringAfter: .seconds(60))
-          _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30))
+          _ = try await scene.writers.awaitHolding(until: .now + .seconds(30))
           try await guardian.unfence()
           try await load.waitForCommits(more: 100)
           try await guardian.remove()
@@ -51,7 +51,7 @@ struct FenceScaleTests {
     .ownServers)
   func manyTables() async throws {
     try await Self.withFewLocks { scene in
-      try await Self.createTables(on: scene.source)
+      try await Self.createTables(on: scene.databases.source)
       // In one transaction the server could not do it.
       let all = """
         DO $$
@@ -63,7 +63,7 @@ struct FenceScaleTests {
         END $$
         """
       #expect(try await scene.refusal(of: Attempt(all)) == "53200")
-      let guardian = WriteFence(scene.connection)
+      let guardian = try await scene.writeFence
       var times: [(String, Duration)] = []
       func timed<Value>(_ what: String, _ body: () async throws -> Value) async throws -> Value {
         let began = ContinuousClock.now
@@ -84,13 +84,13 @@ struct FenceScaleTests {
       if Self.isAsked {
         for (what, time) in times { print("\(count) tables: \(what) took \(time)") }
       }
-      #expect(try await scene.value("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == "0")
+      #expect(try await scene.sourceValue("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == "0")
     }
   }
 
   /// On a server that has room for few locks: the shared ones would hold those of a thousand tables at
   /// once.
-  private static func withFewLocks(_ body: (Fenced) async throws -> Void) async throws {
+  private static func withFewLocks(_ body: (Scene) async throws -> Void) async throws {
     let cluster = try await Cluster(
       named: "fewlocks",
       .init(settings: [
@@ -100,7 +100,8 @@ struct FenceScaleTests {
     let result: Result<Void, any Error>
     do {
       try await cluster.start()
-      result = .success(try await Fenced.run(on: cluster.superuser, body))
+      let pair = try await ClusterPair.shared.with(source: cluster)
+      result = .success(try await Scene.fenced("fewlocks", on: pair, body))
     } catch {
       result = .failure(error)
     }

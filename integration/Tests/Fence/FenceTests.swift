@@ -9,12 +9,12 @@ import Testing
 struct FenceTests {
   @Test("No write passes the fence, whoever writes and however; reads go on, and so do writes afterwards")
   func everyWriter() async throws {
-    try await Fenced.run("fence") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("fence") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       #expect(try await guardian.unguarded() == [])
-      let prepared = try await SQLSession(scene.source)
+      let prepared = try await SQLSession(scene.databases.source)
       try await prepared.execute("PREPARE ahead AS UPDATE keyed SET v = v + 1")
       try await prepared.execute("EXECUTE ahead")
 
@@ -39,9 +39,9 @@ struct FenceTests {
 
   @Test("A fence that nobody takes down expires by itself")
   func expiry() async throws {
-    try await Fenced.run("expiry") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("expiry") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .milliseconds(1500))
       let write = Attempt("UPDATE keyed SET v = 0")
@@ -53,13 +53,13 @@ struct FenceTests {
 
   @Test("Arming again guards what was added, disabled or dropped since, and unguarded() names it before")
   func armAgain() async throws {
-    try await Fenced.run("rearm") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("rearm") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       let first = try await guardian.arm(within: .seconds(20))
       #expect(first > 5)
       #expect(try await guardian.arm(within: .seconds(20)) == 0)
-      try await scene.execute(
+      try await scene.source(
         "ALTER TABLE keyed DISABLE TRIGGER replicate_guard", "DROP TRIGGER replicate_guard ON parted_a",
         "ALTER TABLE parted ENABLE REPLICA TRIGGER replicate_guard",
         "CREATE TABLE added (id int PRIMARY KEY)")
@@ -75,19 +75,19 @@ struct FenceTests {
 
   @Test("The seal refuses while a table is unguarded, and is for good once it stands")
   func seal() async throws {
-    try await Fenced.run("seal") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("seal") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
-      try await scene.execute("CREATE TABLE latecomer (id int)")
+      try await scene.source("CREATE TABLE latecomer (id int)")
       let refusal = await #expect(throws: MigrationError.self) { try await guardian.seal(fence) }
       #expect(refusal?.reason.contains("latecomer") == true)
-      #expect(try await SourceState(scene.connection).fence() == .fenced)
+      #expect(try await scene.fenceState == .fenced)
 
-      try await scene.execute("DROP TABLE latecomer")
+      try await scene.source("DROP TABLE latecomer")
       #expect(try await guardian.seal(fence))
-      #expect(try await SourceState(scene.connection).fence() == .sealed)
+      #expect(try await scene.fenceState == .sealed)
       await #expect(throws: WriteFence.Sealed.self) { try await guardian.unfence() }
       await #expect(throws: WriteFence.Sealed.self) {
         try await guardian.fence(expiringAfter: .seconds(1))
@@ -98,15 +98,15 @@ struct FenceTests {
 
   @Test("A sealed guard lets the sessions of one engine through, and nobody who guesses or came before")
   func pass() async throws {
-    try await Fenced.run("pass") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("pass") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       await #expect(throws: MigrationError.self, "it is not sealed") {
         try await guardian.admit(WriteFence.Pass())
       }
       #expect(try await guardian.seal(try await guardian.fence(expiringAfter: .seconds(60))))
-      let string = try LibPQ.ConnectionString(scene.source.text, for: "source")
+      let string = try LibPQ.ConnectionString(scene.databases.source.text, for: "source")
       func passes(_ pass: WriteFence.Pass) async throws -> Bool {
         let session = try await Session.open(pass.applied(to: string), end: "source", purpose: "test")
         defer { Task { await session.close() } }
@@ -136,9 +136,9 @@ struct FenceTests {
 
   @Test("A seal that comes after the expiry says so")
   func lateSeal() async throws {
-    try await Fenced.run("late") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("late") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let fence = try await guardian.fence(expiringAfter: .milliseconds(300))
       let write = Attempt("UPDATE keyed SET v = 0")
@@ -151,10 +151,10 @@ struct FenceTests {
   @Test(
     "A fence that was taken down or put up anew since cannot be sealed by the engine that had put it up")
   func foreignFence() async throws {
-    try await Fenced.run("foreign") { scene in
-      try await scene.prepare()
-      let first = WriteFence(scene.connection)
-      let second = WriteFence(scene.observer)
+    try await Scene.fenced("foreign") { scene in
+      try await scene.createWritableTables()
+      let first = try await scene.writeFence
+      let second = WriteFence(try await scene.onlooker)
       let write = Attempt("UPDATE keyed SET v = 0")
       try await first.arm(within: .seconds(20))
       let lost = try await first.fence(expiringAfter: .seconds(60))
@@ -164,19 +164,19 @@ struct FenceTests {
 
       let fence = try await second.fence(expiringAfter: .seconds(60))
       await #expect(throws: MigrationError.self) { try await first.seal(lost) }
-      #expect(try await SourceState(scene.connection).fence() == .fenced)
+      #expect(try await scene.fenceState == .fenced)
       #expect(try await second.seal(fence))
     }
   }
 
   @Test("Removing it leaves neither triggers nor function")
   func remove() async throws {
-    try await Fenced.run("remove") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("remove") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       try await guardian.remove()
-      let left = try await scene.value(
+      let left = try await scene.sourceValue(
         """
         SELECT (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal)
           + (SELECT count(*) FROM pg_proc WHERE proname = 'guard')

@@ -13,21 +13,21 @@ struct FenceUnderLoadTests {
 
   @Test("Under load no change is committed between a marker and the un-fencing, and nobody deadlocks")
   func holds() async throws {
-    try await Fenced.run("load") { scene in
+    try await Scene.fenced("load") { scene in
       try await Load.createTables(scene)
-      let guardian = WriteFence(scene.connection)
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       try await WAL.createSlot(scene)
       let load = Load(sessions: 8)
-      load.start(on: scene.source)
+      load.start(on: scene.databases.source)
       for round in 1...Self.rounds {
         try await load.waitForCommits(more: 200)
         _ = try await guardian.fence(expiringAfter: .seconds(60))
-        _ = try await Writers(scene.connection).awaitHolding(until: .now + .seconds(30))
-        try await WAL.mark("fenced \(round)", scene.connection)
+        _ = try await scene.writers.awaitHolding(until: .now + .seconds(30))
+        try await WAL.mark("fenced \(round)", scene.connection(.source))
         let refused = load.refused
         try await waitUntil("writers at the fence", within: .seconds(10)) { load.refused > refused + 20 }
-        try await WAL.mark("open \(round)", scene.connection)
+        try await WAL.mark("open \(round)", scene.connection(.source))
         try await guardian.unfence()
       }
       await load.stop()
@@ -42,16 +42,16 @@ struct FenceUnderLoadTests {
   @Test(
     "Without waiting for the writers under way a change does come after the marker: the check can fail")
   func control() async throws {
-    try await Fenced.run("control") { scene in
+    try await Scene.fenced("control") { scene in
       try await Load.createTables(scene)
-      let guardian = WriteFence(scene.connection)
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       try await WAL.createSlot(scene)
       let writer = try await scene.session("BEGIN", "UPDATE load_1 SET v = v + 1 WHERE id = 1")
       _ = try await guardian.fence(expiringAfter: .seconds(60))
-      try await WAL.mark("fenced 1", scene.connection)
+      try await WAL.mark("fenced 1", scene.connection(.source))
       try await writer.execute("COMMIT")
-      try await WAL.mark("open 1", scene.connection)
+      try await WAL.mark("open 1", scene.connection(.source))
       #expect(try await WAL.read(scene).changesAfterMarker == 1)
       await writer.close()
     }
@@ -60,8 +60,8 @@ struct FenceUnderLoadTests {
 
 /// What a decoder sees of it all.
 private enum WAL {
-  static func createSlot(_ scene: Fenced) async throws {
-    try await scene.execute(
+  static func createSlot(_ scene: Scene) async throws {
+    try await scene.source(
       "SELECT pg_create_logical_replication_slot('fence_' || current_database(), 'test_decoding')")
   }
 
@@ -71,8 +71,8 @@ private enum WAL {
       doing: "marking the WAL")
   }
 
-  static func read(_ scene: Fenced) async throws -> (markers: Int, changes: Int, changesAfterMarker: Int) {
-    let session = try await SQLSession(scene.source)
+  static func read(_ scene: Scene) async throws -> (markers: Int, changes: Int, changesAfterMarker: Int) {
+    let session = try await SQLSession(scene.databases.source)
     let lines = try await session.rows(
       """
       SELECT data FROM pg_logical_slot_get_changes('fence_' || current_database(), NULL, NULL)

@@ -24,9 +24,9 @@ final class Load: Sendable {
   /// What neither a commit nor a fence explains.
   var failures: [String] { state.withLock { $0.failures } }
 
-  static func createTables(_ scene: Fenced) async throws {
+  static func createTables(_ scene: Scene) async throws {
     for table in 1...tables {
-      try await scene.execute(
+      try await scene.source(
         "CREATE TABLE load_\(table) (id int PRIMARY KEY, v int)",
         "INSERT INTO load_\(table) SELECT i, 0 FROM generate_series(1, 100) i")
     }

@@ -5,7 +5,7 @@ import Testing
 @testable import MigrationEngine
 
 /// Writers that pass the fence: known ones keep a cutover from beginning, or the source from being sealed.
-/// What an unknown one wrote before the seal is brought over, and what it writes later is told.
+/// What an unknown one wrote before the seal is brought over, and what it writes later is reported.
 @Suite(.serialized, .servers(about: 90), .timeLimit(.minutes(4)))
 struct PassingTests {
   /// As an apply worker does it, past the fence and seen by no look at the catalogs.
@@ -29,17 +29,12 @@ struct PassingTests {
       "CREATE TABLE quiet (id int PRIMARY KEY)", "INSERT INTO t (v) VALUES (0)")
   }
 
-  private func start(_ scene: Scene, _ held: HoldingPoint) async throws -> BackgroundProcess {
-    try await scene.replicate.with(["REPLICATE_FAILPOINT": held.failpoint]).start(
-      ["start"] + ClusterPair.shared.encryptionArguments)
-  }
-
-  @Test("What slips in between the marker and the seal is brought over before the target opens, and told")
+  @Test("What slips in between the marker and the seal is brought over before the target opens, and reported")
   func slipped() async throws {
     try await Scene.run("slipped") { scene in
       try await prepare(scene)
       let held = try await HoldingPoint("seal announced")
-      let engine = try await start(scene, held)
+      let engine = try await scene.start(reverse: true, meeting: held.failpoint)
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.start("cutover", "--yes")
       try await held.wait(for: engine)
@@ -60,12 +55,12 @@ struct PassingTests {
   }
 
   @Test(
-    "What comes after the seal is not applied to a target that is open, is told, and the exit code is 1")
+    "What comes after the seal is not applied to a target that is open, is reported, and the exit code is 1")
   func late() async throws {
     try await Scene.run("passedlate") { scene in
       try await prepare(scene)
       let held = try await HoldingPoint("after open")
-      let engine = try await start(scene, held)
+      let engine = try await scene.start(reverse: true, meeting: held.failpoint)
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.start("cutover", "--yes")
       try await held.wait(for: engine)
@@ -133,7 +128,7 @@ struct PassingTests {
       try await RollbackTests.stop(back.engine)
 
       let held = try await HoldingPoint("seal announced")
-      let engine = try await scene.startWithWayBack(meeting: held.failpoint)
+      let engine = try await scene.start(reverse: true, meeting: held.failpoint)
       try await back.with(engine).waitForStream()
       let rollback = try await scene.replicate.start("rollback", "--yes")
       try await held.wait(for: engine)
@@ -147,18 +142,19 @@ struct PassingTests {
 
   @Test("A transaction that writes past the fence keeps the source from being sealed, and is named")
   func open() async throws {
-    try await Fenced.run("passer") { scene in
-      try await scene.prepare()
-      let guardian = WriteFence(scene.connection)
+    try await Scene.fenced("passer") { scene in
+      try await scene.createWritableTables()
+      let guardian = try await scene.writeFence
       try await guardian.arm(within: .seconds(20))
       let passer = try await scene.session("SET application_name = 'passer'")
       let fence = try await guardian.fence(expiringAfter: .seconds(60))
       let body = try #require(
-        try await scene.value("SELECT prosrc FROM pg_proc WHERE oid = 'replicate.guard()'::regprocedure"))
+        try await scene.sourceValue(
+          "SELECT prosrc FROM pg_proc WHERE oid = 'replicate.guard()'::regprocedure"))
       let replace = "CREATE OR REPLACE FUNCTION replicate.guard() RETURNS trigger LANGUAGE plpgsql AS "
-      try await scene.execute("\(replace) 'BEGIN RETURN NULL; END'")
+      try await scene.source("\(replace) 'BEGIN RETURN NULL; END'")
       for sql in ["BEGIN", "UPDATE keyed SET v = 1 WHERE id = 1"] { try await passer.execute(sql) }
-      try await scene.execute("\(replace) \(quotedLiteral(body))")
+      try await scene.source("\(replace) \(quotedLiteral(body))")
       let error = await #expect(throws: MigrationError.self) { try await guardian.seal(fence) }
       #expect(error?.reason.contains("although the fence refuses it") == true, "\(error?.reason ?? "")")
       #expect(error?.reason.contains("'passer'") == true, "\(error?.reason ?? "")")

@@ -13,7 +13,7 @@ import Testing
   })
 struct PglogicalTests {
   @Test(
-    "A subscription that is enabled keeps a migration from beginning, and the remedy that is told lets it")
+    "A subscription that is enabled keeps a migration from beginning, and the remedy that is given lets it")
   func preflight() async throws {
     try await Subscribed.run { scene in
       let blocked = try await scene.replicate.run("check", "--allow-unencrypted-target")

@@ -9,9 +9,9 @@ import Testing
 struct TargetFenceTests {
   @Test("Closed, it refuses everybody but the replica role; open, it lets all pass; removed, it is gone")
   func door() async throws {
-    try await Fenced.run("door") { scene in
-      try await scene.prepare()
-      let door = TargetFence(scene.connection)
+    try await Scene.fenced("door") { scene in
+      try await scene.createWritableTables()
+      let door = TargetFence(try await scene.connection(.source))
       let write = Attempt("UPDATE keyed SET v = 1")
       let stream = Attempt("UPDATE keyed SET v = 2", settings: ["session_replication_role": "replica"])
       await #expect(throws: MigrationError.self) { try await door.isOpen() }
@@ -23,7 +23,7 @@ struct TargetFenceTests {
       #expect(try await scene.refusal(of: stream) == nil)
 
       // Again, as an engine that was killed in the middle does.
-      try await scene.execute("DROP TRIGGER replicate_closed ON keyed")
+      try await scene.source("DROP TRIGGER replicate_closed ON keyed")
       try await door.close()
       #expect(try await scene.refusal(of: write) == "25006")
 
@@ -32,17 +32,17 @@ struct TargetFenceTests {
       #expect(try await scene.refusal(of: write) == nil)
 
       try await door.remove()
-      #expect(try await scene.value("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == "0")
-      #expect(try await scene.value("SELECT to_regprocedure('replicate.closed()')") == nil)
+      #expect(try await scene.sourceValue("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == "0")
+      #expect(try await scene.sourceValue("SELECT to_regprocedure('replicate.closed()')") == nil)
     }
   }
 
   @Test("A door that somebody changed is neither open nor closed")
   func changed() async throws {
-    try await Fenced.run("changed") { scene in
-      let door = TargetFence(scene.connection)
+    try await Scene.fenced("changed") { scene in
+      let door = TargetFence(try await scene.connection(.source))
       try await door.close()
-      try await scene.execute(
+      try await scene.source(
         """
         CREATE OR REPLACE FUNCTION replicate.closed() RETURNS trigger LANGUAGE plpgsql
         AS 'BEGIN RETURN NEW; END'

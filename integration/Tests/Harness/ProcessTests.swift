@@ -5,7 +5,7 @@ import Testing
 /// Nothing a test starts may outlive it.
 @Suite(.serialized, .servers, .timeLimit(.minutes(1)))
 struct ProcessTests {
-  @Test("Output can be waited for, and the end tells the exit code")
+  @Test("Output can be waited for, and the end has the exit code")
   func output() async throws {
     let process = try await BackgroundProcess(["sh", "-c", "echo ready; echo oops >&2; exit 7"])
     #expect(try await process.waitForEnd(within: .seconds(10)) == 7)

@@ -14,7 +14,7 @@ struct SessionTests {
     await session.close()
   }
 
-  @Test("A refused statement tells its SQLSTATE, and the session goes on")
+  @Test("A refused statement shows its SQLSTATE, and the session goes on")
   func refusal() async throws {
     let session = try await SQLSession(try await ClusterPair.shared.source)
     do {

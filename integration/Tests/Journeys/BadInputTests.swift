@@ -73,7 +73,7 @@ struct BadInputTests {
     },
   ]
 
-  @Test("A mistake is told, and nothing is touched", arguments: mistakes)
+  @Test("A mistake is named, and nothing is touched", arguments: mistakes)
   func mistake(_ mistake: Mistake) async throws {
     let pair = try await ClusterPair.shared
     try await pair.withFreshDatabases(named: "mistake") { databases in
@@ -91,7 +91,7 @@ struct BadInputTests {
     }
   }
 
-  @Test("A source without logical WAL and without a free slot is told both", .ownServers)
+  @Test("A source without logical WAL and without a free slot is named with both", .ownServers)
   func sourceServer() async throws {
     let cluster = try await Cluster(
       named: "unready", .init(settings: ["wal_level": "replica", "max_replication_slots": "1"]))
@@ -113,7 +113,7 @@ struct BadInputTests {
     try await cluster.destroy()
   }
 
-  @Test("Roles that may do nothing are told the grants of both ends")
+  @Test("Roles that may do nothing are shown the grants of both ends")
   func privileges() async throws {
     let pair = try await ClusterPair.shared
     let role = "inputs_guest_\(getpid())"

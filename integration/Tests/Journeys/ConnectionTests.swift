@@ -5,7 +5,7 @@ import Testing
 
 @testable import MigrationEngine
 
-/// Connection strings are libpq's own, down to the client programs, and nothing tells a password.
+/// Connection strings are libpq's own, down to the client programs, and nothing shows a password.
 @Suite(.serialized, .servers, .timeLimit(.minutes(2)))
 struct ConnectionTests {
   @Test("Ends given by service file and password file are enough for a whole migration")
@@ -27,7 +27,7 @@ struct ConnectionTests {
   }
 
   @Test(
-    "A client key with a passphrase opens every session, of the client programs too; a wrong one is told")
+    "A client key with a passphrase opens every session, of the client programs too; a wrong one is reported")
   func keyWithPassphrase() async throws {
     try await Scene.run("passphrase") { scene in
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
@@ -63,7 +63,7 @@ struct ConnectionTests {
     return path
   }
 
-  @Test("Words of a connection string or PGOPTIONS that the server does not know are told as they stand")
+  @Test("Words of a connection string or PGOPTIONS that the server does not know are named as they stand")
   func unknownOptions() async throws {
     try await Scene.run("unknownoptions") { scene in
       for (options, word) in [("-c nonsense_here=1", "nonsense_here"), ("--bogus_flag", "bogus_flag")] {
@@ -78,7 +78,7 @@ struct ConnectionTests {
     }
   }
 
-  @Test("No password is told: not in the output, not in the process list, not in the state")
+  @Test("No password is shown: not in the output, not in the process list, not in the state")
   func passwords() async throws {
     try await Scene.run("secret") { scene in
       try await scene.source(

@@ -4,7 +4,7 @@ import Testing
 
 @testable import MigrationEngine
 
-/// `replicate finish`: the way back ends, both ends are clean, the report stays.
+/// `replicate finish`: reverse replication ends, both ends are clean, the report stays.
 @Suite(.serialized, .servers(about: 70), .timeLimit(.minutes(4)))
 struct FinishTests {
   private static let tables = [
@@ -39,11 +39,11 @@ struct FinishTests {
       let report = try await back.report()
       #expect(report.status.phase == .complete && report.cutovers.count == 1)
       #expect(report.events.last?.what == "finished")
-      // Once more changes nothing, and there is no way back any more.
+      // Once more changes nothing, and nothing flows back any more.
       #expect(try await scene.replicate.run("finish", "--yes").exitCode == 0)
       let rollback = try await scene.replicate.run("rollback", "--yes")
       #expect(rollback.exitCode == 64, "\(rollback.errors)")
-      let start = try await scene.startWithWayBack()
+      let start = try await scene.start(reverse: true)
       #expect(try await start.waitForEnd(within: .seconds(20)) == 0, "\(start.errors)")
       #expect(try await back.tracesOnTarget() == [])
     }
@@ -106,10 +106,10 @@ struct FinishTests {
   private func nothingToFinish(_ scene: Scene) async throws {
     let early = try await scene.replicate.run("finish", "--yes")
     #expect(early.exitCode == 64, "\(early.output)\(early.errors)")
-    // Nor does a rehearsal leave anything of the way back.
+    // Nor does a rehearsal leave anything of reverse replication.
     let rehearsal = try await scene.replicate.run("cutover", "--dry-run", "--yes")
     #expect(rehearsal.exitCode == 0, "\(rehearsal.output)\(rehearsal.errors)")
-    try await waitUntil("the end of what was made for the way back") {
+    try await waitUntil("the end of what was made for reverse replication") {
       try await scene.targetValue(
         """
         SELECT (SELECT count(*) FROM pg_replication_slots WHERE database = current_database())
@@ -136,7 +136,7 @@ struct FinishTests {
   }
 
   @Test(
-    "Servers that die and come again do not end the way back; a source that stays away can be done without",
+    "Servers that die and come again do not end reverse replication; one without its source can be ended",
     .ownServers)
   func deadServers() async throws {
     let pair = try await ClusterPair.shared
@@ -167,8 +167,8 @@ struct FinishTests {
     }
   }
 
-  @Test("A target that cannot send its writes back is told of, and cut over to all the same", .ownServers)
-  func noWayBack() async throws {
+  @Test("A target that cannot send its writes back is named, and cut over to all the same", .ownServers)
+  func noReverse() async throws {
     let cluster = try await Cluster(named: "replica_level", .init(settings: ["wal_level": "replica"]))
     try await cluster.start()
     try await Scene.run("noway") { scene in

@@ -27,7 +27,7 @@ struct HostileTests {
         try await hostile.on(.target, "CREATE ROLE \(quotedIdentifier(role))")
         try await hostile.run(["check", "--json"] + ClusterPair.shared.encryptionArguments)
 
-        var engine = try await scene.startWithWayBack()
+        var engine = try await scene.start(reverse: true)
         try await scene.waitUntilReady(engine)
         try await hostile.follow(engine)
         #expect(try await hostile.value(.source, "SELECT is_called FROM trap.watched") == "f")
@@ -37,8 +37,7 @@ struct HostileTests {
         engine.terminate()
         #expect(try await engine.waitForEnd(within: .seconds(20)) == 0, "\(engine.errors)")
         Self.expectPlain(engine.errors, "the engine's log")
-        engine = try await scene.startWithWayBack(
-          meeting: nil, "--log-format", "json", "--log-level", "debug")
+        engine = try await scene.start("--log-format", "json", "--log-level", "debug", reverse: true)
         try await scene.waitUntilReady(engine)
         for arguments in [["status"], ["status", "--json"], ["verify"], ["verify", "--json"]] {
           try await hostile.run(arguments)
@@ -47,7 +46,7 @@ struct HostileTests {
         for arguments in [["cutover", "--yes", "--verify", "full"], ["report"]] {
           try await hostile.run(arguments)
         }
-        try await scene.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+        try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
         try await hostile.run(["verify"])
         try await hostile.on(.target, "INSERT INTO \(Self.table) (\(Self.name("c"))) VALUES ('behind')")
         for arguments in [["rollback", "--yes"], ["report"], ["report", "--json"], ["finish", "--yes"]] {
@@ -70,13 +69,13 @@ struct HostileTests {
 
   @Test("Who reads tables only is refused a view that bears the name of one")
   func tablesOnly() async throws {
-    try await Fenced.run("tablesonly") { scene in
+    try await Scene.fenced("tablesonly") { scene in
       let knows = "SELECT count(*) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'"
-      guard try await scene.value(knows) == "1" else { return }
-      try await scene.execute("CREATE TABLE t (id int)", "CREATE VIEW v AS SELECT 1 AS id")
+      guard try await scene.sourceValue(knows) == "1" else { return }
+      try await scene.source("CREATE TABLE t (id int)", "CREATE VIEW v AS SELECT 1 AS id")
       func refusal(_ sql: String) async throws -> String? {
         do {
-          try await scene.connection.query(sql, doing: "reading")
+          try await scene.connection(.source).query(sql, doing: "reading")
           return nil
         } catch let error as PostgresError {
           return error.sqlState?.rawValue
@@ -157,7 +156,7 @@ struct HostileTests {
       + ["ALTER DATABASE \(quotedIdentifier(database)) SET search_path = evil, pg_catalog, public"]
   }
 
-  /// A check, a domain and an index that tell when they are called for us.
+  /// A check, a domain and an index that note when they are called for us.
   private static let watched = [
     "CREATE SEQUENCE trap.watched",
     """
@@ -181,7 +180,7 @@ struct HostileTests {
         && [.control, .format, .lineSeparator].contains(scalar.properties.generalCategory)
     }
     #expect(bad.isEmpty, "\(what): \(text.debugDescription)", sourceLocation: sourceLocation)
-    // A line of a name's own would begin as names do behind their line break.
+    // A line of a name's own would begin as names do after their line break.
     #expect(
       !text.split(separator: "\n").contains { $0.hasPrefix("%s%n") }, "\(what): \(text.debugDescription)",
       sourceLocation: sourceLocation)
@@ -216,7 +215,7 @@ struct HostileTests {
       }
     }
 
-    /// A changed table, whose name is told by log and status until the target's is changed the same way.
+    /// A changed table, whose name is in log and status until the target's is changed the same way.
     func follow(_ engine: BackgroundProcess) async throws {
       let change = "ALTER TABLE \(table) ADD COLUMN \(name("n")) int"
       try await on(.source, change)
@@ -230,7 +229,7 @@ struct HostileTests {
       try await scene.waitUntilReady(engine)
     }
 
-    /// Rows that differ in tables, columns and keys of such names: told in every form, and by a cutover.
+    /// Rows that differ in tables, columns and keys of such names: named in every form, and by a cutover.
     func expectDifferences() async throws {
       let (schema, c) = (name("s"), name("c"))
       try await plant("UPDATE \(table) SET \(c) = 'planted'", "DELETE FROM \(schema).\(name("y"))")

@@ -44,7 +44,7 @@ struct JourneyTests {
       engine.kill9()
       #expect(try await engine.waitForEnd(within: .seconds(10)) == 128 + 9)
 
-      // Told to stop.
+      // Asked to stop.
       engine = try await scene.start()
       try await scene.waitUntilReady(engine)
       engine.terminate()

@@ -17,14 +17,14 @@ struct PlainRoleTests {
       }
       try await scene.source("SET ROLE \(owner)", "SELECT lo_from_bytea(4711, 'before')")
       try await makeForeignView(scene, owner)
-      let engine = try await scene.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+      let engine = try await scene.start("--allow-unencrypted-target", reverse: true)
       try await scene.waitUntilReady(engine)
       try await scene.source(
         "INSERT INTO app.item (body) VALUES ('streamed')", "SELECT lo_put(4711, 0, 'after!')")
       try await expectVerified(scene)
       let cutover = try await scene.replicate.run("cutover", "--yes", "--verify", "full")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-      try await scene.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+      try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
       try await expectVerified(scene)
       try await expectEqualEnds(scene)
       // The superuser and the owner are kept out of the source as well, and the target is open to both.
@@ -86,7 +86,7 @@ struct PlainRoleTests {
       try await scene.target("ALTER DATABASE \(database) OWNER TO \(role)")
       let check = try await scene.replicate.run("check", "--allow-unencrypted-target")
       #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
-      let engine = try await scene.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+      let engine = try await scene.start("--allow-unencrypted-target", reverse: true)
       try await scene.waitUntilReady(engine)
       let stored =
         "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 0 AND setdatabase = "
@@ -95,12 +95,12 @@ struct PlainRoleTests {
       // With that in place all sessions of ours begin anew.
       engine.kill9()
       _ = try await engine.waitForEnd(within: .seconds(10))
-      let next = try await scene.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+      let next = try await scene.start("--allow-unencrypted-target", reverse: true)
       try await scene.source("INSERT INTO app.item (body) VALUES ('streamed')")
       try await scene.waitUntilReady(next)
       let cutover = try await scene.replicate.run("cutover", "--yes", "--verify", "full")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(next.errors)")
-      try await scene.waitUntil("the way back", next) { $0.phase == .reverse && $0.ready }
+      try await scene.waitUntil("reverse replication", next) { $0.phase == .reverse && $0.ready }
       let finish = try await scene.replicate.run("finish", "--yes")
       #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
     }
@@ -109,7 +109,7 @@ struct PlainRoleTests {
   @Test("A role that may have no more sessions on the target waits until it may, with its place kept")
   func connectionLimit() async throws {
     try await withPlainRoles("plainlimit") { scene, role, _ in
-      let engine = try await scene.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+      let engine = try await scene.start("--allow-unencrypted-target", reverse: true)
       try await scene.waitUntilReady(engine)
       try await scene.target("ALTER ROLE \(role) CONNECTION LIMIT 2")
       try await scene.source("INSERT INTO app.item (body) VALUES ('late')")
@@ -133,7 +133,7 @@ struct PlainRoleTests {
     }
   }
 
-  @Test("Row-level security that binds owners is told for either end, and what is advised suffices")
+  @Test("Row-level security that binds owners is named for either end, and what is advised suffices")
   func forcedRowSecurity() async throws {
     try await withPlainRoles("plainforce") { scene, role, owner in
       let force = [
@@ -155,7 +155,7 @@ struct PlainRoleTests {
       try await scene.run([force[1], advice], on: .source)
       #expect(try await check().exitCode == 3, "the target's role is bound still")
       try await scene.target(advice)
-      let engine = try await scene.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+      let engine = try await scene.start("--allow-unencrypted-target", reverse: true)
       try await scene.waitUntilReady(engine)
       try await scene.source(
         "UPDATE app.item SET body = 'changed' WHERE id = 1", "DELETE FROM app.part WHERE item = 2",
@@ -289,7 +289,7 @@ struct PlainRoleTests {
       #expect(
         blocked.output.contains("1 blocker"), "members of the schema's owner are none: \(blocked.output)")
       try await scene.target(grant)
-      let engine = try await scene.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+      let engine = try await scene.start("--allow-unencrypted-target", reverse: true)
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.run("cutover", "--yes")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
@@ -325,7 +325,7 @@ struct PlainRoleTests {
   @Test("A function that is taken from everybody keeps a cutover from beginning, and leaves nothing closed")
   func revokedFunction() async throws {
     try await withPlainRoles("plainrevoked") { scene, _, _ in
-      let engine = try await scene.startWithWayBack(meeting: nil, "--allow-unencrypted-target")
+      let engine = try await scene.start("--allow-unencrypted-target", reverse: true)
       try await scene.waitUntilReady(engine)
       let revocations = [
         "EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn()",
@@ -374,7 +374,7 @@ struct PlainRoleTests {
       await #expect(throws: SQLFailure.self) { try await sessions[1].execute("SELECT 1") }
       try await sessions[0].execute("COMMIT")
       let terminated = try await scene.report().cutovers.last?.outcome?.terminated
-      #expect(terminated?.count == 1, "told although the cutover ran out of time: \(terminated ?? [])")
+      #expect(terminated?.count == 1, "named although the cutover ran out of time: \(terminated ?? [])")
       #expect(terminated?.first?.contains("user \(role)") == true)
       for session in sessions { await session.close() }
       engine.terminate()

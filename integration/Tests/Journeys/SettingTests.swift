@@ -162,7 +162,7 @@ struct SettingTests {
     }
   }
 
-  /// On the target it would refuse the application's writes, which `check` tells.
+  /// On the target it would refuse the application's writes, which `check` reports.
   private static let readOnly = "default_transaction_read_only"
 
   /// The same migration with its settings in place.

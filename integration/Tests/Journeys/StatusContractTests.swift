@@ -97,7 +97,7 @@ struct StatusContractTests {
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
       let engine = try await scene.start()
       try await scene.waitUntilReady(engine)
-      // Refused before the fence: there is neither an LSN nor a pause to tell.
+      // Refused before the fence: there is neither an LSN nor a pause to report.
       #expect(try await scene.replicate.run("cutover", "--yes", "--max-pause", "1ms").exitCode == 5)
       let refused = try await read(scene)
       expectContract(refused)

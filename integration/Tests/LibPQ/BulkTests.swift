@@ -70,7 +70,7 @@ struct BulkTests {
     }
   }
 
-  @Test("A COPY that fails on the way out tells why, and the connection goes on")
+  @Test("A COPY that fails on the way out says why, and the connection goes on")
   func failingCopyOut() async throws {
     try await withConnection { connection, _ in
       let sql = "COPY (SELECT 1 / (5000 - n) FROM generate_series(1, 10000) n) TO STDOUT"
@@ -83,7 +83,7 @@ struct BulkTests {
     }
   }
 
-  @Test("A COPY that fails on the way in tells why without the row, and the connection goes on")
+  @Test("A COPY that fails on the way in says why without the row, and the connection goes on")
   func failingCopyIn() async throws {
     try await withConnection { connection, _ in
       let duplicate = await #expect(throws: PostgresError.self) {

@@ -49,7 +49,7 @@ struct LibPQTests {
   }
 
   @Test(
-    "A login with the wrong password is refused without telling it, a database that is not there by name")
+    "A login with the wrong password is refused without showing it, a database that is not there by name")
   func logins() async throws {
     let source = try await ClusterPair.shared.source
     let wrong = await #expect(throws: PostgresError.self) {
@@ -64,7 +64,7 @@ struct LibPQTests {
     #expect(try #require(missing).description.contains("no such database"))
   }
 
-  @Test("A connection tells its server's version, its peer, and whether it is encrypted")
+  @Test("A connection knows its server's version, its peer, and whether it is encrypted")
   func facts() async throws {
     let pair = try await ClusterPair.shared
     let source = try await connect(pair.source)
@@ -110,7 +110,7 @@ struct LibPQTests {
     }
   }
 
-  @Test("A refusal tells state, detail, hint and names; data errors tell no value")
+  @Test("A refusal has state, detail, hint and names; data errors have no value")
   func refusals() async throws {
     try await withConnection { connection, _ in
       try await connection.query(

@@ -61,7 +61,7 @@ struct WalsenderTests {
           + "TRUNCATE t \\; SELECT pg_logical_emit_message(true, 'replicate', 'marker')")
       let messages = try await read(stream) { if case .commit = $0 { true } else { false } }
       let kinds = messages.map { String("\($0)".prefix { $0 != "(" }) }
-      // A relation is told again whenever its definition may have changed.
+      // A relation is sent again whenever its definition may have changed.
       #expect(kinds.dropFirst().first == "relation")
       #expect(
         kinds.filter { $0 != "relation" } == [
@@ -80,7 +80,7 @@ struct WalsenderTests {
     }
   }
 
-  @Test("A large transaction is streamed before it commits, and a rolled back part is told")
+  @Test("A large transaction is streamed before it commits, and a rolled back part is announced")
   func streamedTransaction() async throws {
     try await withStream(streaming: .on) { stream, session, _ in
       let fill = "INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series"

@@ -14,8 +14,8 @@ struct ColumnOrderTests {
   ]
 
   @Test(
-    "A table that will have its columns in another order is told, and refuses the cutover until accepted")
-  func told() async throws {
+    "A table that will have its columns in another order is named, and refuses the cutover until accepted")
+  func named() async throws {
     try await Scene.run("columnorder") { scene in
       for sql in Self.inherited { try await scene.source(sql) }
       let check = try await scene.replicate.run("check")
@@ -52,7 +52,7 @@ struct ColumnOrderTests {
     }
   }
 
-  @Test("A table that is made anew as advised is told of no more, and goes over")
+  @Test("A table that is made anew as advised is named no more, and goes over")
   func madeAnew() async throws {
     try await Scene.run("columnorderanew") { scene in
       for sql in Self.inherited { try await scene.source(sql) }

@@ -7,7 +7,7 @@ import Testing
 /// Nothing is written to a target unless it is encrypted in flight and at rest, or the user insists.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)), .grantableParameters)
 struct EncryptionTests {
-  @Test("A target without TLS is refused, and told how to mend it", .targetWithoutTLS)
+  @Test("A target without TLS is refused, with what mends it", .targetWithoutTLS)
   func plaintext() async throws {
     try await withBlindRole("plain") { scene, target in
       let replicate = self.replicate(scene, target.with(["sslmode": "disable"]))
@@ -36,7 +36,7 @@ struct EncryptionTests {
     }
   }
 
-  @Test("A command attests the target it was told of; without it a resumption is refused")
+  @Test("A command attests the target that it is given; without it a resumption is refused")
   func command() async throws {
     try await withBlindRole("attested") { scene, target in
       let replicate = self.replicate(scene, target)
@@ -69,10 +69,10 @@ struct EncryptionTests {
       let engine = try await replicate.start("start", "--allow-unencrypted-target")
       try await scene.waitUntilReady(engine)
       #expect(engine.errors.contains("no evidence"), "\(engine.errors)")
-      let told = try await scene.status().target
-      #expect(told.encryption.status == .unverified)
-      #expect(!told.encryption.detail.isEmpty)
-      #expect(!told.tls)
+      let reported = try await scene.status().target
+      #expect(reported.encryption.status == .unverified)
+      #expect(!reported.encryption.detail.isEmpty)
+      #expect(!reported.tls)
     }
   }
 

@@ -8,7 +8,7 @@ import Testing
 /// Who asks, from where, and between which databases.
 @Suite(.serialized, .servers, .timeLimit(.minutes(4)))
 struct PreflightAccessTests {
-  @Test("A role without privileges is told every grant it needs, and these suffice")
+  @Test("A role without privileges is shown every grant it needs, and these suffice")
   func privileges() async throws {
     let pair = try await ClusterPair.shared
     let role = "preflight_role_\(getpid())"
@@ -293,7 +293,7 @@ struct PreflightAccessTests {
     }
   }
 
-  @Test("Case 42: a SQL_ASCII source and a UTF8 target block, and another collation is told")
+  @Test("Case 42: a SQL_ASCII source and a UTF8 target block, and another collation is named")
   func encoding() async throws {
     let pair = try await ClusterPair.shared
     try await pair.withFreshDatabases(named: "encoding") { databases in

@@ -38,7 +38,7 @@ struct StoredSettingTests {
     }
   }
 
-  @Test("A value that the target does not take is told without itself")
+  @Test("A setting that the target does not take is named without its value")
   func refused() async throws {
     try await Scene.run("refusedsetting") { scene in
       let database = quotedIdentifier(scene.databases.name)
@@ -63,7 +63,7 @@ struct StoredSettingTests {
     }
   }
 
-  @Test("A role's settings that the target's role lacks are told with the statements that give them")
+  @Test("A role's settings that the target's role lacks are named with the statements that give them")
   func roles() async throws {
     try await SharedRole.with("role \"settings\"") { role in
       try await Scene.run("rolesettings") { scene in

@@ -127,7 +127,7 @@ struct SurroundingsTests {
       try await scene.source(
         "CREATE TABLE no_key (v int)", "INSERT INTO no_key VALUES (1), (2)",
         "CREATE PUBLICATION theirs FOR ALL TABLES")
-      let engine = try await scene.startWithWayBack(meeting: nil, "--replica-identity", "full")
+      let engine = try await scene.start("--replica-identity", "full", reverse: true)
       try await scene.waitUntilReady(engine)
       func changes(_ table: String, _ value: Int) async throws {
         try await scene.source(
@@ -145,14 +145,14 @@ struct SurroundingsTests {
       }
       try await scene.waitUntilReady(engine)
       try await changes("later", 11)
-      // A rehearsal makes the way back and takes it away.
+      // A rehearsal makes what reverse replication needs, and takes it away.
       let rehearsal = try await scene.replicate.run("cutover", "--dry-run", "--yes")
       #expect(rehearsal.exitCode == 0, "\(rehearsal.output)\(rehearsal.errors)\(engine.errors)")
       try await changes("no_key", 12)
       try await changes("later", 13)
       let cutover = try await scene.replicate.run("cutover", "--yes")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
-      try await scene.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+      try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
       let finish = try await scene.replicate.run("finish", "--yes")
       #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
       #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
@@ -165,8 +165,8 @@ struct SurroundingsTests {
     }
   }
 
-  @Test("Without a way back, the target's tables have their own replica identities when it is open")
-  func publicationsWithoutWayBack() async throws {
+  @Test("Without reverse replication, the target's tables have their own replica identities when it is open")
+  func publicationsWithoutReverse() async throws {
     try await Scene.run("noreversepub") { scene in
       try await scene.source(
         "CREATE TABLE no_key (v int)", "INSERT INTO no_key VALUES (1)",
@@ -263,13 +263,11 @@ struct SurroundingsTests {
         [.posixPermissions: 0o755], ofItemAtPath: "\(directory)/\(tool)")
     }
     try await Scene.run("serviceoptions") { fresh in
-      let scene = Scene(
-        databases: fresh.databases,
-        replicate: ReplicateProcess(
-          source: fresh.databases.source.with(["service": "theirs"]), target: fresh.databases.target,
-          environment: [
-            "PATH": "\(directory):\(real)", "PGSERVICEFILE": file, "PGOPTIONS": "-c app.environment=1",
-          ]))
+      let scene = fresh.connecting(
+        source: ["service": "theirs"],
+        environment: [
+          "PATH": "\(directory):\(real)", "PGSERVICEFILE": file, "PGOPTIONS": "-c app.environment=1",
+        ])
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
       let engine = try await scene.start()
       try await scene.waitUntilReady(engine)
@@ -301,11 +299,8 @@ struct SurroundingsTests {
     try Data(script.utf8).write(to: URL(filePath: file))
     try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: file)
     try await Scene.run("dumpagain") { fresh in
-      let scene = Scene(
-        databases: fresh.databases,
-        replicate: ReplicateProcess(
-          source: fresh.databases.source.with(["sslpassword": "of the key"]),
-          target: fresh.databases.target, environment: ["PATH": "\(directory):\(real)"]))
+      let scene = fresh.connecting(
+        source: ["sslpassword": "of the key"], environment: ["PATH": "\(directory):\(real)"])
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
       let engine = try await scene.start()
       try await scene.waitUntilReady(engine)

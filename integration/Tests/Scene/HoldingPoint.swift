@@ -1,7 +1,7 @@
 import Clusters
 import Foundation
 
-/// A failpoint at which a process waits until it is let go.
+/// A failpoint at which a process waits until it is let go; `Scene.start(meeting:)` takes it.
 struct HoldingPoint: Sendable {
   private let step: String
   private let file: String
@@ -12,7 +12,7 @@ struct HoldingPoint: Sendable {
     file = try await freshDirectory() + "/met"
   }
 
-  /// What the process is told.
+  /// What the process is given.
   var failpoint: String { "\(step)=wait:\(file)" }
 
   func wait(for process: BackgroundProcess, within limit: Duration = .seconds(20)) async throws {

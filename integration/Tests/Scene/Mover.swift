@@ -2,7 +2,8 @@ import Clusters
 import Foundation
 import Testing
 
-/// A role of one end that migrates, and whose password changes on the way.
+/// The role that an engine logs in as on one end, whose password changes on the way. It is no scene, but goes
+/// with one: a server's role outlives the databases, and is dropped after them.
 struct Mover: Sendable {
   let name: String
   let password: String
@@ -15,13 +16,10 @@ struct Mover: Sendable {
     let mover = Mover(name: "\(name)_\(getpid())", password: UUID().uuidString, end: end)
     try await mover.execute("CREATE ROLE \(mover.name) SUPERUSER LOGIN PASSWORD '\(mover.password)'")
     try await Scene.run(name) { scene in
-      var (source, target) = (scene.databases.source, scene.databases.target)
       let login = ["user": mover.name, "password": mover.password]
-      if end == .source { source = source.with(login) } else { target = target.with(login) }
-      let replicate = ReplicateProcess(source: source, target: target)
-      try await body(Scene(databases: scene.databases, replicate: replicate), mover)
-      let database = end == .source ? scene.databases.source : scene.databases.target
-      try await mover.execute("REASSIGN OWNED BY \(mover.name) TO postgres", on: database)
+      let own = scene.connecting(source: end == .source ? login : [:], target: end == .target ? login : [:])
+      try await body(own, mover)
+      try await mover.execute("REASSIGN OWNED BY \(mover.name) TO postgres", on: scene.server(end))
     }
     try await mover.execute("DROP ROLE \(mover.name)")
   }

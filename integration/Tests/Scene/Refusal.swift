@@ -2,15 +2,15 @@ import Clusters
 import LibPQ
 import Testing
 
-/// Runs commands that must be refused, and proves that they were told so and touched neither end.
+/// Runs commands that must be refused, and proves that they say so and touch neither end.
 struct Refusal: Sendable {
   /// The ends as a superuser sees them.
   let databases: (source: Clusters.ConnectionString, target: Clusters.ConnectionString)
   let replicate: ReplicateProcess
-  /// Must not be told to anyone.
+  /// Must not be shown to anyone.
   var secrets: [String] = []
 
-  /// - Parameter words: each must be told, on either output.
+  /// - Parameter words: each must be said, on either output.
   func expect(
     _ commands: [[String]], exitCode: Int32, words: [String],
     sourceLocation: SourceLocation = #_sourceLocation
@@ -20,14 +20,14 @@ struct Refusal: Sendable {
     for end in ends { before.append(try await EndContents.read(end)) }
     for command in commands {
       let run = try await replicate.run(command, limit: .seconds(60))
-      let told = run.output + run.errors
-      #expect(run.exitCode == exitCode, "\(command): \(told)", sourceLocation: sourceLocation)
+      let said = run.output + run.errors
+      #expect(run.exitCode == exitCode, "\(command): \(said)", sourceLocation: sourceLocation)
       for word in words {
         #expect(
-          told.contains(word), "\(command) does not tell \(word): \(told)", sourceLocation: sourceLocation)
+          said.contains(word), "\(command) does not say \(word): \(said)", sourceLocation: sourceLocation)
       }
       for secret in try secrets + ends.compactMap(Self.password) {
-        #expect(!told.contains(secret), "\(command) tells a password", sourceLocation: sourceLocation)
+        #expect(!said.contains(secret), "\(command) shows a password", sourceLocation: sourceLocation)
       }
     }
     for (end, contents) in zip(ends, before) {

@@ -32,8 +32,7 @@ struct Running: Sendable {
   ) async throws {
     try await Scene.run(name) { scene in
       for sql in prepare { try await scene.source(sql) }
-      let engine = try await scene.replicate.start(
-        ["start"] + ClusterPair.shared.encryptionArguments + options)
+      let engine = try await scene.start(options, reverse: true)
       try await scene.waitUntilReady(engine)
       try await before(scene)
       let cutover = try await scene.replicate.run("cutover", "--yes")

@@ -4,10 +4,6 @@ import MigrationEngine
 import Testing
 
 extension Scene {
-  func start(_ options: [String]) async throws -> BackgroundProcess {
-    try await replicate.start(["start", "--no-reverse"] + ClusterPair.shared.encryptionArguments + options)
-  }
-
   /// Statements mean the same whatever the database's or role's settings are.
   private static let settings = [
     "standard_conforming_strings": "on", "DateStyle": "ISO, YMD", "IntervalStyle": "postgres",

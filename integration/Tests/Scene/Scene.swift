@@ -8,51 +8,70 @@ import Testing
 struct Scene: Sendable {
   let databases: FreshDatabases
   let replicate: ReplicateProcess
+  /// Of the test's own.
+  var connections = EngineConnections()
 
   /// Runs `body` with a fresh pair of databases.
+  /// - Parameters:
+  ///   - pair: other servers than the suite's.
+  ///   - environment: what the program has besides its ends.
   static func run(
-    _ name: String, environment: [String: String] = [:],
+    _ name: String, on pair: ClusterPair? = nil, environment: [String: String] = [:],
     isolation: isolated (any Actor)? = #isolation, _ body: (Scene) async throws -> Void
   ) async throws {
-    let pair = try await ClusterPair.shared
-    try await pair.withFreshDatabases(named: name) { databases in
-      try await body(
-        Scene(
-          databases: databases,
-          replicate: ReplicateProcess(
-            source: databases.source, target: databases.target,
-            environment: environment)))
+    let servers = if let pair { pair } else { try await ClusterPair.shared }
+    try await servers.withFreshDatabases(named: name) { databases in
+      let scene = Scene(
+        databases: databases,
+        replicate: ReplicateProcess(
+          source: databases.source, target: databases.target, environment: environment))
+      do {
+        try await body(scene)
+      } catch {
+        await scene.connections.close()
+        throw error
+      }
+      await scene.connections.close()
     }
   }
 
   /// The same migration with nothing of the first machine but the two connection strings.
   func onAnotherMachine() async throws -> Scene {
     let directory = try await freshDirectory()
-    return Scene(
+    return connecting(
+      environment: ["HOME": directory, "TMPDIR": directory, "XDG_RUNTIME_DIR": directory, "USER": "other"])
+  }
+
+  /// The same migration by a program with other parameters in its connection strings, and with more in its
+  /// environment.
+  func connecting(
+    source: [String: String] = [:], target: [String: String] = [:], environment: [String: String] = [:]
+  ) -> Scene {
+    Scene(
       databases: databases,
       replicate: ReplicateProcess(
-        source: databases.source, target: databases.target,
-        environment: ["HOME": directory, "TMPDIR": directory, "XDG_RUNTIME_DIR": directory, "USER": "other"]))
+        source: databases.source.with(source), target: databases.target.with(target),
+        environment: environment), connections: connections)
   }
 
-  /// An engine that ends with the cutover.
-  func start(_ options: String...) async throws -> BackgroundProcess {
-    try await replicate.start(["start", "--no-reverse"] + ClusterPair.shared.encryptionArguments + options)
-  }
-
-  /// An engine that carries the target's writes back after the cutover.
-  func startWithWayBack(meeting failpoint: String? = nil, _ options: String...) async throws
-    -> BackgroundProcess
-  {
+  /// Starts an engine.
+  /// - Parameters:
+  ///   - options: besides those of the target's encryption.
+  ///   - reverse: it carries the target's writes back after the cutover; otherwise it ends with it.
+  ///   - failpoint: as `Failpoint` spells it; nil: none.
+  func start(
+    _ options: [String], reverse: Bool = false, meeting failpoint: String? = nil
+  ) async throws -> BackgroundProcess {
     let environment = failpoint.map { ["REPLICATE_FAILPOINT": $0] } ?? [:]
     return try await replicate.with(environment).start(
-      ["start"] + ClusterPair.shared.encryptionArguments + options)
+      ["start"] + (reverse ? [] : ["--no-reverse"]) + ClusterPair.shared.encryptionArguments + options)
   }
 
-  /// Starts an engine that meets `failpoint`, as `Failpoint` spells it.
-  func start(meeting failpoint: String) async throws -> BackgroundProcess {
-    try await replicate.with(["REPLICATE_FAILPOINT": failpoint]).start(
-      ["start", "--no-reverse"] + ClusterPair.shared.encryptionArguments)
+  /// The same with each option as an argument.
+  func start(
+    _ options: String..., reverse: Bool = false, meeting failpoint: String? = nil
+  ) async throws -> BackgroundProcess {
+    try await start(options, reverse: reverse, meeting: failpoint)
   }
 
   func status() async throws -> Status {

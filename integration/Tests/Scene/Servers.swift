@@ -47,7 +47,7 @@ extension Trait where Self == ConditionTrait {
 }
 
 /// Dying in every step of a cutover and a rollback takes many minutes; `REPLICATE_TEST_EVERY_STEP=1` asks for
-/// it, and otherwise the telling steps are tried.
+/// it, and otherwise those steps are tried that differ most.
 enum Steps {
   static let all = ProcessInfo.processInfo.environment["REPLICATE_TEST_EVERY_STEP"] == "1"
 

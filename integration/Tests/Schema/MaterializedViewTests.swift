@@ -85,7 +85,7 @@ struct MaterializedViewTests {
   ]
 
   @Test(
-    "A view is refreshed under the settings of its database and owner, as its owner, behind what it reads")
+    "A view is refreshed under the settings of its database and owner, as its owner, after what it reads")
   func settings() async throws {
     try await SharedRole.with("matview") { owner in
       try await Scene.run("matview") { scene in

@@ -18,8 +18,8 @@ struct SchemaCutoverTests {
     "CREATE TYPE mood AS ENUM ('sad', 'glad')", "CREATE MATERIALIZED VIEW summed AS SELECT 1 AS one",
   ]
 
-  /// What is made on the source, what it is told as, and what makes the same of the target where no remedy
-  /// is told; nil: it is.
+  /// What is made on the source, what it is named as, and what makes the same of the target where no remedy
+  /// is given; nil: it is.
   private static func made(by role: String, in database: String) -> [(String, [String], String?)] {
     let everywhere = [
       "ALTER TABLE t ALTER v SET DEFAULT 'none', ALTER w SET NOT NULL",
@@ -81,24 +81,24 @@ struct SchemaCutoverTests {
         let made = Self.made(by: role, in: scene.databases.name)
         for (sql, _, _) in made { try await scene.source(sql) }
         let names = Set(made.flatMap(\.1))
-        var told = ""
+        var said = ""
         for options in [["--dry-run"], []] {
           let refused = try await scene.replicate.run(["cutover", "--yes"] + options)
           #expect(refused.exitCode == 5, "\(refused.output)\(refused.errors)")
-          told = refused.errors
+          said = refused.errors
           let cutover = try #require(try await scene.status().cutover)
           #expect(Set(cutover.schemaDifferences?.map(\.name) ?? []) == names)
           #expect(cutover.schemaDifferences?.allSatisfy { !$0.isAccepted } == true)
           #expect(cutover.timeline.map(\.step) == ["compare schemas"])
-          for name in names { #expect(told.contains("\n    \(name) "), "\(name) in: \(told)") }
+          for name in names { #expect(said.contains("\n    \(name) "), "\(name) in: \(said)") }
         }
         // Nothing was armed, and the source is as it was.
         let guards = "SELECT count(*) FROM pg_trigger WHERE tgname ~ '^replicate'"
         #expect(try await scene.sourceValue(guards) == "0")
         try await scene.source("DELETE FROM t WHERE id = 100")
 
-        let remedies = Self.remedies(in: told)
-        #expect(remedies.count == made.count { $0.2 == nil }, "\(told)")
+        let remedies = Self.remedies(in: said)
+        #expect(remedies.count == made.count { $0.2 == nil }, "\(said)")
         for sql in made.compactMap(\.2) + remedies { try await scene.target(sql) }
         let cutover = try await scene.replicate.run("cutover", "--yes")
         #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
@@ -149,7 +149,7 @@ struct SchemaCutoverTests {
     }
   }
 
-  @Test("A cutover that begins by itself goes by what the engine was told to accept")
+  @Test("A cutover that begins by itself goes by what the engine was given to accept")
   func automatic() async throws {
     try await Scene.run("acceptedauto") { scene in
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")

@@ -92,7 +92,7 @@ struct UnmadeTests {
     }
   }
 
-  /// The check tells of the rows before anything is touched, and its statement lists them.
+  /// The check names the rows before anything is touched, and its statement lists them.
   private static func expectFinding(_ scene: Scene) async throws {
     let check = try await scene.replicate.run("check", "--json", "--allow-unencrypted-target")
     struct Report: Decodable { var findings: [Finding] }
@@ -293,7 +293,7 @@ struct UnmadeTests {
       // An index, which does not.
       let index = "CREATE INDEX t_late ON t (v, id)"
       try await scene.source(index, "INSERT INTO named VALUES (4, 't_late')")
-      try await scene.waitUntil("told of it", engine) {
+      try await scene.waitUntil("a status that names it", engine) {
         $0.stream.waitsFor?.contains("relation \"public.t_late\" does not exist") == true && !$0.ready
       }
       try await scene.target(index)

@@ -32,7 +32,7 @@ struct UserExpressionTests {
       CREATE FUNCTION \(schema).whole(\(schema).t) RETURNS boolean LANGUAGE plpgsql AS
         'BEGIN RETURN known($1.word); END'
       """,
-      // pg_dump brings it behind the rows: the function needs the table, and the table the function.
+      // pg_dump brings it after the rows: the function needs the table, and the table the function.
       "ALTER TABLE \(schema).t ADD CONSTRAINT whole CHECK (\(schema).whole(t))",
       "CREATE INDEX t_rank ON \(schema).t (\(schema).rank(word))",
       "CREATE UNIQUE INDEX t_some ON \(schema).t (word, id) WHERE \(schema).rank(word) > 50",
@@ -122,7 +122,7 @@ struct UserExpressionTests {
             }
           }
           try await write(1...80, on: ends.source)
-          let engine = try await scene.startWithWayBack()
+          let engine = try await scene.start(reverse: true)
           try await scene.waitUntilReady(engine)
           try await write(101...101, on: ends.source)
           try await write(201...260, on: ends.source, and: "SET at = at + interval '5 hours' WHERE id < 60")
@@ -144,9 +144,9 @@ struct UserExpressionTests {
           let cutover = try await scene.replicate.run("cutover", "--yes", "--verify", "full")
           #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
           try await expectEqual(ends)
-          try await scene.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+          try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
 
-          // The same on the way back, now with the target's settings.
+          // The same in reverse replication, now with the target's settings.
           try await scene.target("ALTER DATABASE \(database) SET app.least = '2'")
           try await Self.write(
             Self.insert(401...440, main, "main", least: 2), as: main, path: main, least: 2, on: ends.target)
@@ -181,7 +181,7 @@ struct UserExpressionTests {
       for sql in [
         "CREATE TABLE t (id int PRIMARY KEY, v int)",
         "INSERT INTO t SELECT n, n FROM generate_series(1, 1000) n",
-        // Not what is tried before the migration, but a row far behind it.
+        // Not what is tried before the migration, but a row long after it.
         """
         CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
           'BEGIN RETURN CASE WHEN $1 < 1000 THEN 1 ELSE current_setting(''app.here'')::int END; END'

@@ -48,7 +48,7 @@ struct BinaryStreamTests {
     }
   }
 
-  @Test("Many rows of tables whose row types hold more than the changes tell")
+  @Test("Many rows of tables whose row types hold more than the changes carry")
   func rowTypes() async throws {
     try await Scene.run("binary_types") { scene in
       try await scene.source(

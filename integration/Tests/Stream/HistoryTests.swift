@@ -14,10 +14,7 @@ struct HistoryTests {
   /// With a source of its own, whose data can be exchanged.
   private static func run(_ name: String, _ body: (Scene, Cluster) async throws -> Void) async throws {
     try await withCluster { source in
-      try await ClusterPair.shared.with(source: source).withFreshDatabases(named: name) { databases in
-        let scene = Scene(
-          databases: databases,
-          replicate: ReplicateProcess(source: databases.source, target: databases.target))
+      try await Scene.run(name, on: ClusterPair.shared.with(source: source)) { scene in
         try await scene.source(table)
         try await body(scene, source)
       }
@@ -174,14 +171,16 @@ struct HistoryTests {
       try await scene.source("INSERT INTO t SELECT n, 'other' FROM generate_series(20001, 20010) n")
       #expect(try await scene.sourceValue("SELECT pg_current_wal_flush_lsn() < '\(position)'") == "t")
       engine = try await scene.start()
-      try await scene.waitUntilReady(engine)
-      #expect(try await scene.targetValue(Self.count("other")) == "10")
+      try await engine.waitUntil("what was written there since", within: .seconds(60)) {
+        try await scene.targetValue(Self.count("other")) == "10"
+      }
       try await scene.expectEqualEnds(engine)
     }
   }
 
   @Test(
-    "A new timeline with the same history is told, and followed, also when the slot knows less than we do")
+    "A new timeline with the same history is reported, and followed, also when the slot knows less than we do"
+  )
   func timeline() async throws {
     try await Self.run("promoted") { scene, source in
       let engine = try await scene.start()
@@ -200,14 +199,10 @@ struct HistoryTests {
     }
   }
 
-  @Test("A target that was set back after the cutover is refused by the way back, which can be ended")
+  @Test("A target that was set back after the cutover is refused by reverse replication, which can be ended")
   func reverseReplication() async throws {
     try await Self.withCluster { target in
-      try await ClusterPair.shared.with(target: target).withFreshDatabases(named: "setback_back") {
-        databases in
-        let scene = Scene(
-          databases: databases,
-          replicate: ReplicateProcess(source: databases.source, target: databases.target))
+      try await Scene.run("setback_back", on: ClusterPair.shared.with(target: target)) { scene in
         try await scene.source(Self.table)
         try await Self.loseRows(scene, target, back: true)
         for isReached in [false, true] {

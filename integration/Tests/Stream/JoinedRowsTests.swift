@@ -35,7 +35,7 @@ struct JoinedRowsTests {
     "INSERT INTO \(table) SELECT n, repeat('y', 300) FROM generate_series(\(first), \(last)) n"
   }
 
-  /// One transaction that changes a table before it is published and, much, behind that; then the table has
+  /// One transaction that changes a table before it is published and, much, after that; then the table has
   /// been copied.
   private static func join(_ key: String, _ scene: Scene, _ engine: BackgroundProcess) async throws {
     let session = try await SQLSession(scene.databases.source)

@@ -35,7 +35,7 @@ struct LockWaitTests {
       let blocker = try await SQLSession(running.scene.databases.target)
       let pid = try await Self.pid(blocker)
       try await blocker.execute("BEGIN \\; LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
-      // More than is taken at once, so that the lock is met behind a part of the transaction.
+      // More than is taken at once, so that the lock is met after a part of the transaction.
       try await running.source([
         """
         BEGIN \\; INSERT INTO free SELECT n, repeat(md5(n::text), 30) FROM generate_series(1, 20000) n \\;
@@ -53,7 +53,7 @@ struct LockWaitTests {
     }
   }
 
-  @Test("A prepared transaction that holds the lock is told by its name, with what ends it")
+  @Test("A prepared transaction that holds the lock is named, with what ends it")
   func prepared() async throws {
     try await Running.stream("lockprepared", tables: ["CREATE TABLE held (id int PRIMARY KEY, v text)"]) {
       running in

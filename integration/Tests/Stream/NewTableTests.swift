@@ -35,7 +35,7 @@ struct NewTableTests {
     CREATE TABLE "New ""one"" " ("Kéy" int PRIMARY KEY)
     """
 
-  /// Writes to old and new tables until it is told to stop; the numbers begin at `first`.
+  /// Writes to old and new tables until it is stopped; the numbers begin at `first`.
   private static func write(_ scene: Scene, from first: Int) -> Task<Void, any Error> {
     Task {
       var n = first
@@ -111,7 +111,7 @@ struct NewTableTests {
     }
   }
 
-  @Test("What keeps a table from joining is told, and refuses the cutover, until it is mended")
+  @Test("What keeps a table from joining is named, and refuses the cutover, until it is mended")
   func obstacles() async throws {
     try await Scene.run("obstacle") { scene in
       try await scene.source(
@@ -120,7 +120,7 @@ struct NewTableTests {
       let engine = try await scene.start()
       try await scene.waitUntilReady(engine)
       try await scene.source("CREATE TABLE keyless (id int)", "INSERT INTO keyless VALUES (1)")
-      try await scene.waitUntil("told of the key", engine) {
+      try await scene.waitUntil("a status that names the key", engine) {
         $0.stream.waitsFor?.contains("\"keyless\" has no replica identity") == true && !$0.ready
       }
       let refused = try await scene.replicate.run("cutover", "--yes")
@@ -133,7 +133,7 @@ struct NewTableTests {
       try await scene.source(
         "CREATE TYPE mood AS ENUM ('ok')", "CREATE TABLE typed (id int PRIMARY KEY, m mood)",
         "INSERT INTO typed VALUES (1, 'ok')")
-      try await scene.waitUntil("told of the type", engine) {
+      try await scene.waitUntil("a status that names the type", engine) {
         $0.stream.waitsFor?.contains("type \"public.mood\" does not exist") == true
       }
       try await scene.target("CREATE TYPE mood AS ENUM ('ok')")
@@ -142,7 +142,7 @@ struct NewTableTests {
 
       try await scene.source(
         "DROP TABLE gone", "CREATE TABLE gone (key text PRIMARY KEY)", "INSERT INTO gone VALUES ('new')")
-      try await scene.waitUntil("told of the drop", engine) {
+      try await scene.waitUntil("a status that names the drop", engine) {
         $0.stream.waitsFor?.contains("DROP TABLE \"public\".\"gone\";") == true
       }
       try await scene.target("DROP TABLE gone")
@@ -151,7 +151,7 @@ struct NewTableTests {
     }
   }
 
-  @Test("What is made, and dropped, on the source while other tables wait to join joins, or is told")
+  @Test("What is made, and dropped, on the source while other tables wait to join joins, or is named")
   func whileJoining() async throws {
     try await Scene.run("whilejoining") { scene in
       try await scene.source(Self.before)

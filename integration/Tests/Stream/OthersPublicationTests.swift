@@ -7,7 +7,8 @@ import Testing
 /// Others' publications and subscribers go on as if we were not there.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)), .ownServers)
 struct OthersPublicationTests {
-  @Test("A subscriber of all tables of the source sees nothing of a migration, a cutover and a way back")
+  @Test(
+    "A subscriber of all tables of the source sees nothing of a migration, a cutover and reverse replication")
   func allTables() async throws {
     let pair = try await ClusterPair.shared
     try await pair.withFreshDatabases(named: "subscriber") { others in
@@ -30,7 +31,7 @@ struct OthersPublicationTests {
             try await subscriber.value("SELECT sum(v) FROM t") == there
           }
         }
-        let engine = try await scene.startWithWayBack(meeting: nil, "--replica-identity", "full")
+        let engine = try await scene.start("--replica-identity", "full", reverse: true)
         try await scene.waitUntilReady(engine)
         try await scene.source("INSERT INTO t VALUES (1, 1)", "INSERT INTO late VALUES (1)")
         try await expectFollowed("streaming")
@@ -44,7 +45,7 @@ struct OthersPublicationTests {
         try await waitUntil("the row on the source", within: .seconds(20)) {
           try await scene.sourceValue("SELECT count(*) FROM t") == "2"
         }
-        try await expectFollowed("the way back")
+        try await expectFollowed("reverse replication")
         try await subscriber.execute("ALTER SUBSCRIPTION feed REFRESH PUBLICATION")
         let rollback = try await scene.replicate.run("rollback", "--yes")
         #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)")

@@ -94,7 +94,7 @@ struct AWSTests {
     }
   }
 
-  @Test("Services that do not become stable in time are told with how far they are")
+  @Test("Services that do not become stable in time are named with how far they are")
   func unstable() async throws {
     let account = try await Account.shared
     // The emulator starts no tasks.
@@ -151,16 +151,13 @@ struct AWSTests {
     _ name: String, _ host: String, sourceHost: String? = nil,
     _ body: @Sendable (Scene) async throws -> Void
   ) async throws {
-    let pair = try await ClusterPair.shared
     let moto = try await Account.shared.moto
-    try await pair.withFreshDatabases(named: name) { databases in
+    try await Scene.run(name) { fresh in
       // The address is given, so that the name is not looked up.
-      let target = databases.target.with(["host": host, "hostaddr": "127.0.0.1", "sslmode": "require"])
-      let source =
-        sourceHost.map { databases.source.with(["host": $0, "hostaddr": "127.0.0.1"]) } ?? databases.source
-      let scene = Scene(
-        databases: databases,
-        replicate: ReplicateProcess(source: source, target: target, environment: moto.environment))
+      let scene = fresh.connecting(
+        source: sourceHost.map { ["host": $0, "hostaddr": "127.0.0.1"] } ?? [:],
+        target: ["host": host, "hostaddr": "127.0.0.1", "sslmode": "require"],
+        environment: moto.environment)
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)")
       try await body(scene)
     }

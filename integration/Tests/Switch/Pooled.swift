@@ -2,7 +2,8 @@ import Clusters
 import Foundation
 import Testing
 
-/// A migration whose application comes through PgBouncer, with writers and readers all the while.
+/// A scene whose application comes through PgBouncer, with writers and readers all the while. It is a type of
+/// its own for what must end in order: the clients, then the pooler, then the databases, then its role.
 struct Pooled: Sendable {
   let scene: Scene
   /// The source, as a pooler logs in to it.
@@ -79,13 +80,8 @@ struct Pooled: Sendable {
     await reader.stop()
   }
 
-  func start(
-    keepingWayBack: Bool = false, meeting point: HoldingPoint? = nil
-  ) async throws -> BackgroundProcess {
-    let environment = point.map { ["REPLICATE_FAILPOINT": $0.failpoint] } ?? [:]
-    return try await scene.replicate.with(environment).start(
-      ["start", "--config", plan] + (keepingWayBack ? [] : ["--no-reverse"])
-        + ClusterPair.shared.encryptionArguments)
+  func start(reverse: Bool = false, meeting point: HoldingPoint? = nil) async throws -> BackgroundProcess {
+    try await scene.start("--config", plan, reverse: reverse, meeting: point?.failpoint)
   }
 
   func waitForWrites(_ count: Int = 100) async throws {

@@ -52,14 +52,12 @@ struct SwitchResumeTests {
     try await Scene.run("keepsreport") { scene in
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)")
       let folder = try await freshDirectory()
-      let step = ["start", "--no-reverse", "--exec", "echo $REPLICATE_FENCE_LSN >>\(folder)/log"]
-      let arguments = try await step + ClusterPair.shared.encryptionArguments
-      let engine = try await scene.replicate.with(["REPLICATE_FAILPOINT": "after open=kill"])
-        .start(arguments)
+      let step = ["--exec", "echo $REPLICATE_FENCE_LSN >>\(folder)/log"]
+      let engine = try await scene.start(step, meeting: "after open=kill")
       try await scene.waitUntilReady(engine)
       let cutover = try await scene.replicate.start("cutover", "--yes")
       #expect(try await engine.waitForEnd(within: .seconds(20)) == 128 + 9, "\(engine.errors)")
-      let next = try await scene.replicate.start(arguments)
+      let next = try await scene.start(step)
       #expect(try await next.waitForEnd(within: .seconds(30)) == 0, "\(next.errors)")
       #expect(try await cutover.waitForEnd(within: .seconds(30)) == 0, "\(cutover.errors)")
       let report = try #require(try await scene.status().cutover)

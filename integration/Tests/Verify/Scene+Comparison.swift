@@ -16,7 +16,7 @@ extension Scene {
     }
   }
 
-  /// Runs statements that `;` parts, all in one message; on both ends unless told otherwise.
+  /// Runs statements that `;` parts, all in one message; on both ends unless one is given.
   func script(on end: End? = nil, _ script: String) async throws {
     for end in end.map({ [$0] }) ?? [.source, .target] {
       let name = end == .source ? "source" : "target"
@@ -31,7 +31,7 @@ extension Scene {
   /// - Parameter configure: changes the options; schema and other objects are not compared unless it says so.
   func verification(
     _ scope: Verification.Scope = .settled, targetSnapshot: String? = nil,
-    telling told: Told? = nil,
+    progress: ShownProgress? = nil,
     _ configure: (inout Verification.Options) -> Void = { _ in }
   ) async throws -> Verification {
     let source = try LibPQ.ConnectionString(databases.source.text, for: "source")
@@ -46,7 +46,7 @@ extension Scene {
     return Verification(
       source: Verification.Side(source, end: "source"),
       target: Verification.Side(target, end: "target", snapshot: targetSnapshot),
-      relations: catalog.relations, options: options, onProgress: { told?.note($0) },
+      relations: catalog.relations, options: options, onProgress: { progress?.note($0) },
       logger: Logger(label: "verify"))
   }
 
@@ -131,8 +131,8 @@ extension VerificationReport {
   func table(_ name: String) -> Table? { tables.first { $0.name.name == name } }
 }
 
-/// The last progress that was told.
-final class Told: Sendable {
+/// The last progress that was reported.
+final class ShownProgress: Sendable {
   private let progress = Mutex<VerificationProgress?>(nil)
 
   var last: VerificationProgress? { progress.withLock { $0 } }

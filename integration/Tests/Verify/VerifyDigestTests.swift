@@ -6,7 +6,7 @@ import Testing
 
 @testable import MigrationEngine
 
-/// What a comparison of two databases tells apart, and what it does not take for a difference.
+/// What a comparison of two databases distinguishes, and what it does not take for a difference.
 @Suite(.serialized, .servers(about: 80), .timeLimit(.minutes(4)))
 struct VerifyDigestTests {
   private static let schema = """
@@ -98,7 +98,7 @@ struct VerifyDigestTests {
     }
   }
 
-  /// Two values of a type that are to be told apart; under each digest.
+  /// Two values of a type that are to be distinguished; under each digest.
   private static let values: [(type: String, one: String, other: String)] = [
     ("text", "NULL", "''"), ("text", "'a'", "'a '"), ("text", "'é'", "E'e\\u0301'"),
     ("bpchar", "'a'", "'a '"),
@@ -142,10 +142,10 @@ struct VerifyDigestTests {
     """
 
   @Test(
-    "Values are told apart as their output does, and equal ones are equal though their types' OIDs differ",
+    "Values are distinguished as their output does, and equal ones are equal though their types' OIDs differ",
     arguments: DigestFunction.allCases)
   func values(digest: DigestFunction) async throws {
-    // So that everything made behind it has other OIDs.
+    // So that everything made after it has other OIDs.
     try await Scene.compared("values", "") { scene in
       try await scene.script(on: .target, "CREATE TYPE shift AS ENUM (); CREATE TYPE shift2 AS (a shift)")
       let tables = Self.values.enumerated().map { index, value in

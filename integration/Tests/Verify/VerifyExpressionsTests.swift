@@ -61,7 +61,7 @@ struct VerifyExpressionsTests {
         CREATE INDEX e\(number) ON t ((CASE WHEN \(condition) THEN 1 END), id DESC);
 
         """
-      // Where a server leaves out parentheses, nobody can tell a sign from a subtraction.
+      // Where a server leaves out parentheses, nobody can distinguish a sign from a subtraction.
       if condition.contains("FOR - 1") { continue }
       sql += "CREATE STATISTICS s\(number) ON (CASE WHEN \(condition) THEN 1 END), id FROM t;\n"
     }

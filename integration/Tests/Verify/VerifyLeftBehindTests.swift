@@ -7,15 +7,15 @@ import Testing
 /// What a migration leaves behind is not compared, and what no fence stops aborts nothing.
 @Suite(.serialized, .servers, .timeLimit(.minutes(3)))
 struct VerifyLeftBehindTests {
-  @Test("Large objects and tables that stay behind are told, not compared, and never touched")
+  @Test("Large objects and tables that stay behind are named, not compared, and never touched")
   func leftBehind() async throws {
     try await Scene.run("verifyleft") { scene in
       try await scene.source(
         "SELECT lo_from_bytea(4711, 'stays')", "CREATE TABLE kept (id int PRIMARY KEY)",
         "INSERT INTO kept VALUES (1)", "CREATE TABLE away (id int PRIMARY KEY)",
         "INSERT INTO away VALUES (1)")
-      var engine = try await scene.startWithWayBack(
-        meeting: nil, "--without-large-objects", "--exclude-table", "public.away")
+      var engine = try await scene.start(
+        "--without-large-objects", "--exclude-table", "public.away", reverse: true)
       try await scene.waitUntilReady(engine)
       let verify = try await scene.replicate.run("verify")
       #expect(verify.exitCode == 0, "\(verify.output)\(verify.errors)")
@@ -24,11 +24,11 @@ struct VerifyLeftBehindTests {
       #expect(!verify.output.contains("large object 4711"), "\(verify.output)")
       let cutover = try await scene.replicate.run("cutover", "--yes", "--verify", "full")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)")
-      // The way back has none to bring, also when the next engine is not told so.
+      // Reverse replication has none to bring, also when the next engine is not given the option.
       engine.terminate()
       #expect(try await engine.waitForEnd(within: .seconds(20)) == 0, "\(engine.errors)")
-      engine = try await scene.startWithWayBack(meeting: nil)
-      try await scene.waitUntil("the way back", engine) { $0.phase == .reverse && $0.ready }
+      engine = try await scene.start(reverse: true)
+      try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
       try await scene.expectVerified()
       let rollback = try await scene.replicate.run("rollback", "--yes", "--verify", "full")
       #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)")

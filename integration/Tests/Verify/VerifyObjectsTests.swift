@@ -78,7 +78,7 @@ struct VerifyObjectsTests {
       try await scene.script(on: .target, planted)
       let report = try await scene.compareAll()
       var expected = expected
-      // Views are not told apart between versions.
+      // Views are not compared between versions.
       if try await !scene.isOfOneVersion() { expected.removeAll { $0.hasPrefix("view ") } }
       let lines = try await scene.lines(report)
       #expect(lines.count == expected.count, "\(report.lines)")
@@ -87,7 +87,7 @@ struct VerifyObjectsTests {
     }
   }
 
-  @Test("While the stream is on, what it does not carry is told, and is no difference")
+  @Test("While the stream is on, what it does not carry is named, and is no difference")
   func streaming() async throws {
     try await Scene.compared("streaming", Self.schema) { scene in
       try await scene.script(
@@ -107,7 +107,7 @@ struct VerifyObjectsTests {
     }
   }
 
-  @Test("After a fence sequences may go on, but are there; large objects of any size are told apart")
+  @Test("After a fence sequences may go on, but are there; large objects of any size are distinguished")
   func fenced() async throws {
     try await Scene.compared("fenced", Self.schema) { scene in
       try await scene.script("SELECT lo_from_bytea(5000, decode(repeat('07', 40000000), 'hex'))")
@@ -130,7 +130,7 @@ struct VerifyObjectsTests {
     }
   }
 
-  @Test("What is left behind, and what a role may not read, is told and not compared")
+  @Test("What is left behind, and what a role may not read, is named and not compared")
   func leftBehind() async throws {
     try await Scene.compared("left", Self.schema) { scene in
       try await scene.script(on: .target, "SELECT lo_unlink(4711), lo_unlink(4712)")
@@ -267,7 +267,7 @@ struct VerifyObjectsTests {
     }
   }
 
-  @Test("What was made ready in advance sees what came since, and new definitions once it is told of them")
+  @Test("What was made ready in advance sees what came since, and new definitions once it has studied them")
   func ready() async throws {
     let script = """
       CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT n, n FROM generate_series(1, 100) n;
@@ -363,16 +363,16 @@ struct VerifyObjectsTests {
       #expect(try await scene.compare { $0.maxBytesPerSecond = bytes / 2 }.lines == [])
       #expect(ContinuousClock.now - began > .seconds(1))
       try await scene.script("SELECT lo_from_bytea(1, decode(repeat('07', 8000000), 'hex'))")
-      let told = Told()
-      let objects = try await scene.verification(telling: told) {
+      let progress = ShownProgress()
+      let objects = try await scene.verification(progress: progress) {
         $0.comparesObjects = true
         $0.maxBytesPerSecond = 16_000_000
       }
       let held = ContinuousClock.now
       let report = try await objects.compare()
       #expect(ContinuousClock.now - held > .milliseconds(1900), "they are held back as well")
-      #expect(report.bytesPerSecond(jobs: 2) == nil, "who is held back tells no pace")
-      #expect(told.last?.bytesTotal == report.bytes && told.last?.bytesDone == report.bytes)
+      #expect(report.bytesPerSecond(jobs: 2) == nil, "who is held back shows no pace")
+      #expect(progress.last?.bytesTotal == report.bytes && progress.last?.bytesDone == report.bytes)
       let slow = try await scene.verification { $0.maxBytesPerSecond = bytes / 1000 }
       let task = Task { try await slow.compare() }
       try await waitUntil("the comparison", within: .seconds(20)) { try await scene.sessions() > 0 }
@@ -384,12 +384,12 @@ struct VerifyObjectsTests {
     }
   }
 
-  @Test("Progress is told, and ends with everything done")
+  @Test("Progress is reported, and ends with everything done")
   func progress() async throws {
     try await Scene.compared("progress", Self.schema) { scene in
-      let told = Told()
-      let report = try await scene.verification(telling: told).compare()
-      let last = try #require(told.last)
+      let progress = ShownProgress()
+      let report = try await scene.verification(progress: progress).compare()
+      let last = try #require(progress.last)
       #expect(last.tablesDone == last.tablesTotal && last.tablesTotal == report.tables.count)
       #expect(last.bytesDone == last.bytesTotal && last.bytesTotal == report.bytes)
       #expect(last.rowsDone == report.tables.reduce(0) { $0 + ($1.sourceRows ?? 0) + ($1.targetRows ?? 0) })

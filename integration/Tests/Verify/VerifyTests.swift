@@ -22,7 +22,7 @@ struct VerifyTests {
       try await ledger.createTables(on: scene.databases.source)
       for sql in Self.tables { try await scene.source(sql) }
       ledger.start(on: scene.databases.source)
-      let engine = try await scene.startWithWayBack()
+      let engine = try await scene.start(reverse: true)
       try await scene.waitUntilReady(engine)
       let running = Running(scene: scene, engine: engine)
 
@@ -44,7 +44,7 @@ struct VerifyTests {
       let table = try #require(try running.report(different).tables.first { $0.name.name == "quiet" })
       #expect(table.verdict == .different && table.different == 1)
       #expect(table.rows.map(\.words) == ["(id)=(777)"])
-      #expect(!different.output.contains("planted"), "no value is told")
+      #expect(!different.output.contains("planted"), "no value is shown")
 
       let aborted = try await scene.replicate.run("cutover", "--yes")
       #expect(aborted.exitCode == 5, "\(aborted.output)\(aborted.errors)")
@@ -104,8 +104,8 @@ struct VerifyTests {
     #expect(try await running.engine.waitForEnd(within: .seconds(30)) == 0, "\(running.engine.errors)")
     let late = try await running.verify()
     #expect(late.exitCode == 64 && late.errors.contains("no stream relates the ends"), "\(late.errors)")
-    let told = try await scene.replicate.run("report", "--json")
-    let report = try JSONDecoder().decode(MigrationReport.self, from: Data(told.output.utf8))
+    let shown = try await scene.replicate.run("report", "--json")
+    let report = try JSONDecoder().decode(MigrationReport.self, from: Data(shown.output.utf8))
     #expect(report.cutovers.last?.outcome?.verification?.extent == .counts)
     #expect(report.verifications.count >= 6)
     #expect(report.verifications.contains { $0.outcome?.hasDifferences == true })
@@ -158,7 +158,7 @@ struct VerifyTests {
       let running = Running(scene: scene, engine: engine)
 
       let cancelled = try await running.startSlowly()
-      try await scene.waitUntil("a status that tells of it", engine) { $0.verification?.lsn != nil }
+      try await scene.waitUntil("a status that shows it", engine) { $0.verification?.lsn != nil }
       cancelled.interrupt()
       #expect(try await cancelled.waitForEnd(within: .seconds(5)) == 130, "\(cancelled.errors)")
       try await running.waitForNoTrace()

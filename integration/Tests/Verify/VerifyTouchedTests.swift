@@ -105,7 +105,7 @@ struct VerifyTouchedTests {
     }
   }
 
-  @Test("All rows, or their number, are compared when asked for, or when nothing tells what was touched")
+  @Test("All rows, or their number, are compared when asked for, or when nothing says what was touched")
   func untouched() async throws {
     try await Scene.run("untouched") { scene in
       for sql in Self.tables { try await scene.source(sql) }
@@ -118,7 +118,7 @@ struct VerifyTouchedTests {
       #expect(first.lsn != nil && first.lsn == fenceLSN, "\(first)")
       try await scene.expectVerified()
 
-      // Of a row that nothing has touched only a look at all of them tells.
+      // A row that nothing has touched shows only in a look at all of them.
       try await scene.plant("UPDATE plain SET v = 'planted' WHERE id = 500")
       #expect(try await scene.rehearse().tables == 0)
       #expect(try await scene.rehearse("--verify", "counts").result == .equal)
