@@ -1,6 +1,6 @@
-/// What a cutover asks of the stages that carry a leg: of the stream that is to be drained, of what no stream
-/// carries, and of what leads users to the other end. `CutoverRun` calls it in the order below; here `from`
-/// is the end that writes leave, and `to` the one that they go to.
+/// What a cutover asks of a leg's stages: to drain the stream, to copy what the stream does not carry, and to
+/// move users to the other end. `CutoverRun` calls it in the order below; `from` is the end that writes
+/// leave, and `to` the end they move to.
 ///
 /// From the source to the target it is `ForwardHandover`, in a rollback `ReverseHandover`, and where the
 /// source is lost after its seal `SourceLossHandover`.
@@ -10,73 +10,73 @@ protocol Handover: Sendable {
   /// How many bytes `to` is behind, and the write pause in seconds that this would cost; nil when its pace is
   /// not known.
   func lag() async -> (bytes: Int64, predictedPauseSeconds: Double?)
-  /// The replication origins of changes that came by the stream, and how long ago the last of each did.
+  /// The replication origins of changes in the stream, and how long ago the last of each came.
   func origins() async -> [(name: String, age: Duration)]
-  /// Brings over as much as can be before the fence of what the stream does not carry.
-  /// - Returns: what the rest will take, in seconds.
-  /// - Throws: `MigrationError` when what is emptied then is in use on `to`.
+  /// Copies, as far as possible before the fence, what the stream does not carry.
+  /// - Returns: how long the rest will take, in seconds.
+  /// - Throws: `MigrationError` when a table that will be emptied is in use on `to`.
   func finalisingSeconds() async throws -> Double
-  /// Just before the fence: whether the schemas are still what they were when they were compared.
-  /// - Returns: what somebody should look at.
+  /// Just before the fence: whether the schemas are unchanged since they were compared.
+  /// - Returns: warnings that somebody should look at.
   /// - Throws: `MigrationError` that names the differences.
   func ensureSchemas() async throws -> [String]
-  /// Tables that are not migrated, which the fence spares where they are others'.
+  /// Tables that are not migrated; the fence spares those of other owners.
   var excluded: Set<RelationName> { get }
 
   // MARK: Between fence and seal
 
-  /// Holds the clients that come through poolers; nil when there are no poolers.
+  /// Makes the poolers' clients wait; nil when there are no poolers.
   var poolers: (any HandoverPoolers)? { get }
-  /// A marker is about to be written, so that the stream reads on without a pause.
+  /// Announces a marker, so that the stream reads without pausing.
   func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async
   /// Returns once `to` has committed the transaction that carries the marker.
-  /// - Throws: `MigrationError` when it has not in time, or after a breach.
+  /// - Throws: `MigrationError` when it has not done so in time, or after a breach.
   func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws
   func forgetMarker() async
   /// - Throws: `MigrationError` when a change was committed after the fence's marker.
   func ensureNoBreach() async throws
-  /// Brings over what the stream does not carry.
+  /// Copies what the stream does not carry.
   /// - Returns: what that was, for the timeline.
   func finaliseTables() async throws -> String
-  /// Compares both ends before the seal; nil when they are not to be.
+  /// Compares both ends before the seal; nil when that was not requested.
   var comparison: (any HandoverComparison)? { get }
 
   // MARK: After the seal
 
-  /// Stores on the target what is reported so far: just before the seal, once the seal is known to stand and
-  /// `to` to have everything, and once it is open. From the second on the source is not needed any more.
+  /// Stores the report so far on the target: just before the seal, once the seal is known to stand and `to`
+  /// to have everything, and once it is open. From the second time on the source is no longer needed.
   func record(_ report: Status.Cutover) async throws
-  /// Has nothing more applied: `to` is about to open.
+  /// Stops applying changes: `to` is about to open.
   /// - Returns: what was changed there since the fence's marker; nil when nothing was.
   func hold(until deadline: ContinuousClock.Instant) async throws -> String?
-  /// Makes the tables of `to` what they are to be when it opens, and brings over what no fence stops.
+  /// Prepares the tables of `to` for the opening, and copies what no fence stops.
   /// - Returns: what that was, beginning with a comma; empty when there was nothing to do.
   func settleTables() async throws -> String
   /// Runs the switch steps.
   /// - Returns: why one of them failed; nil when none did.
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String?
-  /// What has come since nothing is applied any more; nil when nothing has.
+  /// What has arrived since applying stopped; nil when nothing has.
   func leftBehind() async -> String?
 }
 
-/// The poolers that clients come through.
+/// The poolers that clients connect through.
 protocol HandoverPoolers: Sendable {
   /// Returns once no client is in a transaction, and says what waits where. When it throws, some may wait.
   func pause(until deadline: ContinuousClock.Instant) async throws -> String
-  /// The sessions on the server that clients' transactions have, by their pids: who keeps a pause waiting.
+  /// The pids of server sessions with client transactions, which keep a pause waiting.
   func busyServers() async throws -> [Int32]
-  /// Lets all go on that wait, and says so.
+  /// Lets all waiting clients continue, and says so.
   func resume() async throws -> String
 }
 
-/// What is compared of both ends between fence and seal.
+/// The comparison of both ends between fence and seal.
 protocol HandoverComparison: Sendable {
-  /// Settles what is compared, before the fence.
-  /// - Parameter secondsLeft: what was not asked for may take no more of the write pause.
-  /// - Returns: what it may take inside the write pause, in seconds.
+  /// Decides what to compare, before the fence.
+  /// - Parameter secondsLeft: a comparison beyond the request may take no more of the write pause.
+  /// - Returns: how long it may take during the write pause, in seconds.
   func predictedSeconds(within secondsLeft: Double) async throws -> Double
   func compare(at fenceLSN: String?) async throws -> Status.Comparison
-  /// Gives back what was made ready for it.
+  /// Releases what was prepared for it.
   func close() async
 }
 
@@ -84,6 +84,6 @@ protocol HandoverComparison: Sendable {
 struct SwitchEvents: Sendable {
   /// A step has ended: its name, how long it took, and what it did.
   var onStep: @Sendable (String, Duration, String) async -> Void
-  /// Clients that waited in poolers go on, on the end that was opened.
+  /// Clients that waited in poolers continue on the end that was opened.
   var onClientsResumed: @Sendable () async -> Void
 }
