@@ -3,7 +3,7 @@ struct CopyPiece: Sendable, Equatable {
   var sourceOID: UInt32
   var name: RelationName
   var bytes: Int64
-  /// In how many pieces the table travels.
+  /// How many pieces the table is copied in.
   var parts = 1
   var copyOut: String
   var copyIn: String
@@ -12,19 +12,19 @@ struct CopyPiece: Sendable, Equatable {
 /// What one worker copies in one transaction of the target.
 struct CopyBatch: Sendable, Equatable {
   var pieces: [CopyPiece]
-  /// Empties the tables first; an earlier try may have left rows behind. Nil where that is done beforehand.
+  /// Empties the tables first; an earlier try may have left rows. Nil where that is done beforehand.
   var clearing: String?
-  /// Of the tables: what they evaluate is under this role's settings.
+  /// The tables' owner, under whose settings their expressions are evaluated.
   var owner = ""
 }
 
 /// What is copied and how: relations in, statements out.
 struct CopyPlan: Sendable {
-  /// Large ones first, so that no worker is left alone with one at the end.
+  /// Large ones first, so that no worker is left with one at the end.
   let batches: [CopyBatch]
-  /// Tables that travel in parts, emptied before the first of them.
+  /// Tables copied in parts, emptied before the first part.
   let split: [RelationName]
-  /// The statements that do it.
+  /// The statements that empty them.
   let clearing: [String]
 
   /// Tables up to this size share a transaction: a commit costs more than their rows.
@@ -41,8 +41,8 @@ struct CopyPlan: Sendable {
   }
 
   /// - Parameters:
-  ///   - isFirst: the tables hold next to nothing yet, and neither rules nor triggers.
-  ///   - referenced: those that foreign keys of others keep from being truncated.
+  ///   - isFirst: the tables are almost empty, and have neither rules nor triggers yet.
+  ///   - referenced: those that cannot be truncated because of other tables' foreign keys.
   init(
     _ relations: [Relation], workers: Int, isFirst: Bool = true, referenced: Set<RelationName> = []
   ) {
@@ -76,9 +76,9 @@ struct CopyPlan: Sendable {
     clearing = sorted.filter { split.contains($0.name) }.map { Self.clear([$0], referenced) }
   }
 
-  /// Only a table that would keep one worker busy when the others are done is worth to be cut up. A part
-  /// costs both servers more than its share of the whole: the source loses its short way for a whole table,
-  /// and the target FREEZE. Two workers win that back only where the work is to compress long values.
+  /// Splitting is worth it only for a table that would keep one worker busy after the others are done. A part
+  /// costs both servers more than its share of the whole: the source loses its fast path for a whole table,
+  /// and the target FREEZE. Two workers make up for that only where the work is compressing long values.
   private static func parts(of relation: Relation, share: Int64, workers: Int) -> Int {
     guard relation.bytes > share, relation.heapBlocks > 1, !relation.copiedColumns.isEmpty,
       workers > 2 || relation.isMostlyTOAST
@@ -110,7 +110,7 @@ struct CopyPlan: Sendable {
 
   // MARK: Statements
 
-  /// A piece that travelled with others, by itself.
+  /// A piece of a batch, on its own.
   static func alone(_ piece: CopyPiece, of batch: CopyBatch) -> CopyBatch {
     CopyBatch(pieces: [piece], clearing: "DELETE FROM ONLY \(piece.name)", owner: batch.owner)
   }
@@ -138,8 +138,8 @@ struct CopyPlan: Sendable {
       copyIn: "COPY \(relation.name)\(list) FROM STDIN WITH (\(format)\(isFrozen ? ", FREEZE" : ""))")
   }
 
-  /// By places in the heap: the server reads only their blocks (from 14 on). The last has no end, for what
-  /// was written since the blocks were counted.
+  /// By ranges of ctid: the server reads only their blocks (from 14 on). The last has no end, for what was
+  /// written since the blocks were counted.
   private static func part(_ number: Int, of parts: Int, _ relation: Relation) -> CopyPiece {
     let list = columns(of: relation)
     let format = format(of: relation)
@@ -161,7 +161,7 @@ struct CopyPlan: Sendable {
   }
 
   private static func format(of relation: Relation) -> String {
-    // COPY of a table without columns has only its row count to tell, and that only as text.
+    // COPY of a table without columns yields only the row count, and that only as text.
     let columns = relation.copiedColumns
     let isBinary = !columns.isEmpty && columns.allSatisfy { BinaryFormat.isExact(typeOID: $0.wireTypeOID) }
     return isBinary ? "FORMAT binary" : "FORMAT text"
