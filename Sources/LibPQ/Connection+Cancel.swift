@@ -3,11 +3,11 @@ import Dispatch
 import Synchronization
 
 extension Connection {
-  /// What a cancel request and its answer may take together.
+  /// How long a cancel request and its answer may take together.
   private static let cancelLimit = Duration.seconds(5)
 
-  /// Asks the server to give up the statement under way and waits a little for its answer, so that the
-  /// connection can be used again; when that fails it is closed.
+  /// Asks the server to cancel the current statement and waits briefly for its answer, so that the connection
+  /// can be used again; if that fails it is closed.
   func cancelOnServer() {
     if case .close = abandonment { return close() }
     let deadline = ContinuousClock.now + Self.cancelLimit
@@ -16,7 +16,7 @@ extension Connection {
         return close()
       }
       while let result = try nextResult(action: "cancelling", until: deadline, heedsCancellation: false) {
-        // The COPY began before the request came: libpq would tell so for ever.
+        // The COPY began before the request arrived: libpq would keep reporting it.
         if result.beginsCopy { return close() }
       }
     } catch {
@@ -27,10 +27,10 @@ extension Connection {
 
 /// One cancel request (manual, section 34.7 `PQcancel`).
 ///
-/// `PQcancel` blocks for as long as the network lets it, minutes when the server's host is gone, so it has a
-/// thread of its own, which is left behind at the time limit.
+/// `PQcancel` blocks for as long as the network lets it, minutes when the server's host is gone, so it has
+/// its own thread, which is abandoned at the time limit.
 private final class CancelRequest: Sendable {
-  // Only the thread that sends it uses it; whoever lets go of the request last frees it.
+  // Only the sending thread uses it; the last owner of the request frees it.
   private nonisolated(unsafe) let pointer: OpaquePointer
   private let isAnswered = DispatchSemaphore(value: 0)
   private let isTaken = Mutex(false)

@@ -1,18 +1,18 @@
 import CLibPQ
 
-/// A part of what COPY TO STDOUT sends.
+/// A part of the output of COPY TO STDOUT.
 package struct CopyChunk: Sendable {
-  /// Whole rows, in the format that the COPY asked for.
+  /// Whole rows, in the COPY's format.
   package var bytes: [UInt8]
-  /// The rows that the whole COPY sent, once it has ended.
+  /// The number of rows of the whole COPY, once it has ended.
   package var finalRows: Int?
 }
 
 /// Messages of a COPY BOTH stream, back to back in one buffer.
 package struct CopyMessages: Sendable {
-  /// All messages, without what frames them.
+  /// All messages, without framing.
   package var bytes: [UInt8] = []
-  /// Where in `bytes` each message lies, in the order of their coming.
+  /// Where each message lies in `bytes`, in order of arrival.
   package var messages: [Range<Int>] = []
   /// The server ended the stream.
   package var isEnded = false
@@ -20,7 +20,7 @@ package struct CopyMessages: Sendable {
   /// None yet, in a stream that has not ended.
   package init() {}
 
-  /// Puts the messages of `other` behind these; whether the stream has ended is what `other` says.
+  /// Appends the messages of `other`, and takes over whether the stream has ended.
   package mutating func append(_ other: CopyMessages) {
     guard !messages.isEmpty else {
       self = other
@@ -32,7 +32,7 @@ package struct CopyMessages: Sendable {
     isEnded = other.isEnded
   }
 
-  /// Keeps the first `count` messages and gives back the others.
+  /// Keeps the first `count` messages and returns the others.
   package mutating func split(at count: Int) -> CopyMessages {
     guard count < messages.count else { return CopyMessages() }
     let base = messages[count].lowerBound
@@ -52,7 +52,7 @@ package struct CopyMessages: Sendable {
 extension Connection {
   private static let sliceBytes = 4 << 20
 
-  /// Starts a `COPY … TO STDOUT`; then call `readCopy` until it tells the rows.
+  /// Starts a `COPY … TO STDOUT`; then call `readCopy` until it returns the row count.
   package func startCopyOut(_ sql: String, doing action: String) async throws {
     try await startCopy(sql, expecting: PGRES_COPY_OUT, action: action)
   }
@@ -72,7 +72,7 @@ extension Connection {
       try send(sql, [], action: action)
       let result = try finish(action: action)
       guard result?.status == status else {
-        // Another kind of COPY than the one asked for cannot be ended by its caller.
+        // The caller cannot end a COPY of another kind than requested.
         if result?.beginsCopy == true { close() }
         throw PostgresError(
           code: .unexpectedResult, action: "\(end): \(action)", message: "the COPY did not begin")
@@ -80,7 +80,7 @@ extension Connection {
     }
   }
 
-  /// Reads until `limit` bytes have come (a single row may pass it) or the COPY has ended.
+  /// Reads until `limit` bytes have arrived (a single row may exceed it) or the COPY has ended.
   /// - Parameter buffer: reused for its memory; its content is discarded.
   package func readCopy(
     reusing buffer: consuming [UInt8], limit: Int, doing action: String
@@ -112,14 +112,14 @@ extension Connection {
   /// Sends a part of COPY data; it need not end with a row.
   package func writeCopy(_ bytes: [UInt8], doing action: String) async throws {
     try await cancellable {
-      // libpq keeps a copy of what it has not sent yet: of a large row no more than a slice.
+      // libpq keeps a copy of what it has not sent yet: so only a slice of a large row at a time.
       for start in stride(from: 0, to: bytes.count, by: Self.sliceBytes) {
         try put(bytes[start..<min(start + Self.sliceBytes, bytes.count)], action: action)
       }
     }
   }
 
-  /// Ends the COPY and gives back the rows that the server took.
+  /// Ends the COPY and returns how many rows the server took.
   package func endCopy(doing action: String) async throws -> Int {
     try await cancellable {
       guard PQputCopyEnd(try live(), nil) == 1 else { throw lost(action) }
@@ -128,7 +128,7 @@ extension Connection {
     }
   }
 
-  /// Waits until something has come, at most for `patience`, and gives back what is there, up to about
+  /// Waits until something has arrived, at most for `patience`, and returns what is there, up to about
   /// `limit` bytes.
   package func receiveMessages(
     limit: Int, patience: Duration, doing action: String
@@ -148,7 +148,7 @@ extension Connection {
           received.messages.append(start..<received.bytes.count)
           PQfreemem(message)
         } else if length == 0 {
-          // What lies in the socket is read before anything is waited for.
+          // Reads what is in the socket before waiting.
           guard isDrained else {
             guard PQconsumeInput(connection) == 1 else { throw lost(action) }
             isDrained = true

@@ -1,8 +1,7 @@
 import CLibPQ
 
 extension Connection {
-  /// The `options` that the session began with, wherever libpq has them from: the string, a service, the
-  /// environment.
+  /// The `options` that the session started with, from the string, a service or the environment.
   package var sessionOptions: String {
     guard let handle = try? live(), let options = PQconninfo(handle) else { return "" }
     defer { PQconninfoFree(options) }

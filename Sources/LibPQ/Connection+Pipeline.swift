@@ -1,17 +1,17 @@
 import CLibPQ
 
-/// A statement of a batch that did not do what it was planned to do.
+/// A statement of a batch that did not do what was planned.
 package struct BatchFailure: Error, Sendable {
   /// Index of the call in the batch.
   package var call: Int
-  /// What the server said to the call, or did with it.
+  /// The server's error, or what it did.
   package var reason: Reason
 
   /// Either ends the batch: calls after it have not been run.
   package enum Reason: Sendable {
     /// The server raised an error.
     case refused(PostgresError)
-    /// The statement touched another number of rows than the call expects.
+    /// The statement affected another number of rows than the call expects.
     case rows(expected: Int, affected: Int)
   }
 }
@@ -22,10 +22,10 @@ extension Connection {
   /// so a large queue would cost quadratic time.
   private static let queueLimit = 64 << 10
 
-  /// Each takes memory of the server, as a plan, for as long as the connection lives.
+  /// Each takes memory on the server, for its plan, for as long as the connection lives.
   private static let preparedLimit = 2000
 
-  /// Runs calls of the batch in order, inside the transaction that is open, and checks the rows each touched.
+  /// Runs calls of the batch in order, in the open transaction, and checks how many rows each affected.
   /// - Parameter calls: which of them; all when nil.
   /// - Throws: `BatchFailure` at the first call that failed: the transaction can only be rolled back then;
   ///   `PostgresError` when the connection is lost.
@@ -37,7 +37,7 @@ extension Connection {
     if let failure = answers.failure { throw failure }
   }
 
-  /// Runs all calls of the batch in order, inside the transaction that is open.
+  /// Runs all calls of the batch in order, in the open transaction.
   /// - Parameters:
   ///   - action: what the call with this index does.
   ///   - limit: how long all may take together; when it passes, the connection is closed.
@@ -76,7 +76,7 @@ extension Connection {
           calls, of: batch, keepingRows: keepingRows, action: action, until: deadline)
       } catch {
         if let error = error as? PostgresError, error.code == .timedOut { cancelOnServer() }
-        // The pipeline is half sent: the connection has no other use.
+        // The pipeline is half sent: the connection cannot be used any more.
         close()
         throw error
       }
@@ -166,7 +166,7 @@ extension StatementBatch {
   fileprivate func withUnsafeParameters<Result>(
     _ body: (UnsafePointer<CChar>, UnsafePointer<Int32>, UnsafePointer<Int32>) throws -> Result
   ) rethrows -> Result {
-    // A pointer to the first element is there for an empty array, too, when it is passed as an argument.
+    // Passed as an argument, even an empty array gives a pointer.
     func call(_ bytes: UnsafePointer<UInt8>) throws -> Result {
       try bytes.withMemoryRebound(to: CChar.self, capacity: self.bytes.count) {
         try body($0, lengths, formats)
@@ -185,10 +185,10 @@ private struct BatchAnswers: Sendable {
   let keepsRows: Bool
   var next: Int
   var failure: BatchFailure?
-  /// Of each call, where they are kept.
+  /// For each call, if they are kept.
   var rows: [Rows] = []
 
-  /// Takes what has come already of the calls sent so far, so that libpq's input buffer stays small.
+  /// Reads what has already arrived for the calls sent so far, so that libpq's input buffer stays small.
   mutating func takeReady(of sent: Int, from connection: isolated Connection) throws {
     let pointer = try connection.live()
     while next < sent, PQisBusy(pointer) == 0 {
@@ -200,7 +200,7 @@ private struct BatchAnswers: Sendable {
     }
   }
 
-  /// Takes the rest, up to the answer to the sync.
+  /// Reads the rest, up to the answer to the sync.
   mutating func takeAll(from connection: isolated Connection) throws {
     while true {
       guard let result = try connection.nextResult(action: action, until: deadline) else {

@@ -1,8 +1,8 @@
 import CLibPQ
 
 extension Connection {
-  /// Runs a statement and gives back its rows as text. Without parameters the simple protocol is used, which
-  /// also takes several statements and the walsender's commands; then the last result counts.
+  /// Runs a statement and returns its rows as text. Without parameters it uses the simple protocol, which
+  /// also accepts several statements and walsender commands; then the last result counts.
   /// - Parameters:
   ///   - parameters: texts for `$1`…, nil for NULL. The server infers their types.
   ///   - action: what this does to which object, for errors.
@@ -36,9 +36,9 @@ extension Connection {
   /// Runs `body` in one transaction: commits when it returns, rolls back when it throws or the task was
   /// cancelled.
   /// - Parameter limit: for the commit alone, which may wait for a standby. When it passes the transaction
-  ///   may have been committed: who needs to know must look.
-  /// - Throws: what `body` throws; `PostgresError` when the server did not commit, also because of a
-  ///   statement whose failure `body` kept to itself, or when it gave no answer in time.
+  ///   may have been committed: callers that need to know must check.
+  /// - Throws: what `body` throws; `PostgresError` when the server did not commit, even because of a failed
+  ///   statement that `body` ignored, or when it did not answer in time.
   package func transaction<Result: Sendable>(
     _ begin: String = "BEGIN", doing action: String, within limit: Duration = .seconds(60),
     _ body: @Sendable (isolated Connection) async throws -> Result
@@ -67,8 +67,8 @@ extension Connection {
     }
   }
 
-  /// Rolls back what is open, also in a task that was cancelled; a connection that cannot even do that is
-  /// closed, which makes the server do it.
+  /// Rolls back what is open, even in a cancelled task; a connection that cannot even do that is closed, so
+  /// that the server does it.
   package func rollback() {
     do {
       guard PQtransactionStatus(try live()) != PQTRANS_IDLE else { return }
@@ -81,7 +81,7 @@ extension Connection {
 
   func send(_ sql: String, _ parameters: [String?], action: String) throws {
     let connection = try live()
-    // C ends the text there: the server would get, and run, only what comes before.
+    // C ends the text there: the server would receive, and run, only what comes before.
     guard !sql.utf8.contains(0), !parameters.contains(where: { $0?.utf8.contains(0) == true }) else {
       throw PostgresError(
         code: .unexpectedResult, action: "\(end): \(action)", message: "a text has a zero byte in it")
@@ -101,8 +101,8 @@ extension Connection {
     guard isSent else { throw lost(action) }
   }
 
-  /// Sends what libpq has buffered and reads on while the server does not take it: a server that is itself
-  /// waiting for us to read would never take it (manual, section 34.4 `PQflush`).
+  /// Sends what libpq has buffered and keeps reading while the server does not accept it: a server that waits
+  /// for us to read would never accept it (manual, section 34.4 `PQflush`).
   func flush(action: String, until deadline: ContinuousClock.Instant? = nil, heedsCancellation: Bool = true)
     throws
   {
@@ -138,7 +138,7 @@ extension Connection {
     return PQgetResult(connection).map(ResultHandle.init)
   }
 
-  /// Reads a command's results to their end and gives back the last, or the first that began a COPY.
+  /// Reads all results of a command and returns the last, or the first that began a COPY.
   @discardableResult
   func finish(
     action: String, until deadline: ContinuousClock.Instant? = nil, heedsCancellation: Bool = true

@@ -9,18 +9,18 @@ package actor Connection {
   package nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
   nonisolated let waiter: SocketWait
-  /// "source" or "target": errors say which end spoke.
+  /// "source" or "target": errors name the end they came from.
   package nonisolated let end: String
   private var handle: Handle?
   nonisolated let abandonment: Abandonment
   /// Statements prepared on this connection: text to name.
   var prepared: [String: String] = [:]
 
-  /// What becomes of a statement that takes longer than it may, or whose task was cancelled.
+  /// What happens to a statement that exceeds its limit, or whose task was cancelled.
   package enum Abandonment: Sendable {
     /// It is cancelled on the server, and the connection can be used again.
     case cancel
-    /// The connection is closed: for servers that do not know how to cancel, such as PgBouncer's console.
+    /// The connection is closed: for servers that cannot cancel, such as PgBouncer's console.
     case close
   }
 
@@ -44,7 +44,7 @@ package actor Connection {
     return connection
   }
 
-  /// Ends the connection. What was under way on the server is rolled back by the server.
+  /// Closes the connection. The server rolls back what was in progress.
   package func close() {
     handle = nil
     prepared = [:]
@@ -53,13 +53,13 @@ package actor Connection {
   /// The server's version as `PQserverVersion` counts it: 150004 is 15.4.
   package func serverVersion() throws -> Int { Int(PQserverVersion(try live())) }
 
-  /// The database's encoding, as the server told it at the beginning (manual, section 34.2
+  /// The database's encoding, as the server reported it at the start (manual, section 34.2
   /// `PQparameterStatus`); nil when it did not.
   package func serverEncoding() throws -> String? {
     PQparameterStatus(try live(), "server_encoding").map { String(cString: $0) }
   }
 
-  /// Whether the session's role is a superuser, as the server tells it after each change.
+  /// Whether the session's role is a superuser, as the server reports after each change.
   package func isSuperuser() throws -> Bool {
     PQparameterStatus(try live(), "is_superuser").map { String(cString: $0) } == "on"
   }
@@ -67,7 +67,7 @@ package actor Connection {
   /// Whether the session is encrypted by TLS (manual, section 34.2 `PQsslInUse`).
   package func isEncrypted() throws -> Bool { PQsslInUse(try live()) == 1 }
 
-  /// The host's address or socket directory, and the port, that libpq ended up with.
+  /// The host's address or socket directory, and the port, that libpq connected to.
   package func peer() throws -> (host: String, address: String, port: String) {
     Self.peer(of: try live())
   }
@@ -90,7 +90,7 @@ package actor Connection {
       throw PostgresError(code: .connection, action: action, message: "out of memory")
     }
     let handle = Handle(pointer)
-    // The server keeps its own log of notices; the default processor would write them to our stderr.
+    // The server logs notices itself; the default processor would write them to our stderr.
     PQsetNoticeProcessor(pointer, { _, _ in }, nil)
     PQsetErrorVerbosity(pointer, PQERRORS_VERBOSE)
     var status = PGRES_POLLING_WRITING
@@ -114,7 +114,7 @@ package actor Connection {
         throw error
       }
       status = PQconnectPoll(pointer)
-      // libpq comes back to us when a host has taken the connection, before it says anything to it.
+      // libpq returns to us when a host has accepted the connection, before it sends anything.
       isAnswered = isAnswered || !Self.statesBefore.contains(PQstatus(pointer))
     }
     PQsetErrorVerbosity(pointer, PQERRORS_DEFAULT)
@@ -124,7 +124,7 @@ package actor Connection {
     self.handle = handle
   }
 
-  /// Of a connection that nobody has taken.
+  /// For a connection that nothing has accepted.
   private static let statesBefore = [CONNECTION_NEEDED, CONNECTION_STARTED, CONNECTION_BAD]
 
   /// The open connection.
@@ -196,7 +196,7 @@ final class CStrings {
 
   deinit { for pointer in owned { pointer?.deallocate() } }
 
-  /// Lends the copies, followed by a null pointer, for the time of `body`.
+  /// Lends the copies, followed by a null pointer, to `body`.
   func withPointers<Result>(_ body: ([UnsafePointer<CChar>?]) throws -> Result) rethrows -> Result {
     try withExtendedLifetime(self) { try body(pointers) }
   }

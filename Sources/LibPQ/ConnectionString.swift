@@ -3,14 +3,14 @@ import CLibPQ
 /// A libpq connection string: a URI or keywords and values, with a service, a passfile or the environment
 /// filling in the rest (manual, section 34.1.1). Parsed by libpq itself; never printed with its password.
 package struct ConnectionString: Sendable {
-  /// The keywords that the string itself sets, in libpq's order. Services and the environment stay libpq's
-  /// business.
+  /// The keywords that the string itself sets, in libpq's order. Services and the environment are left to
+  /// libpq.
   package private(set) var keywords: [(name: String, value: String)]
-  /// Settings of the session, given when it begins, that are printed as little as the password.
+  /// Settings given at the start of the session that, like the password, are not printed.
   private var secretSettings: [(name: String, value: String)] = []
 
-  /// - Throws: `PostgresError` with code `.connectionString`; libpq's message names the word it stumbled
-  ///   over.
+  /// - Throws: `PostgresError` with code `.connectionString`; libpq's message names the word it did not
+  ///   understand.
   package init(_ text: String, for end: String) throws {
     var message: UnsafeMutablePointer<CChar>?
     guard let options = PQconninfoParse(text, &message) else {
@@ -36,7 +36,7 @@ package struct ConnectionString: Sendable {
     keywords.last { $0.name == name }?.value
   }
 
-  /// The same string with one keyword set anew.
+  /// The same string with one keyword set or replaced.
   package func setting(_ name: String, to value: String) -> ConnectionString {
     var copy = self
     copy.keywords.removeAll { $0.name == name }
@@ -49,8 +49,8 @@ package struct ConnectionString: Sendable {
     self[name] == nil ? setting(name, to: value) : self
   }
 
-  /// The same string with a setting of the session that nobody else is to know: it travels when the session
-  /// begins, in no statement that others could see or the server would log.
+  /// The same string with a secret session setting: it is sent at the start of the session, not in a
+  /// statement that others could see or the server would log.
   /// - Parameter value: letters and digits.
   package func settingSecretly(_ name: String, to value: String) -> ConnectionString {
     var copy = self
@@ -59,15 +59,15 @@ package struct ConnectionString: Sendable {
     return copy
   }
 
-  /// The same string with settings that the session begins with, behind the `options` that it or the
-  /// environment (`PGOPTIONS`) has: of two that are the same the last one wins.
+  /// The same string with settings for the start of the session, after the `options` that it or the
+  /// environment (`PGOPTIONS`) has: of two for the same parameter the last one wins.
   package func addingOptions(_ settings: [(name: String, value: String)]) -> ConnectionString {
     let added = settings.map { "-c \($0.name)=\(Self.escapedOption($0.value))" }
     let options = [self["options"] ?? Self.inheritedOptions].compactMap { $0 } + added
     return setting("options", to: options.joined(separator: " "))
   }
 
-  /// The server takes options apart at blanks (manual, section 55.2.1, on `options`).
+  /// The server splits options at blanks (manual, section 55.2.1, on `options`).
   private static func escapedOption(_ value: String) -> String {
     var escaped = String.UnicodeScalarView()
     for scalar in value.unicodeScalars {
@@ -105,8 +105,7 @@ package struct ConnectionString: Sendable {
   /// The password, for the environment of child processes (`PGPASSWORD`): an argument would show it to `ps`.
   package var password: String? { self["password"] }
 
-  /// Works on scalars: a quote with a combining mark behind it is one `Character`, and still a quote to
-  /// libpq.
+  /// Works on scalars: a quote followed by a combining mark is one `Character`, but still a quote to libpq.
   private static func quoted(_ value: String) -> String {
     let plain = !value.isEmpty && value.allSatisfy { $0.isLetter || $0.isNumber || "._-/:,@".contains($0) }
     if plain { return value }
@@ -119,7 +118,7 @@ package struct ConnectionString: Sendable {
   }
 }
 
-// However it is printed, by interpolation, a debugger or `dump`, the password stays out.
+// However it is printed, by interpolation, a debugger or `dump`, the password is left out.
 extension ConnectionString: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
   package var description: String { redacted }
   package var debugDescription: String { redacted }

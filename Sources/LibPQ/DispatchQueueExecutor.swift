@@ -1,7 +1,7 @@
 import Dispatch
 
 /// Runs an actor on a thread of its own queue. libpq's calls block, and a blocked thread of the cooperative
-/// pool, which has one a core, would stop every other task.
+/// pool, which has one per core, would stop every other task.
 final class DispatchQueueExecutor: SerialExecutor {
   private let queue: DispatchQueue
 
@@ -13,7 +13,7 @@ final class DispatchQueueExecutor: SerialExecutor {
     queue.async { unowned.runSynchronously(on: executor) }
   }
 
-  /// The runtime asks when its own records do not tell that the queue's thread is ours.
+  /// The runtime asks when its own records do not show that the queue's thread is ours.
   func checkIsolated() { dispatchPrecondition(condition: .onQueue(queue)) }
 
   func asUnownedSerialExecutor() -> UnownedSerialExecutor {

@@ -1,9 +1,9 @@
 import CLibPQ
 
-/// The memory that buffers come from and go to, of this process.
+/// The process's heap, for buffers.
 package enum Heap {
-  /// Left to itself glibc keeps a heap for each thread, with what was freed in it: buffers of a megabyte, one
-  /// thread a connection (manual page mallopt(3)). Before the first thread is made.
+  /// By default glibc keeps a heap for each thread, with what was freed in it: buffers of a megabyte, one
+  /// thread per connection (manual page mallopt(3)). Call before the first thread is created.
   package static func keepSmall() {
     #if canImport(Glibc)
       _ = mallopt(M_ARENA_MAX, 2)

@@ -7,22 +7,22 @@ import Dispatch
   import Darwin
 #endif
 
-/// A knock at one address where a server may be: whether anybody is there at all, asked of the network and
-/// not of PostgreSQL. Whoever takes a connection is there, whatever he says to it, or does not say.
+/// A knock at one address where a server may be: whether anything is there at all, as far as the network
+/// shows, not PostgreSQL. Whatever accepts a connection is there, whether or not it answers on it.
 package struct Knock: Sendable, CustomStringConvertible {
   /// What one address did within its limit.
   package enum Outcome: Sendable, Equatable {
-    /// Somebody took the connection.
+    /// Something accepted the connection.
     case taken
-    /// Refused, no route, no sign of life: as it is when nobody is there.
+    /// Refused, no route, no response: as when nothing is there.
     case silent(String)
-    /// Nothing can be told: the name has no address, or this machine could not try.
+    /// Not known: the name has no address, or this machine could not try.
     case untried(String)
   }
 
   /// Where a server may be.
   package struct Place: Sendable, Hashable, CustomStringConvertible {
-    /// As the connection string names it, or the directory of a socket.
+    /// As in the connection string, or the directory of a socket.
     package var host: String
     /// Numeric; nil for a socket in a directory, and for a name that has none.
     package var address: String?
@@ -41,7 +41,7 @@ package struct Knock: Sendable, CustomStringConvertible {
     }
   }
 
-  /// Where it was knocked.
+  /// Where it knocked.
   package let place: Place
   /// What came of it.
   package let outcome: Outcome
@@ -51,7 +51,7 @@ package struct Knock: Sendable, CustomStringConvertible {
     self.outcome = outcome
   }
 
-  /// What was met where: `connection refused by db1 (10.0.0.7:5432)`.
+  /// What was found where: `connection refused by db1 (10.0.0.7:5432)`.
   package var description: String {
     switch outcome {
     case .taken: "\(place) takes connections"
@@ -62,18 +62,18 @@ package struct Knock: Sendable, CustomStringConvertible {
 
   /// Knocks at every address of every host that the string names, at the same time.
   /// - Parameters:
-  ///   - known: where the server was; looked for there as well, so that neither a name that has lost its
-  ///     address nor one that leads elsewhere by now hides it.
-  ///   - limit: how long each address has to give a sign of life.
+  ///   - known: where the server was; tried as well, so that neither a name without an address nor one that
+  ///     leads elsewhere by now hides it.
+  ///   - limit: how long each address has to respond.
   /// - Throws: `PostgresError` with code `.connectionString` when the string, or a service that it names,
-  ///   does not tell where a server is.
+  ///   does not say where a server is.
   package static func everywhere(
     _ string: ConnectionString, end: String, known: Place? = nil, within limit: Duration = .seconds(3)
   ) async throws -> [Knock] {
     let doors = try await offThePool {
       var found = try hosts(of: string, end: end).flatMap(addresses(of:))
       guard let known, let address = known.address, !address.isEmpty else { return found }
-      // Where that was, it is no riddle any more.
+      // If it was there, that is not needed.
       found.removeAll { $0.bytes == nil && $0.host == known.host && $0.port == known.port }
       let earlier = addresses(of: Host(name: known.host, address: address, port: known.port))
       return found + earlier.filter { new in !found.contains { $0.bytes == new.bytes } }
@@ -99,7 +99,7 @@ package struct Knock: Sendable, CustomStringConvertible {
     var port: String
   }
 
-  /// With what services, the environment and libpq's defaults add to the string.
+  /// Including what services, the environment and libpq's defaults add to the string.
   private static func hosts(of string: ConnectionString, end: String) throws -> [Host] {
     let started = CStrings(string.complete.map(\.name)).withPointers { names in
       CStrings(string.complete.map(\.value)).withPointers { PQconnectStartParams(names, $0, 0) }
@@ -108,10 +108,10 @@ package struct Knock: Sendable, CustomStringConvertible {
     guard let started else {
       throw PostgresError(code: .connection, action: action, message: "out of memory")
     }
-    // It may have begun to connect, which harms nobody.
+    // It may have begun to connect, which does no harm.
     defer { PQfinish(started) }
     let first = String(cString: PQhost(started))
-    // Before it knows any host it has failed to understand the string.
+    // Without any host it has failed to parse the string.
     guard !first.isEmpty, let options = PQconninfo(started) else {
       throw PostgresError(connection: started, code: .connectionString, action: action)
     }
@@ -161,7 +161,7 @@ package struct Knock: Sendable, CustomStringConvertible {
     }
   }
 
-  /// What blocks must not hold a thread of the cooperative pool.
+  /// Blocking calls must not hold a thread of the cooperative pool.
   fileprivate static func offThePool<Value: Sendable>(
     _ body: @escaping @Sendable () throws -> Value
   ) async throws -> Value {
@@ -171,7 +171,7 @@ package struct Knock: Sendable, CustomStringConvertible {
   }
 }
 
-/// Where a knock is to be heard.
+/// Where to knock.
 private struct Address: Sendable {
   var host: String
   var port: String
@@ -223,7 +223,7 @@ private struct Address: Sendable {
   }
 
   func knock(until deadline: ContinuousClock.Instant) async throws -> Knock {
-    guard let bytes else { return told(.untried(why)) }
+    guard let bytes else { return knock(.untried(why)) }
     try Task.checkCancellation()
     let waiter = try SocketWait()
     let outcome = try await withTaskCancellationHandler {
@@ -232,10 +232,10 @@ private struct Address: Sendable {
       waiter.nudge()
     }
     try Task.checkCancellation()
-    return told(outcome)
+    return knock(outcome)
   }
 
-  private func told(_ outcome: Knock.Outcome) -> Knock {
+  private func knock(_ outcome: Knock.Outcome) -> Knock {
     Knock(at: Knock.Place(host: host, address: text, port: port), outcome)
   }
 
@@ -257,7 +257,7 @@ private struct Address: Sendable {
       }
     }
     if result == 0 { return .taken }
-    // A queue that is full is somebody's.
+    // A full queue belongs to somebody.
     if family == AF_UNIX, errno == EAGAIN { return .taken }
     guard errno == EINPROGRESS || errno == EINTR else { return outcome(errno) }
     switch waiter.wait(descriptor, for: .writable, until: deadline) {

@@ -1,15 +1,15 @@
 import CLibPQ
 
-/// What went wrong at a connection, said so that an operator can act: what was being done to which object,
-/// what the server said, and whether trying again can help.
+/// What went wrong on a connection, so that an operator can act: what was being done to which object, what
+/// the server said, and whether retrying can help.
 package struct PostgresError: Error, Sendable, CustomStringConvertible {
   /// Who or what refused.
   package enum Code: Sendable, Equatable {
     /// No connection, or the connection was lost.
     case connection
-    /// The server refused a statement; `sqlState` tells why.
+    /// The server refused a statement; `sqlState` says why.
     case server
-    /// The answer was not what the protocol promises at this point.
+    /// The answer was not what the protocol allows at this point.
     case unexpectedResult
     /// A wait reached its time limit.
     case timedOut
@@ -17,26 +17,26 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
     case connectionString
   }
 
-  /// Decides whether another try may help: see `isConnectionLoss` and `mayPass`.
+  /// Decides whether a retry may help: see `isConnectionLoss` and `mayPass`.
   package var code: Code
   /// What was being done to which object, as a phrase: "copying \"public\".\"orders\"".
   package var action: String
-  /// The server's words or libpq's; values of rows are taken out.
+  /// The server's or libpq's message; values of rows are removed.
   package var message: String
-  /// Nil where no server has spoken (manual, appendix A).
+  /// Nil where it did not come from a server (manual, appendix A).
   package var sqlState: SQLState?
   var detail: String?
   /// What to do next: the server's hint or one of ours.
   package var hint: String?
-  /// Schema, table, column, constraint: the names the server gave to the error, where it gave any.
+  /// Schema, table, column, constraint: the names in the server's error, if any.
   package var objects: [String]
-  /// Of a try to connect that failed: somebody took the connection, whatever came of it. Who answers, with
-  /// whatever error, is there.
+  /// For a failed connection attempt: something accepted the connection, whatever followed. What answers,
+  /// with any error, is there.
   package var isAnswered = false
 
   /// - Parameters:
-  ///   - action: what was being done to which object; the end's name goes before it.
-  ///   - objects: names that the server gave to the error; printed in brackets.
+  ///   - action: what was being done to which object; the end's name is put before it.
+  ///   - objects: names in the server's error; printed in brackets.
   package init(
     code: Code, action: String, message: String, sqlState: SQLState? = nil, detail: String? = nil,
     hint: String? = nil, objects: [String] = []
@@ -59,17 +59,17 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
     return text
   }
 
-  /// Whether the connection is gone, does not answer in time, or was not let in, so that a new one may help.
-  /// It does not tell that nobody is there.
+  /// Whether the connection is gone, does not answer in time, or was refused, so that a new one may help. It
+  /// does not mean that nothing is there.
   package var isConnectionLoss: Bool {
     if code == .connection || code == .timedOut { return true }
     guard let sqlState else { return false }
     return sqlState.errorClass == "08" || ["57P01", "57P02", "57P03", "57P05"].contains(sqlState.rawValue)
   }
 
-  /// Whether the server is in a state that passes by itself or by its operator's doing: no room on its disks,
-  /// no memory, no more sessions, no writes for a while, a lock that somebody holds, or a statement that an
-  /// administrator cancelled. The same may be done later.
+  /// Whether the server is in a state that ends by itself or by its operator's action: disk full, out of
+  /// memory, no more sessions, read-only for a while, another session's lock, or a statement that an
+  /// administrator cancelled. A later retry may succeed.
   package var mayPass: Bool {
     guard code == .server, let sqlState, sqlState != .configurationLimitExceeded else { return false }
     return sqlState.errorClass == "53" || Self.passing.contains(sqlState)
@@ -79,7 +79,7 @@ package struct PostgresError: Error, Sendable, CustomStringConvertible {
     .queryCanceled, .readOnlySQLTransaction, .lockNotAvailable, .deadlockDetected,
   ]
 
-  /// The same error, told as part of a larger action.
+  /// The same error, reported as part of a larger action.
   package func during(_ larger: String) -> PostgresError {
     var error = self
     error.action = "\(larger): \(action)"
@@ -94,7 +94,7 @@ extension PostgresError {
       PQresultErrorField(result, code).map { String(cString: $0) }
     }
     let state = field(PostgresError.Field.sqlState).map(SQLState.init(rawValue:))
-    // The details of these classes quote the row: names may be told, values may not.
+    // The details of these classes quote the row: names may be shown, values may not.
     let isQuiet = state?.mayQuoteValues ?? false
     let message =
       field(PostgresError.Field.primaryMessage)
@@ -116,8 +116,7 @@ extension PostgresError {
       code: code, action: action, message: String(cString: PQerrorMessage(connection)).trimmedLine)
   }
 
-  /// Of a try to connect, whose errors were to be verbose: no result holds the code of a login that the
-  /// server refuses.
+  /// For a connection attempt with verbose errors: no result holds the SQLSTATE of a refused login.
   init(connecting connection: OpaquePointer, isAnswered: Bool, action: String) {
     let (message, state) = Self.parse(verbose: String(cString: PQerrorMessage(connection)))
     self.init(code: .connection, action: action, message: message, sqlState: state)
@@ -127,7 +126,7 @@ extension PostgresError {
     }
   }
 
-  /// Takes from a message of several lines the SQLSTATE behind a severity (`FATAL:  28P01: …`), and the line
+  /// Removes from a message of several lines the SQLSTATE after a severity (`FATAL:  28P01: …`), and the line
   /// that names a place in the server's source.
   static func parse(verbose text: String) -> (message: String, sqlState: SQLState?) {
     var state: SQLState?

@@ -1,10 +1,10 @@
 import CLibPQ
 
-/// The rows of a result in text form. For catalogs and state: what moves in bulk goes by COPY.
+/// The rows of a result in text form. For catalogs and state: bulk data goes by COPY.
 package struct Rows: Sendable, RandomAccessCollection {
   private let names: [String: Int]
   private let cells: [[String?]]
-  /// Rows that the command touched (manual, section 34.3.3 `PQcmdTuples`).
+  /// How many rows the command affected (manual, section 34.3.3 `PQcmdTuples`).
   package let affected: Int
 
   package var startIndex: Int { 0 }
@@ -30,7 +30,7 @@ package struct Rows: Sendable, RandomAccessCollection {
     affected = Int(String(cString: PQcmdTuples(result))) ?? 0
   }
 
-  /// One row; a column is looked up by the name that the statement gives it.
+  /// One row; columns are looked up by name.
   package struct Row: Sendable {
     fileprivate let names: [String: Int]
     fileprivate let cells: [String?]

@@ -9,9 +9,9 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   /// The first two characters: the class of the error.
   package var errorClass: String { String(rawValue.prefix(2)) }
 
-  /// Also raised on purpose, where a statement is to fail without any effect.
+  /// Also raised on purpose, where a statement must fail without any effect.
   package static let divisionByZero = SQLState(rawValue: "22012")
-  /// A write in a transaction that may only read: what our fences raise as well.
+  /// A write in a read-only transaction; our fences raise it as well.
   package static let readOnlySQLTransaction = SQLState(rawValue: "25006")
   /// The password is wrong.
   package static let invalidPassword = SQLState(rawValue: "28P01")
@@ -24,7 +24,7 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   package static let undefinedColumn = SQLState(rawValue: "42703")
   /// The object exists, but is of another kind than the statement needs.
   package static let wrongObjectType = SQLState(rawValue: "42809")
-  /// No such slot, publication, role, type or other thing that has no code of its own.
+  /// No such slot, publication, role, type or other object without a code of its own.
   package static let undefinedObject = SQLState(rawValue: "42704")
   /// No such function for these argument types; a version that lacks it says the same.
   package static let undefinedFunction = SQLState(rawValue: "42883")
@@ -39,16 +39,16 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   package static let lockNotAvailable = SQLState(rawValue: "55P03")
   /// A statement was cancelled: by us, by an administrator, or by `statement_timeout`.
   package static let queryCanceled = SQLState(rawValue: "57014")
-  /// A value that the function or setting does not take.
+  /// A value that the function or setting refuses.
   package static let invalidParameterValue = SQLState(rawValue: "22023")
   static let configurationLimitExceeded = SQLState(rawValue: "53400")
-  /// A write found no room.
+  /// Disk full.
   package static let diskFull = SQLState(rawValue: "53100")
-  /// The server could not get memory.
+  /// Out of memory.
   package static let outOfMemory = SQLState(rawValue: "53200")
   /// All of `max_connections`, or of a role's or a database's limit, are taken.
   package static let tooManyConnections = SQLState(rawValue: "53300")
-  /// The server ended this transaction, so that another one could go on.
+  /// Deadlock: the server ended this transaction, so that another could continue.
   package static let deadlockDetected = SQLState(rawValue: "40P01")
 
   /// Classes whose messages may quote a value of the user's: data exceptions and integrity violations.
@@ -59,7 +59,7 @@ package struct SQLState: RawRepresentable, Hashable, Sendable, CustomStringConve
   /// integrity violation quotes before a colon are names.
   func withoutValues(_ message: String) -> String {
     guard mayQuoteValues else { return message }
-    // By scalars: a quote that a value's combining mark follows is no `Character` of its own.
+    // By scalars: a quote followed by a combining mark is not a separate `Character`.
     var text = message.unicodeScalars[...]
     if errorClass == "22", let first = text.firstIndex(where: Self.quotes.contains),
       let last = text.lastIndex(where: Self.quotes.contains)

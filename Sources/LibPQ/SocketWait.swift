@@ -4,7 +4,7 @@
   import Darwin
 #endif
 
-/// Waits for a socket, for a deadline, and for a nudge from another thread (a cancelled task).
+/// Waits for a socket, a deadline, or a nudge from another thread (a cancelled task).
 final class SocketWait: Sendable {
   struct Events: OptionSet {
     let rawValue: Int16
@@ -42,7 +42,7 @@ final class SocketWait: Sendable {
     close(writeEnd)
   }
 
-  /// Ends the wait that is under way, or else the next one. A full pipe holds a nudge already.
+  /// Ends the current wait, or else the next one. A full pipe already contains a nudge.
   func nudge() {
     var byte: UInt8 = 1
     _ = write(writeEnd, &byte, 1)
@@ -51,7 +51,7 @@ final class SocketWait: Sendable {
   /// - Parameter deadline: nil waits for as long as the connection lives: TCP keepalives end it when the peer
   ///   is gone.
   func wait(_ socket: Int32, for events: Events, until deadline: ContinuousClock.Instant?) -> Outcome {
-    // The connection is lost already; poll would pass over it and wait for ever.
+    // The connection is already lost; poll would ignore it and wait for ever.
     guard socket >= 0 else { return .ready(events) }
     var entries = [
       pollfd(fd: socket, events: events.rawValue, revents: 0),
@@ -68,7 +68,7 @@ final class SocketWait: Sendable {
         drain()
         return .nudged
       }
-      // An error or a hang-up counts as readable: libpq finds out what it is when it reads.
+      // An error or hang-up counts as readable: libpq finds out when it reads.
       let isBroken = entries[0].revents & Int16(POLLERR | POLLHUP | POLLNVAL) != 0
       let ready = Events(rawValue: entries[0].revents & events.rawValue)
       return .ready(isBroken ? ready.union(events) : ready)

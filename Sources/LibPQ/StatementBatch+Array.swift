@@ -1,18 +1,18 @@
 /// How an array is written.
 package enum ArraySyntax: Sendable {
   /// As text (manual, section 8.15.6).
-  /// - delimiter: what the type says in `pg_type.typdelim`: a comma for nearly all.
+  /// - delimiter: the type's `pg_type.typdelim`: a comma for nearly all.
   /// - isPlain: no element needs quotes.
   case text(delimiter: UInt8, isPlain: Bool)
   /// In binary, of elements in binary.
   case binary(elementOID: UInt32)
 }
 
-/// A composite type as its binary form tells it: the server refuses others.
+/// A composite type as described in its binary form: the server refuses others.
 package struct RowSyntax: Sendable {
   /// `pg_type.oid` of the composite type.
   package var typeOID: UInt32
-  /// Of all columns, in their order.
+  /// The types of all columns, in order.
   var columnOIDs: [UInt32]
 
   /// - Parameter columnOIDs: types of all columns, in their order; dropped columns left out.
@@ -23,8 +23,9 @@ package struct RowSyntax: Sendable {
 }
 
 extension StatementBatch {
-  /// Adds an array as the next parameter of the call that is being put together.
-  /// - Parameter element: an element in the array's own format, in binary behind its length; nil for NULL.
+  /// Adds an array as the next parameter of the call under construction.
+  /// - Parameter element: an element in the array's own format, in binary preceded by its length; nil for
+  ///   NULL.
   package mutating func appendArray(
     count: Int, _ syntax: ArraySyntax, element: (Int) throws -> UnsafeRawBufferPointer?
   ) rethrows {
@@ -50,9 +51,8 @@ extension StatementBatch {
     }
   }
 
-  /// Adds an array of rows, in binary, as the next parameter of the call that is being put together.
-  /// - Parameter value: a column's value in binary behind its length, nil for NULL, by the row and the
-  ///   column.
+  /// Adds an array of rows, in binary, as the next parameter of the call under construction.
+  /// - Parameter value: a column's value in binary preceded by its length, nil for NULL, by row and column.
   package mutating func appendRows(
     count: Int, _ syntax: RowSyntax, value: (Int, Int) throws -> UnsafeRawBufferPointer?
   ) rethrows {
@@ -89,7 +89,7 @@ extension [UInt8] {
   }
 
   /// Appends what `array_recv` reads before the elements: one dimension, counted from 1.
-  /// - Returns: where it is told whether there are NULLs; it says no.
+  /// - Returns: the position of the flag for NULLs; it says no.
   fileprivate mutating func appendArrayHeader(count: Int, elementOID: UInt32) -> Int {
     append(number: Int32(1))
     let flags = self.count
@@ -100,8 +100,7 @@ extension [UInt8] {
     return flags
   }
 
-  /// Appends text with a backslash and another byte for each byte that needs it; what lies between is moved
-  /// at once.
+  /// Appends text, escaping each byte that needs it with a backslash; runs in between are copied at once.
   package mutating func append(_ text: UnsafeRawBufferPointer, escaping: (UInt8) -> UInt8?) {
     var start = 0
     for offset in text.indices {

@@ -1,5 +1,5 @@
-/// Statements with their parameters, to be run in one pipeline: what is to be done, without doing it.
-/// All parameters lie in one buffer, so that a batch costs no allocation a row.
+/// Statements with their parameters, to be run in one pipeline. All parameters are in one buffer, so that a
+/// batch costs no allocation per row.
 package struct StatementBatch: Sendable {
   /// One execution of a statement.
   package struct Call: Sendable {
@@ -7,24 +7,24 @@ package struct StatementBatch: Sendable {
     package var statement: Int
     /// Range in `parameters`.
     package var parameters: Range<Int>
-    /// Rows that the statement must touch; nil when any number is right.
+    /// How many rows the statement must affect; nil when any number is right.
     var expectedRows: Int?
     /// Whether the statement is kept on the connection, with its plan; otherwise it is planned each time, for
     /// its parameters.
     var isPrepared: Bool
   }
 
-  /// SQL texts; those of prepared calls are prepared once a connection.
+  /// SQL texts; those of prepared calls are prepared once per connection.
   private(set) var statements: [String] = []
   /// In the order in which they are run.
   package private(set) var calls: [Call] = []
   /// Offsets of the values in `bytes`; -1 is NULL.
   private(set) var parameters: [Int] = []
-  /// Bytes of the values; libpq looks at those of values in binary alone.
+  /// Lengths of the values; libpq uses only those of binary values.
   private(set) var lengths: [Int32] = []
   /// `ValueFormat` of the values.
   private(set) var formats: [Int32] = []
-  /// Values, each ended by a zero byte as libpq wants it of texts.
+  /// Values, each ended by a zero byte, which libpq requires for texts.
   private(set) var bytes: [UInt8] = []
   private var indexes: [String: Int] = [:]
 
@@ -38,9 +38,9 @@ package struct StatementBatch: Sendable {
   /// Bytes of all values.
   package var byteCount: Int { bytes.count }
 
-  /// Adds the value of the next parameter of the call that is being put together.
+  /// Adds the value of the next parameter of the call under construction.
   package mutating func append(_ value: UnsafeRawBufferPointer, _ format: ValueFormat = .text) {
-    // To double the buffer for the zero byte behind a large value would cost as much memory again.
+    // Doubling the buffer for the zero byte after a large value would cost as much memory again.
     if value.count >= Self.large { bytes.reserveCapacity(bytes.count + value.count + 1) }
     appendParameter(format) { $0.append(contentsOf: value) }
   }
@@ -51,7 +51,7 @@ package struct StatementBatch: Sendable {
     value.withUTF8 { append(UnsafeRawBufferPointer($0)) }
   }
 
-  /// Adds a parameter that is written in pieces.
+  /// Adds a parameter written in pieces.
   mutating func appendParameter(_ format: ValueFormat, _ write: (inout [UInt8]) throws -> Void) rethrows {
     let start = bytes.count
     try write(&bytes)

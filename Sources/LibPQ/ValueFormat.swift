@@ -1,4 +1,4 @@
-/// How a value is written, as the protocol numbers it (manual, section 55.1.3 "Formats and Format Codes").
+/// The format of a value, as numbered in the protocol (manual, section 55.1.3 "Formats and Format Codes").
 package enum ValueFormat: Int32, Sendable {
   /// The type's text output.
   case text = 0
@@ -13,7 +13,7 @@ extension [UInt8] {
     Swift.withUnsafeBytes(of: number.bigEndian) { append(contentsOf: $0) }
   }
 
-  /// Puts a number in network byte order where other bytes are.
+  /// Overwrites bytes with a number in network byte order.
   mutating func replace(at offset: Int, number: some FixedWidthInteger) {
     Swift.withUnsafeBytes(of: number.bigEndian) { bytes in
       for index in bytes.indices { self[offset + index] = bytes[index] }
@@ -21,7 +21,7 @@ extension [UInt8] {
   }
 
   /// Appends a value in binary as arrays, rows and COPY hold it.
-  /// - Parameter value: behind its length, as it comes in the stream; nil for NULL.
+  /// - Parameter value: preceded by its length, as in the stream; nil for NULL.
   @inlinable
   package mutating func append(binary value: UnsafeRawBufferPointer?) {
     if let value { append(contentsOf: value) } else { append(number: Int32(-1)) }

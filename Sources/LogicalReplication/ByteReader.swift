@@ -1,6 +1,6 @@
 /// Reads network-order values from a part of a buffer and never leaves that part.
 ///
-/// It borrows the buffer: it must not outlive the memory behind it. After an error the position is
+/// It borrows the buffer: it must not outlive the buffer's memory. After an error the position is
 /// unspecified.
 struct ByteReader {
   private let buffer: UnsafeRawBufferPointer

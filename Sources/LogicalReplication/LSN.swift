@@ -1,4 +1,4 @@
-/// A position in the write-ahead log, counted in bytes since the cluster was made.
+/// A position in the write-ahead log, counted in bytes since the cluster was created.
 ///
 /// The text form is that of PostgreSQL's `pg_lsn`: two upper-case hexadecimal halves without leading zeros,
 /// `16/B374D848` (manual section "pg_lsn Type"). JSON and other encodings carry the text form as well.
@@ -12,8 +12,8 @@ package struct LSN: RawRepresentable, Hashable, Sendable {
   /// PostgreSQL's InvalidXLogRecPtr: no valid position, and below every other one.
   package static let zero = LSN(rawValue: 0)
 
-  /// Bytes of WAL from `other` to this position; negative if this position lies before `other`.
-  /// Positions further apart than `Int64` can say give its nearest bound.
+  /// Bytes of WAL from `other` to this position; negative if this position lies before `other`. Distances
+  /// beyond `Int64` give its nearest bound.
   package func distance(from other: LSN) -> Int64 {
     if rawValue >= other.rawValue {
       return Int64(clamping: rawValue - other.rawValue)

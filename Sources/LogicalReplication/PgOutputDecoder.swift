@@ -24,7 +24,7 @@ package enum PgOutputStreaming: String, Hashable, Sendable {
   case parallel
 }
 
-/// Decodes what pgoutput writes, in the order in which it is written: one decoder for one START_REPLICATION.
+/// Decodes pgoutput's messages, in order: one decoder for one START_REPLICATION.
 ///
 /// It knows whether it is between Stream Start and Stream Stop, because messages there begin with an xid.
 /// Which changes make up a transaction, and whether a tuple fits its relation, is for the caller to check.
@@ -37,7 +37,7 @@ package struct PgOutputDecoder: Sendable {
   /// The last message was, or followed, a Stream Start that no Stream Stop has ended.
   private(set) var isInStream = false
 
-  /// Both as in the command by which the stream was started.
+  /// Both as in the command that started the stream.
   package init(version: PgOutputVersion, streaming: PgOutputStreaming) {
     self.version = version
     self.streaming = streaming

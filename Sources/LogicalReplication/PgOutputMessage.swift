@@ -1,36 +1,36 @@
 /// One message of the output plugin `pgoutput`, protocol versions 1 to 4 (PostgreSQL manual, "Logical
-/// Replication Message Formats"). Messages of two-phase commit are none: they come only to who asks for them.
+/// Replication Message Formats"). Messages of two-phase commit are missing: they are sent only on request.
 ///
 /// Every `xid` that is optional is present exactly in messages between Stream Start and Stream Stop, where it
 /// names the (sub)transaction that made the change.
 package enum PgOutputMessage: Hashable, Sendable {
   /// `B`: a transaction begins; it has committed.
   case begin(BeginMessage)
-  /// `M`: what somebody wrote into the WAL by `pg_logical_emit_message`.
+  /// `M`: a message written to the WAL by `pg_logical_emit_message`.
   case logicalMessage(LogicalMessage)
-  /// `C`: the end of what `begin` has begun.
+  /// `C`: the end of what `begin` began.
   case commit(CommitMessage)
-  /// `O`: where the transaction was made first.
+  /// `O`: where the transaction originated.
   case origin(OriginMessage)
   /// `R`: a relation's definition, before its first change.
   case relation(RelationMessage)
   /// `Y`: a type's name, before the relation that has a column of it.
   case type(TypeMessage)
-  /// `I`: a row that is new.
+  /// `I`: an inserted row.
   case insert(InsertMessage)
-  /// `U`: a row that was changed.
+  /// `U`: an updated row.
   case update(UpdateMessage)
-  /// `D`: a row that is gone.
+  /// `D`: a deleted row.
   case delete(DeleteMessage)
   /// `T`: several relations at once.
   case truncate(TruncateMessage)
   /// `S`: changes of an open transaction follow.
   case streamStart(StreamStartMessage)
-  /// `E`: the end of what `streamStart` has begun.
+  /// `E`: the end of what `streamStart` began.
   case streamStop
   /// `c`: a streamed transaction has committed.
   case streamCommit(StreamCommitMessage)
-  /// `A`: a streamed transaction, or a subtransaction of it, is void.
+  /// `A`: a streamed transaction, or a subtransaction of it, was rolled back.
   case streamAbort(StreamAbortMessage)
 }
 

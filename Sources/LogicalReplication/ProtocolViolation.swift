@@ -1,8 +1,8 @@
-/// Bytes from the server that do not follow the protocol, so that nothing after them can be trusted.
+/// Bytes from the server that violate the protocol, so that nothing after them can be trusted.
 ///
-/// It says where and what, and never repeats the payload: a value of the user's must not reach a log.
+/// It says where and what, but never repeats the payload: users' values must not reach a log.
 package struct ProtocolViolation: Error, Hashable, Sendable {
-  /// Which chapter of the protocol the bytes were read by.
+  /// Which part of the protocol the bytes belong to.
   enum Layer: Hashable, Sendable {
     /// CopyData payloads of a walsender.
     case streamingReplication
@@ -14,7 +14,7 @@ package struct ProtocolViolation: Error, Hashable, Sendable {
   package enum Problem: Hashable, Sendable {
     /// The caller's range is not inside its buffer.
     case rangeOutsideBuffer
-    /// The message ends so many bytes too early.
+    /// The message ends this many bytes too early.
     case truncated(needed: Int)
     /// The message is longer than its contents.
     case trailingBytes
@@ -28,9 +28,9 @@ package struct ProtocolViolation: Error, Hashable, Sendable {
     case unknownValue(field: String)
     /// A count or a length below zero.
     case negativeCount(field: String)
-    /// A count that the bytes left cannot hold.
+    /// A count too large for the remaining bytes.
     case excessiveCount(field: String)
-    /// The message came although an earlier version than this was asked for.
+    /// The message arrived although an earlier version was requested.
     case needsProtocolVersion(Int)
     /// The message came although streaming is `off`.
     case streamingNotRequested

@@ -1,4 +1,4 @@
-/// How the rows of a relation are told apart in UPDATE and DELETE: `pg_class.relreplident`.
+/// How rows of a relation are identified in UPDATE and DELETE: `pg_class.relreplident`.
 package enum ReplicaIdentity: UInt8, Hashable, Sendable {
   /// The primary key, if there is one.
   case primaryKey = 0x64  // d
@@ -10,10 +10,10 @@ package enum ReplicaIdentity: UInt8, Hashable, Sendable {
   case index = 0x69  // i
 }
 
-/// What a relation looked like when the changes that follow were made. Sent before the first change to it,
-/// and again whenever the definition may have changed.
+/// A relation as it was when the following changes were made. Sent before the first change to it, and again
+/// whenever the definition may have changed.
 package struct RelationMessage: Hashable, Sendable {
-  /// A published column, as the server that sends knows it.
+  /// A published column, as on the sending server.
   package struct Column: Hashable, Sendable {
     /// The column is part of the replica identity (every column is, if that is `full`).
     package let isKey: Bool
@@ -24,7 +24,7 @@ package struct RelationMessage: Hashable, Sendable {
     /// `pg_attribute.atttypmod`, -1 if the type has none.
     package let typeModifier: Int32
 
-    /// For tests and for what a stream did not bring.
+    /// For tests and for relations that did not come from a stream.
     package init(isKey: Bool, name: String, typeOID: UInt32, typeModifier: Int32) {
       self.isKey = isKey
       self.name = name
@@ -35,7 +35,7 @@ package struct RelationMessage: Hashable, Sendable {
 
   /// The open transaction that is streamed; nil outside of a stream.
   package let xid: UInt32?
-  /// The relation's OID on the server that sends; changes refer to it.
+  /// The relation's OID on the sending server; changes refer to it.
   package let relationID: UInt32
   /// The protocol sends an empty name for `pg_catalog`; here it is written out.
   package let schema: String
@@ -43,15 +43,15 @@ package struct RelationMessage: Hashable, Sendable {
   package let name: String
   /// What identifies the old row in updates and deletes.
   package let replicaIdentity: ReplicaIdentity
-  /// The published columns in the order in which tuples carry them.
+  /// The published columns in the order of tuples.
   package let columns: [Column]
 }
 
-/// The name behind the OID of a type that is not built in.
+/// The name of a type that is not built in, by OID.
 package struct TypeMessage: Hashable, Sendable {
   /// The open transaction that is streamed; nil outside of a stream.
   package let xid: UInt32?
-  /// `pg_type.oid` on the server that sends.
+  /// `pg_type.oid` on the sending server.
   package let typeOID: UInt32
   /// The protocol sends an empty name for `pg_catalog`; here it is written out.
   package let schema: String
@@ -71,7 +71,7 @@ extension RelationMessage {
     replicaIdentity = identity
     let count = Int(try reader.i16())
     guard count >= 0 else { throw reader.violation(.negativeCount(field: "number of columns")) }
-    // A column takes ten bytes at least, so a count that lies cannot make us reserve memory.
+    // A column takes at least ten bytes, so a false count cannot make us reserve memory.
     guard count <= reader.remaining / 10 else {
       throw reader.violation(.excessiveCount(field: "number of columns"))
     }

@@ -17,12 +17,12 @@ package struct SlotName: Hashable, Sendable, LosslessStringConvertible {
   }
 }
 
-/// What pgoutput is asked for. An option that is not asked for is not sent, because a server that does not
-/// know it refuses the command (manual section "Logical Streaming Replication Protocol").
+/// The options for pgoutput. Unset options are not sent, because a server that does not know one refuses the
+/// command (manual section "Logical Streaming Replication Protocol").
 package struct PgOutputOptions: Hashable, Sendable {
   /// The server refuses a version that it does not know, or no longer knows.
   package var version: PgOutputVersion
-  /// At least one, without quotes; whether they exist the server looks only when it decodes a change.
+  /// At least one, without quotes; the server checks whether they exist only when it decodes a change.
   package var publications: [String]
   /// Send what `pg_logical_emit_message` wrote; PostgreSQL 14.
   package var messages = false
@@ -56,8 +56,8 @@ package enum ReplicationCommand {
   /// Gives `systemid`, `timeline`, `xlogpos` and `dbname` in one row.
   package static let identifySystem = "IDENTIFY_SYSTEM"
 
-  /// Makes a slot and exports the snapshot that sees exactly what the slot will not send. This spelling is
-  /// older than the parenthesised one, and every version from 10 to 18 takes it. A temporary slot goes with
+  /// Creates a slot and exports the snapshot that sees exactly what the slot will not send. This syntax is
+  /// older than the parenthesised one, and every version from 10 to 18 accepts it. A temporary slot ends with
   /// its session.
   package static func createSlot(_ name: SlotName, temporary: Bool = false) -> String {
     let kind = temporary ? "TEMPORARY LOGICAL" : "LOGICAL"

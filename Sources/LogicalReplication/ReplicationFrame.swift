@@ -3,7 +3,7 @@
 package enum ReplicationFrame: Hashable, Sendable {
   /// `w`: WAL, decoded.
   case xLogData(XLogData)
-  /// `k`: a sign of life, and perhaps a question for one.
+  /// `k`: a keepalive, perhaps with a request for a reply.
   case primaryKeepalive(PrimaryKeepalive)
 
   /// Reads the payload of one CopyData message that lies at `range` of `buffer`.
@@ -38,7 +38,7 @@ package struct XLogData: Hashable, Sendable {
   }
 }
 
-/// The server is alive, has nothing to send up to `serverLSN`, and may want an answer.
+/// The server is alive, has nothing to send up to `serverLSN`, and may want a reply.
 package struct PrimaryKeepalive: Hashable, Sendable {
   /// The end of WAL on the server when it sent this.
   package let serverLSN: LSN

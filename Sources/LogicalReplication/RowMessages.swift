@@ -1,18 +1,18 @@
-/// A row that is new.
+/// An inserted row.
 package struct InsertMessage: Hashable, Sendable {
   /// The transaction or subtransaction, if it is streamed; nil otherwise.
   package let xid: UInt32?
-  /// The OID of a Relation message that came before.
+  /// The OID of an earlier Relation message.
   package let relationID: UInt32
   /// The whole row, as far as its columns are published.
   package let new: TupleData
 }
 
-/// A row that was changed.
+/// An updated row.
 package struct UpdateMessage: Hashable, Sendable {
   /// The transaction or subtransaction, if it is streamed; nil otherwise.
   package let xid: UInt32?
-  /// The OID of a Relation message that came before.
+  /// The OID of an earlier Relation message.
   package let relationID: UInt32
   /// Nil if the key did not change, so that the new tuple holds it.
   package let old: OldTuple?
@@ -20,17 +20,17 @@ package struct UpdateMessage: Hashable, Sendable {
   package let new: TupleData
 }
 
-/// A row that is gone.
+/// A deleted row.
 package struct DeleteMessage: Hashable, Sendable {
   /// The transaction or subtransaction, if it is streamed; nil otherwise.
   package let xid: UInt32?
-  /// The OID of a Relation message that came before.
+  /// The OID of an earlier Relation message.
   package let relationID: UInt32
   /// What identifies the row.
   package let old: OldTuple
 }
 
-/// Tables that one TRUNCATE has emptied.
+/// Tables emptied by one TRUNCATE.
 package struct TruncateMessage: Hashable, Sendable {
   /// The transaction or subtransaction, if it is streamed; nil otherwise.
   package let xid: UInt32?

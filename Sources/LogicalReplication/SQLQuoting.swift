@@ -18,12 +18,12 @@ package func quotedLiteral(_ value: String) -> String {
   return " E'\(doubling("\\", in: doubled))'"
 }
 
-/// `value` as a string constant of the walsender's grammar, in which a backslash means itself.
+/// `value` as a string constant of the walsender's grammar, in which a backslash is literal.
 func walsenderLiteral(_ value: String) -> String {
   "'\(doubling("'", in: value))'"
 }
 
-/// Works on scalars: a quote with a combining mark behind it is one `Character`, and still a quote to the
+/// Works on scalars: a quote followed by a combining mark is one `Character`, but still a quote to the
 /// server.
 private func doubling(_ scalar: Unicode.Scalar, in text: String) -> String {
   var result = String.UnicodeScalarView()

@@ -1,4 +1,4 @@
-/// What the client tells a walsender: how far it has come. The server discards WAL up to `flushedLSN`, so
+/// The client's report to a walsender of how far it has got. The server discards WAL up to `flushedLSN`, so
 /// that must never be past what is durable on the target (PostgreSQL manual, "Streaming Replication
 /// Protocol", Standby status update).
 package struct StandbyStatusUpdate: Hashable, Sendable {
@@ -11,9 +11,9 @@ package struct StandbyStatusUpdate: Hashable, Sendable {
   let replyRequested: Bool
 
   /// - Parameters:
-  ///   - writtenLSN: up to where it was received.
-  ///   - clock: ours, now.
-  ///   - replyRequested: the server is to answer at once.
+  ///   - writtenLSN: up to where WAL was received.
+  ///   - clock: the current time here.
+  ///   - replyRequested: the server should answer at once.
   package init(
     writtenLSN: LSN, flushedLSN: LSN, appliedLSN: LSN, clock: PostgresTime, replyRequested: Bool = false
   ) {
@@ -24,9 +24,9 @@ package struct StandbyStatusUpdate: Hashable, Sendable {
     self.replyRequested = replyRequested
   }
 
-  /// The same without a word of what is flushed or applied. A server takes none that tells no flushed
-  /// position for a synchronous standby, whatever its `synchronous_standby_names`; of what was confirmed
-  /// before it forgets nothing.
+  /// The same without flushed and applied positions. A server never treats a client that reports no flushed
+  /// position as a synchronous standby, whatever its `synchronous_standby_names`; it keeps what was confirmed
+  /// before.
   package var withoutConfirmation: StandbyStatusUpdate {
     StandbyStatusUpdate(
       writtenLSN: writtenLSN, flushedLSN: .zero, appliedLSN: .zero, clock: clock,

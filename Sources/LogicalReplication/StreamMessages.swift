@@ -14,7 +14,7 @@ package struct StreamCommitMessage: Hashable, Sendable {
   package let commitLSN: LSN
   /// The end of the COMMIT record: what may be confirmed once the transaction is applied.
   package let endLSN: LSN
-  /// By the clock of the server that sends.
+  /// By the sending server's clock.
   package let commitTime: PostgresTime
 }
 

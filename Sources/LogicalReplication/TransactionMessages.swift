@@ -2,7 +2,7 @@
 package struct BeginMessage: Hashable, Sendable {
   /// Where the COMMIT record starts; equals `CommitMessage.commitLSN` of the same transaction.
   package let finalLSN: LSN
-  /// By the clock of the server that sends.
+  /// By the sending server's clock.
   package let commitTime: PostgresTime
   /// Of the top-level transaction.
   package let xid: UInt32
@@ -14,7 +14,7 @@ package struct CommitMessage: Hashable, Sendable {
   package let commitLSN: LSN
   /// The end of the COMMIT record: what may be confirmed once the transaction is applied.
   package let endLSN: LSN
-  /// By the clock of the server that sends.
+  /// By the sending server's clock.
   package let commitTime: PostgresTime
 }
 
@@ -75,7 +75,7 @@ extension LogicalMessage {
 }
 
 extension ByteReader {
-  /// A byte of flags of which the protocol has given none a meaning yet.
+  /// A byte of flags, none of which has a meaning yet.
   mutating func unusedFlags() throws(ProtocolViolation) {
     guard try u8() == 0 else { throw violation(.unknownValue(field: "flags")) }
   }

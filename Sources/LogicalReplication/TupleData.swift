@@ -6,7 +6,7 @@
 package struct TupleData: Hashable, Sendable {
   /// Where the columns lie, without the count that precedes them.
   package let bytes: Range<Int>
-  /// As many as the relation's, in a tuple that fits it.
+  /// As many as the relation's, in a matching tuple.
   package let columnCount: Int
 
   /// The values in the order of the relation's columns. `buffer` must be the one that was decoded; with
@@ -22,7 +22,7 @@ package struct TupleData: Hashable, Sendable {
 package enum ColumnValue: Hashable, Sendable {
   /// NULL, and nothing was sent for it.
   case null
-  /// An out-of-line value that the UPDATE did not touch; the server does not send it.
+  /// An out-of-line value that the UPDATE did not change; the server does not send it.
   case unchangedTOAST
   /// The type's text output, in the client encoding.
   case text(Range<Int>)
@@ -38,14 +38,14 @@ package enum ColumnValue: Hashable, Sendable {
     }
   }
 
-  /// Whether the server did not send it since the UPDATE did not touch it.
+  /// Whether the server did not send it because the UPDATE did not change it.
   @inlinable
   package var isUnchangedTOAST: Bool {
     if case .unchangedTOAST = self { true } else { false }
   }
 }
 
-/// The columns of a tuple one after another; it must not outlive the memory behind the buffer.
+/// The columns of a tuple one after another; it must not outlive the buffer's memory.
 package struct TupleColumns: Sequence, IteratorProtocol {
   @usableFromInline let buffer: UnsafeRawBufferPointer
   @usableFromInline var offset: Int

@@ -7,9 +7,9 @@ package import Logging
 package struct Migration: Sendable {
   /// How an engine came to its end without an error.
   package enum Outcome: Sendable {
-    /// Told to stop, at a commit; a new start goes on from there.
+    /// Asked to stop, at a commit; a new start continues from there.
     case stopped
-    /// An end was opened and there is no way back any more: how it was cut over to.
+    /// An end was opened and there is no rollback any more: the cutover to it.
     case complete(Status.Cutover)
   }
 
@@ -34,8 +34,8 @@ package struct Migration: Sendable {
     }
   }
 
-  /// Begins the migration or resumes it from what the target has stored, and goes on until the cutover is
-  /// complete and there is no way back any more, or the task is cancelled.
+  /// Begins the migration, or resumes it from what the target has stored, and continues until the cutover is
+  /// complete and no rollback is possible any more, or the task is cancelled.
   /// - Parameters:
   ///   - onProgress: twice a second, from any thread.
   ///   - onFindings: what preflight found, before anything is changed.

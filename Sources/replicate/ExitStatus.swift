@@ -30,7 +30,7 @@ enum ExitStatus: Int32, Sendable {
     }
   }
 
-  /// A cutover with a switch step that failed is complete, and somebody has to look after the rest.
+  /// A cutover with a failed switch step is complete, but somebody has to take care of the rest.
   init(_ cutover: Status.Cutover) {
     switch cutover.result {
     case .aborted: self = .cutoverAborted
@@ -39,7 +39,7 @@ enum ExitStatus: Int32, Sendable {
     }
   }
 
-  /// Silence is no proof: who named tables of which none could be compared is not told that all is well.
+  /// Silence is no proof: if none of the named tables could be compared, the result is not success.
   init(_ report: VerificationReport) {
     self = report.hasDifferences ? .different : report.isVoid ? .failed : .done
   }

@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 import LibPQ
 
-/// The command line: `Commands/` holds one file a command, `Options/` what several of them take,
+/// The command line: `Commands/` holds one file per command, `Options/` what several of them take,
 /// `Printers/` turns the engine's values into text, `Terminal/` knows file descriptors and screens.
 struct Replicate: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -10,7 +10,7 @@ struct Replicate: ParsableCommand {
     abstract: "Moves a live PostgreSQL database into an encrypted one.",
     discussion: """
       Ends are given by --source and --target, or by REPLICATE_SOURCE and REPLICATE_TARGET: any libpq \
-      connection string. Passwords belong into a passfile or PGPASSWORD rather than into an argument.
+      connection string. Put passwords into a passfile or PGPASSWORD rather than an argument.
 
       Exit codes: 0 done, 1 failed, 3 blocked by preflight, 4 verification found differences, 5 cutover \
       aborted and the source writable again, 6 another engine holds the migration, 64 usage.
@@ -26,13 +26,13 @@ struct Replicate: ParsableCommand {
 @main
 enum Program {
   static func main() async {
-    // Whoever reads the output may leave; a write then fails with EPIPE instead of killing the engine.
+    // The reader of the output may leave; a write then fails with EPIPE instead of killing the engine.
     signal(SIGPIPE, SIG_IGN)
     Heap.keepSmall()
     exit(await run(Array(CommandLine.arguments.dropFirst()), in: .process))
   }
 
-  /// Parses and runs, prints an error once, and gives the exit code.
+  /// Parses and runs, prints an error once, and returns the exit code.
   static func run(_ arguments: [String], in surroundings: Surroundings) async -> Int32 {
     let printer = ErrorPrinter(
       output: surroundings.errors, format: LogFormat(arguments: arguments), now: surroundings.now)

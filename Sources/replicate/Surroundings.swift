@@ -11,12 +11,12 @@ struct Surroundings: Sendable {
   var errors: Output
   var outputTerminal: Terminal?
   var errorTerminal: Terminal?
-  /// Asks on the terminal and gives the answer; nil where nobody can be asked.
+  /// Asks on the terminal and returns the answer; nil where nobody can be asked.
   var ask: (@Sendable (_ question: String) -> String?)?
   var now: @Sendable () -> Date = { Date() }
   /// Seconds that never go backwards.
   var uptime: @Sendable () -> Double = { ProcessInfo.processInfo.systemUptime }
-  /// Waits between two looks at the status.
+  /// Waits between two reads of the status.
   var pause: @Sendable () async throws -> Void = { try await Task.sleep(for: .seconds(1)) }
   /// Who asks, for the audit trail.
   var user: String

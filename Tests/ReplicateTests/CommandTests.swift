@@ -79,7 +79,7 @@ import UnixSignals
     #expect(await run("start", in: stage.surroundings(engine: engine)) == 0)
     #expect(ended.withLock { $0 } == 130)
     #expect(stage.errors.text.contains("stopping at the next commit"))
-    #expect(stage.errors.lines.last?.contains("give the same command again to go on") == true)
+    #expect(stage.errors.lines.last?.contains("run the same command again to continue") == true)
     #expect(stage.results.text.isEmpty)
   }
 
@@ -195,9 +195,9 @@ import UnixSignals
     #expect(await run("abort", "--drop-target-data", in: surroundings) == 1)
     #expect(
       asked.withLock { $0 } == """
-        Gives up the migration to the target (user=u dbname=app host=new.example): the migrated tables on \
-        the target are dropped, and all that was done so far is lost.
-        Go on? [y/N]\u{20}
+        Aborts the migration to the target (user=u dbname=app host=new.example): the migrated tables on \
+        the target are dropped, and everything done so far is lost.
+        Continue? [y/N]\u{20}
         """)
   }
 
@@ -292,7 +292,7 @@ import UnixSignals
     }
     _ = await run("cutover", "--yes", in: stage.surroundings(engine: engine))
     #expect(ended.withLock { $0 } == 143)
-    #expect(stage.errors.text.contains("the engine goes on with the cutover"))
+    #expect(stage.errors.text.contains("the engine continues the cutover"))
   }
 
   @Test func aRollbackIsACutoverTheOtherWay() async {

@@ -8,7 +8,7 @@ import Testing
 
 @Suite struct StatusPrinterTests {
   @Test func aQuestionKeepsItsLinesOnTheTerminalAndNothingThatMovesTheCursor() {
-    #expect(Fitting.plainText("a\u{1b}[2J moment.\nGo on? [y/N] ") == "a?[2J moment.\nGo on? [y/N] ")
+    #expect(Fitting.plainText("a\u{1b}[2J moment.\nContinue? [y/N] ") == "a?[2J moment.\nContinue? [y/N] ")
   }
 
   @Test func aStreamingMigrationReadsLikeThis() {
@@ -34,7 +34,7 @@ import Testing
     #expect(
       StatusPrinter.text(status) == """
         migration  replicate, failed
-        engine     not running, 'replicate start' goes on
+        engine     not running, 'replicate start' continues
         source     not known
         target     not known
         encryption unverified: not examined yet
@@ -240,7 +240,7 @@ import Testing
     let error = PostgresError(code: .connection, action: "connecting to the source", message: "refused")
     let words = ErrorPrinter.words(for: error, arguments: [])
     #expect(words.message == "connecting to the source: refused")
-    #expect(words.remedy?.hasPrefix("See that the server answers") == true)
+    #expect(words.remedy?.hasPrefix("Make sure that the server answers") == true)
   }
 
   @Test func programsGetOneObject() throws {

@@ -106,7 +106,7 @@ import UnixSignals
     #expect(stage.results.lines.contains(#""public"."notes": 2 different"#))
     #expect(stage.results.lines.contains("  different  (id)=(5)"))
     #expect(stage.results.lines.contains("  and 1 more"))
-    #expect(stage.results.lines.contains("different, as is to be expected now:"))
+    #expect(stage.results.lines.contains("different, as expected now:"))
     #expect(await run("--json", in: stage.surroundings(engine: engine)) == 4)
     #expect(stage.results.lines.last?.contains(#""verdict":"different""#) == true)
   }

@@ -1,12 +1,12 @@
 import LibPQ
 
-/// How many values of one type travel in one parameter.
+/// How many values of one type are sent in one parameter.
 enum ArrayForm: Sendable, Equatable {
-  /// As an array of the type, whose input function then reads each value.
-  /// - isPlain: the type's texts hold nothing that an array would need quotes for.
+  /// As an array of the type, whose input function reads each value.
+  /// - isPlain: the type's text needs no quoting in an array.
   case array(type: String, delimiter: UInt8, isPlain: Bool)
-  /// As texts that are cast: an array of arrays would be one array of more dimensions (manual, section
-  /// 8.15.3), and `unnest` takes composites to pieces.
+  /// As texts that are cast: an array of arrays would be one array with more dimensions (manual, section
+  /// 8.15.3), and `unnest` splits composites.
   case texts(cast: String)
 
   /// The parameter's type.
@@ -22,7 +22,7 @@ enum ArrayForm: Sendable, Equatable {
     16, 20, 21, 23, 26, 700, 701, 1700, 1082, 1083, 1114, 1184, 1266, 2950,
   ]
 
-  /// The forms of all types of columns, by the type's OID; one that is missing has none.
+  /// The forms of all column types, by the type's OID; a missing type has none.
   static func read(from connection: Connection) async throws -> [UInt32: ArrayForm] {
     let rows = try await connection.query(
       """

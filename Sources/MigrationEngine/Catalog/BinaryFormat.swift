@@ -1,7 +1,7 @@
 /// Which built-in types both ends read exactly in binary, whatever their versions.
 ///
-/// Left out: types that are an OID inside (`regclass`, which means another object on the target), types
-/// without a binary form, and every type of users and extensions, whose arrays and composites carry OIDs.
+/// Left out: types that contain an OID (`regclass`, which means another object on the target), types without
+/// a binary form, and all types of users and extensions, whose arrays and composites contain OIDs.
 enum BinaryFormat {
   private static let scalars: Set<UInt32> = [
     16, 17, 18, 19, 20, 21, 23, 25, 26,  // bool bytea char name int8 int2 int4 text oid

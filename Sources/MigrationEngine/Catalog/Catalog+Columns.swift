@@ -2,14 +2,14 @@ import LibPQ
 import LogicalReplication
 
 extension Catalog {
-  /// The columns of a table, and the file that they were in at that moment.
+  /// The columns of a table, and its file at that moment.
   struct TableColumns {
     var fileNode: UInt32 = 0
     var columns: [Column] = []
   }
 
-  /// The columns of all tables of the user's, by their tables' OIDs. With their file: what a definition was
-  /// when the rows were written anew can only be told when both are read by one statement.
+  /// The columns of all tables of the user's, by their tables' OIDs. With their file: only one statement that
+  /// reads both shows the definition at the time of a rewrite.
   static func readColumns(from connection: Connection) async throws -> [UInt32: TableColumns] {
     let rows = try await connection.query(
       columnsSQL, doing: "reading the columns of all tables", within: .seconds(60))

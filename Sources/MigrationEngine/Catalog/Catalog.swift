@@ -3,12 +3,12 @@ import LogicalReplication
 
 /// What is in a database, read from the system catalogs (manual, chapter 53).
 package struct Catalog: Sendable {
-  /// All tables and partitioned tables of the user's, with those of extensions and of this program left out.
+  /// The user's tables and partitioned tables, without those of extensions and of this program.
   package var relations: [Relation]
 
   /// - Parameters:
-  ///   - connection: may be in a transaction; what it sees is what is read.
-  ///   - measuring: also the sizes, for which the server looks at every file; they are 0 otherwise.
+  ///   - connection: may be in a transaction, whose view is then read.
+  ///   - measuring: also reads the sizes, for which the server examines every file; they are 0 otherwise.
   package static func read(from connection: Connection, measuring: Bool = true) async throws -> Catalog {
     let columns = try await readColumns(from: connection)
     let rows = try await connection.query(
@@ -23,7 +23,7 @@ package struct Catalog: Sendable {
   /// Nil for a relation that is not among those read.
   package subscript(name: RelationName) -> Relation? { relations.first { $0.name == name } }
 
-  /// Tables that hold rows of their own and are written to the WAL: what is copied and streamed.
+  /// Tables that hold rows themselves and are WAL-logged: those that are copied and streamed.
   var publishable: [Relation] { relations.filter { $0.kind == .table && !$0.isUnlogged } }
 
   /// Which `pg_class` rows are the user's tables; `c` and `n` are `pg_class` and `pg_namespace`.
@@ -35,7 +35,7 @@ package struct Catalog: Sendable {
     """
 
   private static func relationsSQL(measuring: Bool) -> String {
-    // Of a table that was dropped since the snapshot there is no size.
+    // A table dropped since the snapshot has no size.
     let bytes = measuring ? "coalesce(pg_catalog.pg_table_size(c.oid), 0)" : "0"
     let blocks =
       measuring

@@ -1,14 +1,14 @@
 import LibPQ
 
-/// Which rows of a table a stream has touched.
+/// Which rows of a table a stream has changed.
 enum ChangedRows: Sendable {
-  /// They are not known, or are too many, or the table was truncated.
+  /// They are not known or too many, or the table was truncated.
   case all
-  /// By their keys; a stream that changes its form, or a table its columns, begins another batch.
+  /// By their keys; a new stream form, or new columns of the table, begin another batch.
   case keys([ChangedKeys])
 }
 
-/// Keys of rows as they came in a stream, back to back in one buffer. The same key may come many times.
+/// Keys of rows as received in a stream, back to back in one buffer. The same key may occur many times.
 struct ChangedKeys: Sendable {
   struct Column: Sendable, Equatable {
     var name: String
@@ -18,7 +18,7 @@ struct ChangedKeys: Sendable {
 
   /// The key's columns in the order of the values.
   let columns: [Column]
-  /// In which the values are: the types' text or `send` output.
+  /// The values' format: the types' text or `send` output.
   let format: ValueFormat
   private var bytes: [UInt8] = []
   /// Where each value ends.
@@ -30,10 +30,10 @@ struct ChangedKeys: Sendable {
   }
 
   var count: Int { columns.isEmpty ? 0 : ends.count / columns.count }
-  /// Memory of the values.
+  /// Memory used by the values.
   var byteCount: Int { bytes.count + ends.count * MemoryLayout<Int>.stride }
 
-  /// Adds a value; a key is as many as there are columns, one after the other. No key has a NULL.
+  /// Adds a value; a key is one value per column, in order. Keys have no NULLs.
   mutating func append(_ value: UnsafeRawBufferPointer) {
     bytes.append(contentsOf: value)
     ends.append(bytes.count)

@@ -3,14 +3,14 @@ extension Column {
   /// OIDs below it are the same in every database: `FirstNormalObjectId`.
   static let firstUserOID: UInt32 = 16384
 
-  /// Whether every value of `other`, a column of the other end, is kept as it is.
+  /// Whether every value of `other`, a column of the other end, is stored unchanged.
   func holds(_ other: Column) -> Bool {
     holds(typeOID: other.typeOID, typeName: other.typeName, modifier: other.modifier)
   }
 
   /// - Parameters:
-  ///   - typeOID: of the other end's type, whose number is the same here only where it is built in.
-  ///   - typeName: of that type; nil when it is not known, and the number alone decides.
+  ///   - typeOID: the other end's type OID, which is the same here only for built-in types.
+  ///   - typeName: that type's name; nil when it is not known, so that only the OID decides.
   func holds(typeOID: UInt32, typeName: String?, modifier: Int32) -> Bool {
     let isBuiltIn = self.typeOID < Self.firstUserOID && typeOID < Self.firstUserOID
     guard isBuiltIn ? self.typeOID == typeOID : typeName.map({ $0 == self.typeName }) ?? true else {
@@ -25,9 +25,9 @@ extension Column {
     return other != -1 && Self.growing.contains(typeOID) && other <= modifier
   }
 
-  /// Built-in types of which a value is the same under every modifier that is large enough, and their arrays,
-  /// which have the modifier of their elements. Of all others it must be the same: `numeric` has its digits
-  /// behind the point, and `char` its blanks.
+  /// Built-in types whose values are the same under every modifier that is large enough, and their arrays,
+  /// which have the modifier of their elements. All others need the same modifier: `numeric` stores its
+  /// decimal places, and `char` its blanks.
   private static let growing: Set<UInt32> = [
     // varchar, varbit
     1043, 1015, 1562, 1563,

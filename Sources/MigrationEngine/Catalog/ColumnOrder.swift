@@ -1,8 +1,7 @@
 import LibPQ
 
-/// A table whose columns stand in another order on one end than on the other. Rows are carried by their
-/// columns' names; a value of the table's row type is its columns' values one after the other, and so is what
-/// `INSERT` without a list of columns gives.
+/// A table whose columns are in another order on one end. Rows are matched by column names, but a value of
+/// the table's row type, and `INSERT` without a column list, depend on the order.
 struct ColumnOrder: Sendable, Equatable {
   var table: RelationName
   var source: [String]

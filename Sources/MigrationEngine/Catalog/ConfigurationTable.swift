@@ -1,12 +1,12 @@
 import LibPQ
 
-/// A table of an extension's in which the user has rows of his own (manual, section 38.17.3).
+/// An extension's table that may hold rows of the user's (manual, section 38.17.3).
 struct ConfigurationTable: Sendable {
   var oid: UInt32
   var name: RelationName
-  /// Which rows are the user's, as the extension's script says it: `WHERE …`, or nothing for all.
+  /// The condition for the user's rows, from the extension's script: `WHERE …`, or empty for all.
   var condition: String
-  /// Quoted, by commas; empty when there are none.
+  /// Quoted, with commas; empty when there are none.
   var columns: String
 
   /// Which `pg_class` rows are such tables; `c` is `pg_class`.

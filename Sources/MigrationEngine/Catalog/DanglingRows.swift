@@ -1,26 +1,26 @@
 import LibPQ
 import LogicalReplication
 
-/// Rows that a foreign key of the source forbids, and that are there all the same: written under the replica
-/// role or with triggers off. No server makes the key over them (manual, ALTER TABLE … ADD CONSTRAINT).
+/// Rows that violate a foreign key of the source: written under the replica role or with triggers disabled.
+/// No server creates the key over them (manual, ALTER TABLE … ADD CONSTRAINT).
 struct DanglingRows: Sendable {
-  /// As pg_restore names it, and so as a difference of the schemas is accepted.
+  /// The name in pg_restore's list, by which a schema difference is accepted.
   let key: String
   let child: String
   let childName: RelationName
   private let parent: String
   private let columns: String
   private let referenced: String
-  /// The child as its own rows are read.
+  /// The child, for reading its own rows.
   private let scanned: String
   private let isSet: String
   private let equality: String
-  /// The child's: its columns, how its rows are put in order, and its values as texts.
+  /// The child's primary key: its columns, the sort order, and its values as texts.
   private let primaryKey: (columns: String, order: String, texts: String)?
-  /// No operator of users' is called.
+  /// No user-defined operator is called.
   let isBuiltIn: Bool
 
-  /// - Parameter key: its row in the source's `pg_constraint`; nil for all that are validated.
+  /// - Parameter key: its OID in the source's `pg_constraint`; nil for all validated keys.
   static func read(_ key: UInt32?, from source: Connection, doing action: String) async throws -> [Self] {
     let which =
       key == nil ? "k.convalidated AND k.conparentid = 0 AND n.nspname !~ '^pg_'" : "k.oid = $1::oid"
@@ -59,7 +59,7 @@ struct DanglingRows: Sendable {
     return try rows.map(Self.init)
   }
 
-  /// Each value as its type writes it, and cut off, as everywhere that a key is named.
+  /// Each value in its type's output, truncated, as wherever a key is shown.
   private static let primaryKey = """
     SELECT pg_catalog.string_agg(pg_catalog.quote_ident(own.attname), ', ' ORDER BY i_u.place) AS columns,
       pg_catalog.string_agg(pg_catalog.format('c.%I', own.attname), ', ' ORDER BY i_u.place) AS qualified,
@@ -98,11 +98,11 @@ struct DanglingRows: Sendable {
   /// A statement that lists them.
   var listing: String { "SELECT c.* \(missing(in: scanned));" }
 
-  /// The keys of so many rows are reported.
+  /// How many rows' keys are reported.
   private static let keyLimit = 10
 
   /// Counts them, and names some by their primary keys.
-  /// - Parameter sample: how many of the child's rows are looked at; nil: all.
+  /// - Parameter sample: how many of the child's rows are examined; nil: all.
   /// - Returns: in words; nil when there are none.
   func describe(
     on end: Connection, sample: Int? = nil, doing action: String, within limit: Duration

@@ -1,10 +1,10 @@
-/// A table of both ends as they are now, held against what they were: which columns belong together, where
-/// they differ, and what that makes of the rows. Pure.
+/// Compares a table's current state on both ends with the stored one: which columns belong together, where
+/// they differ, and what that means for the rows. Pure.
 struct LineageMatch {
   private let source: Relation
   private let target: Relation
   private let lineage: TableLineage
-  /// The columns of before, by their numbers on the source.
+  /// The previous columns, by their numbers on the source.
   private let earlier: [Int: TableLineage.Pair]
   private let theirs: [Int: Column]
   /// The target's columns that it did not have before.
@@ -22,19 +22,19 @@ struct LineageMatch {
     remedy = ColumnRemedy(table: target.name, wasRewritten: source.fileNode != lineage.fileNode)
   }
 
-  /// A column whose values may be others than they were, or are none that a catalog tells.
+  /// A column whose values may have changed, or are not known from the catalogs.
   private func isRewritten(_ column: Column) -> Bool {
     remedy.wasRewritten && !column.isGenerated && earlier[column.number]?.revision != column.revision
   }
 
-  /// The target's column that has, or is to have, the values of one of the source's.
+  /// The target's column that has, or will have, the values of a source column.
   private func partner(of column: Column) -> Column? {
     earlier[column.number].flatMap { theirs[$0.targetNumber] } ?? newTheirs[column.name]
   }
 
   // MARK: Definitions
 
-  /// What must become another on the target; nil when it fits.
+  /// What must change on the target; nil when it fits.
   /// - Parameter taken: whether the target has another table of this name.
   func difference(_ taken: (RelationName) -> Bool) -> TableDifference? {
     var found: [ColumnDifference] = []
@@ -45,7 +45,7 @@ struct LineageMatch {
       ("the target has column \(SQL.identifier($0.name)), the source has not", remedy.drop($0))
     }
     found += source.columns.compactMap(difference(of:))
-    // Last: what comes before it speaks of the table by the name that it has.
+    // Last: the other statements use the current name.
     if target.name != source.name {
       found.append(
         (
@@ -62,7 +62,7 @@ struct LineageMatch {
 
   private typealias ColumnDifference = (reason: String, remedy: String)
 
-  /// Columns of the target that are none of the source's.
+  /// Columns of the target that the source lacks.
   private var stray: [Column] {
     let partners = Set(source.columns.compactMap { partner(of: $0)?.number })
     return target.columns.filter { !partners.contains($0.number) }
@@ -107,8 +107,8 @@ struct LineageMatch {
 
   // MARK: Rows
 
-  /// Why the target's rows may not be the source's, though the definitions fit; nil when they are.
-  /// - Parameter targetWasRewritten: its rows may have got values that no catalog tells.
+  /// Why the target's rows may differ from the source's although the definitions fit; nil when they do not.
+  /// - Parameter targetWasRewritten: its rows may have got values that the catalogs do not show.
   func reasonToCopy(targetWasRewritten: Bool) -> String? {
     if lineage.targetOID != target.oid { return "the target's table is another one" }
     for column in source.columns where !column.isGenerated {
@@ -120,7 +120,7 @@ struct LineageMatch {
         if theirs[pair.targetNumber] == nil { return "column \(quoted) is another one on the target" }
         continue
       }
-      // New on both ends: rows that were there have what the catalogs say.
+      // New on both ends: existing rows have the values in the catalogs.
       let missing = partner(of: column)?.missingValue
       if missing != column.missingValue || (missing == nil && targetWasRewritten) {
         return "column \(quoted) has other values in the rows that the target had"

@@ -1,14 +1,14 @@
 import LibPQ
 
-/// A role of the source without which its objects, or those who use them, would not be what they are. Roles
-/// live outside the database, so pg_dump does not bring them.
+/// A role of the source that its objects or their users need. Roles are outside the database, so pg_dump does
+/// not include them.
 struct NamedRole: Sendable, Equatable {
   enum Part: Sendable {
-    /// It owns something that is restored, so the target's role must be able to give things to it.
+    /// It owns something that is restored, so the target's role must be able to make it an owner.
     case owner
     /// A grant, a policy or a setting is for it.
     case named
-    /// A privilege or a setting of the database itself is for it, and nothing that is restored names it.
+    /// A privilege or setting of the database itself is for it, and no restored object refers to it.
     case ofDatabase
     /// It may log in, and is a member of one of the others.
     case member
@@ -18,7 +18,7 @@ struct NamedRole: Sendable, Equatable {
   var canLogin = false
   var part = Part.named
 
-  /// What this program itself makes on the source, which is never restored; `$1` is the publication.
+  /// This program's own objects on the source, which are never restored; `$1` is the publication.
   private static let ownObjects = """
     SELECT 'pg_catalog.pg_publication'::pg_catalog.regclass::oid, oid
     FROM pg_catalog.pg_publication WHERE pubname = $1
@@ -30,8 +30,8 @@ struct NamedRole: Sendable, Equatable {
     FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.to_regnamespace('replicate')
     """
 
-  /// From pg_shdepend, which knows all but the bootstrap superuser; owners are asked for besides. An
-  /// extension and its members belong to whoever creates it on the target.
+  /// From pg_shdepend, which has all but the bootstrap superuser; owners are read separately. An extension
+  /// and its members belong to the role that creates it on the target.
   static func read(from source: Connection, publication: String) async throws -> [NamedRole] {
     let rows = try await source.query(
       """

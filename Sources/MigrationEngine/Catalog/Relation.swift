@@ -1,6 +1,6 @@
 import LogicalReplication
 
-/// A column of a relation that is migrated, as `pg_attribute` has it (manual, section 53.7).
+/// A column of a migrated relation, as in `pg_attribute` (manual, section 53.7).
 package struct Column: Sendable, Equatable {
   enum Identity: String, Sendable {
     case none = ""
@@ -13,30 +13,30 @@ package struct Column: Sendable, Equatable {
   /// `format_type`: the type with its modifier, quoted for SQL.
   var type: String
   var typeOID: UInt32
-  /// The type that its binary form is of: a domain's is its base type's, and a label of an enum is a text.
+  /// The type of its binary form: a domain has its base type's, and an enum label is text.
   var wireTypeOID: UInt32
   var identity: Identity
   /// Computed by the server from other columns: neither copied nor streamed.
   var isGenerated: Bool
   /// Its type is a domain, which may refuse NULL.
   var isDomain = false
-  /// `attnum`: what a column is known by, whatever its name.
+  /// `attnum`: identifies the column, whatever its name.
   var number = 0
-  /// `typname`: what a type is known by on both ends.
+  /// `typname`: identifies the type on both ends.
   var typeName = ""
   /// `atttypmod`; -1 for none.
   var modifier: Int32 = -1
-  /// Where it is not the type's own: quoted for SQL.
+  /// Where it is not the type's default: quoted for SQL.
   var collation: String?
   var isNotNull = false
   /// Generated when it is read, not when it is written (from 18 on).
   var isVirtual = false
   /// The expression of its default, or of its generation.
   var expression: String?
-  /// What rows have that are older than the column: `attmissingval`. Nil when they have NULL, or were written
-  /// anew since.
+  /// The value of rows older than the column: `attmissingval`. Nil when they have NULL, or were rewritten
+  /// since.
   var missingValue: String?
-  /// The sequence that goes with it, as `serial` makes one.
+  /// The sequence owned by it, as created by `serial`.
   var sequence: OwnedSequence?
   /// The transaction that last changed the column's definition.
   var revision = ""
@@ -51,9 +51,9 @@ struct OwnedSequence: Sendable, Equatable {
 
 /// A table or a partitioned table of the user's.
 package struct Relation: Sendable {
-  /// `pg_class.relkind` of what holds rows.
+  /// `pg_class.relkind` of relations with rows.
   package enum Kind: String, Sendable {
-    /// With rows of its own.
+    /// Holds rows itself.
     case table = "r"
     /// Its rows are those of its partitions.
     case partitioned = "p"
@@ -67,7 +67,7 @@ package struct Relation: Sendable {
   var isPartition: Bool
   var isUnlogged: Bool
   var replicaIdentity: ReplicaIdentity
-  /// Whether UPDATE and DELETE can name their row once the table is published: a primary key that is not
+  /// Whether UPDATE and DELETE can identify their row once the table is published: a primary key that is not
   /// deferrable, a chosen index, or FULL. Without it the *source* would refuse them.
   var hasUsableIdentity: Bool
   /// Heap and TOAST, without indexes.
@@ -77,11 +77,11 @@ package struct Relation: Sendable {
   /// Most of it is stored outside the rows, as TOAST.
   var isMostlyTOAST = false
   var estimatedRows: Int64
-  /// In the order of their numbers, without those that were dropped.
+  /// In order of their numbers, without dropped ones.
   package var columns: [Column]
   /// The composite type of its rows.
   var rowTypeOID: UInt32 = 0
-  /// Its file: another one when all rows were written anew, as by TRUNCATE, CLUSTER and many an ALTER TABLE.
+  /// Its file: changes when all rows are rewritten, as by TRUNCATE, CLUSTER and many an ALTER TABLE.
   var fileNode: UInt32 = 0
   var owner = ""
 

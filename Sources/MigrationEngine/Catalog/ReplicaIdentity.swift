@@ -7,7 +7,7 @@ extension ReplicaIdentity {
     self.init(rawValue: byte)
   }
 
-  /// As ALTER TABLE … REPLICA IDENTITY spells it; an index needs its name besides.
+  /// As in ALTER TABLE … REPLICA IDENTITY; an index also needs its name.
   var clause: String {
     switch self {
     case .primaryKey: "DEFAULT"

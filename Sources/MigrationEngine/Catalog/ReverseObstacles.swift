@@ -1,13 +1,13 @@
 import LibPQ
 
-/// What keeps the target's writes from being carried back to the source.
+/// What prevents reverse replication.
 struct ReverseObstacle: Sendable, Equatable {
   var why: String
-  /// What mends it on the servers.
+  /// How to fix it on the servers.
   var remedy: String
 
   /// Changes neither end.
-  /// - Parameter slot: the name of the slot on the target; one that is there already needs no room.
+  /// - Parameter slot: the name of the slot on the target; an existing one needs no free slot.
   static func find(source: Connection, target: Connection, slot: String) async throws
     -> [ReverseObstacle]
   {
@@ -97,7 +97,7 @@ struct ReverseObstacle: Sendable, Equatable {
     return found
   }
 
-  /// Asked by doing it: Amazon's rds_superuser may set it though no catalog says so.
+  /// Found out by trying: Amazon's rds_superuser may set it although no catalog says so.
   private static func replicaRoleRefusal(_ source: Connection) async throws -> String? {
     let action = "examining the replica role on the source"
     try await source.query("BEGIN", doing: action, within: .seconds(30))

@@ -1,13 +1,13 @@
 import LibPQ
 import LogicalReplication
 
-/// Tells within milliseconds whether a schema has changed: for each catalog how many rows it has, and a sum
-/// over which versions of them. It may tell of a change where there was none that pg_dump would see.
+/// Detects within milliseconds whether a schema has changed: for each catalog, the row count and a sum over
+/// the row versions. It may report a change that pg_dump would not see.
 struct SchemaVersions: Sendable, Equatable {
   private var source: [String: String] = [:]
   private var target: [String: String] = [:]
 
-  /// - Parameter publications: of the migration itself, which are left out.
+  /// - Parameter publications: those of the migration itself, which are left out.
   static func read(
     source: Connection, target: Connection, without publications: Set<String>
   ) async throws -> SchemaVersions {
@@ -31,7 +31,7 @@ struct SchemaVersions: Sendable, Equatable {
     ) { first, _ in first }
   }
 
-  /// Neither what a session has for itself nor what belongs to the migration.
+  /// Neither a session's temporary objects nor what belongs to the migration.
   private static let relations = """
     WITH p AS (SELECT oid FROM pg_catalog.pg_publication WHERE pubname::text <> ALL ($1::text[])),
       n AS (SELECT oid FROM pg_catalog.pg_namespace
@@ -46,9 +46,9 @@ struct SchemaVersions: Sendable, Equatable {
 
   private struct CatalogRows {
     var name: String
-    /// Which rows; `x` is the catalog.
+    /// The condition for rows; `x` is the catalog.
     var condition = "true"
-    /// What tells one version of a row from the next, as text.
+    /// What distinguishes one version of a row from the next, as text.
     var version = "x.xmin::text || x.ctid::text"
     var since = 0
 
@@ -61,8 +61,8 @@ struct SchemaVersions: Sendable, Equatable {
     }
   }
 
-  /// Of tables and the database only what is defined, not what the server keeps in the same rows: sizes, the
-  /// files that hold them, what VACUUM has done, and that there are triggers, among them the fence's.
+  /// For tables and the database only the definitions, not what the server keeps in the same rows: sizes,
+  /// files, the results of VACUUM, and whether there are triggers, such as the fence's.
   private static let catalogs: [CatalogRows] =
     [
       CatalogRows(
@@ -94,7 +94,7 @@ struct SchemaVersions: Sendable, Equatable {
       CatalogRows(name: "pg_publication", condition: "x.oid IN (SELECT oid FROM p)"),
       CatalogRows(name: "pg_publication_rel", condition: "x.prpubid IN (SELECT oid FROM p)"),
       CatalogRows(name: "pg_publication_namespace", since: 150_000),
-      // What is noted of the migration is in comments.
+      // The migration's noted rows are in comments.
       CatalogRows(
         name: "pg_description",
         condition: """

@@ -1,17 +1,18 @@
 import LibPQ
 
-/// What everybody may call and read in a new database, and we do: a server from which that was taken away
-/// must say so before anything depends on it, and not after the seal, where nothing may be refused.
+/// System functions and relations that PUBLIC may use in a new database, and that we use: where they were
+/// revoked, this must be known before anything depends on it, not after the seal, where nothing may be
+/// refused.
 enum SystemPrivileges {
-  /// One that our role lacks.
+  /// One that our role may not use.
   struct Missing: Sendable, Equatable {
     /// `pg_catalog.pg_current_wal_insert_lsn()`.
     var object: String
-    /// What gives it back.
+    /// The statement that grants it.
     var grant: String
   }
 
-  /// Those of `functions` and `relations` that everybody could use once, and our role may not any more.
+  /// Those of `functions` and `relations` that our role may not use.
   static func missing(on connection: Connection) async throws -> [Missing] {
     let rows = try await connection.query(
       """
@@ -43,7 +44,7 @@ enum SystemPrivileges {
     }
   }
 
-  /// - Throws: `MigrationError` that names what is missing, with what gives it back.
+  /// - Throws: `MigrationError` that names what is missing, with the GRANTs.
   static func verify(on connection: Connection) async throws {
     let missing = try await missing(on: connection)
     guard !missing.isEmpty else { return }
@@ -53,7 +54,7 @@ enum SystemPrivileges {
       remedy: "On the \(connection.end), as a superuser: \(missing.map(\.grant).joined(separator: " "))")
   }
 
-  /// All that is called of the system, on whichever end.
+  /// All system functions called, on either end.
   static let functions = [
     "acldefault", "aclexplode", "age", "array_agg", "array_append", "array_dims", "array_lower",
     "array_ndims", "array_position", "array_send", "array_to_string", "ascii", "bit", "bool_and",
@@ -81,7 +82,7 @@ enum SystemPrivileges {
     "uuid_hash_extended",
   ]
 
-  /// All that is read of the system.
+  /// All system relations read.
   static let relations = [
     "pg_amop", "pg_attrdef", "pg_attribute", "pg_auth_members", "pg_authid",
     "pg_available_extension_versions", "pg_available_extensions", "pg_cast", "pg_class", "pg_collation",

@@ -1,8 +1,8 @@
-/// What a table was on the source when it was copied, and which column of the target has the values of which
-/// of the source's: what says whether the rows that are on the target are still what the source has.
+/// A table's definition on the source when it was copied, and which target column has the values of which
+/// source column: this shows whether the target's rows are still the source's.
 ///
-/// A table is known by its OID, a column by its number, whatever they are called. No stream carries what
-/// an ALTER TABLE makes of the rows that are there; it shows in the catalogs (manual, chapter 53).
+/// A table is identified by its OID, a column by its number, whatever their names. The stream does not carry
+/// what an ALTER TABLE does to existing rows; the catalogs show it (manual, chapter 53).
 struct TableLineage: Sendable, Codable, Equatable {
   struct Pair: Sendable, Codable, Equatable {
     /// On the source.
@@ -13,12 +13,12 @@ struct TableLineage: Sendable, Codable, Equatable {
     var targetNumber: Int
   }
 
-  /// The source's file: another one when all its rows were written anew.
+  /// The source's file: changes when all its rows are rewritten.
   var fileNode: UInt32
   var targetOID: UInt32
   var columns: [Pair]
 
-  /// Of tables that fit together: columns belong together by their names.
+  /// For matching tables: columns are matched by name.
   init(source: Relation, target: Relation) {
     fileNode = source.fileNode
     targetOID = target.oid
@@ -30,11 +30,11 @@ struct TableLineage: Sendable, Codable, Equatable {
     }
   }
 
-  /// What both ends have now, held against it.
+  /// Compares what both ends have now with it.
   enum Verdict: Sendable, Equatable {
-    /// The rows are the source's. The lineage of now, which may be another.
+    /// The rows are the source's. The current lineage, which may have changed.
     case follows(TableLineage)
-    /// The definitions fit; the rows that are on the target may be others.
+    /// The definitions match; the rows on the target may differ.
     case copyAgain(reason: String)
     case differs(TableDifference)
   }
@@ -54,12 +54,12 @@ struct TableLineage: Sendable, Codable, Equatable {
   }
 }
 
-/// What it takes that a table of the target fits the source's again.
+/// What makes a table of the target match the source's again.
 struct TableDifference: Sendable, Equatable {
   var reason: String
   /// Statements for the target.
   var remedy: String
-  /// The rows must come again as well: it is empty until then, so that any conversion will do.
+  /// The rows must be copied again as well: it is empty until then, so any conversion will do.
   var isToBeCopied: Bool
 }
 

@@ -1,9 +1,9 @@
 import LibPQ
 import LogicalReplication
 
-/// What becomes another when rows change without being changed one by one: by TRUNCATE, which older snapshots
-/// do not see (manual, section 13.6), and by an ALTER TABLE that writes rows anew or gives old rows a column.
-/// Without unlogged tables, which no stream carries.
+/// Versions that change when rows change other than one by one: by TRUNCATE, which older snapshots do not see
+/// (manual, section 13.6), and by an ALTER TABLE that rewrites rows or adds a column to old ones. Without
+/// unlogged tables, which are not streamed.
 struct TableVersions: Sendable, Equatable {
   private var source: [RelationName: String] = [:]
   private var target: [RelationName: String] = [:]
@@ -22,7 +22,7 @@ struct TableVersions: Sendable, Equatable {
     return versions
   }
 
-  /// Tables that are not on either end what they were.
+  /// Tables that have changed on either end.
   func changed(since earlier: TableVersions) -> Set<RelationName> {
     Set(source.keys).union(target.keys).union(earlier.source.keys).union(earlier.target.keys).filter {
       source[$0] != earlier.source[$0] || target[$0] != earlier.target[$0]
@@ -50,12 +50,12 @@ struct TableVersions: Sendable, Equatable {
   }
 }
 
-/// What a snapshot must not differ in from what is there now, for a COPY under it to have the table's rows:
-/// one that was written anew since looks empty to it, and a name may by now be that of another table or
-/// column (manual, section 13.6).
+/// What must be the same in a snapshot and now, for a COPY under it to have the table's rows: a table
+/// rewritten since looks empty to it, and a name may now belong to another table or column (manual, section
+/// 13.6).
 enum TableVersion {
-  /// - Parameter connection: in a transaction it says what that sees, without one what is there now.
-  /// - Returns: a text a table, by its OID; none of one that is not there.
+  /// - Parameter connection: in a transaction, its view is read; otherwise the current state.
+  /// - Returns: a text per table, by OID; none for a missing table.
   static func read(_ oids: [UInt32], from connection: Connection) async throws -> [UInt32: String] {
     let rows = try await connection.query(
       """

@@ -1,4 +1,4 @@
-/// A trigger, rule or event trigger that is enabled in another way on one end than on the other.
+/// A trigger, rule or event trigger whose mode differs between the ends.
 struct TriggerState: Sendable, Equatable {
   /// From `pg_trigger.tgenabled`, `pg_rewrite.ev_enabled` and `pg_event_trigger.evtenabled`.
   enum Enabled: String, Sendable {
@@ -17,16 +17,16 @@ struct TriggerState: Sendable, Equatable {
     }
   }
 
-  /// As pg_dump calls it: `TRIGGER`, `RULE`, `EVENT TRIGGER`.
+  /// pg_dump's name: `TRIGGER`, `RULE`, `EVENT TRIGGER`.
   var kind: String
-  /// `-` for what has none.
+  /// `-` for none.
   var schema: String
-  /// As pg_dump writes it: the table's name and the trigger's.
+  /// As in pg_dump: the table's name and the trigger's.
   var tag: String
   var source: Enabled
-  /// What it will be once the target opens, where it is held back.
+  /// Its mode once the target opens, if it is suspended.
   var target: Enabled
-  /// Makes it what it is to be, on the target.
+  /// Sets its mode on the target.
   var remedy: String
 
   init(

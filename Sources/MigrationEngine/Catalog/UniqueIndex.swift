@@ -1,6 +1,6 @@
 import LibPQ
 
-/// A unique index that tells the rows of a table apart: valid, not deferrable, over plain columns and all
+/// A unique index that identifies the rows of a table: valid, not deferrable, over plain columns and all
 /// rows.
 struct UniqueIndex: Sendable, Equatable {
   struct Key: Sendable, Equatable {

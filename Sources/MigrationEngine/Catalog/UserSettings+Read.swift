@@ -2,8 +2,8 @@ import LibPQ
 
 extension UserSettings {
   /// - Parameters:
-  ///   - connection: where users are, with no transaction open.
-  ///   - other: where the settings are to be used; what it refuses is left out.
+  ///   - connection: to the end where users are, without an open transaction.
+  ///   - other: to the end where the settings will be used; those it refuses are left out.
   static func read(
     from connection: Connection, usableOn other: Connection? = nil
   ) async throws -> UserSettings {
@@ -30,7 +30,7 @@ extension UserSettings {
     return try await settings.usable(on: other)
   }
 
-  /// By role, nil for all of them; what is stored for this database before what is for all.
+  /// By role, nil for all roles; settings for this database come before those for all databases.
   private static func stored(in connection: Connection) async throws -> [String?: [String: String]] {
     let rows = try await connection.query(
       """
@@ -56,7 +56,7 @@ extension UserSettings {
     .first?.text("role") ?? ""
   }
 
-  /// What the server's own configuration says of what is meaningful, where nothing of our own hides it.
+  /// The meaningful settings of the server's configuration, where our own do not hide them.
   private static func server(_ connection: Connection) async throws -> [String: String] {
     let names = meaningful.union(meaningfulAlone).sorted()
     let action = "reading the settings of the \(connection.end)'s server"
@@ -77,7 +77,7 @@ extension UserSettings {
     return server
   }
 
-  /// Each is tried, and has gone with its statement.
+  /// Each is tried for one statement only.
   private func usable(on other: Connection) async throws -> UserSettings {
     let all = Set(([everyone] + roles.values).flatMap { layer in layer.map { Setting($0.key, $0.value) } })
       .filter { Self.isPassedOn($0.name, isAlone: true) }

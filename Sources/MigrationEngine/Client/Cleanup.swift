@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// What a migration has left, taken away piece by piece. Notes what went and what would not, and goes on: one
-/// thing that stays must not keep the others.
+/// Removes what a migration has left, piece by piece. Records what was removed and what could not be, and
+/// continues: one failure must not keep the rest.
 struct Cleanup {
   let logger: Logger
   private(set) var removed: [String] = []
@@ -22,7 +22,7 @@ struct Cleanup {
   }
 
   /// Leaves no trace of a migration on the source.
-  /// - Parameter migration: what the target has stored of it.
+  /// - Parameter migration: what the target has stored about it.
   mutating func clean(
     _ source: Connection, of identity: DatabaseIdentity, _ migration: StoredMigration?
   ) async throws {
@@ -39,7 +39,7 @@ struct Cleanup {
       "publication \(SQL.identifier(publication)) on the source",
       "DROP PUBLICATION \(SQL.identifier(publication))"
     ) { try await Publication(name: publication).drop(on: source) }
-    // Not before the publication is gone: it would refuse to delete from a table without an identity.
+    // Only after the publication is dropped: published tables without an identity refuse DELETE.
     if hasSchema {
       await attempt("replica identities of the source", "ALTER TABLE … REPLICA IDENTITY …") {
         try await FullIdentity.restore(notedOn: source, on: source)

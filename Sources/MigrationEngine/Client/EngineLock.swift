@@ -1,7 +1,7 @@
 extension StateStore {
-  /// Waits until an engine that was asked to go has given its lock up, and takes it, so that none begins
-  /// anew.
-  /// - Parameter command: what is to be given again when the engine does not go.
+  /// Waits until an engine that was asked to stop has released its lock, and takes it, so that no other
+  /// starts.
+  /// - Parameter command: the command to repeat when the engine does not stop.
   func takeLock(thenRun command: String) async throws {
     let deadline = ContinuousClock.now + .seconds(60)
     while try await !tryLock() {

@@ -2,7 +2,7 @@ package import LibPQ
 package import Logging
 import LogicalReplication
 
-/// What the user of `abort` has decided.
+/// The options of `abort`.
 package struct AbortOptions: Sendable {
   /// Also drop what the migration brought to the target, its state included.
   var dropsTargetData: Bool
@@ -11,8 +11,7 @@ package struct AbortOptions: Sendable {
   package init(dropsTargetData: Bool) { self.dropsTargetData = dropsTargetData }
 }
 
-/// Takes a migration back: nothing of it stays on the source, and on the target only what the user wants to
-/// keep.
+/// Undoes a migration: nothing of it stays on the source, and on the target only what the user wants to keep.
 package struct MigrationAbort: Sendable {
   private let source: ConnectionString
   private let target: ConnectionString
@@ -26,7 +25,7 @@ package struct MigrationAbort: Sendable {
   }
 
   /// - Returns: what was removed, and what could not be, with the command that removes it.
-  /// - Throws: `MigrationError` with kind `.usage` when the seal is behind the migration.
+  /// - Throws: `MigrationError` with kind `.usage` after the seal.
   package func abort(_ options: AbortOptions) async throws -> (removed: [String], left: [String]) {
     let ends = try await Endpoints.open(
       MigrationOptions(source: source, target: target), purpose: "abort")
@@ -40,7 +39,7 @@ package struct MigrationAbort: Sendable {
     let hasState = try await verify(ends, store) != nil
     await Failpoint.reached("before stopping the engine")
     try await stopEngine(store, hasState: hasState)
-    // Until it stopped it went on, maybe with a cutover.
+    // Until it stopped it continued, perhaps with a cutover.
     let migration = try await verify(ends, store, meanwhile: true)
     try await takeDownFence(ends, store)
     var cleanup = Cleanup(logger: logger)
@@ -50,9 +49,9 @@ package struct MigrationAbort: Sendable {
     return (cleanup.removed, cleanup.left)
   }
 
-  /// - Parameter meanwhile: whether it could be aborted when it was asked for.
+  /// - Parameter meanwhile: whether it could be aborted when that was requested.
   /// - Returns: the stored migration.
-  /// - Throws: `MigrationError` when it cannot be aborted, or cannot any more.
+  /// - Throws: `MigrationError` when it cannot, or can no longer, be aborted.
   private func verify(
     _ ends: Endpoints, _ store: StateStore, meanwhile: Bool = false
   ) async throws -> StoredMigration? {
@@ -88,25 +87,25 @@ package struct MigrationAbort: Sendable {
     reason: "the cutover was sealed meanwhile: the target may have taken writes, and the source takes none",
     remedy: "Nothing was removed. The engine was stopped: run replicate start, which finishes the cutover.")
 
-  /// First of all: what is removed later keeps writes from a source that is sealed.
+  /// First of all: what is removed later protects a sealed source from writes.
   private func takeDownFence(_ ends: Endpoints, _ store: StateStore) async throws {
     guard try await SourceState(ends.source).fence() != nil else { return }
     do {
       try await WriteFence(ends.source).unfence()
     } catch is WriteFence.Sealed {
-      // By a commit that was on its way when its engine died.
+      // By a commit that was in flight when its engine died.
       if try await store.load() != nil { try await store.withdrawAbort() }
       throw Self.overtaken
     }
   }
 
-  /// Asks a running engine to go and takes its lock, so that none begins anew.
+  /// Asks a running engine to stop and takes its lock, so that no other starts.
   private func stopEngine(_ store: StateStore, hasState: Bool) async throws {
     if hasState { try await store.requestAbort() }
     try await store.takeLock(thenRun: "replicate abort")
   }
 
-  /// An engine that died may have left clients waiting; where their poolers are only its plan tells.
+  /// A killed engine may have left clients waiting; only its plan says where their poolers are.
   private func pausedPoolers(_ store: StateStore) async throws -> [String] {
     guard let latest = try await store.latestCutover() else { return [] }
     return try await SwitchLog(store: store, cutover: latest.id).paused().map {

@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 
 extension MigrationClient {
-  /// Asks the engine for a cutover and follows it to its end. One that was asked for before, or is under way,
-  /// is followed instead when it is of the same kind.
+  /// Requests a cutover from the engine and follows it to its end. An earlier request or a running cutover of
+  /// the same kind is followed instead.
   /// - Parameter onProgress: at every look, about ten times a second.
   /// - Throws: `MigrationError` with kind `.usage` when no cutover can begin now, `.cutoverAborted` when it
   ///   was undone.
@@ -35,14 +35,14 @@ extension MigrationClient {
 
   private enum Answer {
     case following(StoredCutover)
-    /// What was asked for has happened already.
+    /// The request has already been fulfilled.
     case done(Status.Cutover)
   }
 
   private func ask(_ request: CutoverRequest, _ store: StateStore) async throws -> Answer {
     let phases: [Phase] = request.direction == .forward ? [.streaming, .cutover] : [.reverse]
     let migration = try await stored(store)
-    // One that is under way already goes on as soon as an engine does.
+    // A running cutover continues as soon as an engine does.
     if phases.contains(migration.phase), try await store.cutoverUnderWay()?.state != .running,
       try await store.lockHolder() == nil
     {
@@ -66,14 +66,14 @@ extension MigrationClient {
     }
   }
 
-  /// Follows what somebody has asked for before, if it is the same.
+  /// Follows an earlier request, if it is the same.
   private func attach(_ request: CutoverRequest, to cutover: StoredCutover) throws -> StoredCutover {
     let current = cutover.request
     guard current.direction == request.direction, current.isRehearsal == request.isRehearsal else {
       throw refusal(
         "\(current.isRehearsal ? "the rehearsal of " : "")a \(current.direction.deed) is under way, "
           + "asked for by \(current.requestedBy)",
-        "Wait for its end, then ask again; replicate status tells how far it is.")
+        "Wait for its end, then try again; replicate status shows how far it is.")
     }
     logger.notice(
       "following the \(current.direction.deed) that is under way, with the limits that it was asked for with",
@@ -90,9 +90,9 @@ extension MigrationClient {
 
   // MARK: Following
 
-  /// How long an engine may be away that goes on with the cutover: it waits itself while it reconnects.
+  /// How long an engine in a cutover may be away: it waits itself while it reconnects.
   private static let patience = Duration.seconds(30)
-  /// How much longer than the cutover may take the target may be away.
+  /// How much longer than the cutover's limit the target may be away.
   private static let margin = Duration.seconds(60)
 
   /// - Parameter first: handed over; closed at the end.
@@ -137,7 +137,7 @@ extension MigrationClient {
     }
   }
 
-  /// - Returns: nil while it is under way.
+  /// - Returns: nil while it is running.
   private func look(
     _ id: Int64, _ store: StateStore, _ engineSeen: inout ContinuousClock.Instant,
     _ onProgress: @Sendable (Status) -> Void
@@ -146,7 +146,7 @@ extension MigrationClient {
       throw refusal("the request has vanished from the target's state", "Look at replicate status.")
     }
     var status = try await status(store)
-    // Until the engine tells of this one, what it tells is of an earlier one.
+    // Until the engine reports this one, its report is of an earlier one.
     let isOfAnother =
       cutover.state == .requested || cutover.state == .running && status.cutover?.result != nil
       || (status.cutover?.direction ?? .forward) != cutover.request.direction
@@ -172,7 +172,7 @@ extension MigrationClient {
     return nil
   }
 
-  /// A request that nobody took up must not surprise whoever starts an engine later.
+  /// A request that no engine took must not take effect when an engine is started later.
   private func lostEngine(_ id: Int64, _ store: StateStore) async throws -> MigrationError {
     if try await store.withdraw(id) {
       return refusal("the engine is gone and had not begun", "Run replicate start, then ask again.")
@@ -194,7 +194,7 @@ extension MigrationClient {
         """,
       remedy: """
         Bring the target back. An engine that runs goes on by itself: before the seal it takes the fence \
-        down, after it finishes the \(direction.deed); replicate status tells. Without an engine the fence \
+        down, after it finishes the \(direction.deed); replicate status shows. Without an engine the fence \
         lets writes pass again when it expires.
         """)
   }

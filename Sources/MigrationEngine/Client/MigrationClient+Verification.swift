@@ -3,8 +3,8 @@ import Logging
 import LogicalReplication
 
 extension MigrationClient {
-  /// Asks the engine to compare both ends and follows it to its end. When the task is cancelled, or this
-  /// process dies, the engine stops at once and nothing of it stays.
+  /// Asks the engine to compare both ends and follows the comparison to its end. When the task is cancelled,
+  /// or this process dies, the engine stops it at once and keeps nothing of it.
   /// - Parameter onProgress: at every look, about ten times a second.
   /// - Throws: `MigrationError` with kind `.usage` when nothing can be compared now; `.failed` when it could
   ///   not be done. A difference is no error.
@@ -19,7 +19,7 @@ extension MigrationClient {
       do {
         return try await follow(id, store, onProgress)
       } catch {
-        // The engine would notice that nobody follows it; this tells at once.
+        // The engine would notice that nobody follows it; this is immediate.
         do {
           try await Task { try await store.cancelVerification(id) }.value
         } catch let second {
@@ -40,7 +40,7 @@ extension MigrationClient {
         .usage, doing: Self.action,
         reason: migration.phase == .complete ? "\(reason): no stream relates the ends any more" : reason,
         remedy: migration.phase == .complete
-          ? "They can be compared from streaming until the cutover, and behind it while there is a way back."
+          ? "They can be compared from streaming until the cutover, and after it while there is a way back."
           : "Wait until replicate status says it is streaming.")
     }
     guard try await store.lockHolder() != nil else {
@@ -67,7 +67,7 @@ extension MigrationClient {
       case .requested, .running: break
       }
       var status = try await status(store)
-      // What the engine told last may be of the one before.
+      // The engine's last report may be of the previous one.
       if status.verification?.id != id { status.verification = nil }
       onProgress(status)
       if status.engine.running { lastSeen = .now }

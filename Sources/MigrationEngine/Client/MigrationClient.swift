@@ -3,7 +3,7 @@ package import LibPQ
 package import Logging
 import LogicalReplication
 
-/// Looks at a migration, and asks its engine for things, from any machine: all through the target.
+/// Shows a migration, and makes requests to its engine, from any machine: all through the target.
 package struct MigrationClient: Sendable {
   private let source: ConnectionString?
   let target: ConnectionString
@@ -40,12 +40,12 @@ package struct MigrationClient: Sendable {
     status.phase = migration.phase
     status.target.encryption = migration.encryption
     status.engine.running = engine != nil
-    // An engine that has just begun has not spoken yet; what its predecessor said no longer holds.
+    // An engine that has just started has not reported yet; its predecessor's report no longer holds.
     if published?.backend != engine {
       status.ready = false
       status.verification = nil
     }
-    // While one is under way the engine tells its steps with its status; what is stored is its beginning.
+    // While one is running the engine reports its steps with its status; only its beginning is stored.
     if let latest = try await store.latestCutover(), latest.state != .running || status.cutover == nil {
       status.cutover = latest.report ?? status.cutover
     }
@@ -70,13 +70,13 @@ package struct MigrationClient: Sendable {
     .failed, doing: "looking for a migration on the target", reason: "there is none",
     remedy: "Begin one with replicate start, or give the target it was begun with.")
 
-  /// With no engine to watch it, the slot goes on keeping WAL on the source.
+  /// With no engine to watch it, the slot keeps retaining WAL on the source.
   private func lookAtSlot(_ slot: String, _ status: inout Status) async {
     guard let source else { return }
     do {
       try await lookAtSlot(slot, of: source, &status)
     } catch {
-      // What the target tells is worth showing without it, above all when the source is the trouble.
+      // The target's information is worth showing without it, above all when the source is the problem.
       logger.warning("the source could not be asked for its slot", metadata: ["why": "\(error)"])
     }
   }

@@ -2,19 +2,19 @@ package import LibPQ
 package import Logging
 import LogicalReplication
 
-/// What the user of `finish` has decided.
+/// The options of `finish`.
 package struct FinishOptions: Sendable {
-  /// The end that was left takes writes again, to be used for something else: after a cutover the source.
+  /// The end that was left (after a cutover the source) accepts writes again, to be used for something else.
   var opensOldEnd: Bool
-  /// The source is no more: only the target is cleaned.
+  /// The source is lost: only the target is cleaned.
   var isSourceGone: Bool
-  /// The source was named all the same, so that it can be known whether somebody answers there.
+  /// The source was given nevertheless, so that it can be checked that nothing answers there.
   var isSourceNamed: Bool
 
   /// - Parameters:
-  ///   - opensOldEnd: the end that was left takes writes again.
+  ///   - opensOldEnd: the end that was left accepts writes again.
   ///   - isSourceGone: only the target is cleaned.
-  ///   - isSourceNamed: the user said where the source was, and nobody may answer there.
+  ///   - isSourceNamed: the user gave the source's address, and nothing may answer there.
   package init(opensOldEnd: Bool = false, isSourceGone: Bool = false, isSourceNamed: Bool = true) {
     self.opensOldEnd = opensOldEnd
     self.isSourceGone = isSourceGone
@@ -36,8 +36,8 @@ package struct MigrationFinish: Sendable {
     self.logger = logger
   }
 
-  /// - Returns: what was removed. It can be run again when it was interrupted.
-  /// - Throws: `MigrationError` with kind `.usage` before the cutover, and while a rollback is under way.
+  /// - Returns: what was removed. It can be repeated after an interruption.
+  /// - Throws: `MigrationError` with kind `.usage` before the cutover, and during a rollback.
   package func finish(_ options: FinishOptions) async throws -> [String] {
     let target = try await Session.open(target, end: "target", purpose: "finish")
     return try await closing(target) {
@@ -77,7 +77,7 @@ package struct MigrationFinish: Sendable {
     }
   }
 
-  /// What is left on a source that lives would keep its WAL. A name that is gone is no source's.
+  /// What is left on a living source would retain its WAL. A name that no longer resolves is no source.
   private func ensureGone() async throws {
     guard case .answers(let words) = try await Silence.listen(source, end: "source").verdict else { return }
     throw refusal(
@@ -86,7 +86,7 @@ package struct MigrationFinish: Sendable {
         + "name it (--source, REPLICATE_SOURCE).")
   }
 
-  /// - Returns: which way the newest complete cutover led.
+  /// - Returns: the direction of the newest complete cutover.
   private func verify(_ store: StateStore) async throws -> Direction {
     guard let migration = try await store.load() else {
       throw refusal("the target holds no migration", "Give the target that it was begun with.")
@@ -118,7 +118,7 @@ package struct MigrationFinish: Sendable {
     MigrationError(.usage, doing: "finishing the migration", reason: reason, remedy: remedy)
   }
 
-  /// Asks a running engine to end and takes its lock, so that none begins anew.
+  /// Asks a running engine to stop and takes its lock, so that no other starts.
   private func stopEngine(_ store: StateStore) async throws {
     try await store.requestFinish()
     try await store.takeLock(thenRun: "replicate finish")
@@ -126,7 +126,7 @@ package struct MigrationFinish: Sendable {
 
   // MARK: Cleaning
 
-  /// Whatever fails here can be done again: what is stored of it goes last.
+  /// Whatever fails here can be repeated: its stored state is removed last.
   private func clean(_ ends: Ends, _ direction: Direction, _ options: FinishOptions) async throws -> [String]
   {
     let store = StateStore(ends.target)
@@ -135,7 +135,7 @@ package struct MigrationFinish: Sendable {
       removed += try await cleanSource(source, ends.target, direction, opens: options.opensOldEnd)
     }
     if let way = try await store.reverseReplication() {
-      // The lock admits no engine, and the source is not asked.
+      // The lock admits no engine, and the source is not contacted.
       try await ReverseReplication.removePublished(way, from: ends.target)
       removed.append("slot \(way.slot) and publication \(way.publication) on the target")
     }
@@ -160,8 +160,8 @@ package struct MigrationFinish: Sendable {
     return removed
   }
 
-  /// Identity columns and triggers as they were before the way back. Readers of the old database may be in
-  /// the way for as long as they like, and nobody writes to it: that is no reason to fail.
+  /// Restores identity columns and triggers to their state before reverse replication. Readers of the old
+  /// database may block this indefinitely, but nobody writes to it: no reason to fail.
   private func giveBack(_ source: Connection, _ target: Connection) async throws {
     let left = try await Settlement(
       direction: .back, source: source, target: target, logger: logger

@@ -3,11 +3,11 @@ package import LibPQ
 package import Logging
 import LogicalReplication
 
-/// The end of a migration whose target is lost: its disk, its key, its cluster. What the source needs to be
+/// Ends a migration whose target is lost: its disk, its key, its cluster. Everything the source needs to be
 /// the application's database again is on the source.
 package struct TargetLoss: Sendable {
   private let source: ConnectionString
-  /// Nil where nobody can say any more where it was.
+  /// Nil where it is no longer known where it was.
   private let target: ConnectionString?
   private let logger: Logger
 
@@ -18,13 +18,13 @@ package struct TargetLoss: Sendable {
     self.logger = logger
   }
 
-  /// How long everything must be silent: a server that restarts is not lost.
+  /// How long everything must be silent: a restarting server is not lost.
   private static let patience = Duration.seconds(5)
 
   /// Changes nothing.
-  /// - Returns: what becomes of the source, and what is lost, in words.
-  /// - Throws: `MigrationError` with kind `.usage` when somebody answers for the target, when an engine is at
-  ///   work, or when the source is part of no migration.
+  /// - Returns: what happens to the source, and what is lost, in words.
+  /// - Throws: `MigrationError` with kind `.usage` when something answers for the target, when an engine is
+  ///   running, or when the source is not part of a migration.
   package func examine() async throws -> String {
     if let target { try await ensureLost(target) }
     let source = try await Session.open(source, end: "source", purpose: "abort")
@@ -44,7 +44,7 @@ package struct TargetLoss: Sendable {
       let identity = try await DatabaseIdentity.read(from: source)
       try await Session.actAsReplica(source)
       var cleanup = Cleanup(logger: logger)
-      // First what the way back has changed: once the fence is gone others use the tables.
+      // First what reverse replication changed: once the fence is gone others use the tables.
       await cleanup.attempt("what the way back has changed on the source", "replicate abort, again") {
         let left = try await restore(source)
         guard left.isEmpty else {
@@ -53,7 +53,7 @@ package struct TargetLoss: Sendable {
         }
       }
       if fence == .sealed {
-        // Rows came back, and what their sequences had given out did not.
+        // Rows were replicated back, but not the state of their sequences.
         let unknown = try await ColumnSequences.raise(on: source)
         if !unknown.isEmpty {
           logger.warning(
@@ -85,19 +85,19 @@ package struct TargetLoss: Sendable {
     case .answers(let words):
       throw refusal(
         "the target answers, and may have taken writes: \(words)",
-        "Before the cutover run replicate abort, behind it replicate rollback: both ask the target. If what "
+        "Before the cutover run replicate abort, after it replicate rollback: both ask the target. If what "
           + "answers is no server, or must not come back: stop it, or cut it off, then give this command "
           + "again."
       )
     case .unknown(let words):
       throw refusal(
-        "it cannot be told whether the target is lost: \(words)",
-        "See that this machine would reach it. Where its name has gone with the server, do not name it "
+        "it cannot be known whether the target is lost: \(words)",
+        "Make sure that this machine could reach it. Where its name has gone with the server, do not name it "
           + "(--target, REPLICATE_TARGET): then its loss is taken on your word.")
     }
   }
 
-  /// - Returns: how the fence stands.
+  /// - Returns: the state of the fence.
   private func verify(_ source: Connection) async throws -> SourceState.Fence {
     guard try await !OwnSchema.isOfOthers(on: source), let fence = try await SourceState(source).fence()
     else {

@@ -1,50 +1,49 @@
 extension Status.Cutover {
-  /// Where a cutover or a rollback stands, under the names that the status, the report and the stored state
-  /// have.
+  /// Where a cutover or rollback stands, under the names used by the status, the report and the stored state.
   package enum Step: String, Sendable, Codable, CaseIterable {
-    /// What must fit is looked at; nothing has begun.
+    /// Prerequisites are checked; nothing has begun.
     case prepare
-    /// Both ends must have the same definitions, but for what was accepted.
+    /// Both ends must have the same definitions, except for accepted differences.
     case compareSchemas = "compare schemas"
-    /// Taken up by the engine; the first step comes next.
+    /// The engine has taken the request; the first step comes next.
     case begin
-    /// Every table of the end to be left gets its trigger, which does nothing yet.
+    /// Every table on the end to be left gets its trigger, which does nothing yet.
     case arm
-    /// Clients wait in their poolers.
+    /// Poolers make their clients wait.
     case pause
     /// The triggers refuse writes from here on: the write pause.
     case fence
-    /// Transactions that held a write lock before the fence come to their end.
+    /// Transactions that held a write lock before the fence end.
     case awaitWriters = "await writers"
-    /// A marker is written into the WAL behind all that they have written.
+    /// A marker is written into the WAL after everything they wrote.
     case mark
-    /// The stream has brought everything up to the marker.
+    /// The stream delivers everything up to the marker.
     case drain
-    /// What no stream carries is brought over: sequences, unlogged tables.
+    /// What the stream does not carry is copied: sequences, unlogged tables.
     case finalise
-    /// Both ends are compared as far as was asked.
+    /// Both ends are compared to the extent requested.
     case verify
-    /// What the seal looks for is looked for without it: the end of a rehearsal.
+    /// The seal's checks are made without sealing: the end of a rehearsal.
     case examine
-    /// The fence becomes one without expiry: the point of no return.
+    /// The fence becomes permanent: the point of no return.
     case seal
-    /// The fence is taken down, since the cutover failed or was a rehearsal.
+    /// The fence is removed: the cutover failed or was a rehearsal.
     case unfence
-    /// Clients that wait in poolers go on; or a cutover of an engine that ended goes on.
+    /// Clients waiting in poolers continue, or the cutover of an engine that ended does.
     case resume
-    /// The end that is moved to takes writes: the pause is over.
+    /// The receiving end accepts writes: the pause is over.
     case open
-    /// The steps of the user lead the application over.
+    /// The user's steps move the application over.
     case switchOver = "switch"
-    /// It has ended in one of these.
+    /// The possible ends.
     case complete, rehearsed, aborted
   }
 
-  /// What the end that opens knows of the seal, once it has everything from before it.
+  /// What the end that opens knows about the seal, once it has everything written before it.
   enum Seal: Sendable {
-    /// It does not have everything.
+    /// It does not have everything yet.
     case none
-    /// The seal was about to be committed: nobody but the end that is left knows whether it was.
+    /// The seal was about to be committed: only the end being left knows whether it was.
     case announced
     case stands
   }

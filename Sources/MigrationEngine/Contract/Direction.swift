@@ -1,15 +1,15 @@
-/// Which way a stream or a cutover leads.
+/// The direction of a stream or a cutover.
 package enum Direction: String, Sendable, Codable {
   /// From the source to the target.
   case forward
-  /// From the target to the source: the way back.
+  /// From the target to the source: reverse replication and rollback.
   case back
 
-  /// What people call the move of writes this way.
+  /// What users call moving writes this way.
   var deed: String { self == .forward ? "cutover" : "rollback" }
 
-  /// What the end is called that changes come from.
+  /// The end that changes come from.
   package var from: String { self == .forward ? "source" : "target" }
-  /// What the end is called that they go to.
+  /// The end that changes go to.
   package var to: String { self == .forward ? "target" : "source" }
 }

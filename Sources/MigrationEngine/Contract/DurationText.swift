@@ -1,6 +1,6 @@
 /// Durations as people write them: `500ms`, `10s`, `1.5s`, `2m`.
 package enum DurationText {
-  /// Longer waits than an hour are a slip of the finger.
+  /// A wait of more than an hour is a typing mistake.
   static let longest: Double = 3600
 
   /// What is wrong with a text, as advice.
@@ -8,7 +8,7 @@ package enum DurationText {
     package let description: String
   }
 
-  /// - Returns: seconds, more than none and at most `longest`.
+  /// - Returns: seconds, more than zero and at most `longest`.
   package static func seconds(_ text: String) throws(Mistake) -> Double {
     let digits = text.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
     guard !digits.isEmpty, let number = Double(digits) else {
@@ -24,7 +24,7 @@ package enum DurationText {
     }
     let seconds = number * unit
     guard seconds > 0, seconds <= longest else {
-      throw Mistake(description: "give more than nothing and at most 60m")
+      throw Mistake(description: "give more than zero and at most 60m")
     }
     return seconds
   }

@@ -1,10 +1,10 @@
-/// What is known of the target's encryption at rest; part of `status --json` and of the report.
+/// What is known about the target's encryption at rest; part of `status --json` and of the report.
 package struct EncryptionEvidence: Sendable, Codable, Equatable {
   /// How much the evidence is worth.
   package enum Status: String, Sendable, Codable {
     /// Seen by this program itself.
     case verified
-    /// Vouched for by someone else: a command of the user's.
+    /// Vouched for by a command of the user's.
     case attested
     /// No evidence.
     case unverified
@@ -12,7 +12,7 @@ package struct EncryptionEvidence: Sendable, Codable, Equatable {
 
   /// Who was asked for evidence, as JSON calls it.
   package enum Provider: String, Sendable, Codable {
-    /// AWS, the file system below the data directory, EDB, a command of the user's, or nobody.
+    /// AWS, the file system of the data directory, EDB, a command of the user's, or nobody.
     case aws, filesystem, edb, command, none
     /// The extension of this name.
     case pgTDE = "pg_tde"
@@ -20,7 +20,7 @@ package struct EncryptionEvidence: Sendable, Codable, Equatable {
 
   /// What the evidence amounts to.
   package var status: Status
-  /// Whom it comes from.
+  /// Where it comes from.
   package var provider: Provider
   /// What was seen, or why nothing was, as a phrase for people.
   package var detail: String

@@ -1,8 +1,8 @@
-/// One thing that preflight found: what, why it matters, and what mends it.
+/// One thing that preflight found: what it is, why it matters, and how to fix it.
 package struct Finding: Sendable, Codable, Equatable {
   /// How bad it is; ordered, a blocker being the greatest.
   package enum Severity: String, Sendable, Codable, Comparable, CaseIterable {
-    /// A blocker keeps the migration from its start; a warning and a note do not.
+    /// A blocker prevents the migration from starting; a warning or a note does not.
     case note, warning, blocker
 
     package static func < (left: Self, right: Self) -> Bool { left.rank < right.rank }
@@ -17,16 +17,16 @@ package struct Finding: Sendable, Codable, Equatable {
 
   /// A blocker ends `check` with exit code 3.
   package var severity: Severity
-  /// The check that found it, as a stable word for programs: "wal_level".
+  /// The check that found it, as a stable name for programs: "wal_level".
   package var check: String
   /// What it is about: "source", "table \"public\".\"events\"".
   package var object: String
-  /// What is found, and what it would lead to.
+  /// What was found, and what it would lead to.
   package var why: String
-  /// The exact commands or options that mend it.
+  /// The exact commands or options that fix it.
   package var remedy: String
 
-  /// - Parameter check: a stable word for programs.
+  /// - Parameter check: a stable name for programs.
   package init(_ severity: Severity, check: String, object: String, why: String, remedy: String) {
     self.severity = severity
     self.check = check
@@ -36,11 +36,11 @@ package struct Finding: Sendable, Codable, Equatable {
   }
 }
 
-/// All that preflight found. Every check runs, whatever the others found.
+/// All that preflight found. Every check runs, regardless of what the others found.
 package struct PreflightReport: Sendable, Codable, Equatable {
   /// In the order of the checks.
   package var findings: [Finding]
 
-  /// Whether anything must be mended before a start.
+  /// Whether anything must be fixed before a start.
   package var isBlocked: Bool { findings.contains { $0.severity == .blocker } }
 }

@@ -22,7 +22,7 @@ package struct MigrationError: Error, Sendable, CustomStringConvertible {
   package var reason: String
   /// What to do next.
   package var remedy: String?
-  /// The same may be done later: a server was in a state that passes.
+  /// The same may succeed later: a server was in a temporary state.
   var mayPass = false
 
   /// - Parameter action: what was being done to which object, as a phrase.

@@ -11,36 +11,36 @@ package struct MigrationOptions: Sendable {
   package var target: ConnectionString
   /// Workers that copy tables and build indexes.
   package var jobs = 4
-  /// What the copy may read from the source, all workers together; nil: as much as it can.
+  /// What the copy may read from the source, all workers together; nil: no limit.
   package var maxBytesPerSecond: Int64?
   /// Who begins the cutover.
   package var cutover = Trigger.manual
-  /// Gives REPLICA IDENTITY FULL to the tables that have no identity of their own.
+  /// Sets REPLICA IDENTITY FULL on tables that have no identity of their own.
   package var setsReplicaIdentityFull = false
-  /// Tables left behind: neither copied nor streamed.
+  /// Tables that are not migrated: neither copied nor streamed.
   package var excluded: [RelationName] = []
   /// Large objects are neither copied nor compared.
   package var leavesLargeObjectsBehind = false
-  /// Makes roles that the target lacks, without passwords.
+  /// Creates roles that the target lacks, without passwords.
   package var createsRoles = false
   /// Starts although nothing proves that the target is encrypted; the trail says so.
   package var allowsUnencryptedTarget = false
   /// A shell command whose exit code 0 vouches for the target's encryption at rest.
   package var encryptionEvidenceCommand: String?
-  /// Who is asked first whether the target is encrypted at rest; nil: whom its host suggests.
+  /// The provider to ask first whether the target is encrypted at rest; nil: the one its host suggests.
   package var encryptionProvider: EncryptionEvidence.Provider?
-  /// Differences of the schemas, by their names, with which a cutover may begin by itself.
+  /// Names of the schema differences that do not stop an automatic cutover.
   package var acceptedDifferences: [String] = []
-  /// After a cutover the target's writes go back to the source, so that there is a way back.
+  /// After a cutover the target's writes are replicated back to the source, so that a rollback is possible.
   package var replicatesBack = true
-  /// The source is no more: a cutover that had come to its seal is finished with what the target has.
+  /// The source is lost: a cutover that had reached its seal is finished with what the target has.
   package var isSourceLost = false
-  /// What leads the application to the target once it takes writes.
+  /// What moves the application to the target once it accepts writes.
   package var switchPlan = SwitchPlan()
   /// The program and arguments that resume poolers should this process die; nil: nobody does.
   package var poolerWatch: (path: String, arguments: [String])?
 
-  /// Everything else is as a user has it who gives no other option.
+  /// Everything else has the value of an option that is not given.
   package init(source: ConnectionString, target: ConnectionString) {
     self.source = source
     self.target = target
@@ -59,25 +59,24 @@ package struct CutoverRequest: Sendable, Codable, Equatable {
   package var timeoutSeconds = 60.0
   /// Who asked, for the trail.
   package var requestedBy: String
-  /// All for real up to the seal; then the fence is taken down.
+  /// Everything is done for real up to the seal; then the fence is removed.
   package var isRehearsal = false
-  /// Ends the sessions that hold the cutover up, and no others.
+  /// Terminates the sessions that hold up the cutover, and no others.
   package var terminatesBlockers = false
   /// How far both ends are compared before the seal.
   package var verification = CutoverVerification.changed
-  /// What a comparison may take of the pause where more is compared than was asked for, because nothing tells
-  /// what was touched; nil: all that is left of it.
+  /// How much of the pause a comparison may take where more is compared than was requested, because it is not
+  /// known which rows changed; nil: all that is left of it.
   package var unaskedSeconds: Double? = defaultUnaskedSeconds
-  /// Differences of the schemas that may stay, by the names that they are told by. Nil where it was asked for
-  /// by a version that compared none.
+  /// Names of the schema differences that may stay. Nil in a request of a version that compared no schemas.
   package var acceptedDifferences: [String]? = []
 
   /// In seconds, where the user gives no `--max-pause`.
   static let defaultMaxPauseSeconds = 10.0
-  /// Nobody who did not say what the pause may be is to wait for long.
+  /// Without an explicit `--max-pause` the pause must stay short.
   static let defaultUnaskedSeconds = 2.0
 
-  /// Everything else is as a user has it who gives no other option.
+  /// Everything else has the value of an option that is not given.
   /// - Parameters:
   ///   - direction: `back` for a rollback.
   ///   - requestedBy: who asks, for the trail.

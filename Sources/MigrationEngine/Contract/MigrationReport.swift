@@ -1,12 +1,12 @@
-/// Everything that is known of a migration, for those who must vouch for it: who, when, what, and the proof.
-/// A program can check it: `report --json` prints it, with fields that may be added, never renamed.
+/// Everything known about a migration, for those who must vouch for it: who, when, what, and the proof. For
+/// programs, `report --json` prints it; fields may be added, never renamed.
 package struct MigrationReport: Sendable, Codable, Equatable {
-  /// As `status` tells it at the same moment: both ends, evidence of encryption, copy, stream, newest
+  /// As `status` reports it at the same moment: both ends, evidence of encryption, copy, stream, newest
   /// cutover.
   package var status: Status
-  /// By the target's clock, as all times here: ISO 8601 in UTC.
+  /// By the target's clock, like all times here: ISO 8601 in UTC.
   package var reportedAt: String
-  /// When the migration was stored first.
+  /// When the migration was first stored.
   package var beganAt: String
   /// PostgreSQL's own identifier of the source's cluster, and the database in it.
   package var sourceSystem: String
@@ -18,7 +18,7 @@ package struct MigrationReport: Sendable, Codable, Equatable {
   package var tables: [Table]
   /// Rehearsals and rollbacks included, the oldest first.
   package var cutovers: [Cutover]
-  /// The last that came to their end, the oldest first.
+  /// The newest that have ended, the oldest first.
   package var verifications: [Verification]
   /// The whole trail, the oldest first.
   package var events: [Event]
@@ -27,11 +27,11 @@ package struct MigrationReport: Sendable, Codable, Equatable {
   package struct Table: Sendable, Codable, Equatable {
     /// Quoted for SQL, with its schema.
     package var name: String
-    /// By COPY; what the stream brought is not counted.
+    /// By COPY; what the stream applied is not counted.
     package var copiedRows: Int64
-    /// Of the text or binary that COPY sent.
+    /// Size of the text or binary data that COPY sent.
     package var copiedBytes: Int64
-    /// Changes that committed from here on came by the stream; nil until it is copied.
+    /// Changes committed from here on came through the stream; nil until it is copied.
     package var snapshotLSN: String?
 
     enum CodingKeys: String, CodingKey {
@@ -42,11 +42,11 @@ package struct MigrationReport: Sendable, Codable, Equatable {
     }
   }
 
-  /// A cutover, rehearsal or rollback that was asked for.
+  /// A cutover, rehearsal or rollback that was requested.
   package struct Cutover: Sendable, Codable, Equatable {
     /// By the target's clock.
     package var requestedAt: String
-    /// What was asked for.
+    /// What was requested.
     package var request: CutoverRequest
     /// `requested`, `running`, `complete`, `aborted` or `rehearsed`.
     package var state: String
@@ -62,11 +62,11 @@ package struct MigrationReport: Sendable, Codable, Equatable {
     }
   }
 
-  /// A comparison that was asked for by `verify`.
+  /// A comparison requested by `verify`.
   package struct Verification: Sendable, Codable, Equatable {
     /// By the target's clock.
     package var requestedAt: String
-    /// What was asked for.
+    /// What was requested.
     package var request: VerificationRequest
     /// Nil when it failed.
     package var outcome: VerificationReport?
@@ -87,7 +87,7 @@ package struct MigrationReport: Sendable, Codable, Equatable {
     package var state: String
     /// What it did, or why it failed.
     package var detail: String
-    /// When it came to this state, by the target's clock.
+    /// When it reached this state, by the target's clock.
     package var at: String
   }
 

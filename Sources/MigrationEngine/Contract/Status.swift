@@ -17,7 +17,7 @@ package struct Status: Sendable, Codable, Equatable {
   package var copy = Copy()
   /// How far the target follows.
   package var stream = Stream()
-  /// The replication slot of the stream that runs.
+  /// The replication slot of the current stream.
   package var slot = Slot()
   /// The newest, rehearsals and rollbacks included; nil before the first.
   package var cutover: Cutover?
@@ -29,7 +29,7 @@ package struct Status: Sendable, Codable, Equatable {
   /// Everything but the phase is empty.
   package init(phase: Phase) { self.phase = phase }
 
-  /// The process that migrates, as the target has it noted.
+  /// The process that migrates, as the target has recorded it.
   package struct Engine: Sendable, Codable, Equatable {
     /// It holds the lock that only one engine can have.
     package var running = false
@@ -50,7 +50,7 @@ package struct Status: Sendable, Codable, Equatable {
   package struct End: Sendable, Codable, Equatable {
     /// Without quotes.
     package var database = ""
-    /// As the server says it: `15.20`.
+    /// As the server reports it: `15.20`.
     package var serverVersion = ""
     /// Whether the engine's sessions there are encrypted.
     package var tls = false
@@ -61,11 +61,11 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
-  /// The same of the target, and whether its storage is encrypted.
+  /// The same for the target, and whether its storage is encrypted.
   package struct Target: Sendable, Codable, Equatable {
     /// Without quotes.
     package var database = ""
-    /// As the server says it: `15.20`.
+    /// As the server reports it: `15.20`.
     package var serverVersion = ""
     /// Whether the engine's sessions there are encrypted.
     package var tls = false
@@ -86,7 +86,7 @@ package struct Status: Sendable, Codable, Equatable {
     package var tablesDone = 0
     /// An estimate until the copy has ended, and then `bytesDone`; never less than that.
     package var bytesTotal: Int64 = 0
-    /// Of COPY data.
+    /// Size of COPY data.
     package var bytesDone: Int64 = 0
     /// As far as they are known.
     package var rowsDone: Int64 = 0
@@ -105,29 +105,29 @@ package struct Status: Sendable, Codable, Equatable {
 
   /// Positions, counts and rates of the stream; of the reverse stream after a cutover.
   package struct Stream: Sendable, Codable, Equatable {
-    /// Up to where WAL was received.
+    /// Up to where WAL has been received.
     package var receivedLSN = "0/0"
     /// The end of the last transaction that is committed on the other end.
     package var appliedLSN = "0/0"
-    /// Up to where the end that sends had written WAL a moment ago.
+    /// Up to where the sending end had written WAL a moment ago.
     package var sourceLSN = "0/0"
-    /// WAL that the source has written and the other end does not have.
+    /// WAL that the source has written and the other end has not applied.
     package var lagBytes: Int64 = 0
-    /// How long a commit takes to be on the other end, measured by heartbeats once a second or so.
+    /// How long a commit takes to reach the other end, measured by heartbeats about once a second.
     package var lagSeconds: Double = 0
-    /// That were applied.
+    /// Transactions applied.
     package var transactions: Int64 = 0
-    /// Of rows, that were applied.
+    /// Row changes applied.
     package var changes: Int64 = 0
     /// Bytes of WAL applied a second, over the last seconds.
     package var applyBytesPerSecond: Double = 0
     /// Bytes of WAL written by the source a second, over the last seconds.
     package var sourceBytesPerSecond: Double = 0
-    /// Seconds until the stream has caught up at these rates; nil when it does not gain on the source.
+    /// Seconds until the stream has caught up at these rates; nil when it is not gaining on the source.
     package var catchUpSeconds: Double?
     /// The write pause that a cutover would cost right now.
     package var predictedPauseSeconds: Double?
-    /// What must be done on the target before the stream can go on: a table was changed on the source.
+    /// What must be done on the target before the stream can continue: a table was changed on the source.
     package var waitsFor: String?
 
     enum CodingKeys: String, CodingKey {
@@ -145,7 +145,7 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
-  /// As `pg_replication_slots` of the server that sends has it (manual, section 54.19).
+  /// As in `pg_replication_slots` of the sending server (manual, section 54.19).
   package struct Slot: Sendable, Codable, Equatable {
     /// Without quotes; the engine chooses it.
     package var name = ""
@@ -165,14 +165,14 @@ package struct Status: Sendable, Codable, Equatable {
 
   /// One cutover, rehearsal or rollback; the first keys of its JSON are always there.
   package struct Cutover: Sendable, Codable, Equatable {
-    /// Nothing has changed after `aborted`, nor after `rehearsed`, which was to end so.
+    /// Nothing has changed after `aborted`, nor after `rehearsed`, which is meant to end so.
     package enum Result: String, Sendable, Codable { case complete, aborted, rehearsed }
 
-    /// The one that is under way, or how it ended.
+    /// The one under way, or how it ended.
     package var step: Step
-    /// The marker that was written after the fence; nil before.
+    /// The marker written after the fence; nil before.
     package var fenceLSN: String?
-    /// For how long users could not write; nil until that is over.
+    /// How long users could not write; nil until the pause is over.
     package var writePauseSeconds: Double?
     /// Nil while it is under way.
     package var result: Result?
@@ -182,15 +182,15 @@ package struct Status: Sendable, Codable, Equatable {
     package var timeline: [TimelineEntry] = []
     /// `back` for a rollback; nil for a cutover to the target.
     package var direction: Direction?
-    /// Sessions that were ended because they held it up; nil when none was.
+    /// Sessions that were terminated because they held it up; nil when none was.
     package var terminated: [String]?
-    /// What was compared of both ends before the seal; nil when nothing was to be.
+    /// What was compared before the seal; nil when nothing was to be.
     package var verification: Comparison?
     /// `seal`, as it is stored and printed.
     var isSealed: Bool?
     /// When writes were stopped, by the clock of the engine's machine, in seconds since 1970.
     var stoppedAt: Double?
-    /// What somebody should look at although the cutover went on; nil when there is nothing.
+    /// What needs attention although the cutover continued; nil when there is nothing.
     package var warnings: [String]?
     /// How the schemas of both ends differed before it; nil where they did not, or were not compared.
     var schemaDifferences: [SchemaDifference]?
@@ -208,11 +208,11 @@ package struct Status: Sendable, Codable, Equatable {
   }
 
   struct SchemaDifference: Sendable, Codable, Equatable {
-    /// What it is accepted by.
+    /// The name it is accepted by.
     var name: String
     /// As a sentence without a full stop, beginning with the name.
     var words: String
-    /// It was accepted by its name.
+    /// Whether it was accepted by its name.
     var isAccepted: Bool
 
     init(name: String, words: String, isAccepted: Bool) {
@@ -225,7 +225,7 @@ package struct Status: Sendable, Codable, Equatable {
     }
   }
 
-  /// How both ends were compared inside a write pause.
+  /// How both ends were compared in a write pause.
   package struct Comparison: Sendable, Codable, Equatable {
     /// What a comparison came to.
     package enum Result: String, Sendable, Codable {
@@ -233,13 +233,13 @@ package struct Status: Sendable, Codable, Equatable {
       case equal
       /// Somewhere they differ.
       case different
-      /// There was nothing that it could have rested on.
+      /// Nothing was compared that could have shown a difference.
       case nothing
     }
 
-    /// What was compared, which may be more or less than was asked for: `notice` tells.
+    /// What was compared, which may be more or less than requested: `notice` says why.
     package var extent: CutoverVerification
-    /// Whether the ends are the same as far as was looked.
+    /// Whether the ends are the same in what was compared.
     package var result: Result
     /// How rows were compared, in words.
     package var digest: String
@@ -249,19 +249,19 @@ package struct Status: Sendable, Codable, Equatable {
     package var summary: String
     /// How long it took inside the pause.
     package var seconds: Double
-    /// The fence's marker: neither end has anything behind it. Nil where nothing was compared.
+    /// The fence's marker: neither end has anything after it. Nil where nothing was compared.
     package var lsn: String?
-    /// Why something else was compared than was asked for, and what to do about it; nil where it was not so.
+    /// Why something other than requested was compared, and what to do about it; nil otherwise.
     package var notice: String?
   }
 
   /// A comparison that `verify` asked for, while it runs.
   package struct Verification: Sendable, Codable, Equatable {
-    /// Where in the stream both ends are looked at; nil until it is known.
+    /// The position in the stream at which both ends are read; nil until it is known.
     package var lsn: String?
     /// Nil until there is some.
     package var progress: VerificationProgress?
-    /// Which request it is for.
+    /// The request that it is for.
     var id: Int64
 
     /// - Parameter id: the request's.
@@ -287,7 +287,7 @@ package struct Status: Sendable, Codable, Equatable {
 }
 
 extension Status.Cutover {
-  /// Unlike the synthesised one, writes null for what is not known yet: the contract has these keys always.
+  /// Unlike the synthesised method, writes null for what is not known yet: these keys are always there.
   package func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(step, forKey: .step)
@@ -307,7 +307,7 @@ extension Status.Cutover {
 }
 
 extension Status {
-  /// Unlike the synthesised one, writes `"cutover": null`: the contract has the key always.
+  /// Unlike the synthesised method, writes `"cutover": null`: the key is always there.
   package func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encode(migration, forKey: .migration)

@@ -1,16 +1,16 @@
 import LibPQ
 
-/// The steps that lead the application to the target once it takes writes, in order. A plain value: checked
-/// when it was read, performed by `Switchover`.
+/// The steps that move the application to the target once it accepts writes, in order. A plain value: checked
+/// when it is read, performed by `Switchover`.
 package struct SwitchPlan: Sendable {
-  /// In the order in which they are performed.
+  /// In the order they are performed.
   package var steps: [SwitchStep]
 
-  /// An empty plan leads nobody anywhere.
+  /// An empty plan does nothing.
   package init(steps: [SwitchStep] = []) { self.steps = steps }
 
-  /// What reports call the steps: the names that the user gave, else the kind, with a number where a kind
-  /// comes more than once.
+  /// What reports call the steps: the user's names, else the kind, numbered where a kind occurs more than
+  /// once.
   var names: [String] {
     let kinds = steps.map(\.action.kind)
     return steps.indices.map { index in
@@ -21,15 +21,15 @@ package struct SwitchPlan: Sendable {
     }
   }
 
-  /// The steps of a rollback: in reverse order, but those in which clients wait stay the first; they lead to
-  /// the end that was left, so what was given of the target holds no more.
+  /// The steps of a rollback: in reverse order, except that those in which clients wait stay first. They lead
+  /// to the end that was left, so settings for the target no longer apply.
   var exchanged: SwitchPlan {
     let back = steps.reversed().map(\.exchanged)
     func waits(_ step: SwitchStep) -> Bool { step.action.kind == "pgbouncer" }
     return SwitchPlan(steps: back.filter(waits) + back.filter { !waits($0) })
   }
 
-  /// Clients wait in PgBouncer from before the fence until they are led to the target.
+  /// Clients wait in PgBouncer from before the fence until they are sent to the target.
   var pausesPoolers: Bool { steps.contains { $0.action.kind == "pgbouncer" } }
 }
 
@@ -39,7 +39,7 @@ package struct SwitchStep: Sendable {
 
   /// What the user calls it; nil: its kind.
   package var name: String?
-  /// After it the step counts as failed, and what it runs is killed.
+  /// After this the step counts as failed, and what it runs is killed.
   var timeLimit: Duration
   /// What is done.
   package var action: Action
@@ -73,11 +73,11 @@ package struct SwitchStep: Sendable {
 
   /// The kinds of steps.
   package enum Action: Sendable {
-    /// Clients wait in PgBouncer during the write pause and go on at the target.
+    /// Clients wait in PgBouncer during the write pause and continue on the target.
     case pgBouncer(PgBouncer)
-    /// A DNS record of Amazon Route 53 leads to the target.
+    /// A DNS record of Amazon Route 53 is pointed at the target.
     case route53(Route53)
-    /// Services of Amazon ECS are deployed anew.
+    /// Services of Amazon ECS are redeployed.
     case ecs(ECS)
     /// The old database is made read-only by its parameter group.
     case parameterGroup(ParameterGroup)
@@ -86,7 +86,7 @@ package struct SwitchStep: Sendable {
     /// A command for `/bin/sh -c`.
     case exec(String)
 
-    /// As the plan's file calls it.
+    /// As the plan file calls it.
     package var kind: String {
       switch self {
       case .pgBouncer: "pgbouncer"
@@ -99,7 +99,7 @@ package struct SwitchStep: Sendable {
     }
   }
 
-  /// Where PgBouncers are to lead their clients; nil: where we reach the target ourselves.
+  /// Where PgBouncers are to send their clients; nil: where we reach the target ourselves.
   package struct PgBouncer: Sendable {
     var poolers: [Pooler]
     /// Nil: as we reach the target ourselves.
@@ -107,7 +107,7 @@ package struct SwitchStep: Sendable {
     var port: Int?
     /// Nil: as we reach the target ourselves.
     package var database: String?
-    // Where a rollback leads them; nil: where we reach the source ourselves.
+    // Where a rollback sends them; nil: where we reach the source ourselves.
     var rollbackHost: String?
     var rollbackPort: Int?
     var rollbackDatabase: String?
@@ -121,7 +121,7 @@ package struct SwitchStep: Sendable {
   }
 
   struct Pooler: Sendable {
-    /// How the line of the database is changed.
+    /// How the database's line is changed.
     enum Configuration: Sendable {
       /// The path of the file that holds it.
       case file(String)
@@ -138,7 +138,7 @@ package struct SwitchStep: Sendable {
     var label: String { "PgBouncer \(admin["host"] ?? "localhost"):\(admin["port"] ?? "")" }
   }
 
-  /// Which account and region, where they are not those of the environment.
+  /// The account and region, where they differ from those of the environment.
   struct AWSAccess: Sendable, Equatable {
     var profile: String?
     var region: String?
@@ -191,7 +191,7 @@ package struct SwitchStep: Sendable {
     }
   }
 
-  /// Which parameter group makes the server that was left read-only.
+  /// The parameter group that makes the server that was left read-only.
   package struct ParameterGroup: Sendable {
     enum Group: Sendable, Equatable {
       /// A DB cluster parameter group, as Aurora has it.
@@ -209,7 +209,7 @@ package struct SwitchStep: Sendable {
     }
   }
 
-  /// A parameter that is given another value.
+  /// A parameter that gets another value.
   package struct SSMParameter: Sendable {
     var parameter: String
     /// Nil: the target's host.

@@ -3,11 +3,11 @@ extension VerificationReport {
   package var summary: String {
     let compared = tables.filter { $0.verdict != .notCompared }
     if isVoid { return "nothing was compared" }
-    if extent == .changed, tables.isEmpty { return "nothing was touched since both ends were compared" }
+    if extent == .changed, tables.isEmpty { return "nothing was changed since both ends were compared" }
     let what =
       switch extent {
       case .full: "all rows of \(Self.count(compared.count, "table", "tables"))"
-      case .changed: "touched rows of \(Self.count(compared.count, "table", "tables"))"
+      case .changed: "changed rows of \(Self.count(compared.count, "table", "tables"))"
       case .counts: "row counts of \(Self.count(compared.count, "table", "tables"))"
       }
     let left = tables.count - compared.count

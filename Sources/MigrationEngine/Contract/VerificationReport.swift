@@ -1,21 +1,21 @@
 package import LogicalReplication
 
 /// What a comparison of both ends found. `source` and `target` are the ends of the migration, whichever way
-/// its stream leads. Fields may be added, never renamed.
+/// it streams. Fields may be added, never renamed.
 package struct VerificationReport: Sendable, Codable, Equatable {
   /// What was compared of the tables.
   package enum Extent: String, Sendable, Codable {
     /// All rows.
     case full
-    /// The rows that the stream has touched since they were compared in full.
+    /// The rows that the stream has changed since they were compared in full.
     case changed
     /// How many rows there are.
     case counts
   }
 
-  /// What was compared of the tables, which may be more than was asked for.
+  /// What was compared of the tables, which may be more than requested.
   package var extent: Extent
-  /// The position in the stream at which both ends were looked at; nil where there is none.
+  /// The position in the stream at which both ends were read; nil where there is none.
   package var lsn: LSN?
   /// How rows were compared, in words.
   package var digest: String
@@ -23,25 +23,25 @@ package struct VerificationReport: Sendable, Codable, Equatable {
   var startedAt: String
   /// From its beginning to its end.
   package var seconds: Double
-  /// Of these what it took to read rows and large objects; nil where it was not measured.
+  /// Of these, the time spent reading rows and large objects; nil where it was not measured.
   var readingSeconds: Double?
-  /// Sessions on each end; nil where it was not noted.
+  /// Sessions on each end; nil where it was not recorded.
   package var jobs: Int?
-  /// What the reading was held back to; nil: to nothing.
+  /// The limit on what was read; nil: none.
   package var maxBytesPerSecond: Int64?
-  /// As the server says it.
+  /// As the server reports it.
   package var sourceVersion: String
-  /// As the server says it.
+  /// As the server reports it.
   package var targetVersion: String
-  /// All that were to be compared, also those that could not be.
+  /// All that were to be compared, including those that could not be.
   package var tables: [Table] = []
-  /// Whether anything else than rows of tables was compared; nil where it was not noted.
+  /// Whether anything other than rows of tables was compared; nil where it was not recorded.
   var coversObjects: Bool?
   /// Differences of everything that is not a row of a table.
   package var objects: [ObjectDifference] = []
-  /// Contents of large objects that were read on both ends; nil when they were not compared.
+  /// Bytes of large objects read on both ends; nil when they were not compared.
   var largeObjectBytes: Int64?
-  /// What whoever vouches for the result should know: what could not be compared, and why.
+  /// What those who vouch for the result should know: what could not be compared, and why.
   package var notes: [String] = []
 
   init(
@@ -60,12 +60,12 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     tables.contains { $0.verdict == .different } || objects.contains { !$0.isExpected }
   }
 
-  /// Takes back what is said of tables that were written anew meanwhile: snapshots do not see their rows.
+  /// Withdraws the result for tables that were rewritten meanwhile: snapshots do not see their rows.
   mutating func setAside(_ names: Set<RelationName>) {
     for (index, table) in tables.enumerated() where names.contains(table.name) {
       tables[index] = Table(
         name: table.name, verdict: .notCompared, method: .none,
-        reason: "it was emptied, written anew or altered meanwhile (TRUNCATE, ALTER TABLE, CLUSTER, VACUUM "
+        reason: "it was emptied, rewritten or altered meanwhile (TRUNCATE, ALTER TABLE, CLUSTER, VACUUM "
           + "FULL): compare it again")
     }
   }
@@ -86,11 +86,11 @@ package struct VerificationReport: Sendable, Codable, Equatable {
       case equal
       /// In rows or in their number.
       case different
-      /// `reason` says why.
+      /// See `reason`.
       case notCompared = "not_compared"
     }
 
-    /// By what rows were compared.
+    /// How rows were compared.
     package enum Method: String, Sendable, Codable {
       /// Digests of rows in the types' binary form.
       case binary
@@ -104,14 +104,14 @@ package struct VerificationReport: Sendable, Codable, Equatable {
 
     /// The same on both ends.
     package var name: RelationName
-    /// `pg_class.oid` on each end while it was compared; nil where there was none. Not told.
+    /// `pg_class.oid` on each end while it was compared; nil where there was none. Not reported.
     var sourceOID: UInt32?
     var targetOID: UInt32?
     /// Whether it is the same on both ends.
     package var verdict: Verdict
-    /// By what that was judged.
+    /// How that was judged.
     package var method: Method
-    /// Why it was compared in that way, or not at all; nil where there is nothing to say.
+    /// Why it was compared this way, or not at all; nil where there is nothing to say.
     package var reason: String?
     /// Nil where it was not counted.
     package var sourceRows: Int64?
@@ -119,13 +119,13 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     package var targetRows: Int64?
     /// Heap and TOAST of both ends.
     package var bytes: Int64 = 0
-    /// From the first to the last that was read of it.
+    /// From the first row read to the last.
     package var seconds: Double = 0
-    /// Rows of the source that the target has not.
+    /// Rows of the source that the target lacks.
     package var missing: Int64 = 0
-    /// Rows of the target that the source has not.
+    /// Rows of the target that the source lacks.
     package var extra: Int64 = 0
-    /// Rows of the same key with other values.
+    /// Rows with the same key and other values.
     package var different: Int64 = 0
     /// There are more of them than were counted.
     package var hasMore = false
@@ -180,22 +180,22 @@ package struct VerificationReport: Sendable, Codable, Equatable {
     }
   }
 
-  /// Something beside rows that is not the same on both ends.
+  /// Something other than rows that is not the same on both ends.
   package struct ObjectDifference: Sendable, Codable, Equatable {
     /// In PostgreSQL's words: `sequence`, `large object`, `materialized view`, `index`, `trigger`…
     package var kind: String
     /// Quoted for SQL where it needs to be.
     package var object: String
-    /// What it is told by, and accepted by before a cutover: `index public.t_v_idx`. Nil in what was stored
-    /// by a version that did not know it.
+    /// The name it is reported by, and accepted by before a cutover: `index public.t_v_idx`. Nil in what an
+    /// older version stored.
     package var name: String?
     /// The difference as a sentence without a full stop: `index public.t_v_idx is missing on the target`.
     package var words: String
-    /// It is so because only the cutover carries it over, or because the servers are of different versions.
+    /// Only the cutover carries it over, or the servers are of different versions.
     package var isExpected: Bool
-    /// Expected, and yet worth a look before it is relied on. Not told with the rest.
+    /// Expected, yet worth a look before it is relied on. Not reported with the rest.
     var isDoubtful = false
-    /// Nil where a person has to look, or where it may hold what is to stay secret. Not told with the rest.
+    /// Nil where a person has to look, or where it may hold a secret. Not reported with the rest.
     package var remedy: Remedy?
 
     /// The statements that make the ends the same.
@@ -242,7 +242,7 @@ package struct VerificationProgress: Sendable, Codable, Equatable {
   package var tablesTotal = 0
   /// Those that were read on both ends.
   package var tablesDone = 0
-  /// Of both ends together, as all figures here.
+  /// Of both ends together, like all figures here.
   package var bytesTotal: Int64 = 0
   /// Of both ends.
   package var bytesDone: Int64 = 0

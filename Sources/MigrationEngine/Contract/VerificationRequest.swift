@@ -4,7 +4,7 @@ package struct VerificationRequest: Sendable, Codable, Equatable {
   package var tables: [RelationName]
   /// Sessions on each end that read.
   package var jobs: Int
-  /// What is read of both ends together, in bytes a second; nil: as much as it can.
+  /// What may be read from both ends together, in bytes a second; nil: no limit.
   package var maxBytesPerSecond: Int64?
   /// Who asked, for the trail.
   package var requestedBy: String
@@ -24,7 +24,7 @@ package struct VerificationRequest: Sendable, Codable, Equatable {
 package enum CutoverVerification: String, Sendable, Codable, CaseIterable {
   /// All rows of all tables.
   case full
-  /// The rows that were touched since the last full comparison.
+  /// The rows changed since the last full comparison.
   case changed
   /// How many rows there are.
   case counts

@@ -1,6 +1,6 @@
 import LogicalReplication
 
-/// Watches how the target gains on the source, and says what a cutover would cost. Pure: samples in, a
+/// Watches how the target gains on the source, and predicts what a cutover would cost. Pure: samples in, a
 /// reading out.
 struct CatchUpMonitor: Sendable {
   struct Sample: Sendable {
@@ -8,7 +8,7 @@ struct CatchUpMonitor: Sendable {
     var sourceLSN: LSN
     /// Up to here the target has everything.
     var targetLSN: LSN
-    /// How long a commit of the source takes to be on the target.
+    /// How long a commit of the source takes to reach the target.
     var lag: Duration?
 
     fileprivate var lagBytes: Int64 { max(0, sourceLSN.distance(from: targetLSN)) }
@@ -19,21 +19,21 @@ struct CatchUpMonitor: Sendable {
     var lagSeconds: Double = 0
     var applyBytesPerSecond: Double = 0
     var sourceBytesPerSecond: Double = 0
-    /// Nil when the target does not gain on the source.
+    /// Nil when the target is not gaining on the source.
     var catchUpSeconds: Double?
     var predictedPauseSeconds: Double?
   }
 
   private var samples: [Sample] = []
-  /// What a cutover would have cost at each of them, as it was judged then.
+  /// The cost of a cutover at each of them, as predicted then.
   private var pauses: [Double?] = []
 
   /// Rates are those of the last seconds.
   private static let window = Duration.seconds(10)
   /// What a cutover costs besides the lag: round trips, sequences, the seal.
   private static let fixedCostSeconds = 0.1
-  /// From here on a target that is behind works on nothing else, so that its pace can be measured. What is
-  /// less takes no longer than half a second at any pace that was ever seen.
+  /// A target this far behind works on nothing else, so its pace can be measured. A smaller backlog takes no
+  /// longer than half a second at any pace ever seen.
   private static let backlogBytes: Int64 = 8 << 20
   private static let slowPace = Double(16 << 20)
 
@@ -65,9 +65,9 @@ struct CatchUpMonitor: Sendable {
     return reading
   }
 
-  /// Once writes have stopped, what is left is applied at the pace of the last seconds. A heartbeat that came
-  /// through says what a marker would have taken then; one that waits only what it takes at least.
-  /// - Returns: nil when nobody can tell.
+  /// Once writes have stopped, the rest is applied at the pace of the last seconds. A heartbeat that came
+  /// through shows how long a marker would have taken then; one still waiting gives only a lower bound.
+  /// - Returns: nil when it is not known.
   private func predictedPause() -> Double? {
     guard let last = samples.last, let lag = last.lag else { return nil }
     guard let draining = drainingSeconds(last.lagBytes) else { return nil }
@@ -76,14 +76,14 @@ struct CatchUpMonitor: Sendable {
 
   private func drainingSeconds(_ bytes: Int64) -> Double? {
     guard bytes >= Self.backlogBytes else { return Double(bytes) / Self.slowPace }
-    // An idle time before the backlog tells nothing of the pace.
+    // An idle time before the backlog says nothing about the pace.
     let backlog = samples.reversed().prefix { $0.lagBytes >= Self.backlogBytes }
     guard let last = backlog.first, let first = backlog.last, last.at > first.at else { return nil }
     let pace = Double(last.targetLSN.distance(from: first.targetLSN)) / ((last.at - first.at) / .seconds(1))
     return pace > 0 ? Double(bytes) / pace : nil
   }
 
-  /// What is judged by: older samples say nothing of now.
+  /// The samples to judge by: older ones say nothing about now.
   private var recent: ArraySlice<Sample> {
     guard let last = samples.last else { return [] }
     return samples[(samples.firstIndex { last.at - $0.at <= .seconds(3.5) } ?? samples.endIndex)...]
@@ -93,8 +93,8 @@ struct CatchUpMonitor: Sendable {
     pauses[indices].allSatisfy { $0.map { $0 <= maxPause } ?? false }
   }
 
-  /// Whether a cutover would have stayed within `maxPause` seconds all the time during the last three
-  /// seconds: for one that begins by itself.
+  /// Whether a cutover would have stayed within `maxPause` seconds throughout the last three seconds: for an
+  /// automatic cutover.
   func isSteady(within maxPause: Double) -> Bool {
     let recent = recent
     guard let last = recent.last, let first = recent.first, last.at - first.at >= .seconds(2.5) else {
@@ -103,10 +103,10 @@ struct CatchUpMonitor: Sendable {
     return areWithin(maxPause, recent.indices)
   }
 
-  /// Whether a cutover would stay within `maxPause` seconds, by what was measured in the last three seconds:
-  /// for one that somebody asks for.
+  /// Whether a cutover would stay within `maxPause` seconds, judging by the last three seconds: for a
+  /// requested cutover.
   func isReady(within maxPause: Double) -> Bool {
-    // A stream that has just begun has not been measured yet, which is no reason to wait longer.
+    // A stream that has just begun was not measured at first, which is no reason to wait longer.
     let measured = recent.drop { $0.lag == nil }
     return measured.count >= 2 && areWithin(maxPause, measured.indices)
   }

@@ -1,7 +1,7 @@
 import LibPQ
 
-/// The sequences of an end to which rows have come, but no state of sequences: those of columns are set
-/// behind the values that the columns have.
+/// The sequences of an end that received rows, but no sequence states: those of columns are set past the
+/// values that the columns have.
 enum ColumnSequences {
   private struct Use: Sendable {
     var sequence: String
@@ -10,10 +10,10 @@ enum ColumnSequences {
     var increment: Int64
   }
 
-  /// - Returns: sequences that draw no column's default, so that nobody can tell where they stood.
+  /// - Returns: sequences that no column's default uses, so that their position is not known.
   @discardableResult
   static func raise(on end: Connection) async throws -> [String] {
-    let action = "setting the \(end.end)'s sequences behind the values of their columns"
+    let action = "setting the \(end.end)'s sequences past the values of their columns"
     let rows = try await end.query(
       """
       SELECT pg_catalog.format('%I.%I', n.nspname, q.relname) AS sequence, s.seqincrement,
@@ -67,7 +67,7 @@ enum ColumnSequences {
         WHERE t.value \(isBeyond) s.last_value OR t.value = s.last_value AND NOT s.is_called
         """, doing: action, within: .seconds(600))
     } catch let error as PostgresError where error.sqlState?.errorClass == "22" {
-      // A value that was not drawn from it.
+      // A value that did not come from the sequence.
       throw error.during("\(action): sequence \(use.sequence) of \(use.table)")
     }
   }

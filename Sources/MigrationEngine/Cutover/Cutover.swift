@@ -1,26 +1,26 @@
 import LibPQ
 import Logging
 
-/// One cutover: from the request to a target that takes writes, or back to a source that does.
+/// One cutover: from the request to a target that accepts writes, or back to a source that does.
 struct Cutover: Sendable {
   let ends: Leg.Addresses
   let handover: any Handover
   let logger: Logger
-  /// Called when a step begins, inside the write pause: it must not wait for anything.
+  /// Called when a step begins, during the write pause: it must not wait for anything.
   let onStep: @Sendable (Status.Cutover) -> Void
 
-  /// - Parameter prelude: what is told of it already.
-  /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source takes
+  /// - Parameter prelude: what is already reported of it.
+  /// - Returns: a report whose result is `complete`, or `aborted` with the reason: then the source accepts
   ///   writes.
-  /// - Throws: `CancellationError` when the engine was told to stop while the source may be sealed and the
-  ///   target is not open: `resume` leads on. `PostgresError` when an end that is lost let nothing begin.
+  /// - Throws: `CancellationError` when the engine was asked to stop while the source may be sealed and the
+  ///   target is not open: `resume` continues. `PostgresError` when an end was lost before anything began.
   func perform(
     _ request: CutoverRequest, after prelude: Status.Cutover? = nil
   ) async throws -> Status.Cutover {
     do {
       return try await withRun(request) { try await $0.begin(after: prelude) }
     } catch let error as PostgresError where error.isAnswered {
-      // A login that is refused: nothing has begun, and what is connected goes on.
+      // A refused login: nothing has begun, and what is connected continues.
       var report = prelude ?? Status.Cutover(step: .aborted)
       report.step = .aborted
       if ends.direction == .back { report.direction = .back }
@@ -30,10 +30,10 @@ struct Cutover: Sendable {
     }
   }
 
-  /// Finishes or undoes the cutover of an engine that ended in its middle.
+  /// Finishes or undoes the cutover of an engine that ended in the middle of it.
   /// - Parameters:
   ///   - earlier: what that engine had stored. Once it says that the source is sealed and the target has
-  ///     everything, the source is not needed any more.
+  ///     everything, the source is no longer needed.
   ///   - asksSource: false where it is known to be lost.
   func resume(
     from fence: SourceState.Fence, request: CutoverRequest, earlier: Status.Cutover? = nil,
@@ -44,12 +44,12 @@ struct Cutover: Sendable {
     }
   }
 
-  /// What the source is for a cutover that goes on.
+  /// What a resumed cutover needs of the source.
   enum Need: Sendable {
     case needed
     /// It may be silent.
     case useful
-    /// It is not to be asked.
+    /// It must not be asked.
     case lost
   }
 
@@ -78,15 +78,15 @@ extension Leg.Addresses {
   func openLeft() async throws -> Connection {
     let connection = try await Session.open(from, end: direction.from, purpose: "cutover")
     try await Session.actAsReplica(connection)
-    // What a failover may lose of this the fence's expiry makes good; the seal asks for more. A standby
-    // that is lost would hold up everything else, the un-fencing too.
+    // If a failover loses this, the fence's expiry makes up for it; the seal waits for standbys. A lost
+    // standby would hold up everything else, even removing the fence.
     try await connection.query(
       "SET synchronous_commit = local", doing: "preparing the cutover on the \(direction.from)",
       within: .seconds(15))
     return connection
   }
 
-  /// A session on the end that they go to.
+  /// A session on the end that writes move to.
   func openTaking() async throws -> Connection {
     try await Session.open(to, end: direction.to, purpose: "cutover")
   }

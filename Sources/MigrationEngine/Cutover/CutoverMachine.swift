@@ -1,11 +1,11 @@
 /// The order of one cutover, as a pure state machine: what happened goes in, the next thing to do comes out.
 ///
-/// Before the seal every failure leads to `unfence` and the source takes writes again. Behind it nothing is
-/// undone: what fails is tried again, by this engine or by one that comes next.
+/// Before the seal every failure leads to `unfence` and the source accepts writes again. After it nothing is
+/// undone: what fails is retried, by this engine or the next.
 struct CutoverMachine: Sendable, Equatable {
   enum Step: String, Sendable, CaseIterable {
     case arm
-    /// Clients that come through poolers wait there from now on.
+    /// Clients of poolers wait there from now on.
     case pause
     case fence
     case awaitWriters = "await writers"
@@ -15,10 +15,10 @@ struct CutoverMachine: Sendable, Equatable {
     /// Both ends are compared.
     case verify
     case seal
-    /// In a rehearsal: what would keep the source from being sealed.
+    /// In a rehearsal: checks for what would prevent the seal.
     case examine
     case unfence
-    /// Clients that wait in poolers go on, on the source.
+    /// Clients waiting in poolers continue on the source.
     case resume
     case open
     case switchOver = "switch"
@@ -45,24 +45,24 @@ struct CutoverMachine: Sendable, Equatable {
   }
 
   enum Event: Sendable, Equatable {
-    /// The step that was asked for has been done.
+    /// The requested step is done.
     case done
-    /// The seal has been committed. Too late means that the fence may have expired before, and let writes
+    /// The seal has been committed. Too late means that the fence may have expired before it, and let writes
     /// pass.
     case sealed(inTime: Bool)
-    /// The step, or the time it had, failed. Its outcome may be unknown.
+    /// The step failed, or ran out of time. Its outcome may be unknown.
     case failed(String)
   }
 
   enum Action: Sendable, Equatable {
     case perform(Step)
-    /// The target takes writes.
+    /// The target accepts writes.
     case complete
-    /// The source takes writes.
+    /// The source accepts writes.
     case aborted(reason: String)
-    /// The source takes writes, and nothing had failed.
+    /// The source accepts writes, and nothing failed.
     case rehearsed
-    /// The source is sealed, or may be, and the target is not open yet: `resume` leads on.
+    /// The source is sealed, or may be, and the target is not open yet: `resume` continues.
     case tryAgain(reason: String)
   }
 
@@ -77,9 +77,9 @@ struct CutoverMachine: Sendable, Equatable {
 
   /// The step that is under way; nil before the first and after the last.
   private(set) var step: Step?
-  /// The point of no return is behind us.
+  /// The point of no return has been passed.
   private(set) var isSealed = false
-  /// And the target has everything that was ever committed before it.
+  /// The target has everything that was committed before the seal.
   private(set) var isDrained = false
   private var failure: String?
   private let pausesPoolers: Bool
@@ -88,7 +88,7 @@ struct CutoverMachine: Sendable, Equatable {
 
   /// - Parameters:
   ///   - pausesPoolers: whether clients wait in poolers from before the fence.
-  ///   - isRehearsal: whether the fence is taken down where it would be sealed.
+  ///   - isRehearsal: whether the fence is removed instead of sealed.
   ///   - verifies: whether both ends are compared before the seal.
   init(pausesPoolers: Bool = false, isRehearsal: Bool = false, verifies: Bool = false) {
     self.verifies = verifies
@@ -98,9 +98,9 @@ struct CutoverMachine: Sendable, Equatable {
 
   mutating func begin() -> Action { perform(.arm) }
 
-  /// Goes on in the middle of a cutover: after an engine that ended there, or after a step that failed.
+  /// Continues in the middle of a cutover: after an engine that ended there, or after a failed step.
   /// - Parameters:
-  ///   - fence: how it stands; `sealed` where that is known already, so that nobody need be asked.
+  ///   - fence: its state; `sealed` where that is already known without asking.
   ///   - isDrained: the target is known to have everything.
   mutating func resume(
     from fence: SourceState.Fence, targetIsOpen: Bool, isDrained known: Bool = false
@@ -112,8 +112,8 @@ struct CutoverMachine: Sendable, Equatable {
     case .sealed:
       isSealed = true
       isDrained = isDrained || known
-      // Where it is not known what was drained, the marker of another drain is proof again. An open target
-      // may have taken writes: nothing of the source may be written over them.
+      // Where it is not known what was drained, another drain's marker proves it. An open target may have
+      // taken writes, which nothing from the source may overwrite.
       return perform(targetIsOpen ? .switchOver : isDrained ? .open : .awaitWriters)
     }
   }
@@ -124,11 +124,11 @@ struct CutoverMachine: Sendable, Equatable {
     case .done: return try done(step)
     case .failed(let reason): return try failed(step, reason)
     case .sealed(let inTime):
-      // A seal whose outcome was unknown shows itself when the fence is to be taken down.
+      // A seal whose outcome was unknown shows when the fence is to be removed.
       guard step == .seal || step == .unfence else { throw Impossible(step: step, event: event) }
       isSealed = true
       isDrained = inTime
-      // Writes that slipped through between expiry and seal are in no drain yet.
+      // Writes that slipped through between expiry and seal have not been drained yet.
       return perform(inTime ? .open : .awaitWriters)
     }
   }
@@ -169,7 +169,7 @@ struct CutoverMachine: Sendable, Equatable {
       failure = reason
       return perform(.unfence)
     case .unfence: return end(.tryAgain(reason: reason))
-    // The target is open: the steps tell by themselves what failed.
+    // The target is open: the steps themselves report what failed.
     case .switchOver: throw Impossible(step: step, event: .failed(reason))
     }
   }

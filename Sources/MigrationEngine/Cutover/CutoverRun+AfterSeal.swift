@@ -1,9 +1,9 @@
 import LibPQ
 import Logging
 
-/// What is done once there is no way back.
+/// What is done after the point of no return.
 extension CutoverRun {
-  /// Nothing is undone after the seal, so it is tried until it succeeds, or the engine is told to stop.
+  /// Nothing is undone after the seal, so it is retried until it succeeds, or the engine is asked to stop.
   func again(after reason: String) async throws -> CutoverMachine.Action {
     guard !isForeign else {
       throw MigrationError(
@@ -14,9 +14,9 @@ extension CutoverRun {
       try Task.checkCancellation()
       let pause = retryPause.next()
       logger.error(
-        "after the seal nothing is undone: it is tried again",
+        "after the seal nothing is undone: trying again",
         metadata: ["why": "\(reason)", "in": "\(pause)"])
-      report.reason = "tried again: \(reason)"
+      report.reason = "trying again: \(reason)"
       onStep(report)
       try await Task.sleep(for: pause)
       do {
@@ -31,8 +31,8 @@ extension CutoverRun {
     }
   }
 
-  /// New connections where the old ones are lost.
-  /// - Returns: how the fence stands.
+  /// Opens new connections in place of lost ones.
+  /// - Returns: the state of the fence.
   private func reopen() async throws -> SourceState.Fence {
     if !(await isAlive(target)) {
       let new = try await ends.openTaking()
@@ -49,7 +49,7 @@ extension CutoverRun {
 
   // MARK: A source that is lost
 
-  /// In the place of a connection that is lost.
+  /// In place of a lost connection.
   func reachSource() async throws {
     let connection = try await ends.openLeft()
     await reachedSource?.close()
@@ -58,8 +58,8 @@ extension CutoverRun {
     place = Knock.Place(host: peer.host, address: peer.address, port: peer.port)
   }
 
-  /// What waits for a source that is lost would only keep the target closed. One that answers is asked, until
-  /// it says that its seal still stands: after a failover it may have lost it, and take writes.
+  /// Waiting for a lost source would only keep the target closed. A source that answers is asked until it
+  /// confirms its seal: after a failover it may have lost it, and accept writes.
   func reachSourceOrForgetIt() async throws {
     await reachedSource?.close()
     reachedSource = nil
@@ -69,7 +69,7 @@ extension CutoverRun {
     do {
       try await reachSource()
     } catch let error as PostgresError where error.code == .timedOut {
-      // It takes connections, and says nothing to them.
+      // It accepts connections, and does not answer on them.
       return noteSilence("\(error)")
     }
     guard machine.isSealed, try await SourceState(try source).fence() != .sealed else { return }
@@ -77,12 +77,12 @@ extension CutoverRun {
     reachedSource = nil
     throw MigrationError(
       .failed, doing: "looking for the seal of the \(ends.direction.from)",
-      reason: "it was sealed and is not any more: a failover or a restore may have lost the seal",
-      remedy: "What it takes now is lost. Stop it: without it the engine finishes the "
+      reason: "it was sealed and no longer is: a failover or a restore may have lost the seal",
+      remedy: "What is written to it now is lost. Stop it: without it the engine finishes the "
         + "\(ends.direction.deed).")
   }
 
-  /// - Throws: `error` when somebody answers where the source is, or it cannot be known.
+  /// - Throws: `error` when something answers where the source is, or it cannot be known.
   func ensureSilence(after error: any Error) async throws {
     if let hang = error as? PostgresError, hang.code == .timedOut { return noteSilence("\(hang)") }
     let heard = try await Silence.listen(ends.from, end: ends.direction.from, known: place)
@@ -92,7 +92,7 @@ extension CutoverRun {
 
   private func noteSilence(_ heard: String) {
     logger.warning(
-      "the \(ends.direction.from) cannot be reached, and is not needed any more",
+      "the \(ends.direction.from) cannot be reached, and is no longer needed",
       metadata: ["why": "\(heard)"])
   }
 
@@ -108,7 +108,7 @@ extension CutoverRun {
 
   // MARK: Steps
 
-  /// From the moment on that the target knows of the seal, the source is not needed any more.
+  /// Once the target knows of the seal, the source is no longer needed.
   func openTarget() async throws -> String {
     report.seal = .stands
     try await handover.record(report)
@@ -124,20 +124,20 @@ extension CutoverRun {
     return "\(proof)\(detail)\(pause)"
   }
 
-  /// What follows may take minutes, and an engine that comes after a crash in it has this to tell. Nobody
-  /// waits for it, so it is no reason to fail.
+  /// What follows may take minutes, and the next engine after a crash reports this. Nobody waits for it, so a
+  /// failure here does no harm.
   func recordOpening() async {
     do {
       try await handover.record(report)
     } catch {
-      logger.warning("the opening could not be noted", metadata: ["why": "\(error)"])
+      logger.warning("the opening could not be recorded", metadata: ["why": "\(error)"])
     }
   }
 
-  /// Values may have been drawn since, without a write that the fence could refuse. The source is not needed
-  /// any more for a complete target, so its loss stops nothing.
+  /// Values may have been drawn since, without a write that the fence could refuse. The target is complete
+  /// without the source, so its loss stops nothing.
   private func copySequencesAgain() async throws -> String {
-    let asTheyWere = "sequences stand as they were read after the fence"
+    let asTheyWere = "sequences are as they were read after the fence"
     guard reachedSource != nil else { return asTheyWere }
     do {
       return "\(try await Sequences.copy(from: try source, to: target)) sequences read again"
@@ -151,7 +151,7 @@ extension CutoverRun {
     }
   }
 
-  /// Into log, report and trail: somebody must look.
+  /// Warns in log, report and trail: somebody must look.
   func warn(_ what: String) {
     guard report.warnings?.contains(what) != true else { return }
     logger.warning("\(what)")
@@ -164,7 +164,7 @@ extension CutoverRun {
     do {
       largeObjectsHorizon = try await Writers(source).largeObjectsHorizon()
     } catch {
-      logger.warning("large objects that are written late will not be told", metadata: ["why": "\(error)"])
+      logger.warning("large objects written late will not be reported", metadata: ["why": "\(error)"])
     }
   }
 
@@ -184,7 +184,7 @@ extension CutoverRun {
     }
   }
 
-  /// After the switch what was acknowledged late by the source has had its time to show.
+  /// After the switch, commits that the source acknowledged late have had time to show.
   private func lookAgain() async {
     await warnOfLargeObjects()
     await warnOfLateLargeObjects()
@@ -193,7 +193,7 @@ extension CutoverRun {
     }
   }
 
-  /// What was committed before the seal has been read again; whoever goes on writes into the old database.
+  /// What was committed before the seal has been read again; later writes stay in the old database.
   private func warnOfLargeObjects() async {
     guard let source = try? source else { return }
     do {
@@ -201,31 +201,31 @@ extension CutoverRun {
       guard !writers.isEmpty else { return }
       warn(
         "large objects or tables of extensions are written on the \(ends.direction.from) after its seal, "
-          + "which moves nowhere: "
+          + "and stay there: "
           + Writers.list(writers))
     } catch {
       logger.warning(
-        "it is not known whether anything that no fence stops is written after the seal",
+        "it is not known whether large objects or tables of extensions are written after the seal",
         metadata: ["why": "\(error)"])
     }
   }
 
   func switchOver() async -> String {
-    // Nobody waits for the belt where clients wait in poolers.
-    var belt = handover.poolers == nil ? await setReadOnlyDefault() : ""
+    // Nobody waits for the read-only default where clients wait in poolers.
+    var readOnly = handover.poolers == nil ? await setReadOnlyDefault() : ""
     let events = SwitchEvents(
       onStep: { step, duration, detail in await self.note(step, .now - duration, duration, detail) },
       onClientsResumed: { await self.noteClientsResumed() })
     let failure = await handover.switchOver(fenceLSN: report.fenceLSN, events)
     report.reason = failure
     await lookAgain()
-    if handover.poolers != nil { belt = await setReadOnlyDefault() }
-    return "\(belt)\(pooledPause)\(pause())\(failure.map { "; \($0)" } ?? "")"
+    if handover.poolers != nil { readOnly = await setReadOnlyDefault() }
+    return "\(readOnly)\(pooledPause)\(pause())\(failure.map { "; \($0)" } ?? "")"
   }
 
   private func noteClientsResumed() { pooledPause = pause() }
 
-  /// New sessions on the source are told at once what the fence would tell them at their first write.
+  /// New sessions on the source are read-only from the start, not only when the fence refuses a write.
   private func setReadOnlyDefault() async -> String {
     let end = ends.direction.from
     do {

@@ -1,7 +1,7 @@
 import LibPQ
 
 extension CutoverRun {
-  /// What the write pause may take, by its parts.
+  /// The expected write pause, by its parts.
   private struct Forecast {
     var catchingUp: Double
     var finalising: Double
@@ -10,7 +10,7 @@ extension CutoverRun {
     var seconds: Double { catchingUp + finalising + comparing }
   }
 
-  /// Brings over what can be before the fence, and says how long writes will stop, in seconds.
+  /// Copies before the fence what can be copied then, and predicts how long writes will stop, in seconds.
   /// - Throws: `MigrationError` when that is longer than it may be.
   func predictedPause() async throws -> Double {
     let lag = try await knownLag()
@@ -24,13 +24,13 @@ extension CutoverRun {
       reason: "it would take about \(Self.seconds(forecast.seconds)), and --max-pause is "
         + "\(Self.seconds(request.maxPauseSeconds)): \(Self.seconds(forecast.catchingUp)) until the "
         + "\(ends.direction.to) has caught up, which is \(lag.bytes) bytes behind, "
-        + "\(Self.seconds(forecast.finalising)) to bring over what no stream carries, "
+        + "\(Self.seconds(forecast.finalising)) to copy what the stream does not carry, "
         + "\(Self.seconds(forecast.comparing)) to compare both ends "
         + "(--verify \(request.verification.rawValue))",
       remedy: remedy(forecast))
   }
 
-  /// A stream that has just begun has not measured its lag yet.
+  /// A stream that has just begun has not measured its lag.
   private func knownLag() async throws -> (bytes: Int64, seconds: Double) {
     let patience = ContinuousClock.now + .seconds(request.timeoutSeconds)
     while true {
@@ -47,13 +47,13 @@ extension CutoverRun {
     }
   }
 
-  /// For the part that is too long by itself, the first that is waited for first.
+  /// For the first part that is too long by itself.
   private func remedy(_ forecast: Forecast) -> String {
     if forecast.catchingUp > request.maxPauseSeconds {
       return "Wait until the stream has caught up, or allow a longer pause."
     }
     if forecast.catchingUp + forecast.finalising > request.maxPauseSeconds {
-      return "Allow a longer pause, or make less of the unlogged tables and large objects."
+      return "Allow a longer pause, or have fewer unlogged tables and large objects."
     }
     return request.verification == .changed
       ? "Run replicate verify and then cut over at once, allow a longer pause, or give --verify none."

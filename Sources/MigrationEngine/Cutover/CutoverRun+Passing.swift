@@ -1,19 +1,19 @@
 import LibPQ
 import Logging
 
-/// What passes a fence: an apply worker of an extension writes rows without firing its triggers. What is
-/// known of such writers is refused before the fence and at the seal. What is not, and slipped in before the
-/// seal, is carried over behind it; what comes later stays, and is reported.
+/// What passes a fence: an extension's apply worker writes rows without firing triggers. Known writers of
+/// this kind refuse the fence and the seal. What unknown ones wrote before the seal is carried over after it;
+/// what comes later stays, and is reported.
 extension CutoverRun {
-  /// How long the end that opens is waited for to have what came before the seal. As a rule that is nothing,
-  /// and takes milliseconds.
+  /// How long to wait until the end that opens has what came before the seal. Usually that is nothing, and
+  /// takes milliseconds.
   private static let proofPatience = Duration.seconds(5)
-  /// For a transaction that is writing past the fence.
+  /// How long to wait for a transaction that is writing past the fence.
   private static let passerPatience = Duration.milliseconds(500)
 
-  /// Writes a second marker after the seal, and waits for it: everything that was committed before the seal
-  /// is on the target then, whoever has written it. From here on nothing more is applied.
-  /// - Returns: what to tell of it, ending with a comma; empty where the source is lost.
+  /// Writes a second marker after the seal, and waits for it: then everything committed before the seal is on
+  /// the target, whatever wrote it. From here on nothing more is applied.
+  /// - Returns: what to report, ending with a comma; empty where the source is lost.
   func proveAgain() async throws -> String {
     guard !isProven else { return "" }
     let began = ContinuousClock.now
@@ -24,7 +24,7 @@ extension CutoverRun {
       hasPassed = true
       warn(
         "changes passed the fence of the \(ends.direction.from) after the fence's marker, and were brought "
-          + "over: \(passed). What wrote them may go on, and what it writes now stays there: "
+          + "over: \(passed). What wrote them may continue, and what it writes now stays there: "
           + "look for what replicates into the \(ends.direction.from)")
     }
     guard isMarked else { return "" }
@@ -54,7 +54,7 @@ extension CutoverRun {
     }
   }
 
-  /// Nothing is refused after the seal. What ordinary writers have written the first marker has proven.
+  /// Nothing is refused after the seal. The first marker has proven that the target has all ordinary writes.
   private func reportUnproven(_ error: any Error) -> Bool {
     warn(
       "it is not known whether anything passed the fence of the \(ends.direction.from) between the fence's "
@@ -73,7 +73,7 @@ extension CutoverRun {
     try await handover.drain(nonce, until: .now + Self.proofPatience)
   }
 
-  /// What they commit must lie before the marker.
+  /// Their commits must come before the marker.
   private func awaitPassers(_ source: Connection) async throws {
     let deadline = ContinuousClock.now + Self.passerPatience
     while true {
@@ -89,11 +89,11 @@ extension CutoverRun {
     }
   }
 
-  /// How long it is looked, after the switch, whether what passed the fence goes on.
+  /// How long to watch, after the switch, whether writes that passed the fence continue.
   private static let lookPatience = Duration.seconds(3)
 
-  /// Nobody waits for it any more.
-  /// - Returns: what was written after the seal and is on the old end alone, so that somebody must act.
+  /// Called when nobody waits any more.
+  /// - Returns: what was written after the seal and is only on the old end, so that somebody must act.
   func lookForWhatStays() async -> String? {
     let deadline = ContinuousClock.now + (hasPassed ? Self.lookPatience : .zero)
     while true {
@@ -101,8 +101,8 @@ extension CutoverRun {
         let what =
           "changes were committed on the \(ends.direction.from) after its seal, and are not on the "
           + "\(ends.direction.to): \(left)"
-        warn("\(what). Something replicates into the \(ends.direction.from) that no fence stops")
-        return "\(what). Stop what writes them, and bring them over by hand"
+        warn("\(what). Something replicates into the \(ends.direction.from), and no fence stops it")
+        return "\(what). Stop what writes them, and copy them by hand"
       }
       guard ContinuousClock.now < deadline else { return nil }
       do { try await Task.sleep(for: .milliseconds(100)) } catch { return nil }

@@ -1,8 +1,8 @@
 import LibPQ
 
 extension CutoverRun {
-  /// Where that was asked for, transactions that keep the poolers from pausing for half of the time that
-  /// there is are ended, also those that have written nothing.
+  /// If requested, transactions that keep the poolers from pausing for half of the available time are
+  /// terminated, even those that have written nothing.
   func pausePoolers() async throws -> String {
     guard let poolers = handover.poolers else { return "" }
     let began = pauseBegan ?? .now

@@ -4,7 +4,7 @@ import Logging
 import LogicalReplication
 
 /// Performs what the state machine asks for, times it, and writes the timeline. Here `source` is the end that
-/// writes leave and `target` the one that they go to: in a rollback the two are exchanged.
+/// writes leave and `target` the end that they move to: in a rollback the two are exchanged.
 actor CutoverRun {
   let request: CutoverRequest
   let ends: Leg.Addresses
@@ -12,7 +12,7 @@ actor CutoverRun {
   let logger: Logger
   let onStep: @Sendable (Status.Cutover) -> Void
 
-  /// Nil when it is silent and not needed any more.
+  /// Nil when it is silent and no longer needed.
   var reachedSource: Connection?
   /// Where it was reached.
   var place: Knock.Place?
@@ -22,33 +22,33 @@ actor CutoverRun {
   var report = Status.Cutover(step: .begin)
   private var began = ContinuousClock.now
   private var fence: WriteFence.Fence?
-  /// Of our fence, known before it is put up: it may stand although that failed. Nil when another engine's is
-  /// taken over.
+  /// Our fence's token, known before it is put up: it may stand although that failed. Nil when another
+  /// engine's fence is taken over.
   private var token: String? = WriteFence.newToken()
   /// When the fence was sent to the source, or clients began to wait in poolers: from here on users may have
-  /// been refused or held.
+  /// been refused or made to wait.
   private(set) var pauseBegan: ContinuousClock.Instant?
   /// How long clients waited in poolers, in words.
   var pooledPause = ""
-  /// Whose sessions our role may not end, and what would let it.
+  /// Whose sessions our role may not terminate, and what would let it.
   private var refusal = ""
   private var nonce = ""
-  /// Of the marker that the stream is told to wait for, before it is written.
+  /// The nonce of the marker that the stream expects, before it is written.
   private var announced: String?
-  /// What tells the source's large objects that were written since; nil when nobody can tell.
+  /// What distinguishes large objects written on the source since; nil when it is not known.
   var largeObjectsHorizon: String?
   private var wasSealTried = false
   /// The target has everything from before the seal, and nothing more is applied.
   var isProven = false
-  /// Something has passed the fence.
+  /// Whether something has passed the fence.
   var hasPassed = false
-  /// Another engine has gone on with this cutover: this one must not touch it any more.
+  /// Another engine has continued this cutover: this one must no longer touch it.
   var isForeign = false
   var retryPause = RetryPause(first: .milliseconds(250))
 
   /// How much longer the fence lasts than the cutover may take, for the seal's own round trip.
   static let margin = Duration.seconds(5)
-  /// For each step once the source is sealed: there is nothing to hurry back to.
+  /// For each step once the source is sealed: there is nothing to return to.
   private static let patience = Duration.seconds(600)
 
   /// - Parameter target: handed over; `close()` closes it.
@@ -74,7 +74,7 @@ actor CutoverRun {
     }
   }
 
-  /// What keeps the target closed until the source is sealed.
+  /// Keeps the target closed until the source is sealed.
   var door: WriteGate { ends.direction == .forward ? .ofTarget : .ofSealedSource }
   private func writeFence() throws -> WriteFence {
     WriteFence(try source, moving: ends.direction, leaving: handover.excluded)
@@ -101,7 +101,7 @@ actor CutoverRun {
     return try await carryOut(machine.begin())
   }
 
-  /// - Parameter earlier: what the engine before has stored.
+  /// - Parameter earlier: what the previous engine has stored.
   func resume(from fence: SourceState.Fence, _ earlier: Status.Cutover?) async throws -> Status.Cutover {
     token = nil
     if let earlier { goOn(from: earlier) }
@@ -110,7 +110,7 @@ actor CutoverRun {
       machine.resume(from: fence, targetIsOpen: isOpen, isDrained: earlier?.seal == .stands))
   }
 
-  /// What was told of the cutover is reported still; the time between two engines is in no clock.
+  /// Keeps what was already reported of the cutover; no clock measured the time between two engines.
   private func goOn(from earlier: Status.Cutover) {
     report = earlier
     report.result = nil
@@ -150,7 +150,7 @@ actor CutoverRun {
 
   private func perform(_ step: CutoverMachine.Step) async -> CutoverMachine.Event {
     report.step = step.reported
-    // Why something is tried again is said until it has been done.
+    // The reason for a retry stays in the report until the step is done.
     if step == .switchOver { report.reason = nil }
     onStep(report)
     await Failpoint.reached("before \(step.rawValue)")
@@ -164,7 +164,7 @@ actor CutoverRun {
     do {
       (event, detail) = try await act(step)
     } catch is CancellationError {
-      event = .failed("the engine was told to stop")
+      event = .failed("the engine was asked to stop")
     } catch {
       event = .failed("\(error)")
     }
@@ -211,7 +211,7 @@ actor CutoverRun {
     }
   }
 
-  /// When the source must be writable again, or sealed.
+  /// By when the source must be writable again, or sealed.
   var deadline: ContinuousClock.Instant {
     guard !machine.isSealed, let pauseBegan else { return .now + Self.patience }
     return pauseBegan + .seconds(request.limitSeconds)
@@ -221,9 +221,9 @@ actor CutoverRun {
     "the time for the cutover ran out (\(request.limitName) \(Self.seconds(request.limitSeconds)))"
   }
 
-  /// Ends `body` a little after the deadline: what waits by itself tells better what it waited for. Before
-  /// the seal a body that waits for a server which does not answer is left behind, since users wait. Not
-  /// where what is done must have ended before it is undone: a pause of poolers, and the fence.
+  /// Ends `body` a little after the deadline: a body with its own limit reports better what it waited for.
+  /// Before the seal a body that waits for a silent server is abandoned, since users wait. Not where the
+  /// action must end before it is undone: a pause of poolers, and the fence.
   private func limited<Value: Sendable>(
     _ step: CutoverMachine.Step, _ body: @escaping @Sendable () async throws -> Value
   ) async throws -> Value {
@@ -248,7 +248,7 @@ actor CutoverRun {
     }
     if request.terminatesBlockers {
       if let remedy = try await writers.missingPermission() {
-        logger.warning("not every session could be ended by force", metadata: ["remedy": "\(remedy)"])
+        logger.warning("not every session could be terminated", metadata: ["remedy": "\(remedy)"])
       }
       let termination = try await writers.terminate(culprits)
       note(termination)
@@ -257,7 +257,8 @@ actor CutoverRun {
     guard culprits.isEmpty else {
       throw MigrationError(
         .failed, doing: "looking for transactions that would hold up the cutover",
-        reason: "they have written and not ended: \(Writers.list(culprits))", remedy: Writers.remedy(culprits)
+        reason: "they have written and are still open: \(Writers.list(culprits))",
+        remedy: Writers.remedy(culprits)
       )
     }
     let count = try await writeFence().arm(within: .seconds(request.timeoutSeconds)) { blockers in
@@ -270,8 +271,8 @@ actor CutoverRun {
     return "\(count) tables newly guarded; predicted write pause \(Self.seconds(predicted))"
   }
 
-  /// A session is slow the first time that it meets an object, and after the fence users wait for it. The
-  /// target is closed, and gets the sequences' states again.
+  /// A session is slow the first time it uses an object, and after the fence users wait for it. The target is
+  /// closed, and gets the sequences' states again.
   private func meetObjects() async throws {
     try await Sequences.copy(from: source, to: target)
     let writers = Writers(try source)
@@ -283,14 +284,14 @@ actor CutoverRun {
 
   // MARK: Poolers
 
-  /// Also for an engine that was told to stop: clients must not go on waiting.
+  /// Also for an engine that was asked to stop: clients must not keep waiting.
   private func resumePoolers() async throws -> String {
     let handover = handover
     let said = try await Task { try await handover.poolers?.resume() ?? "" }.value
     return "\(said)\(pause())"
   }
 
-  /// A transaction that goes on for half of the pause that is allowed is ended, where that was asked for.
+  /// A transaction that takes half of the allowed pause is terminated, if that was requested.
   private func awaitWriters() async throws -> String {
     let writers = Writers(try source)
     let patience = request.terminatesBlockers ? Duration.seconds(request.maxPauseSeconds / 2) : nil
@@ -321,7 +322,7 @@ actor CutoverRun {
     return "expires at \(fence.expiry)"
   }
 
-  /// A stream that knows of it reads on without a pause, from before the fence.
+  /// A stream that expects the marker reads without pausing, from before the fence.
   private func announceMarker() async -> String {
     let nonce = announced ?? "\(UInt64.random(in: 0 ... .max))"
     announced = nonce
@@ -353,7 +354,7 @@ actor CutoverRun {
     guard comparison.result != .different else {
       throw MigrationError(
         .failed, doing: "comparing both ends after the fence", reason: comparison.summary,
-        remedy: "Run replicate verify to see all of it. Something else than the stream wrote to an end.")
+        remedy: "Run replicate verify to see all of it. Something other than the stream wrote to an end.")
     }
     try await handover.ensureNoBreach()
     guard let notice = comparison.notice else { return comparison.summary }
@@ -363,15 +364,15 @@ actor CutoverRun {
 
   // MARK: The point of no return
 
-  /// Not cancelled half-way: whether the seal was committed must be known.
+  /// Not cancelled halfway: whether the seal was committed must be known.
   private func sealShielded() async throws -> (CutoverMachine.Event, String) {
     try Task.checkCancellation()
     guard let fence else { return (.failed("there is no fence"), "") }
     try await handover.ensureNoBreach()
-    // Should this engine die at the seal, the next one knows that the target has everything.
+    // If this engine dies at the seal, the next one knows that the target has everything.
     report.seal = .announced
-    let told = report
-    try await limited(.seal) { try await self.handover.record(told) }
+    let announcement = report
+    try await limited(.seal) { try await self.handover.record(announcement) }
     await Failpoint.reached("seal announced")
     guard ContinuousClock.now < deadline else { return (.failed(outOfTime), "") }
     wasSealTried = true
@@ -379,11 +380,11 @@ actor CutoverRun {
     let inTime = try await Task { try await writeFence.seal(fence) }.value
     return (
       .sealed(inTime: inTime),
-      inTime ? "no way back" : "after the fence may have expired: what was written is drained again"
+      inTime ? "no way back" : "after the fence may have expired: draining what was written"
     )
   }
 
-  /// Tries until it is done or the fence has expired by itself; nothing stops it before.
+  /// Retries until it is done or the fence has expired; nothing stops it before.
   private func unfenceShielded() async -> (CutoverMachine.Event, String) {
     await Task { await self.unfence() }.value
   }
@@ -393,7 +394,7 @@ actor CutoverRun {
     while true {
       do {
         try await writeFence().unfence(token)
-        // Clients that wait in poolers do so still.
+        // Clients in poolers are still waiting.
         return (
           .done, "the \(ends.direction.from) takes writes again\(handover.poolers == nil ? pause() : "")"
         )
@@ -406,7 +407,7 @@ actor CutoverRun {
       } catch {
         logger.error("could not take down the fence", metadata: ["why": "\(error)"])
         if ContinuousClock.now > end {
-          // An unknown seal may stand; without one the guard lets writes pass by now.
+          // If a seal was tried, it may stand; otherwise the fence has expired by now and lets writes pass.
           let words = "the \(ends.direction.from) cannot be reached: \(error)"
           return wasSealTried ? (.failed(words), "") : (.done, "\(words); the fence has expired by itself")
         }
@@ -424,14 +425,14 @@ actor CutoverRun {
     }
   }
 
-  /// What the seal would refuse.
+  /// Checks what the seal would refuse.
   private func examine() async throws {
     guard let fence else { return }
     try await handover.ensureNoBreach()
     try await writeFence().examine(fence)
   }
 
-  /// Ends the pause that users see, once.
+  /// Ends the users' pause, once.
   func pause() -> String {
     guard let pauseBegan, report.writePauseSeconds == nil else { return "" }
     let seconds = (ContinuousClock.now - pauseBegan) / .seconds(1)

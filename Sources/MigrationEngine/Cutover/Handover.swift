@@ -20,19 +20,19 @@ protocol Handover: Sendable {
   /// - Returns: what somebody should look at.
   /// - Throws: `MigrationError` that names the differences.
   func ensureSchemas() async throws -> [String]
-  /// Tables that are not migrated, which the fence spares where they are others'.
+  /// Tables that are not migrated; the fence spares those of other owners.
   var excluded: Set<RelationName> { get }
 
   // MARK: Between fence and seal
 
-  /// Holds the clients that come through poolers; nil when there are no poolers.
+  /// Makes the poolers' clients wait; nil when there are no poolers.
   var poolers: (any HandoverPoolers)? { get }
   /// Where messages are noted that the server of `from` does not send as such.
   var messages: SentMessages { get }
   /// A marker is about to be written, so that the stream reads on without a pause.
   func expectMarker(_ nonce: String, for purpose: MarkerPurpose) async
   /// Returns once `to` has committed the transaction that carries the marker.
-  /// - Throws: `MigrationError` when it has not in time, or after a breach.
+  /// - Throws: `MigrationError` when it has not done so in time, or after a breach.
   func drain(_ nonce: String, until deadline: ContinuousClock.Instant) async throws
   /// Brings over what the stream does not carry.
   /// - Returns: what that was, for the timeline.
@@ -44,19 +44,19 @@ protocol Handover: Sendable {
 
   // MARK: After the seal
 
-  /// Stores on the target what is reported so far: just before the seal, once the seal is known to stand and
-  /// `to` to have everything, and once it is open. From the second on the source is not needed any more.
+  /// Stores the report so far on the target: just before the seal, once the seal is known to stand and `to`
+  /// to have everything, and once it is open. From the second time on the source is no longer needed.
   func record(_ report: Status.Cutover) async throws
-  /// Has nothing more applied: `to` is about to open.
+  /// Stops applying changes: `to` is about to open.
   /// - Returns: what was changed there since the fence's marker; nil when nothing was.
   func hold(until deadline: ContinuousClock.Instant) async throws -> String?
-  /// Makes the tables of `to` what they are to be when it opens, and brings over what no fence stops.
+  /// Prepares the tables of `to` for the opening, and copies what no fence stops.
   /// - Returns: what that was, beginning with a comma; empty when there was nothing to do.
   func settleTables() async throws -> String
   /// Runs the switch steps.
   /// - Returns: why one of them failed; nil when none did.
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String?
-  /// What has come since nothing is applied any more; nil when nothing has.
+  /// What has arrived since applying stopped; nil when nothing has.
   func leftBehind() async -> String?
 
   // MARK: At the end, whatever it is
@@ -64,24 +64,24 @@ protocol Handover: Sendable {
   func forgetMarker() async
 }
 
-/// The poolers that clients come through.
+/// The poolers that clients connect through.
 protocol HandoverPoolers: Sendable {
   /// Returns once no client is in a transaction, and says what waits where. When it throws, some may wait.
   func pause(until deadline: ContinuousClock.Instant) async throws -> String
-  /// The sessions on the server that clients' transactions have, by their pids: who keeps a pause waiting.
+  /// The pids of server sessions with client transactions, which keep a pause waiting.
   func busyServers() async throws -> [Int32]
-  /// Lets all go on that wait, and says so.
+  /// Lets all waiting clients continue, and says so.
   func resume() async throws -> String
 }
 
-/// What is compared of both ends between fence and seal.
+/// The comparison of both ends between fence and seal.
 protocol HandoverComparison: Sendable {
-  /// Settles what is compared, before the fence.
-  /// - Parameter secondsLeft: what was not asked for may take no more of the write pause.
-  /// - Returns: what it may take inside the write pause, in seconds.
+  /// Decides what to compare, before the fence.
+  /// - Parameter secondsLeft: a comparison beyond the request may take no more of the write pause.
+  /// - Returns: how long it may take during the write pause, in seconds.
   func predictedSeconds(within secondsLeft: Double) async throws -> Double
   func compare(at fenceLSN: String?) async throws -> Status.Comparison
-  /// Gives back what was made ready for it.
+  /// Releases what was prepared for it.
   func close() async
 }
 
@@ -89,6 +89,6 @@ protocol HandoverComparison: Sendable {
 struct SwitchEvents: Sendable {
   /// A step has ended: its name, how long it took, and what it did.
   var onStep: @Sendable (String, Duration, String) async -> Void
-  /// Clients that waited in poolers go on, on the end that was opened.
+  /// Clients that waited in poolers continue on the end that was opened.
   var onClientsResumed: @Sendable () async -> Void
 }

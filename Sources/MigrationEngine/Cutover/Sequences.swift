@@ -1,10 +1,10 @@
 import LibPQ
 
-/// Carries the state of every sequence over, those of serial and identity columns included: the stream does
-/// not (manual, section 31.6).
+/// Copies the state of every sequence, those of serial and identity columns included: the stream does not
+/// carry them (manual, section 31.6).
 enum Sequences {
   /// - Returns: how many were set.
-  /// - Throws: also when the target has no sequence of a name.
+  /// - Throws: also when the target lacks a sequence.
   @discardableResult
   static func copy(from source: Connection, to target: Connection) async throws -> Int {
     let names = try await names(on: source)
@@ -41,7 +41,7 @@ enum Sequences {
     return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
   }
 
-  /// From the sequences themselves: `pg_sequences` does not tell where one that was never called begins.
+  /// Read from the sequences themselves: `pg_sequences` does not show where one that was never called begins.
   private static func read(_ names: ArraySlice<RelationName>, on source: Connection) async throws -> [Value] {
     let queries = names.map { name in
       "SELECT \(SQL.literal(name.description)) AS name, last_value, is_called FROM \(name)"
@@ -56,12 +56,12 @@ enum Sequences {
     }
   }
 
-  /// What is written last after the fence opens the target, and makes this durable, too.
+  /// The last write after the fence opens the target, and makes this durable, too.
   private static func set(_ values: [Value], on target: Connection) async throws {
     do {
       try await setAll(values, on: target)
     } catch let error as PostgresError where error.isRefusalOfContent {
-      // One by one it shows which it is.
+      // One at a time, to find out which fails.
       for value in values {
         do {
           try await setAll([value], on: target)

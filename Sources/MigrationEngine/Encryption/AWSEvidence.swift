@@ -1,5 +1,5 @@
-/// What the AWS account says of the cluster or instance whose endpoint the target's host is:
-/// `StorageEncrypted` and `KmsKeyId`.
+/// What the AWS account says about the cluster or instance of the target's endpoint: `StorageEncrypted` and
+/// `KmsKeyId`.
 struct AWSEvidence: Sendable {
   private let aws: AWSCommand
 
@@ -12,7 +12,7 @@ struct AWSEvidence: Sendable {
       || host.wholeMatch(of: /.+\.rds\.[a-z0-9-]+\.amazonaws\.com\.cn/) != nil
   }
 
-  /// The region that an endpoint's name tells.
+  /// The region in an endpoint's name.
   static func region(of host: String) -> String? {
     let host = host.lowercased()
     if let match = host.wholeMatch(of: /.+\.([a-z0-9-]+)\.rds\.amazonaws\.com(?:\.cn)?/) {
@@ -21,7 +21,7 @@ struct AWSEvidence: Sendable {
     return host.wholeMatch(of: /.+\.rds\.([a-z0-9-]+)\.amazonaws\.com\.cn/).map { String($0.output.1) }
   }
 
-  /// A cluster or an instance, as far as it matters here.
+  /// The relevant facts of a cluster or instance.
   struct Store: Decodable, Equatable {
     var id: String
     /// Null while it is being made; custom endpoints come as a list of their own.
@@ -36,7 +36,7 @@ struct AWSEvidence: Sendable {
   }
 
   enum Answer: Equatable {
-    /// The account knows the target. Its no is a no, whoever else vouches.
+    /// The account knows the target. Its no is final, whoever else vouches.
     case known(EncryptionEvidence)
     case unknown(String)
   }
@@ -83,7 +83,7 @@ struct AWSEvidence: Sendable {
         status: .unverified, provider: .aws,
         detail: "\(what) \(store.id) is not encrypted: its StorageEncrypted is false")
     }
-    let key = store.key.map { "KMS key \($0)" } ?? "no KMS key told"
+    let key = store.key.map { "KMS key \($0)" } ?? "no KMS key reported"
     return EncryptionEvidence(status: .verified, provider: .aws, detail: "\(what) \(store.id), \(key)")
   }
 }

@@ -61,7 +61,7 @@ struct BlockDevice {
   }
 
   private func attribute(_ name: String, of folder: String) -> String? {
-    // An attribute that is not there is the kernel's way to say no.
+    // A missing attribute is the kernel's way to say no.
     guard let text = try? BoundedFile.text("\(folder)/\(name)", limit: 4096) else { return nil }
     let line = text.prefix { $0 != "\n" }
     return line.isEmpty ? nil : String(line)

@@ -6,7 +6,7 @@ struct UnreadableFile: Error, Equatable, CustomStringConvertible {
   let why: String
   var description: String { "\(path): \(why)" }
 
-  /// From `errno`, which must not have been touched since the call that failed.
+  /// From `errno`, which must not have changed since the failed call.
   static func lastError(_ path: String) -> UnreadableFile {
     UnreadableFile(path: path, why: String(cString: strerror(errno)))
   }

@@ -6,7 +6,7 @@ import Subprocess
 /// `REPLICATE_TARGET_HOST`, `_PORT`, `_DATABASE` and `_SYSTEM_IDENTIFIER`, each only if it is known.
 struct CommandEvidence: Sendable {
   let command: String
-  /// After it the command and its children are killed.
+  /// After this the command and its children are killed.
   let timeLimit: Duration
 
   init(command: String, timeLimit: Duration = .seconds(60)) {
@@ -15,7 +15,7 @@ struct CommandEvidence: Sendable {
   }
 
   func examine(server: TargetServerFacts) async -> EncryptionEvidence {
-    // A value that our own environment happens to hold would speak of another server: nil removes it.
+    // A value in our own environment would refer to another server: nil removes it.
     let environment: [Environment.Key: String?] = [
       "REPLICATE_TARGET_HOST": server.host,
       "REPLICATE_TARGET_PORT": server.port.map(String.init),

@@ -1,4 +1,4 @@
-/// What the target's server says about itself, as far as the role may ask. A missing fact is nil, never a
+/// What the target's server says about itself, as far as the role may see it. A missing fact is nil, never a
 /// guess.
 struct TargetServerFacts: Sendable, Equatable {
   /// `SHOW data_directory`: superusers and members of `pg_read_all_settings` see it.
@@ -17,13 +17,13 @@ struct TargetServerFacts: Sendable, Equatable {
   var systemIdentifier: String?
 }
 
-/// Asks for evidence of encryption at rest: our own eyes first, then the user's command.
+/// Looks for evidence of encryption at rest: first by itself, then through the user's command.
 struct EncryptionExaminer: Sendable {
   var localServer = LocalServer()
   var filesystem = FilesystemEvidence()
   var aws = AWSEvidence()
   var command: CommandEvidence?
-  /// Asks AWS also about a host whose name does not say that it is there.
+  /// Asks AWS even about a host whose name is not an AWS one.
   var asksAWS = false
 
   /// Never throws: what cannot be examined is no evidence, and the detail says why.
@@ -39,10 +39,10 @@ struct EncryptionExaminer: Sendable {
     }
     if seen.status == .verified { return seen }
     guard let command else { return seen }
-    let told = await command.examine(server: server)
-    if told.status == .attested { return told }
+    let attested = await command.examine(server: server)
+    if attested.status == .attested { return attested }
     return EncryptionEvidence(
-      status: .unverified, provider: .command, detail: "\(told.detail); \(seen.detail)")
+      status: .unverified, provider: .command, detail: "\(attested.detail); \(seen.detail)")
   }
 
   private func lookAtStorage(_ server: TargetServerFacts) async -> EncryptionEvidence {

@@ -4,7 +4,7 @@ import Subprocess
 /// Looks at the storage under a local server's folders: fscrypt, LUKS and its relatives, gocryptfs,
 /// eCryptfs, ZFS.
 ///
-/// What it cannot see: a cipher that is `null`, swap, and log files that the server is told to write
+/// What it cannot see: a cipher that is `null`, swap, and log files that the server is configured to write
 /// elsewhere.
 struct FilesystemEvidence: Sendable {
   /// `/sys` and `/proc/self/mountinfo` unless a test says otherwise.
@@ -15,8 +15,7 @@ struct FilesystemEvidence: Sendable {
   /// The property `encryption` of a ZFS dataset, or nil if it cannot be known.
   var zfsEncryption: @Sendable (String) async -> String? = Self.askZFS
 
-  /// File systems whose kernel code sets the flag. Others, FUSE above all, may answer an ioctl as they
-  /// please.
+  /// File systems whose kernel code sets the flag. Others, especially FUSE, may answer an ioctl arbitrarily.
   private static let fscryptTypes: Set<String> = ["ext4", "f2fs", "ubifs", "ceph"]
   private static let stackedTypes = ["fuse.gocryptfs": "gocryptfs", "ecryptfs": "eCryptfs"]
   /// Some 10,000 mounts: a busy container host has them.
@@ -43,7 +42,7 @@ struct FilesystemEvidence: Sendable {
       status: .verified, provider: .filesystem, detail: found.joined(separator: "; "))
   }
 
-  /// What is mounted inside a folder is not covered by what covers the folder.
+  /// Mounts inside a folder are not covered by the folder's encryption.
   private static func withMounts(_ place: WrittenPath, _ table: MountTable) -> [WrittenPath] {
     [place]
       + table.mounts(below: place.path).map {
@@ -55,8 +54,8 @@ struct FilesystemEvidence: Sendable {
     guard let mount = table.mount(of: path) else { return .open("no mount is known for it") }
     if let stacked = Self.stackedTypes[mount.type] { return .closed(stacked) }
     if mount.type == "zfs" { return await cover(dataset: mount.source) }
-    // A policy can only be set on an empty folder and nothing can be linked in past it, so it speaks for
-    // all below.
+    // A policy can only be set on an empty folder, and nothing can be linked in past it, so it covers
+    // everything below.
     if Self.fscryptTypes.contains(mount.type), hasEncryptionPolicy(path) { return .closed("fscrypt") }
     switch BlockDevice(sysRoot: sysRoot).cover(number: mount.device) {
     case .closed(let how): return .closed(how)
@@ -90,7 +89,7 @@ extension FilesystemEvidence {
       let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
       guard descriptor >= 0 else { return false }
       defer { close(descriptor) }
-      // Declared as a long, written as an int: room for the first, and the second's bits are the low ones.
+      // Declared as a long, written as an int: allocate the former, and read the low bits.
       var flags = 0
       let result = withUnsafeMutablePointer(to: &flags) {
         ioctl(descriptor, getFlags, UnsafeMutableRawPointer($0))

@@ -1,10 +1,10 @@
 import Foundation
 
-/// Says whether a data directory on this machine is the connected server's own.
+/// Decides whether a data directory on this machine is the connected server's own.
 ///
 /// A path alone proves nothing: a server in a container or on another host reports one too, and another
 /// cluster may lie under the same name here. `postmaster.pid` (written by the running server) and
-/// `global/pg_control` tell.
+/// `global/pg_control` prove it.
 struct LocalServer: Sendable {
   /// `/proc` unless a test says otherwise.
   var procRoot = "/proc"
@@ -22,10 +22,10 @@ struct LocalServer: Sendable {
   func find(_ facts: TargetServerFacts) -> Finding {
     guard facts.isLocal else { return .unproven("the server is not on this machine") }
     guard let folder = facts.dataDirectory else {
-      return .unproven("the server does not tell its data directory")
+      return .unproven("the server does not show its data directory")
     }
     guard let port = facts.port, let start = facts.postmasterStartEpoch else {
-      return .unproven("the server does not tell its port and start time")
+      return .unproven("the server does not show its port and start time")
     }
     do {
       let text = try BoundedFile.text("\(folder)/postmaster.pid", limit: 4096)
@@ -51,8 +51,8 @@ struct LocalServer: Sendable {
     }
   }
 
-  /// The postmaster's working directory is its data directory. Only its owner and root may see it; to
-  /// others a live process must do.
+  /// The postmaster's working directory is its data directory. Only its owner and root may see it; others
+  /// must be content with a live process.
   private func process(_ pid: Int32, differsFrom folder: String) throws(UnreadableFile) -> String? {
     guard (try? BoundedFile.identity("\(procRoot)/\(pid)")) != nil else {
       return "process \(pid), which \(folder)/postmaster.pid names, does not live here"

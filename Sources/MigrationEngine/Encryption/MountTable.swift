@@ -1,4 +1,4 @@
-/// The mounts that this process sees: `/proc/self/mountinfo`, see proc_pid_mountinfo(5).
+/// The mounts visible to this process: `/proc/self/mountinfo`, see proc_pid_mountinfo(5).
 struct MountTable {
   struct Mount: Equatable {
     let id: Int
@@ -20,8 +20,8 @@ struct MountTable {
 
   /// The mount that a path without symbolic links lies on.
   ///
-  /// Walks down as the kernel does. The longest mount point would be the same, were it not for mounts that
-  /// a later mount on a folder above has hidden.
+  /// Walks down as the kernel does. The longest mount point would be the same, except for mounts hidden by a
+  /// later mount on a folder above.
   func mount(of path: String) -> Mount? {
     let ids = Set(mounts.map(\.id))
     let roots = mounts.filter { $0.mountPoint == "/" && ($0.parent == $0.id || !ids.contains($0.parent)) }
@@ -49,8 +49,8 @@ struct MountTable {
 
   private static func covers(_ folder: String, _ path: String) -> Bool {
     if folder == "/" || folder == path { return true }
-    // Bytes, since Swift's own comparison takes canonically equivalent names, which are different files,
-    // for equal.
+    // Bytes, since Swift's own comparison treats canonically equivalent names, which are different files, as
+    // equal.
     return path.utf8.starts(with: (folder + "/").utf8)
   }
 

@@ -1,7 +1,7 @@
 import LibPQ
 
 extension TargetServerFacts {
-  /// Asks the server. What the role may not ask stays nil (manual, section 22.5 `pg_read_all_settings`).
+  /// Asks the server. What the role may not see stays nil (manual, section 22.5 `pg_read_all_settings`).
   static func read(from target: Connection) async throws -> TargetServerFacts {
     let action = "asking the target where it keeps its data"
     let rows = try await target.query(

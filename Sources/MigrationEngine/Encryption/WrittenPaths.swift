@@ -8,10 +8,10 @@ struct WrittenPath: Equatable {
   let path: String
 }
 
-/// Where a local server writes: its data directory, and what symbolic links lead out of it.
+/// Where a local server writes: its data directory, and wherever symbolic links lead out of it.
 ///
-/// `pg_wal` and the entries of `pg_tblspc` are links by design (manual, "Database File Layout"). Links
-/// beside them are what people make by hand when a disk is full, and hold data just as well.
+/// `pg_wal` and the entries of `pg_tblspc` are links by design (manual, "Database File Layout"). Other links
+/// are made by hand when a disk is full, and lead to data just as well.
 enum WrittenPaths {
   static func find(
     dataDirectory: String, tablespaceLocations: [String]
@@ -38,12 +38,12 @@ enum WrittenPaths {
     if !found.contains(where: { $0.path == path.path }) { found.append(path) }
   }
 
-  /// A broken link to nowhere is written to by no one.
+  /// Nothing is written to a broken link.
   private static func isLinkToFolder(_ path: String) -> Bool {
     var link = stat()
     var target = stat()
     guard lstat(path, &link) == 0, link.st_mode & S_IFMT == S_IFLNK else { return false }
-    // Where the target cannot be seen, resolving it is what reports why.
+    // Where the target cannot be seen, resolving it reports why.
     guard stat(path, &target) == 0 else { return errno != ENOENT }
     return target.st_mode & S_IFMT == S_IFDIR
   }

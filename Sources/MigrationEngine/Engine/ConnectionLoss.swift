@@ -1,22 +1,22 @@
 import LibPQ
 
-/// An attempt that ended because a server could not be reached; what it had done is stored, so it can be made
-/// again.
+/// An engine run that ended because a server could not be reached; what it had done is stored, so another run
+/// can continue.
 struct ConnectionLoss: Error {
   let error: any Error
   /// Both ends had been reached, so the options are right.
   let wasConnected: Bool
-  /// Writes are refused everywhere until an attempt succeeds: there is no end to trying.
+  /// Writes are refused everywhere until a run succeeds: retry for ever.
   var isAfterSeal = false
 
   var isTimeout: Bool { (error as? PostgresError)?.code == .timedOut }
 
-  /// A server answers, and is in a state that passes by itself or by its operator's doing.
+  /// A server answers, but is in a state that ends by itself or by its operator's action.
   var mayPass: Bool {
     (error as? PostgresError)?.mayPass ?? (error as? MigrationError)?.mayPass ?? false
   }
 
-  /// - Returns: nil when an error would be the same in the next attempt.
+  /// - Returns: nil when the next run would fail in the same way.
   static func passing(_ error: any Error) -> ConnectionLoss? {
     let loss = error as? ConnectionLoss ?? ConnectionLoss(error: error, wasConnected: true)
     return loss.mayPass ? loss : nil
@@ -37,7 +37,7 @@ struct Retry {
   private var pause = RetryPause(first: .milliseconds(500))
   private var wasConnected = false
 
-  /// What an attempt has lasted that has come somewhere, whatever ended it.
+  /// A run that lasted this long made progress, whatever ended it.
   private static let good = Duration.seconds(60)
 
   /// The pause before the next attempt; nil when it is time to give up, or both ends were never reached, so

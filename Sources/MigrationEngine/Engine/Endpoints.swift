@@ -1,7 +1,7 @@
 import LibPQ
 import LogicalReplication
 
-/// Both ends of a migration, connected, with what they say about themselves.
+/// Both ends of a migration, connected, with what they report about themselves.
 struct Endpoints: Sendable {
   let source: Connection
   let target: Connection
@@ -29,8 +29,8 @@ struct Endpoints: Sendable {
     Leg(.forward, from: Leg.End(source, options.source), to: Leg.End(target, options.target))
   }
 
-  /// And back.
-  /// - Parameter passing: the source, for sessions that its seal lets through.
+  /// From the target to the source.
+  /// - Parameter passing: the source, for sessions that its seal admits.
   func back(_ options: MigrationOptions, passing: ConnectionString) -> Leg {
     Leg(.back, from: Leg.End(target, options.target), to: Leg.End(source, passing))
   }
@@ -40,7 +40,7 @@ struct Endpoints: Sendable {
     await target.close()
   }
 
-  /// In the course of a failover a name may lead to a standby for a while, which passes.
+  /// During a failover a name may lead to a standby for a while.
   func verifyTakeWrites() async throws {
     for end in [source, target] {
       let action = "asking the \(end.end) whether it takes writes"
@@ -100,6 +100,6 @@ struct DatabaseIdentity: Sendable, Equatable {
   /// Two migrations of one database would take each other's WAL: its slot has one name.
   var slotName: String { "replicate_\(oid)" }
 
-  /// On the target: of its way back.
+  /// On the target: for reverse replication.
   var reverseSlotName: String { "replicate_back_\(oid)" }
 }

@@ -4,20 +4,20 @@ import Logging
 import LogicalReplication
 
 /// One run of the engine: from taking the lock to the end of its work or the loss of a connection. It walks
-/// through the phases in the order that `PhaseMachine` says; everything it knows is in the target.
+/// through the phases in the order `PhaseMachine` gives; everything it knows is stored on the target.
 struct EngineRun: Sendable {
   static let publicationName = "replicate"
 
   let options: MigrationOptions
   let logger: Logger
   let unstored: PendingCutoverResult
-  /// Why the attempt before this one ended; nil for the first.
+  /// Why the previous run ended; nil for the first.
   var hindrance: Hindrance?
   let onProgress: @Sendable (Status) -> Void
   let onFindings: @Sendable (PreflightReport) -> Void
 
-  /// - Returns: nil when the migration has turned, and goes on with another attempt.
-  /// - Throws: `ConnectionLoss` when another attempt may help; `MigrationError` or `PostgresError` when it
+  /// - Returns: nil when the migration has changed direction, and continues with another run.
+  /// - Throws: `ConnectionLoss` when another run may help; `MigrationError` or `PostgresError` when it
   ///   cannot.
   func proceed() async throws -> Migration.Outcome? {
     if options.isSourceLost {
@@ -46,7 +46,7 @@ struct EngineRun: Sendable {
     return try result.get()
   }
 
-  /// What the target can finish of a cutover by itself.
+  /// What the target can finish of a cutover without the source.
   /// - Returns: nil when there is nothing of the kind.
   private func finishWithoutSource(_ loss: PostgresError) async throws -> Status.Cutover? {
     do {
@@ -59,14 +59,14 @@ struct EngineRun: Sendable {
   }
 
   private func work(_ ends: Endpoints) async throws -> Migration.Outcome? {
-    // The lock's connection does nothing else but tell and ask, so that its loss is noticed at once.
+    // The lock's connection only reports and polls, so that its loss is noticed at once.
     let control = try await Session.open(options.target, end: "target", purpose: "control")
     let store = StateStore(control)
     do {
-      // What it tells must not wait for a standby of the target.
+      // The status must not wait for a standby of the target.
       try await control.query("SET synchronous_commit = local", doing: "preparing the engine's status")
       guard try await store.tryLock() else { throw await anotherEngine(store) }
-      // Before anything is made of the state: with it the phase changes.
+      // Before the state is used: this changes the phase.
       if try await unstored.store(in: store) { logger.info("stored how the last cutover ended") }
       let migration = try await begin(ends, StateStore(ends.target))
       let result = try await conduct(migration, ends, store)
@@ -117,7 +117,7 @@ struct EngineRun: Sendable {
       defer { group.cancelAll() }
       let end = try await group.next() ?? nil
       group.cancelAll()
-      // The last word is what the stages left behind.
+      // The final status is what the stages left.
       board.update { $0.engine.running = false }
       try await control.publish(board.status)
       onProgress(board.status)
@@ -147,7 +147,7 @@ struct EngineRun: Sendable {
     }
     try await Self.endLeftovers(on: ends.target)
     try await Self.endLeftovers(on: ends.source)
-    try await store.note("an engine goes on, \(Self.whoAndHow(options))")
+    try await store.note("an engine continues, \(Self.whoAndHow(options))")
     try await store.store(failure: nil)
     logger.info("resuming the migration", metadata: ["phase": "\(migration.phase.rawValue)"])
     return migration
@@ -176,7 +176,7 @@ struct EngineRun: Sendable {
     return migration
   }
 
-  /// Who began, and what they asked for beyond what goes without saying.
+  /// Who began, and which options they gave beyond the defaults.
   private static func whoAndHow(_ options: MigrationOptions) -> String {
     let process = ProcessInfo.processInfo
     var overrides: [String] = []
@@ -196,7 +196,7 @@ struct EngineRun: Sendable {
     let action = "resuming the migration that the target holds"
     guard migration.sourceSystem == source.system, migration.slot == source.slotName else {
       throw MigrationError(
-        .usage, doing: action, reason: "it is of another source database (\(migration.sourceDatabase))",
+        .usage, doing: action, reason: "it belongs to another source database (\(migration.sourceDatabase))",
         remedy: "Give the source that it began with, or another target.")
     }
     if migration.phase == .aborted || migration.isAbortRequested {
@@ -214,8 +214,8 @@ struct EngineRun: Sendable {
       remedy: blockers.map(\.remedy).joined(separator: "\n  "))
   }
 
-  /// Sessions of an engine that was killed may still hold locks on tables that this one needs, or be about to
-  /// commit a step of a cutover. We have its lock, so it is dead.
+  /// Sessions of a killed engine may still hold locks on tables that this one needs, or be about to commit a
+  /// step of a cutover. We hold its lock, so it is dead.
   static func endLeftovers(on end: Connection) async throws {
     try await end.query(
       """
@@ -245,7 +245,7 @@ struct EngineRun: Sendable {
       remedy: "Stop that engine, or follow it with replicate status --watch.")
   }
 
-  /// Whether the error came from a lost connection, maybe one that a client program of PostgreSQL had.
+  /// Whether the error came from a lost connection, perhaps that of a PostgreSQL client program.
   private func classify(_ error: any Error, _ ends: Endpoints) async -> any Error {
     var error = await classifyLoss(error, ends)
     guard !Task.isCancelled, (error as? MigrationError).map({ $0.kind == .failed }) ?? true,
@@ -255,8 +255,8 @@ struct EngineRun: Sendable {
     return ConnectionLoss(error: error, wasConnected: true, isAfterSeal: true)
   }
 
-  /// The end that writes leave is sealed and the other not open, or not all is done that leads the
-  /// application there: an engine that gave up would leave users with nothing to write to.
+  /// The end being left is sealed and the other is not open yet, or the steps that move the application there
+  /// are not all done: an engine that gave up would leave users with nothing to write to.
   private func isAfterSeal(_ ends: Endpoints) async -> Bool {
     do {
       let store = StateStore(ends.target)
@@ -295,7 +295,7 @@ struct EngineRun: Sendable {
     return error
   }
 
-  /// Who follows a cutover is to hear how it ended, also from an engine that is told to stop.
+  /// Those who follow a cutover must learn how it ended, even from an engine that was asked to stop.
   private func storeEnd(_ store: StateStore) async {
     do {
       _ = try await Task { [unstored] in try await unstored.store(in: store) }.value
@@ -304,7 +304,7 @@ struct EngineRun: Sendable {
     }
   }
 
-  /// For `replicate status`, from wherever it is asked.
+  /// For `replicate status`, on whatever machine it runs.
   private func noteFailure(_ error: any Error, _ store: StateStore) async {
     do {
       guard try await store.load() != nil else { return }

@@ -2,15 +2,15 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Twice a second: looks at the end that changes come from, publishes the status on the target, and hears
-/// what other commands ask.
+/// Twice a second: observes the end that changes come from, publishes the status on the target, and takes the
+/// requests of other commands.
 struct Heartbeat: Sendable {
   /// The end that changes come from: after the cutover the target.
   let source: ConnectionString
   let direction: Direction
-  /// The end that they go to; nil when the engine's lock is there.
+  /// The end that changes go to; nil when the engine's lock is there.
   let receiver: ConnectionString?
-  /// On the connection that holds the engine's lock: when that is lost, this is what notices.
+  /// On the connection that holds the engine's lock: this notices when it is lost.
   let control: StateStore
   let board: StatusBoard
   let logger: Logger
@@ -19,7 +19,7 @@ struct Heartbeat: Sendable {
   private static let interval = Duration.milliseconds(500)
 
   /// Runs until it is cancelled.
-  /// - Throws: also when `replicate abort` asks the engine to go.
+  /// - Throws: also when `replicate abort` asks the engine to stop.
   func beat() async throws {
     var eye = Eye(locksFrom: LockWatch(end: direction.from), locksTo: LockWatch(end: direction.to))
     do {
@@ -31,10 +31,10 @@ struct Heartbeat: Sendable {
     }
   }
 
-  /// The session that looks at the source.
+  /// The session that observes the source.
   private struct Eye {
     var source: Connection?
-    /// When a login is tried again that was refused.
+    /// When a refused login is retried.
     var nextLogin = ContinuousClock.now
     var watch = SlotWatch()
     var receiver: Connection?
@@ -49,7 +49,7 @@ struct Heartbeat: Sendable {
         try await look(&eye, beats: count.isMultiple(of: 2))
       } catch  where !board.needsSource && !Task.isCancelled {
         logger.warning(
-          "the \(direction.from) is lost, and not needed any more", metadata: ["why": "\(error)"])
+          "the \(direction.from) is lost, and no longer needed", metadata: ["why": "\(error)"])
         await eye.source?.close()
         eye.source = nil
       }
@@ -60,14 +60,14 @@ struct Heartbeat: Sendable {
       if try await control.isAbortRequested() {
         throw MigrationError(
           .failed, doing: "migrating", reason: "replicate abort asked this engine to stop",
-          remedy: "Nothing: the abort goes on by itself.")
+          remedy: "Nothing: the abort continues by itself.")
       }
       count += 1
       try await Task.sleep(for: Self.interval)
     }
   }
 
-  /// A target that has no room for it now may have some later, and tells the stream as well.
+  /// A target that has no room for it now may have some later; the stream gets the same error.
   private func publish(_ status: Status) async throws {
     do {
       try await control.publish(status)
@@ -83,7 +83,7 @@ struct Heartbeat: Sendable {
         eye.receiver = try await Session.open(receiver, end: direction.to, purpose: "monitor")
       } catch let error as PostgresError {
         eye.nextLogin = .now + Self.loginPause
-        logger.debug("nobody looks for locks", metadata: ["why": "\(error)"])
+        logger.debug("not looking for locks", metadata: ["why": "\(error)"])
       }
     }
     if let source = eye.source { try await look(&eye.locksFrom, source, direction.from) }
@@ -98,16 +98,16 @@ struct Heartbeat: Sendable {
         logger.warning("somebody's lock is in the way", metadata: ["what": "\(lock)"])
       }
     } catch let error as PostgresError where !error.isConnectionLoss || connection !== control.connection {
-      // Whoever needs the end notices by itself that it is lost.
-      logger.debug("it cannot be looked for locks", metadata: ["why": "\(error)"])
+      // Those who need the end notice its loss themselves.
+      logger.debug("could not look for locks", metadata: ["why": "\(error)"])
     }
   }
 
-  /// How long until a login is tried again that was refused.
+  /// How long until a refused login is retried.
   private static let loginPause = Duration.seconds(2)
 
-  /// Whether the source is there tells the stream, which has a session of its own. That no new one is let in,
-  /// as when a password has expired, is no reason to end it.
+  /// The stream, which has a session of its own, shows whether the source is there. A refused new session, as
+  /// when a password has expired, is no reason to end it.
   private func look(_ eye: inout Eye, beats: Bool) async throws {
     if eye.source == nil {
       guard board.needsSource, .now >= eye.nextLogin else { return }
@@ -118,7 +118,7 @@ struct Heartbeat: Sendable {
         eye.nextLogin = .now + Self.loginPause
         if board.loses(because: error.message, direction.from) {
           logger.warning(
-            "the \(direction.from) lets no new session in; trying again, and the stream goes on meanwhile",
+            "the \(direction.from) admits no new session; trying again, and the stream continues meanwhile",
             metadata: ["why": "\(error)"])
         }
         return
@@ -138,7 +138,7 @@ struct Heartbeat: Sendable {
 
   private func open() async throws -> Connection {
     let source = try await Session.open(source, end: direction.from, purpose: "monitor")
-    // A standby that the source waits for is no concern of a heartbeat.
+    // A heartbeat need not wait for a standby of the source.
     try await source.query("SET synchronous_commit = local", doing: "preparing the heartbeat")
     return source
   }
@@ -169,7 +169,7 @@ struct Heartbeat: Sendable {
           ? """
           Run replicate abort --drop-target-data, raise max_slot_wal_keep_size on the source \
           (-1: no limit), and begin again.
-          """ : "There is no way back any more: run replicate finish.")
+          """ : "No rollback is possible any more: run replicate finish.")
     }
   }
 

@@ -1,15 +1,15 @@
 import LibPQ
 import Logging
 
-/// Why an attempt ended that is made again.
+/// Why an engine run ended that is followed by another.
 struct Hindrance: Sendable {
-  /// What the status says until the engine is past it.
+  /// What the status shows until the engine is past it.
   let words: String
-  /// How long until the next attempt.
+  /// How long until the next run.
   let pause: Duration
 
   init(_ error: any Error, pause: Duration) {
-    // Errors of ours say what to do.
+    // Our own errors say what to do.
     let remedy = error is MigrationError ? "" : "\n  what to do: \(Self.remedy(for: error))"
     words = "the engine waits, and tries again by itself: \(error)\(remedy)"
     self.pause = pause
@@ -34,7 +34,7 @@ struct Hindrance: Sendable {
         let \(server) take writes again; if it has become a standby, lead the name in the connection string \
         to the primary.
         """
-    case .queryCanceled: return "nothing, unless somebody goes on cancelling the engine's statements."
+    case .queryCanceled: return "nothing, unless somebody keeps cancelling the engine's statements."
     case .lockNotAvailable, .deadlockDetected:
       return "end whoever holds the lock, or wait until they have ended."
     case .invalidPassword, .invalidAuthorization:
@@ -45,15 +45,15 @@ struct Hindrance: Sendable {
     }
   }
 
-  /// An error's action names the end that spoke.
+  /// An error's action names the end it came from.
   private static func server(in action: String) -> String {
     let ends = ["source", "target"].filter { action.contains("\($0): ") || action.hasSuffix("the \($0)") }
     return ends.count == 1 ? "the \(ends.joined())" : "the server that says so"
   }
 }
 
-/// The time between two attempts: the engine keeps its place, and the status says what it waits for, as far
-/// as the target takes it.
+/// The time between two runs: the engine keeps its lock, and the status says what it waits for, as far as the
+/// target can store it.
 struct HindranceWait: Sendable {
   let options: MigrationOptions
   let logger: Logger
@@ -61,13 +61,13 @@ struct HindranceWait: Sendable {
 
   private static let interval = Duration.milliseconds(500)
 
-  /// - Throws: when the task is cancelled, or `replicate abort` asks the engine to go.
+  /// - Throws: when the task is cancelled, or `replicate abort` asks the engine to stop.
   func wait(for hindrance: Hindrance) async throws {
     let end = ContinuousClock.now + hindrance.pause
     do {
       try await publish(hindrance, until: end)
     } catch let error as PostgresError {
-      logger.debug("it cannot be told what is waited for", metadata: ["why": "\(error)"])
+      logger.debug("could not report what the engine waits for", metadata: ["why": "\(error)"])
     }
     try await Task.sleep(until: end)
   }
@@ -77,7 +77,7 @@ struct HindranceWait: Sendable {
     try await closing(control) {
       let store = StateStore(control)
       try await control.query("SET synchronous_commit = local", doing: "preparing the engine's status")
-      // Another engine may have taken over; the next attempt says so.
+      // Another engine may have taken over; the next run says so.
       guard let migration = try await store.load(), try await store.tryLock() else { return }
       var status = try await store.publishedStatus()?.status ?? Status(phase: migration.phase)
       status.phase = migration.phase

@@ -3,7 +3,7 @@ import LibPQ
 import LogicalReplication
 import Synchronization
 
-/// What the stages report while they work, put together as one status.
+/// Combines what the stages report while they work into one status.
 final class StatusBoard: Sendable {
   private struct State {
     var status: Status
@@ -13,12 +13,12 @@ final class StatusBoard: Sendable {
     var stream: StreamMonitor?
     var monitor = CatchUpMonitor()
     var needsSource = true
-    /// Others' locks that are waited for, by the end.
+    /// Locks of others that the engine waits for, by end.
     var locks: [String: String] = [:]
-    /// Why the attempt before this one ended, until this one has come further.
+    /// Why the previous run ended, until this one has got further.
     var hindrance: (words: String, from: ContinuousClock.Instant, appliedLSN: LSN?)?
 
-    /// What else than the stream's own affairs is waited for.
+    /// What the engine waits for, apart from the stream's own waits.
     var waits: String? {
       let all = locks.sorted { $0.key < $1.key }.map(\.value) + [hindrance?.words].compactMap { $0 }
       return all.isEmpty ? nil : all.joined(separator: "\n")
@@ -33,14 +33,14 @@ final class StatusBoard: Sendable {
     }
   }
 
-  /// What hindered the attempt before shows again within this time, or is over.
+  /// What hindered the previous run shows again within this time, or is over.
   private static let hindrancePatience = Duration.seconds(10)
 
   private let state: Mutex<State>
   /// Outlives the board.
   let unstored: PendingCutoverResult
 
-  /// - Parameter hindrance: why the attempt before this one ended, in words.
+  /// - Parameter hindrance: why the previous run ended, in words.
   init(_ status: Status, unstored: PendingCutoverResult, hindrance: String? = nil) {
     var first = State(status: status)
     first.hindrance = hindrance.map { ($0, .now, nil) }
@@ -51,12 +51,11 @@ final class StatusBoard: Sendable {
   /// Changes what no stage measures: phase, ends, encryption, slot, cutover.
   func update(_ change: @Sendable (inout Status) -> Void) { state.withLock { change(&$0.status) } }
 
-  /// False once the target has everything and knows that the source is sealed: what is left is done without
-  /// it.
+  /// False once the target has everything and knows that the source is sealed: the rest is done without it.
   var needsSource: Bool { state.withLock { $0.needsSource } }
   func endNeedOfSource() { state.withLock { $0.needsSource = false } }
 
-  /// A copy begins; `relations` say what is in the target already.
+  /// A copy begins; `relations` say what is on the target already.
   func beginCopy(_ relations: [StoredRelation], secondsSoFar: Double, _ progress: CopyProgress) {
     let done = relations.filter { $0.snapshotLSN != nil }
     state.withLock { state in
@@ -65,7 +64,7 @@ final class StatusBoard: Sendable {
       state.copy = progress
       state.copyStarted = .now
       state.status.copy.tablesTotal = relations.count
-      // A finished table counts as what it turned out to be; the catalog's figure is the heap's size.
+      // A finished table counts with its actual size; the catalog's figure is the heap's size.
       state.status.copy.bytesTotal = relations.reduce(0) {
         $0 + ($1.snapshotLSN == nil ? $1.bytesTotal : $1.bytes)
       }
@@ -97,14 +96,14 @@ final class StatusBoard: Sendable {
 
   var stream: StreamMonitor? { state.withLock { $0.stream } }
 
-  /// Nobody can look at the source: it lets no new session in.
+  /// The source cannot be observed: it admits no new session.
   /// - Returns: whether that is news.
   func loses(because reason: String, _ end: String) -> Bool {
-    stream?.isUnseen("the \(end) lets no new session in, which is tried again: \(reason)") ?? false
+    stream?.isUnseen("the \(end) admits no new session; retrying: \(reason)") ?? false
   }
   func sees() { _ = stream?.isUnseen(nil) }
 
-  /// Somebody's lock at an end is waited for; nil: none is.
+  /// The engine waits for somebody's lock on an end; nil: for none.
   /// - Returns: whether that is news.
   func waits(for lock: String?, at end: String) -> Bool {
     state.withLock { state in

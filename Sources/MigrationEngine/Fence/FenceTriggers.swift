@@ -1,15 +1,16 @@
 import LibPQ
 
-/// A statement trigger of ours on many tables, all calling one function. Tables are taken one by one in short
-/// tries, so that no writer queues for long behind the lock that a trigger needs, and no lock table fills up.
+/// A statement trigger of ours on many tables, all calling one function. Tables are taken one at a time in
+/// short tries, so that no writer queues for long behind the lock that a trigger needs, and the lock table
+/// does not fill up.
 struct FenceTriggers: Sendable {
   let connection: Connection
   let name: String
   /// Without arguments, schema-qualified: `replicate.guard`.
   let function: String
-  /// Fires under every `session_replication_role`, so that nobody escapes it.
+  /// Fires under every `session_replication_role`, so that no session escapes it.
   let firesAlways: Bool
-  /// Not migrated: it may belong to others, who let nobody else put a trigger on it.
+  /// Not migrated: they may have other owners, and only an owner can create a trigger.
   var leftBehind: Set<RelationName> = []
 
   /// BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE, FOR EACH STATEMENT, as `pg_trigger.tgtype` spells it.
@@ -17,12 +18,11 @@ struct FenceTriggers: Sendable {
 
   struct Missing: Sendable {
     var table: RelationName
-    /// But does not fire as it should.
+    /// It exists, but does not fire as it should.
     var isThere: Bool
   }
 
-  /// The user's tables, partitioned ones and leaves among them, where the trigger is missing or does not
-  /// fire.
+  /// The user's tables, including partitioned ones and leaves, where the trigger is missing or does not fire.
   func missing() async throws -> [Missing] {
     let rows = try await connection.query(
       """
@@ -41,18 +41,18 @@ struct FenceTriggers: Sendable {
     }
   }
 
-  /// What the tables and their triggers were at one moment, as far as rows can change unseen by it.
+  /// The definitions of tables and triggers at one moment, as far as rows can change unseen through them.
   struct Definitions: Sendable {
     fileprivate struct Table: Sendable {
       var name: RelationName
-      /// What is defined, and which transaction last wrote the trigger: one that was disabled for a while is
-      /// another one.
+      /// The definition, and which transaction last wrote the trigger: a trigger that was disabled for a
+      /// while differs.
       var definition: String
       /// The file that has its rows.
       var file: String
     }
     fileprivate var tables: [UInt32: Table] = [:]
-    /// Whatever was written later is of this transaction or of one behind it.
+    /// Whatever was written later is from this transaction or a later one.
     fileprivate var horizon = "0"
   }
 
@@ -61,7 +61,7 @@ struct FenceTriggers: Sendable {
     let horizon = try await connection.query(
       "SELECT pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot()) % 4294967296 AS xid",
       doing: action, within: .seconds(15), isPrepared: true)
-    // Not its row's version: sizes are kept there as well, and TRUNCATE writes it anew.
+    // Not the row version in pg_class: it also changes with statistics, and TRUNCATE rewrites it.
     let rows = try await connection.query(
       """
       SELECT c.oid, n.nspname, c.relname, c.relfilenode AS file,
@@ -82,9 +82,9 @@ struct FenceTriggers: Sendable {
     return definitions
   }
 
-  /// Tables that are there still or newly, and are not what they were. VACUUM, ANALYZE and new indexes leave
-  /// them alone; TRUNCATE, CLUSTER and VACUUM FULL put rows into another file, and nothing into those rows
-  /// that the stream does not bring. Whatever writes rows anew with other values writes their columns, too.
+  /// Tables that exist now and differ from before, or are new. VACUUM, ANALYZE and new indexes do not count;
+  /// nor do TRUNCATE, CLUSTER and VACUUM FULL, which use another file, but put nothing into rows that the
+  /// stream does not carry. Whatever rewrites rows with other values rewrites pg_attribute, too.
   func changed(since earlier: Definitions) async throws -> [RelationName] {
     let now = try await definitions()
     var changed = now.tables.filter { earlier.tables[$0.key]?.definition != $0.value.definition }
@@ -98,7 +98,7 @@ struct FenceTriggers: Sendable {
         WHERE a.attrelid = ANY ($1::pg_catalog.oid[]) AND a.attnum > 0
           AND pg_catalog.age(a.xmin) <= pg_catalog.age($2::pg_catalog.xid)
         """, [SQL.array(rewritten.keys.map(String.init)), earlier.horizon],
-        doing: "looking for columns of the \(connection.end) that were written anew", within: .seconds(15))
+        doing: "looking for columns of the \(connection.end) that were redefined", within: .seconds(15))
       for row in rows {
         let oid = try row.integer("oid", as: UInt32.self)
         changed[oid] = rewritten[oid]
@@ -107,7 +107,7 @@ struct FenceTriggers: Sendable {
     return changed.values.map(\.name).sorted()
   }
 
-  /// Creates the triggers of several tables at once, where nobody else needs them, or of one.
+  /// Creates the triggers of several tables at once, where nobody else uses them, or of one.
   /// - Throws: the last try's error, with SQLSTATE 55P03, when a table's lock could not be had in time.
   func create(on tables: [Missing], until deadline: ContinuousClock.Instant) async throws {
     guard let first = tables.first else { return }
@@ -135,7 +135,7 @@ struct FenceTriggers: Sendable {
     return statements
   }
 
-  /// What drops the triggers. Each takes its table's strongest lock for a moment.
+  /// The changes that drop the triggers. Each takes an ACCESS EXCLUSIVE lock for a moment.
   func drops() async throws -> [LateChange] {
     let rows = try await connection.query(
       """
@@ -152,7 +152,7 @@ struct FenceTriggers: Sendable {
     }
   }
 
-  /// Makes late changes, drops the triggers, and once all are gone the function.
+  /// Makes late changes, drops the triggers, and once all are gone, the function.
   /// - Parameter others: made first.
   func remove(
     after others: [LateChange] = [], within limit: Duration,
@@ -168,7 +168,7 @@ struct FenceTriggers: Sendable {
     return left
   }
 
-  /// `t` is the trigger and `c` its table. The function is looked up once a query, and not once a table.
+  /// `t` is the trigger and `c` its table. The function is looked up once per query, not once per table.
   private var isOurs: String {
     """
     t.tgrelid = c.oid AND t.tgname = \(SQL.literal(name)) AND t.tgtype = \(Self.type)

@@ -1,5 +1,5 @@
-/// A change of a table's definition that an end owes its users once it is open. It takes a lock that readers
-/// and VACUUM may hold for hours, so nobody may have to wait for it.
+/// A change of a table's definition that remains to be made once an end is open. It needs a lock that readers
+/// and VACUUM may block for hours, so nobody may have to wait for it.
 struct LateChange: Sendable, Equatable {
   var table: RelationName
   /// What it does, in words.

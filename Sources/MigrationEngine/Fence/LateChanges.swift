@@ -1,15 +1,15 @@
 import LibPQ
 
-/// Makes late changes in short tries, each on its own: where a lock cannot be had at once it is tried again
-/// some other time, and who comes behind the try waits for a moment only.
+/// Makes late changes in short tries, each on its own: where a lock is not available at once it is retried
+/// later, and sessions that queue behind the try wait only a moment.
 struct LateChanges: Sendable {
   let connection: Connection
-  /// Statements that every transaction begins and ends with.
+  /// Statements that begin and end every transaction.
   var quieting: (before: [String], after: [String]) = ([], [])
 
   /// What could not be done yet.
   struct Left: Sendable, Equatable {
-    /// Each with who is in the way.
+    /// Each with what is in the way.
     var obstacles: [String] = []
     var untried = 0
 
@@ -21,7 +21,7 @@ struct LateChanges: Sendable {
     }
   }
 
-  /// - Parameter limit: after which the rest is left for another time.
+  /// - Parameter limit: after which the rest is left for later.
   func make(_ changes: [LateChange], within limit: Duration) async throws -> Left {
     let deadline = ContinuousClock.now + limit
     var left = Left()
@@ -41,7 +41,7 @@ struct LateChanges: Sendable {
       } catch let error as PostgresError
         where [.undefinedTable, .undefinedColumn, .undefinedObject].contains(error.sqlState)
       {
-        // Dropped since we looked.
+        // The table was dropped since we looked.
         continue
       }
     }
@@ -53,7 +53,7 @@ struct LateChanges: Sendable {
   }
 
   /// Calls `make` until nothing is left.
-  /// - Throws: `MigrationError` that names what is left after `limit`, and who is in the way.
+  /// - Throws: `MigrationError` that names what is left after `limit`, and what is in the way.
   static func insist(
     doing action: String, within limit: Duration, isolation: isolated (any Actor)? = #isolation,
     _ make: (Duration) async throws -> Left

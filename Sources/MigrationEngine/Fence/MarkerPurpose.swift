@@ -2,8 +2,8 @@
 enum MarkerPurpose: Sendable {
   /// That a fence stands: a change after it is a breach.
   case fence
-  /// That everything is there, when an end is sealed already: a change after it is remembered.
+  /// That everything arrived, when an end is already sealed: a change after it is remembered.
   case seal
-  /// That everything is there which came since another marker, and is remembered.
+  /// That everything since another marker arrived, and is remembered.
   case again
 }

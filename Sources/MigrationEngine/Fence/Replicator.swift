@@ -1,22 +1,22 @@
 import LibPQ
 
-/// Something that writes into an end by replication. An apply worker writes rows below the executor: it fires
-/// no statement trigger (manual, section 31.9, for the one that comes with PostgreSQL), so no fence stops it.
+/// Something that writes to an end by replication. An apply worker fires no statement triggers (manual,
+/// section 31.9, for PostgreSQL's own), so no fence stops it.
 struct Replicator: Sendable, Equatable {
   enum Kind: Sendable, Equatable {
     /// Of PostgreSQL itself.
     case subscription
-    /// Of an extension that keeps its subscriptions in a table of its own, which names it.
+    /// Of an extension that keeps its subscriptions in its own table; the value is its schema.
     case subscriptionOf(String)
-    /// A background worker that is at it now, whatever it was told by.
+    /// A background worker that is replicating now, whatever started it.
     case worker(pid: Int32)
   }
 
   var kind: Kind
   var name: String
-  /// It writes, or will when what it subscribes to has something for it.
+  /// It writes, or will when its publisher has changes.
   var isEnabled: Bool
-  /// Of the transactions that it writes; nil when it is not known.
+  /// The origin of the transactions that it writes; nil when it is not known.
   var origin: String?
 
   init(_ kind: Kind, _ name: String, isEnabled: Bool, origin: String? = nil) {
@@ -43,7 +43,7 @@ struct Replicator: Sendable, Equatable {
       return "SELECT \(schema).\(disable)(\(SQL.literal(name)), true);"
     case .worker:
       if let schema = Self.extensions.first(where: { name.hasPrefix("\($0) ") }) {
-        return "Disable its subscription, as one who may read \(schema).subscription."
+        return "Disable its subscription, as a role that may read \(schema).subscription."
       }
       return "Stop the replication into this database as its extension provides."
     }
@@ -51,12 +51,12 @@ struct Replicator: Sendable, Equatable {
 
   // MARK: Finding them
 
-  /// Whose subscriptions are rows `sub_name`, `sub_enabled`, `sub_slot_name` of a table `subscription` in a
-  /// schema of the same name; the slot's name is that of the origin as well.
+  /// Extensions that keep subscriptions as rows (`sub_name`, `sub_enabled`, `sub_slot_name`) of a table
+  /// `subscription` in a schema named like the extension; the slot's name is also the origin's.
   private static let extensions = ["pglogical", "spock"]
 
-  /// Those that write into this database: subscriptions, whether they are enabled or not, and workers of
-  /// subscriptions that we may not look at, or of replication that has none.
+  /// Those that write to this database: subscriptions, enabled or not, and workers of subscriptions that we
+  /// may not read, or of replication without subscriptions.
   static func all(on connection: Connection) async throws -> [Replicator] {
     let rows = try await connection.query(
       found, doing: "looking for what replicates into the \(connection.end)", within: .seconds(15),
@@ -76,15 +76,14 @@ struct Replicator: Sendable, Equatable {
       default: found += try await subscriptions(of: name, on: connection)
       }
     }
-    let told = found.compactMap { replicator -> String? in
+    let named = found.compactMap { replicator -> String? in
       guard case .subscriptionOf(let schema) = replicator.kind, replicator.isEnabled else { return nil }
       return schema
     }
-    return found + workers.filter { worker in !told.contains { worker.name.hasPrefix("\($0) ") } }
+    return found + workers.filter { worker in !named.contains { worker.name.hasPrefix("\($0) ") } }
   }
 
-  /// What a worker is comes from its type, and for those who may not see that from the name that it gives
-  /// itself.
+  /// A worker is recognised by its type or, where we may not see that, by its application name.
   private static let found = """
     SELECT 'subscription' AS kind, s.subname::text AS name, s.subenabled AS is_enabled,
       'pg_' || s.oid AS origin, NULL::integer AS pid
@@ -122,8 +121,8 @@ struct Replicator: Sendable, Equatable {
 
   // MARK: Origins
 
-  /// Those of these replication origins that something may still write with: they exist, and are not those of
-  /// subscriptions that are disabled.
+  /// Those of these replication origins that may still be in use: they exist, and do not belong to disabled
+  /// subscriptions.
   static func alive(_ origins: [String], on connection: Connection) async throws -> [String] {
     guard !origins.isEmpty else { return [] }
     let rows = try await connection.query(

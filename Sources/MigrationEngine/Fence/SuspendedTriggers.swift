@@ -1,31 +1,31 @@
 import LibPQ
 
-/// The user's triggers and rules that fire in the replica role, too (`ENABLE ALWAYS` and `ENABLE REPLICA`),
-/// and all event triggers: on the end that a stream is applied to they would do again what the other has
-/// done. From the closing of the door they fire for nobody but ordinary sessions (`ALWAYS`), or not at all
-/// (`REPLICA`, event triggers); what they were is noted in the same commit, so that no crash loses it. When
-/// the door opens the application finds them as they are to be for its sessions, and no table's lock was
-/// needed: what they are to replicated changes is restored behind it.
+/// The user's triggers and rules that also fire in the replica role (`ENABLE ALWAYS` and `ENABLE REPLICA`),
+/// and all event triggers: on the end that a stream is applied to they would repeat what the other end has
+/// done. While the end is closed they fire for ordinary sessions only (`ALWAYS`), or not at all (`REPLICA`,
+/// event triggers); their former state is recorded in the same commit, so that no crash loses it. When the
+/// end opens, they already work for the application's sessions without any table lock; for replicated changes
+/// they are restored afterwards.
 struct SuspendedTriggers: Sendable {
   let connection: Connection
 
   private typealias Enabled = TriggerState.Enabled
 
-  /// One of the user's, as it is on this end.
+  /// One of the user's triggers, as it is on this end.
   private struct Trigger {
     var catalog: String
     var oid: String
     var table: RelationName?
     var enabled: Enabled
-    /// What it was before it was held back; nil when it is not.
+    /// Its state before it was suspended; nil when it is not.
     var held: Enabled?
     var disable: String
-    /// The word that says how stands between the two.
+    /// The mode (ALWAYS, REPLICA) goes between the two.
     var enable: (head: String, tail: String)
 
     var isEvent: Bool { catalog == "event trigger" }
 
-    /// What it is while it is held back.
+    /// Its state while it is suspended.
     func quiet(_ enabled: Enabled) -> Enabled { enabled == .always && !isEvent ? .enabled : .disabled }
 
     func statement(_ enabled: Enabled) -> String {
@@ -37,20 +37,20 @@ struct SuspendedTriggers: Sendable {
       }
     }
 
-    /// What it will be once its end is open.
+    /// Its state once its end is open.
     var opensAs: Enabled { isTouched ? enabled : held ?? enabled }
 
-    /// Somebody else has changed it since, and it stays as it is.
+    /// Somebody else has changed it since, so it stays as it is.
     var isTouched: Bool { held.map { quiet($0) != enabled } ?? false }
   }
 
-  /// Holds them back. Those that came since the last call are added.
+  /// Suspends them. Those created since the last call are added.
   func hold() async throws {
     for trigger in try await firingTables() { try await hold(trigger, as: trigger.enabled, doing: action) }
   }
 
-  /// Those that are not held back, but event triggers, which are now: all at once, since the note of one
-  /// would have the others fire.
+  /// Those not suspended yet, except event triggers, which are suspended now: all at once, since recording
+  /// one would fire the others.
   private func firingTables() async throws -> [Trigger] {
     let firing = try await firing()
     let events = firing.filter(\.isEvent)
@@ -62,10 +62,10 @@ struct SuspendedTriggers: Sendable {
   }
 
   private var action: String {
-    "holding back the \(connection.end)'s triggers that fire for replicated changes"
+    "suspending the \(connection.end)'s triggers that fire for replicated changes"
   }
 
-  /// Those that are not held back.
+  /// Those not suspended yet.
   private func firing() async throws -> [Trigger] {
     if try await !NotedRows.held.exist(on: connection, doing: action) {
       try await connection.query(NotedRows.held.creation, doing: action, within: .seconds(15))
@@ -75,15 +75,15 @@ struct SuspendedTriggers: Sendable {
     }
   }
 
-  /// Holds back event triggers at once.
-  /// - Returns: what holds back the others, where nobody may be kept waiting.
+  /// Suspends event triggers at once.
+  /// - Returns: the changes that suspend the others, where nobody may be kept waiting.
   func holding() async throws -> [LateChange] {
     var changes: [LateChange] = []
     for trigger in try await firingTables() {
       guard let table = trigger.table else { continue }
       changes.append(
         LateChange(
-          table, doing: "holding back a \(trigger.catalog) of \(table) on the \(connection.end)",
+          table, doing: "suspending a \(trigger.catalog) of \(table) on the \(connection.end)",
           "\(Self.noting(trigger, as: trigger.enabled));\n"
             + trigger.statement(trigger.quiet(trigger.enabled))
         ))
@@ -127,11 +127,12 @@ struct SuspendedTriggers: Sendable {
       "\(note);\n\(trigger.statement(enabled))", on: connection, doing: action, within: .seconds(60))
   }
 
-  /// Holds back what came since, too, and has all open as it is on the other end by now. So does what is
-  /// disabled here and fires for replicated changes there: it was made during the migration.
+  /// Suspends those created since, too, and has all of them open as they are on the other end by now. This
+  /// includes what is disabled here and fires for replicated changes there: it was created during the
+  /// migration.
   func hold(as other: Connection) async throws {
     try await hold()
-    let action = "comparing the triggers that are held back with the \(other.end)'s"
+    let action = "comparing the suspended triggers with the \(other.end)'s"
     let there = Dictionary(
       try await SuspendedTriggers(connection: other).named(doing: action).map { ($0, $1.opensAs) }
     ) { first, _ in first }
@@ -140,7 +141,7 @@ struct SuspendedTriggers: Sendable {
       if let held = trigger.held {
         guard held != wanted else { continue }
       } else {
-        // Others are differences for somebody to look at.
+        // Others are differences that somebody must look at.
         guard trigger.enabled == .disabled else { continue }
         guard trigger.isEvent ? wanted != .disabled : [.always, .replica].contains(wanted) else { continue }
       }
@@ -152,7 +153,7 @@ struct SuspendedTriggers: Sendable {
     }
   }
 
-  /// Those that are enabled in another way on the other end than they will be here.
+  /// Those whose mode on the other end differs from what it will be here.
   func differing(from other: Connection) async throws -> [TriggerState] {
     let action = "comparing the triggers of both ends"
     func identity(_ row: Rows.Row) throws -> [String] {
@@ -166,24 +167,24 @@ struct SuspendedTriggers: Sendable {
       let key = try identity(row)
       let trigger = try Self.trigger(row)
       guard let source = wanted[key], source != trigger.opensAs else { return nil }
-      // One that fires for replicated changes is held back until the target opens.
+      // One that fires for replicated changes is suspended until the target opens.
       return TriggerState(
         kind: key[0].uppercased(), schema: key[1], tag: key[2], source: source, target: trigger.opensAs,
         remedy: "\(trigger.statement(source == .enabled ? .enabled : .disabled));")
     }
   }
 
-  /// What lets event triggers fire again, as statements for the commit that opens the door. One that is not
-  /// disabled any more was changed by somebody else, and stays.
+  /// The statements that let event triggers fire again, for the commit that opens the end. One that is no
+  /// longer disabled was changed by somebody else, and stays.
   func releasing() async throws -> [String] {
     let held = try await held(where: "t.place = 3")
     guard !held.isEmpty else { return [] }
-    // The note first: it is a command that they would see.
+    // The record first: it is a command that they would see.
     return [NotedRows.held.removal(where: "r.catalog = 'event trigger'")]
       + held.compactMap { trigger in trigger.held.map { trigger.statement($0) } }
   }
 
-  /// What makes the others fire for replicated changes again, once the door is open.
+  /// The changes that make the others fire for replicated changes again, once the end is open.
   func owed() async throws -> [LateChange] {
     try await held(where: "t.place < 3").compactMap { trigger in
       guard let table = trigger.table, let enabled = trigger.held else { return nil }
@@ -195,7 +196,7 @@ struct SuspendedTriggers: Sendable {
   }
 
   private func held(where condition: String) async throws -> [Trigger] {
-    let action = "reading which of the \(connection.end)'s triggers are held back"
+    let action = "reading which of the \(connection.end)'s triggers are suspended"
     guard try await NotedRows.held.exist(on: connection, doing: action) else { return [] }
     return try await rows(doing: action, where: "\(condition) AND h.oid IS NOT NULL").map(Self.trigger)
       .filter { !$0.isTouched }
@@ -229,7 +230,7 @@ struct SuspendedTriggers: Sendable {
     let text = try row.text("enabled")
     guard let enabled = Enabled(rawValue: text) else {
       throw MigrationError(
-        .failed, doing: "reading triggers", reason: "one is enabled in an unknown way: \(text)")
+        .failed, doing: "reading triggers", reason: "one has an unknown mode: \(text)")
     }
     let table = try row.optional("relation")
     return Trigger(
@@ -239,7 +240,7 @@ struct SuspendedTriggers: Sendable {
       enable: (head: try row.text("enable"), tail: try row.text("enabled_thing")))
   }
 
-  /// Statements between which, in one transaction, DDL of ours stays unseen by event triggers.
+  /// Statements that hide our DDL from event triggers, before and after it in one transaction.
   func quieting() async throws -> (before: [String], after: [String]) {
     let rows = try await connection.query(
       """
@@ -250,7 +251,7 @@ struct SuspendedTriggers: Sendable {
     return (try rows.map { try $0.text("disable") }, try rows.map { try $0.text("enable") })
   }
 
-  /// A partition's trigger that came from its parent's is one of its own.
+  /// A partition's trigger cloned from its parent's counts as its own.
   private static let all = """
     SELECT 1 AS place, 'trigger' AS catalog, t.oid, t.tgenabled AS enabled,
       pg_catalog.format('%I.%I.%I', n.nspname, c.relname, t.tgname) AS name,
@@ -275,7 +276,7 @@ struct SuspendedTriggers: Sendable {
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE \(Catalog.isUserTable)
     UNION ALL
-    -- Those of the server's operator are for the operator alone.
+    -- Those of the server's operator are the operator's business.
     SELECT 3, 'event trigger', e.oid, e.evtenabled, pg_catalog.quote_ident(e.evtname), '-', NULL,
       e.evtname::text, pg_catalog.format('ALTER EVENT TRIGGER %I DISABLE', e.evtname),
       pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE', e.evtname), ''

@@ -1,7 +1,7 @@
 import LibPQ
 
-/// The target's closed door: until the source is sealed nobody but the stream may write there. Its triggers
-/// are ordinary ones, so that they do not fire for the stream's replica role (manual, section 20.11
+/// Keeps the target closed: until the source is sealed only the stream may write there. Its triggers are
+/// ordinary ones, so that they do not fire for the stream's replica role (manual, section 20.11
 /// `session_replication_role`).
 struct TargetFence: Sendable {
   private let connection: Connection
@@ -25,22 +25,22 @@ struct TargetFence: Sendable {
     }
   }
 
-  /// What is held back opens as it is on the source by now.
+  /// Suspended triggers will open as they are on the source by now.
   func hold(as source: Connection) async throws { try await held.hold(as: source) }
 
-  /// Triggers and rules that will be enabled in another way than they are on the source.
+  /// Triggers and rules whose mode will differ from the source's.
   func triggersDiffering(from source: Connection) async throws -> [TriggerState] {
     try await held.differing(from: source)
   }
 
-  /// Lets writes pass, and the user's triggers fire: one commit for all tables, which waits for no table's
-  /// lock. What does is `settle`'s.
+  /// Lets writes pass, and the user's triggers fire: one commit for all tables, which waits for no table
+  /// lock. `settle` does what needs locks.
   func open() async throws {
     try await replace(
       Self.openBody, doing: "opening the target for writes", with: try await held.releasing())
   }
 
-  /// - Throws: `MigrationError` when there is no door, so that nobody can tell.
+  /// - Throws: `MigrationError` when the fence is missing, so that it is not known.
   func isOpen() async throws -> Bool {
     let action = "looking whether the target is open"
     let rows = try await connection.query(
@@ -57,9 +57,9 @@ struct TargetFence: Sendable {
     }
   }
 
-  /// Also of a target that was never opened: its triggers are what they were on the source then.
+  /// Also for a target that was never opened: its triggers then become what they were on the source.
   func remove() async throws {
-    let action = "dropping the triggers of the target's closed door"
+    let action = "dropping the triggers of the target's fence"
     for statement in try await held.releasing() {
       try await connection.query(statement, doing: action, within: .seconds(60))
     }
@@ -67,13 +67,13 @@ struct TargetFence: Sendable {
   }
 
   /// After the opening: makes late changes, has triggers and rules fire for replicated changes again, and
-  /// drops those of the door, as far as the tables' locks can be had at once.
+  /// drops the fence's triggers, as far as table locks are available at once.
   func settle(_ changes: [LateChange] = [], within limit: Duration) async throws -> LateChanges.Left {
     try await triggers.remove(
       after: changes + held.owed(), within: limit, quieting: try await held.quieting())
   }
 
-  /// Does all that opens the target, and undoes it: whatever would be refused is refused now.
+  /// Does everything that opens the target, and rolls it back: whatever would be refused is refused now.
   func rehearseOpening() async throws {
     let action = "opening the target for writes, to see that it can be"
     let statements = try await held.releasing()
@@ -82,7 +82,7 @@ struct TargetFence: Sendable {
     }
   }
 
-  /// - Parameter statements: run behind it in the same transaction.
+  /// - Parameter statements: run after it in the same transaction.
   private func replace(
     _ body: String, doing action: String, with statements: [String] = []
   ) async throws {

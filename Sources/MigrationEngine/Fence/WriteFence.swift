@@ -1,20 +1,20 @@
 import LibPQ
 
-/// The fence: one function, called by a statement trigger on every table of an end: the source, and in a
-/// rollback the target. Replacing the
-/// function turns all of them at once, without a lock on any table. The triggers fire for superusers and
-/// under every `session_replication_role` (manual, section 39.1, and `ALTER TABLE … ENABLE ALWAYS TRIGGER`),
-/// and call the function by its OID, so that writers need no rights on schema `replicate`.
+/// The fence: one function, called by a statement trigger on every table of an end: the source, or in a
+/// rollback the target. Replacing the function switches all of them at once, without locking any table. The
+/// triggers fire for superusers and under every `session_replication_role` (manual, section 39.1, and `ALTER
+/// TABLE … ENABLE ALWAYS TRIGGER`), and call the function by its OID, so that writers need no rights on
+/// schema `replicate`.
 struct WriteFence: Sendable {
   /// What a fence promises to the engine that put it up.
   struct Fence: Sendable {
-    /// When the guard lets writes pass by itself, by the source's clock.
+    /// When the fence lets writes pass by itself, by the source's clock.
     let expiry: String
-    /// Before this instant of our own clock the fence has not expired.
+    /// Until this instant of our own clock the fence has not expired.
     let localDeadline: ContinuousClock.Instant
-    /// Tells it from every other fence: who has it may seal it and take it down.
+    /// Distinguishes it from every other fence: its holder may seal it and remove it.
     let token: String
-    /// What the definitions of tables and triggers were when it was put up.
+    /// The definitions of tables and triggers when it was put up.
     let definitions: FenceTriggers.Definitions
   }
 
@@ -23,8 +23,8 @@ struct WriteFence: Sendable {
   private let words: Words
 
   /// - Parameters:
-  ///   - direction: which way the writes move that it refuses.
-  ///   - leftBehind: tables that are not migrated: those that only others own are not guarded.
+  ///   - direction: the direction of the move whose writes it refuses.
+  ///   - leftBehind: tables that are not migrated: those that our role does not own are not guarded.
   init(
     _ connection: Connection, moving direction: Direction = .forward,
     leaving leftBehind: Set<RelationName> = []
@@ -39,19 +39,19 @@ struct WriteFence: Sendable {
   /// Tables that the fence does not protect.
   func unguarded() async throws -> [RelationName] { try await triggers.missing().map(\.table) }
 
-  /// Makes the fence, which lets everything pass, and its triggers where they are missing. A fence that an
-  /// engine left behind is taken down.
-  /// - Parameter onBlocked: hears once of each table who keeps it from being guarded, before that is given
-  ///   up; it may end them.
+  /// Creates the fence, which lets everything pass, and its triggers where they are missing. A fence that an
+  /// engine left is removed.
+  /// - Parameter onBlocked: receives, once per table, the sessions that keep it from being guarded, before
+  ///   giving up; may end them.
   /// - Returns: how many tables got a trigger.
-  /// - Throws: `MigrationError` that names who keeps a table from being guarded.
+  /// - Throws: `MigrationError` that names the sessions that keep a table from being guarded.
   @discardableResult
   func arm(
     within limit: Duration, isolation: isolated (any Actor)? = #isolation,
     onBlocked: ([Writer]) async throws -> Void = { _ in }
   ) async throws -> Int {
     let deadline = ContinuousClock.now + limit
-    // Where an engine before the tokens made it.
+    // An engine without tokens may have created it.
     try await SourceState(connection).createTables()
     try await unfence()
     var count = 0
@@ -77,7 +77,7 @@ struct WriteFence: Sendable {
     }
   }
 
-  /// How long a table's lock is tried for before it is asked who holds it.
+  /// How long to try for a table's lock before looking who holds it.
   private static let patience = Duration.seconds(1)
 
   private func blocked(_ table: RelationName, _ error: PostgresError) async throws -> MigrationError {
@@ -85,18 +85,18 @@ struct WriteFence: Sendable {
     return MigrationError(
       .failed, doing: error.action,
       reason: holders.isEmpty
-        ? "the table's lock could not be had" : "it is locked by \(Writers.list(holders))",
+        ? "the table could not be locked" : "it is locked by \(Writers.list(holders))",
       remedy: Writers.remedy(holders))
   }
 
   /// Refuses writes from its commit on, until it expires.
   /// - Parameters:
-  ///   - lifetime: after which writes pass again, should nobody be there to take the fence down.
-  ///   - token: by which whoever puts it up knows it, also when it is not known whether it stands.
+  ///   - lifetime: after which writes pass again if the fence is not removed before.
+  ///   - token: identifies the fence, even when it is not known whether it stands.
   func fence(
     expiringAfter lifetime: Duration, token: String = Self.newToken()
   ) async throws -> Fence {
-    // Taken before the server takes its own time, so that ours runs out first.
+    // Read before the server's clock, so that our deadline comes first.
     let localDeadline = ContinuousClock.now + lifetime
     let action = "putting up the fence on the \(connection.end)"
     let words = words
@@ -108,9 +108,9 @@ struct WriteFence: Sendable {
           'YYYY-MM-DD HH24:MI:SS.US') || '+00' AS expiry
         """, ["\(lifetime / .milliseconds(1)) ms"], doing: action, within: .seconds(10))
       guard let expiry = try rows.first?.text("expiry") else {
-        throw MigrationError(.failed, doing: action, reason: "the \(connection.end) did not tell its time")
+        throw MigrationError(.failed, doing: action, reason: "the \(connection.end) did not report its time")
       }
-      // First, for its lock: two that change the fence go one after the other.
+      // First, for its lock: concurrent changes of the fence are serialised.
       guard
         try await Self.change(
           to: .fenced, token, where: "state <> 'sealed'", on: connection, doing: action)
@@ -123,10 +123,10 @@ struct WriteFence: Sendable {
 
   static func newToken() -> String { String(UInt64.random(in: 0 ... .max), radix: 16) }
 
-  /// Lets writes pass again. Should a failover lose that, the fence expires by itself: no standby is waited
-  /// for.
-  /// - Parameter token: of the fence that is taken down, where it stands; nil: whichever does.
-  /// - Throws: `Sealed` when the point of no return is behind us.
+  /// Lets writes pass again. If a failover loses that, the fence expires by itself, so it does not wait for
+  /// standbys.
+  /// - Parameter token: of the fence to remove; nil: whichever stands.
+  /// - Throws: `Sealed` after the point of no return.
   func unfence(_ token: String? = nil) async throws {
     let action = "taking down the fence on the \(connection.end)"
     try await connection.transaction(doing: action) { connection in
@@ -140,36 +140,36 @@ struct WriteFence: Sendable {
       }
       let rows = try await connection.query(
         "SELECT state, \(isOurs) AS is_ours FROM replicate.fence()", doing: action, within: .seconds(10))
-      // Otherwise somebody has taken it down before us, and maybe put up another.
+      // Otherwise somebody has removed it before us, and perhaps put up another.
       guard let row = rows.first, try row.text("state") == SourceState.Fence.sealed.rawValue else { return }
       throw Sealed(end: connection.end, isOurs: try row.optional("is_ours") == "t")
     }
   }
 
-  /// The end is sealed: nothing takes its fence down but a rollback to it.
+  /// The end is sealed: only a rollback to it removes its fence.
   struct Sealed: Error, CustomStringConvertible {
     let end: String
-    /// It was the fence that we know the token of.
+    /// Whether it was our fence, by its token.
     let isOurs: Bool
     var description: String { "the \(end) is sealed: its successor may have taken writes" }
   }
 
   /// Makes the fence permanent: the point of no return.
   /// - Returns: whether it was committed before `fence` could expire. If not, writes may have passed before
-  ///   it.
-  /// - Throws: when it was not committed, or when that is not known; then `SourceState.fence()` tells.
+  ///   the seal.
+  /// - Throws: when it was not committed, or when that is not known; then ask `SourceState.fence()`.
   func seal(_ fence: Fence) async throws -> Bool {
     let action = "sealing the \(connection.end)"
     let body = words.sealed(passing: nil)
     try await connection.transaction(doing: action, within: Self.commitLimit) { connection in
-      // A failover must not lose it.
+      // A failover must not lose the seal.
       try await connection.query("SET LOCAL synchronous_commit = on", doing: action, within: .seconds(10))
       let isOurs = "state = 'fenced' AND token = \(SQL.literal(fence.token))"
       guard
         try await Self.change(to: .sealed, fence.token, where: isOurs, on: connection, doing: action)
       else { throw Self.lost(fence, doing: action) }
       try await Self.create(body, on: connection, doing: action)
-      // Seen by the same commit.
+      // Checked in the same transaction.
       try await ensureNothingPassed(fence, doing: action)
     }
     let rows = try await connection.query(
@@ -178,16 +178,16 @@ struct WriteFence: Sendable {
     return try rows.first?.bool("in_time") == true && .now < fence.localDeadline
   }
 
-  /// What the seal's commit may take: it must return before the fence expires.
+  /// How long the seal's commit may take: it must return before the fence expires.
   private static let commitLimit = Duration.seconds(4)
 
   private static func lost(_ fence: Fence, doing action: String) -> MigrationError {
     MigrationError(
-      .failed, doing: action, reason: "the fence does not stand any more that this engine had put up",
-      remedy: "Another engine has taken it down. Look at replicate status, then try again.")
+      .failed, doing: action, reason: "the fence that this engine put up no longer stands",
+      remedy: "Another engine has removed it. Look at replicate status, then try again.")
   }
 
-  /// Looks for all that would keep the end from being sealed, and changes nothing.
+  /// Looks for everything that would keep the end from being sealed, and changes nothing.
   func examine(_ fence: Fence) async throws {
     let action = "looking for what would keep the \(connection.end) from being sealed"
     let rows = try await connection.query(
@@ -197,11 +197,11 @@ struct WriteFence: Sendable {
     try await ensureNothingPassed(fence, doing: action)
   }
 
-  /// What writes without meeting a trigger, and what a trigger that stands again would hide.
+  /// Finds writes that no trigger sees, and those hidden by a trigger that was enabled again.
   private func ensureNothingPassed(_ fence: Fence, doing action: String) async throws {
     let writers = Writers(connection)
-    // First: whoever has ended by then is in the catalogs.
-    try await awaitEnd("tables are made or changed, so that rows can change unseen", doing: action) {
+    // First: the catalogs then show the changes of those that have ended.
+    try await awaitEnd("tables are being created or altered, so that rows can change unseen", doing: action) {
       try await writers.ofDefinitions()
     }
     let unguarded = try await triggers.missing().map(\.table)
@@ -213,7 +213,7 @@ struct WriteFence: Sendable {
           "They were created, or their trigger was disabled, after the fence. Stop that, then try again.")
     }
     try await writers.ensureNoReplicators(doing: action)
-    try await awaitEnd("rows are written although the fence refuses it", doing: action) {
+    try await awaitEnd("rows are being written although the fence refuses it", doing: action) {
       try await writers.pastGuard()
     }
     let changed = try await triggers.changed(since: fence.definitions)
@@ -226,11 +226,11 @@ struct WriteFence: Sendable {
           + "Stop that, then try again.")
     }
     try await awaitEnd(
-      "large objects or tables of extensions are written, which no fence stops", doing: action
+      "large objects or tables of extensions are being written, which no fence stops", doing: action
     ) { try await writers.ofUnfenced() }
   }
 
-  /// For a transaction that keeps an end from being sealed: most are short, and users wait.
+  /// How long to wait for a transaction that prevents the seal: most are short, and users wait.
   private static let endPatience = Duration.milliseconds(500)
 
   private func awaitEnd(
@@ -250,11 +250,11 @@ struct WriteFence: Sendable {
 
   // MARK: After the seal
 
-  /// Lets nobody through the sealed fence but sessions that know `pass`: those of one engine.
-  /// - Parameter pass: nil: nobody at all.
+  /// Admits only sessions that know `pass` through the sealed fence: those of one engine.
+  /// - Parameter pass: nil: no session at all.
   /// - Throws: also when the end is not sealed.
   func admit(_ pass: Pass?) async throws {
-    let action = "changing whom the seal of the \(connection.end) lets through"
+    let action = "changing which sessions the seal of the \(connection.end) admits"
     let body = words.sealed(passing: try await pass?.digest(on: connection))
     try await connection.transaction(doing: action) { connection in
       try await connection.query(NotedRows.fence.lock, doing: action, within: .seconds(10))
@@ -277,7 +277,7 @@ struct WriteFence: Sendable {
     try await connection.transaction(doing: action) { try await Self.unseal($0, releasing, doing: action) }
   }
 
-  /// Does the same, and undoes it: whatever would be refused is refused now.
+  /// Does the same, and rolls it back: whatever would be refused is refused now.
   func rehearseUnsealing() async throws {
     let action = "opening the \(connection.end) for writes, to see that it can be"
     let releasing = try await SuspendedTriggers(connection: connection).releasing()
@@ -301,7 +301,7 @@ struct WriteFence: Sendable {
     ) { try await settle(within: $0) }
   }
 
-  /// Makes late changes, and drops triggers and function, as far as the tables' locks can be had at once.
+  /// Makes late changes, and drops triggers and function, as far as table locks are available at once.
   func settle(_ changes: [LateChange] = [], within limit: Duration) async throws -> LateChanges.Left {
     try await triggers.remove(after: changes, within: limit)
   }
@@ -336,9 +336,9 @@ struct WriteFence: Sendable {
 }
 
 extension WriteFence {
-  /// What lets one engine's sessions through a sealed fence: a session setting whose digest the fence knows.
-  /// The digest may be read by everyone, like every function; what it is the digest of is known to that
-  /// engine alone. It holds against every role that cannot replace the fence itself.
+  /// Admits one engine's sessions through a sealed fence: a session setting whose digest the fence knows.
+  /// Everyone may read the digest, like every function; only that engine knows the secret. It holds against
+  /// every role that cannot replace the fence itself.
   struct Pass: Sendable {
     private let secret: String
     fileprivate static let setting = "replicate.pass"
@@ -351,12 +351,12 @@ extension WriteFence {
       }.joined()
     }
 
-    /// The string for sessions that pass.
+    /// The connection string for sessions that may pass.
     func applied(to string: ConnectionString) -> ConnectionString {
       string.settingSecretly(Self.setting, to: secret)
     }
 
-    /// On any connection: the server computes it, the secret being a parameter.
+    /// On any connection: the server computes it from a parameter.
     func digest(on connection: Connection) async throws -> Digest {
       let rows = try await connection.query(
         """

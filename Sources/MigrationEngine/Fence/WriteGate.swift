@@ -1,24 +1,24 @@
 import LibPQ
 
-/// What keeps the end closed that a cutover leads to.
+/// Keeps the end that a cutover moves to closed.
 struct WriteGate: Sendable {
   /// Lets writes pass: one commit for all tables.
   var open: @Sendable (Connection) async throws -> Void
-  /// Has the session that will open it meet what that takes.
+  /// Prepares the session that will open it.
   var prepare: @Sendable (Connection) async throws -> Void
-  /// - Throws: `MigrationError` when nobody can tell.
+  /// - Throws: `MigrationError` when it is not known.
   var isOpen: @Sendable (Connection) async throws -> Bool
 
-  /// Of the target.
+  /// For the target.
   static let ofTarget = WriteGate(
     open: { try await TargetFence($0).open() },
     prepare: { try await TargetFence($0).rehearseOpening() },
     isOpen: { try await TargetFence($0).isOpen() })
 
-  /// Of the source, which an earlier cutover has sealed.
+  /// For the source, which an earlier cutover has sealed.
   static let ofSealedSource = WriteGate(
     open: { source in
-      // Before: a session that begins the moment it opens is to find both gone.
+      // First: a session that starts as soon as it opens must find both gone.
       try await dropReadOnlyDefault(source)
       try await WriteFence(source).unseal()
     },
@@ -37,7 +37,7 @@ struct WriteGate: Sendable {
       }
     })
 
-  /// - Throws: `MigrationError` where the database's setting could not be taken off after the seal.
+  /// - Throws: `MigrationError` where the database's setting could not be reset after the seal.
   private static func ensureReadOnlyDefault(_ source: Connection) async throws {
     let rows = try await source.query(
       """
@@ -58,7 +58,7 @@ struct WriteGate: Sendable {
       remedy: "On the \(source.end): GRANT \(try row.text("owner")) TO \(try row.text("role"));")
   }
 
-  /// What the end of a cutover has set on the end that was left, where our role owned the database.
+  /// Resets what the end of a cutover set on the end that was left, where our role owns the database.
   static func dropReadOnlyDefault(_ source: Connection) async throws {
     let rows = try await source.query(
       """

@@ -2,7 +2,7 @@ import LibPQ
 
 /// A transaction that holds a lock on a table of the source.
 struct Writer: Sendable, Equatable, CustomStringConvertible {
-  /// Virtual transaction ID, which a prepared transaction keeps.
+  /// Virtual transaction ID; a prepared transaction keeps its own.
   var transaction: String
   /// Nil for a prepared transaction.
   var pid: Int32?
@@ -14,7 +14,7 @@ struct Writer: Sendable, Equatable, CustomStringConvertible {
   /// The first word of its newest statement: `UPDATE`. Empty when it is not known.
   var statement: String
   var ageSeconds: Double
-  /// A lock by which it was found: `AccessExclusiveLock on "public"."t"`. Nil where that says nothing.
+  /// The lock by which it was found: `AccessExclusiveLock on "public"."t"`. Nil where that says nothing.
   var lock: String?
 
   var description: String {
@@ -26,15 +26,14 @@ struct Writer: Sendable, Equatable, CustomStringConvertible {
 }
 
 /// The transactions that may still write although the fence is up: those that held a write lock when it was
-/// committed. Whoever takes such a lock later has seen the fence, since taking a lock reads the catalogs'
-/// invalidations.
+/// committed. A later lock holder has seen the fence, since taking a lock processes catalog invalidations.
 struct Writers: Sendable {
   let connection: Connection
 
   init(_ connection: Connection) { self.connection = connection }
 
-  /// Transactions that hold a lock on one of the user's tables under which rows can be written, that have
-  /// made a table which nobody else sees yet, or that have written what has no trigger.
+  /// Transactions that hold a lock on a user table that allows writing, that have created a table nobody else
+  /// sees yet, or that have written what has no trigger.
   func holding() async throws -> [Writer] {
     try await holders(
       """
@@ -43,33 +42,32 @@ struct Writers: Sendable {
       """)
   }
 
-  /// Transactions that may have taken a table's trigger away, or made a table that has none: until they
-  /// commit the catalogs show nothing of it. VACUUM takes the strongest lock as well, to give space back.
+  /// Transactions that may have dropped a table's trigger, or created a table without one: until they commit
+  /// the catalogs do not show it. VACUUM also takes ACCESS EXCLUSIVE, to truncate the table.
   func ofDefinitions() async throws -> [Writer] {
     try await holders(
       """
       (\(Self.holds(Self.definingModes, on: Catalog.isUserTable)) OR \(Self.holdsUnseen)) AND \(Self.hasID)
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.pid = l.pid)
-      """, tellingLock: true)
+      """, reportingLock: true)
   }
 
-  /// Transactions that have written what no trigger keeps anybody from, and not ended: large objects, and
-  /// tables of extensions.
+  /// Open transactions that have written what no trigger protects: large objects, and tables of extensions.
   func ofUnfenced() async throws -> [Writer] { try await holders(Self.holdsUnfenced) }
 
-  /// What tells the large objects that are written from now on from those before.
-  /// - Returns: nil when there are none, or our role may not look at their pages.
+  /// What distinguishes large objects written from now on from those before.
+  /// - Returns: nil when there are none, or our role may not read them.
   func largeObjectsHorizon() async throws -> String? {
     let rows = try await connection.query(
       """
       SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.xid AS horizon
       WHERE pg_catalog.has_table_privilege('pg_catalog.pg_largeobject', 'SELECT')
         AND EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)
-      """, doing: "asking where the \(connection.end)'s large objects stand", within: .seconds(15))
+      """, doing: "reading the position of the \(connection.end)'s large objects", within: .seconds(15))
     return try rows.first?.text("horizon")
   }
 
-  /// Large objects that transactions have written which began to do so after `horizon`.
+  /// Large objects written by transactions that started writing after `horizon`.
   func largeObjects(writtenSince horizon: String) async throws -> [UInt32] {
     let rows = try await connection.query(
       """
@@ -80,7 +78,7 @@ struct Writers: Sendable {
     return try rows.map { try $0.integer("loid", as: UInt32.self) }
   }
 
-  /// Transactions that hold a lock on `table` which a trigger's creation waits for.
+  /// Transactions that hold a lock on `table` that CREATE TRIGGER waits for.
   func blocking(_ table: RelationName) async throws -> [Writer] {
     try await holders(
       Self.holds(
@@ -88,16 +86,16 @@ struct Writers: Sendable {
         on: "n.nspname = \(SQL.literal(table.schema)) AND c.relname = \(SQL.literal(table.name))"))
   }
 
-  /// Transactions that hold any lock on `table`: nobody else can have the strongest one.
+  /// Transactions that hold any lock on `table`, which prevents ACCESS EXCLUSIVE.
   func using(_ table: RelationName) async throws -> [Writer] {
     try await holders(
       """
       l.locktype = 'relation' AND n.nspname = \(SQL.literal(table.schema))
         AND c.relname = \(SQL.literal(table.name))
-      """, tellingLock: true)
+      """, reportingLock: true)
   }
 
-  /// Those of these sessions that are in a transaction, whatever it does.
+  /// Those of these sessions that are in a transaction of any kind.
   func inTransactions(of pids: [Int32]) async throws -> [Writer] {
     let list = pids.map(String.init).joined(separator: ",")
     return try await holders(
@@ -107,17 +105,17 @@ struct Writers: Sendable {
       """)
   }
 
-  /// Transactions that write into a table that bears the fence although that refuses it: rows are written
-  /// below the executor, as an apply worker does it. Whoever the fence refuses holds no lock for long.
+  /// Transactions that write to a fenced table although the fence refuses it, as an apply worker does, below
+  /// the executor. Sessions that the fence refuses hold no lock for long.
   func pastGuard() async throws -> [Writer] {
     let guarded = """
       EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'replicate_guard')
       """
     return try await holders(
-      "\(Self.holds(["RowExclusiveLock"], on: guarded)) AND \(Self.hasID)", tellingLock: true)
+      "\(Self.holds(["RowExclusiveLock"], on: guarded)) AND \(Self.hasID)", reportingLock: true)
   }
 
-  /// What replicates into this database, which no fence stops.
+  /// Refuses while replication, which no fence stops, writes to this database.
   func ensureNoReplicators(doing action: String) async throws {
     let replicators = try await Replicator.all(on: connection).filter(\.isEnabled)
     guard !replicators.isEmpty else { return }
@@ -143,20 +141,20 @@ struct Writers: Sendable {
       .failed, doing: action,
       reason: "changes came from elsewhere by replication, and what writes them may pass every fence: "
         + "replication origin \(named.joined(separator: "; "))",
-      remedy: "End what writes them, then ask again once "
+      remedy: "Stop what writes them, then try again once "
         + "\(Self.originMemory.components.seconds / 60) minutes have passed without such changes, or its "
         + "origin is dropped: \(drops.joined(separator: " "))")
   }
 
-  /// How long an origin is taken to be in use after its last change.
+  /// How long an origin counts as in use after its last change.
   private static let originMemory = Duration.seconds(600)
 
   /// Waits for exactly those that hold a write lock now.
   /// - Parameters:
-  ///   - patience: after which those that are still open are ended; nil: never.
-  ///   - onTermination: hears of it at once, whatever comes behind it.
-  /// - Returns: how many there were, and those that were ended.
-  /// - Throws: `MigrationError` that names who has not ended at the deadline.
+  ///   - patience: after which those still open are terminated; nil: never.
+  ///   - onTermination: called at once, whatever happens afterwards.
+  /// - Returns: how many there were, and those that were terminated.
+  /// - Throws: `MigrationError` that names those still open at the deadline.
   func awaitHolding(
     until deadline: ContinuousClock.Instant, terminatingAfter patience: Duration? = nil,
     isolation: isolated (any Actor)? = #isolation, onTermination: (Termination) -> Void = { _ in }
@@ -187,17 +185,17 @@ struct Writers: Sendable {
     return (writers.count, terminated)
   }
 
-  /// What came of ending sessions.
+  /// The result of terminating sessions.
   struct Termination: Sendable {
     var ended: [Writer] = []
-    /// Those that our role may not end.
+    /// Those that our role may not terminate.
     var refused: [Writer] = []
     /// What lets it; nil when none was refused.
     var remedy: String?
   }
 
-  /// Ends the sessions of these transactions, if they are still in them. A prepared transaction has none:
-  /// what becomes of it is for people to say. That one may not be ended does not keep the others.
+  /// Terminates the sessions of these transactions, if they are still in them. A prepared transaction has
+  /// none: people must decide about it. A session that may not be terminated does not protect the others.
   func terminate(_ writers: [Writer]) async throws -> Termination {
     var termination = Termination()
     for writer in writers {
@@ -221,7 +219,7 @@ struct Writers: Sendable {
     return try rows.first?.bool("is_ended") == true
   }
 
-  /// What lets our role end sessions of roles that it is no member of; nil when it may.
+  /// What lets our role terminate sessions of roles that it is not a member of; nil when it may.
   func missingPermission() async throws -> String? {
     let rows = try await connection.query(
       "SELECT pg_catalog.pg_has_role('pg_signal_backend', 'USAGE') AS it_may",
@@ -234,20 +232,20 @@ struct Writers: Sendable {
       "SELECT pg_catalog.quote_ident(CURRENT_USER) AS role", doing: "asking for our role's name",
       within: .seconds(15))
     let role = try rows.first?.text("role") ?? ""
-    return "GRANT pg_signal_backend TO \(role); lets it end sessions, but those of superusers"
+    return "GRANT pg_signal_backend TO \(role); lets it end sessions, except those of superusers"
   }
 
   private static let definingModes = ["ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"]
   private static let writeModes = ["RowExclusiveLock"] + definingModes
 
-  /// The lock `l` is one of `modes` on a table that is chosen by its `c` and `n`.
+  /// The lock `l` is one of `modes` on a table selected through `c` and `n`.
   private static func holds(_ modes: [String], on condition: String) -> String {
     "(l.locktype = 'relation' AND l.mode = ANY ('{\(modes.joined(separator: ","))}') AND \(condition))"
   }
 
-  /// A relation that the catalog does not show is one that the holder has made. So are the hidden copies of
-  /// REFRESH MATERIALIZED VIEW, indexes and temporary tables, but only who makes a relation in a schema
-  /// locks the schema. One that is not shown either was made by the same transaction.
+  /// A relation that the catalog does not show was created by the lock holder. So were the transient tables
+  /// of REFRESH MATERIALIZED VIEW, indexes and temporary tables, but only creating a relation in a schema
+  /// locks the schema. A schema that is not shown either was created by the same transaction.
   private static let holdsUnseen = """
     (l.locktype = 'relation' AND l.mode = ANY ('{\(writeModes.joined(separator: ","))}') AND c.oid IS NULL
       AND EXISTS (SELECT FROM pg_catalog.pg_locks s
@@ -258,14 +256,14 @@ struct Writers: Sendable {
             OR o.nspname !~ '^pg_' AND o.nspname NOT IN ('information_schema', 'replicate'))))
     """
 
-  /// It has a transaction ID, so it has written something.
+  /// A transaction with an ID has written something.
   private static let hasID = """
     EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE w.locktype = 'transactionid' AND w.granted
       AND w.mode = 'ExclusiveLock' AND w.virtualtransaction = l.virtualtransaction)
     """
 
-  /// Who reads a large object takes the same lock as who writes it, but writes nothing and so has no
-  /// transaction ID. Who removes one has locked the object itself.
+  /// Readers of a large object take the same lock as writers, but write nothing and so have no transaction
+  /// ID. Removing one locks the object itself.
   private static let holdsLargeObject = """
     ((l.locktype = 'relation' AND l.mode = 'RowExclusiveLock'
           AND l.relation = 'pg_catalog.pg_largeobject'::pg_catalog.regclass
@@ -277,9 +275,9 @@ struct Writers: Sendable {
     (\(holdsLargeObject) OR \(holds(writeModes, on: ConfigurationTable.isOne)) AND \(hasID))
     """
 
-  /// A view of the locks is not one instant, but whoever held its lock before we asked and has not ended is
-  /// in it (manual, section 54.12 `pg_locks`).
-  private func holders(_ condition: String, tellingLock: Bool = false) async throws -> [Writer] {
+  /// pg_locks is not one instant, but it shows every transaction that held its lock before we asked and has
+  /// not ended (manual, section 54.12 `pg_locks`).
+  private func holders(_ condition: String, reportingLock: Bool = false) async throws -> [Writer] {
     let rows = try await connection.query(
       """
       SELECT DISTINCT ON (l.virtualtransaction) l.virtualtransaction, l.pid, p.gid,
@@ -291,7 +289,7 @@ struct Writers: Sendable {
           pg_catalog.clock_timestamp() - coalesce(a.xact_start, p.prepared)), 0) AS age,
         l.mode || ' on ' || coalesce(
           pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname),
-          'a relation that it has made') AS lock
+          'a relation that it has created') AS lock
       FROM pg_catalog.pg_locks l
         LEFT JOIN pg_catalog.pg_class c ON c.oid = l.relation
         LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -305,7 +303,7 @@ struct Writers: Sendable {
         AND (\(condition))
       ORDER BY l.virtualtransaction
       """, doing: "reading who holds locks on the \(connection.end)'s tables", within: .seconds(15),
-      // Its plan costs several times what running it does, and users wait.
+      // Planning costs several times as much as running it, and users wait.
       isPrepared: true)
     return try rows.map { row in
       Writer(
@@ -313,11 +311,11 @@ struct Writers: Sendable {
         gid: try row.optional("gid"), user: try row.text("user_name"),
         application: try row.text("application"),
         state: try row.text("state"), statement: try row.text("statement"), ageSeconds: try row.double("age"),
-        lock: tellingLock ? try row.text("lock") : nil)
+        lock: reportingLock ? try row.text("lock") : nil)
     }
   }
 
-  /// A transaction holds a lock on its own ID as long as it lives, a prepared one too.
+  /// A transaction, even a prepared one, holds a lock on its own ID while it is open.
   private func stillOpen(_ writers: [Writer]) async throws -> Set<String> {
     let ids = writers.map { "\"\($0.transaction)\"" }.joined(separator: ",")
     let rows = try await connection.query(

@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// The stream is applied until all tables stand at one LSN, and what needs that is made: foreign keys,
-/// triggers and the rest of the schema.
+/// The stream is applied until all tables are at one LSN; then foreign keys, triggers and the rest of the
+/// schema are created.
 struct CatchUpPhase: PhasePart {
   let context: PhaseContext
   let restoration: SchemaRestoration
@@ -13,7 +13,7 @@ struct CatchUpPhase: PhasePart {
 
   func catchUp() async throws {
     try await settle()
-    // Now all tables stand at one LSN, and foreign keys can hold.
+    // Now all tables are at one LSN, and foreign keys can hold.
     try await restoration.restore(.constraints)
     try await FullIdentity.setWherePublished(on: ends.target)
     for refusal in try await restoration.schema.restorePublicSchema(
@@ -30,18 +30,17 @@ struct CatchUpPhase: PhasePart {
         metadata: ["statement": "\(step.name)", "why": "\(reason)"])
     }
     try await TargetFence(ends.target).close()
-    // What fails is tried again by each cutover, which is refused while users would miss rows.
+    // Each cutover retries what fails, and is refused while users would miss rows.
     for failure in try await MaterializedViews.refresh(from: ends.source, to: ends.target, options.target) {
       logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
       try await store.note(failure.words)
     }
   }
 
-  /// How often it is looked whether a table can be copied that could not before.
+  /// How often to check whether a table that could not be copied can be now.
   private static let settlingPause = Duration.seconds(2)
 
-  /// Streams until all tables are at one LSN. Those that were created meanwhile join, and those that became
-  /// others are copied again.
+  /// Streams until all tables are at one LSN. Tables created meanwhile join; rewritten ones are copied again.
   private func settle() async throws {
     while true {
       do {
@@ -60,7 +59,7 @@ struct CatchUpPhase: PhasePart {
           }
           try await TargetFence(ends.target).close()
         } else if found.outdated.isEmpty {
-          // What cannot join is reported again while the stream runs; what is not copied any more must be.
+          // Tables that cannot join are reported again while the stream runs; those no longer copied must be.
           let present = Set(try await Catalog.read(from: ends.source, measuring: false).relations.map(\.oid))
           let isMissing = stored.contains {
             $0.snapshotLSN == nil && present.contains($0.sourceOID) && !refused.holds($0.sourceOID)

@@ -2,17 +2,17 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// The copy: what is in the target already stays, everything else comes under one snapshot.
+/// The copy: tables already on the target stay, everything else is copied under one snapshot.
 struct CopyPhase: PhasePart {
   let context: PhaseContext
   let refused: RefusedTables
 
-  /// How often it is looked whether tables that could not be copied can be now.
+  /// How often to check whether tables that could not be copied can be now.
   private static let pause = Duration.seconds(2)
 
-  /// Copies until every table that was registered is in the target, as the source has it by then.
-  /// - Parameter held: the snapshot at the slot's beginning; nil when an earlier engine took it along.
-  /// - Returns: whether definitions have changed since that.
+  /// Copies until every registered table is on the target as the source has it by then.
+  /// - Parameter held: the snapshot at the slot's beginning; nil when it ended with an earlier engine.
+  /// - Returns: whether definitions have changed since it was taken.
   func copyTables(under held: ExportedSnapshot?) async throws -> Bool {
     let stored = try await store.relations()
     let migration = try await store.load()
@@ -30,7 +30,7 @@ struct CopyPhase: PhasePart {
       let limit = RateLimit(options.maxBytesPerSecond)
       let first = if let held { held } else { try await nextSnapshot() }
       var isDone = try await finally(first.release) {
-        // First: what the rows' own checks and expressions may look things up in.
+        // First: constraints and expressions of the other tables may look up rows in these.
         try await ExtensionTables(
           source: options.source, target: options.target, excluded: Set(options.excluded)
         ).copy(observer: ends.source, target: ends.target, under: first)
@@ -51,8 +51,8 @@ struct CopyPhase: PhasePart {
     return hasChanged
   }
 
-  /// Copies what is missing and fits, as it is under a snapshot.
-  /// - Returns: whether nothing is missing any more.
+  /// Copies the missing tables that fit, as they are under a snapshot.
+  /// - Returns: whether nothing is missing.
   private func round(
     _ progress: CopyProgress, _ limit: RateLimit?, under snapshot: ExportedSnapshot
   ) async throws -> Bool {
@@ -61,17 +61,17 @@ struct CopyPhase: PhasePart {
       missing, progress: progress, limit, under: snapshot)
     if !copies.anew.isEmpty {
       logger.info(
-        "tables were defined or written anew before they were copied, and are copied on a newer snapshot",
+        "tables were redefined or rewritten before they were copied, and are copied on a newer snapshot",
         metadata: ["tables": "\(copies.anew.map(\.description))"])
     }
     let gone = copies.gone
     if !gone.isEmpty {
-      // They are reported once more, with what to do on the target, while the stream runs.
+      // They are reported again, with what to do on the target, while the stream runs.
       logger.warning(
         "tables were dropped on the source before they were copied",
         metadata: ["tables": "\(gone.map(\.description))"])
     }
-    // What their rows name, as an index, may be on the target later.
+    // What their rows refer to, such as an index, may be on the target later.
     for (oid, table) in copies.refused where refused.note(oid, table.name, table.words) {
       logger.warning(
         "the target refuses rows of a table, which is copied again later",
@@ -81,8 +81,8 @@ struct CopyPhase: PhasePart {
     return copies.anew.isEmpty && copies.obstacles.isEmpty
   }
 
-  /// A snapshot of a moment at which the transactions have ended that were open when it was asked for; until
-  /// then it is reported for which it waits.
+  /// A snapshot taken once the transactions that were open when it was requested have ended; until then those
+  /// it waits for are reported.
   private func nextSnapshot() async throws -> ExportedSnapshot {
     while true {
       do {
@@ -93,7 +93,7 @@ struct CopyPhase: PhasePart {
     }
   }
 
-  /// What the copy waits for, into the status, and into the log when it is news.
+  /// Shows what the copy waits for in the status, and in the log when it is news.
   private func report(_ obstacle: String?) {
     guard board.status.stream.waitsFor != obstacle else { return }
     if let obstacle { logger.warning("the copy waits", metadata: ["for": "\(obstacle)"]) }
@@ -120,7 +120,7 @@ struct CopyPhase: PhasePart {
     board.endCopy(try await store.relations(), seconds: try await store.load()?.copySeconds ?? 0)
   }
 
-  /// Also when the copy was cut short; a figure for the report, whose loss costs nothing.
+  /// Also when the copy was cut short; the loss of this figure of the report does no harm.
   private func noteTime(since began: ContinuousClock.Instant) async {
     do {
       try await store.addCopySeconds((ContinuousClock.now - began) / .seconds(1))

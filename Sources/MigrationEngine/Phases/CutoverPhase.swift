@@ -2,8 +2,7 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// A cutover, while the stream runs: what is examined before it, the cutover itself, and how it is stored
-/// that it has ended.
+/// A cutover, while the stream runs: the checks before it, the cutover itself, and storing how it ended.
 struct CutoverPhase: PhasePart {
   let context: PhaseContext
   let publication: Publication
@@ -51,8 +50,8 @@ struct CutoverPhase: PhasePart {
       try await cutover(for: requested).perform(requested.request, after: prelude), requested)
   }
 
-  /// One that stays as it was on the target is no staler than the source's; one without rows there, where the
-  /// source has some, would fail every reader.
+  /// A view that keeps its old rows on the target is no staler than the source's; a view left empty there,
+  /// where the source has rows, would fail every reader.
   private func refreshMaterializedViews() async throws {
     let failures = try await MaterializedViews.refresh(from: ends.source, to: ends.target, options.target)
     for failure in failures {
@@ -67,10 +66,10 @@ struct CutoverPhase: PhasePart {
       remedy: empty.map(\.remedy).joined(separator: "\n  "))
   }
 
-  /// A cutover that was begun and had not come to its fence when a connection was lost: who follows it
-  /// must hear.
+  /// A cutover that had not reached its fence when a connection was lost: those who follow it must be
+  /// informed.
   func dismissInterrupted() async throws {
-    // What it had made for the way back would keep the target's WAL.
+    // What it had created for reverse replication would retain the target's WAL.
     try await reverse.remove()
     guard let latest = try await store.latestCutover(), latest.state == .running else { return }
     var report = latest.report ?? Status.Cutover(step: .prepare)
@@ -80,7 +79,7 @@ struct CutoverPhase: PhasePart {
     try await record.end(report, latest, .aborted, phase)
   }
 
-  /// What an engine that died in a cutover left: before the seal it is undone, after it finished.
+  /// Handles a cutover that an engine died in: before the seal it is undone, after the seal finished.
   func resume() async throws -> Status.Cutover? {
     let fence = try await SourceState(ends.source).fence() ?? .open
     guard let interrupted = try await store.latestCutover() else {
@@ -92,8 +91,9 @@ struct CutoverPhase: PhasePart {
     guard fence == .sealed || interrupted.report?.seal != .stands else {
       throw MigrationError(
         .failed, doing: "resuming a cutover",
-        reason: "the source was sealed and is not any more: a failover or a restore may have lost the seal",
-        remedy: "What it takes now is lost. Stop it: without the source the engine finishes the cutover.")
+        reason: "the source was sealed and no longer is: a failover or a restore may have lost the seal",
+        remedy: "What is written to it now is lost. Stop it: without the source the engine finishes the "
+          + "cutover.")
     }
     if interrupted.state != .running {
       try await record.publish(interrupted.report ?? Status.Cutover(step: .resume), interrupted)
@@ -126,7 +126,7 @@ struct CutoverPhase: PhasePart {
   // MARK: The steps
 
   private func cutover(for stored: StoredCutover) async throws -> Cutover {
-    // Read before the fence: nobody waits for it there.
+    // Read before the fence, where nobody waits for it.
     let catalog = try await tables.migrated(from: ends.source)
     try await store.store(
       needs: SourceLoss.Needs(

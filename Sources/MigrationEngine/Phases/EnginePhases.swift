@@ -2,7 +2,7 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// The phases of one attempt, on the two ends that it has reached.
+/// The phases of one engine run, on the two ends that it has reached.
 struct EnginePhases: PhaseWork, PhasePart {
   let context: PhaseContext
   private let migration: StoredMigration
@@ -67,7 +67,7 @@ struct EnginePhases: PhaseWork, PhasePart {
   }
 
   func copyTables() async throws {
-    // What was dumped before definitions changed is dumped anew.
+    // Definitions have changed since the dump: dump again.
     if try await copy.copyTables(under: await held.take()) { await archive.remove() }
   }
 
@@ -105,7 +105,7 @@ struct EnginePhases: PhaseWork, PhasePart {
     return (stream, monitor)
   }
 
-  /// What both ends have now, on connections of its own: the stream asks while others work.
+  /// What both ends have now, on its own connections: the stream asks while others work.
   @Sendable private func streamTables() async throws -> StreamTables {
     let source = try await Session.open(options.source, end: "source", purpose: "catalog")
     let target = try await Session.open(options.target, end: "target", purpose: "catalog")
@@ -134,7 +134,7 @@ struct EnginePhases: PhaseWork, PhasePart {
     else {
       throw MigrationError(
         .failed, doing: "carrying the target's writes back to the source",
-        reason: "the target has lost the state of the way back",
+        reason: "the target has lost the state of reverse replication",
         remedy: "Schema replicate of the target was changed: run replicate finish.")
     }
     // A rollback that was under way comes first: neither end may take writes until it is over.
@@ -176,7 +176,7 @@ struct EnginePhases: PhaseWork, PhasePart {
     Settlement(direction: direction, source: ends.source, target: ends.target, logger: logger)
   }
 
-  /// As after a cutover: what the stream needed goes. The target's fence stays.
+  /// As after a cutover: removes what the stream needed. The target's fence stays.
   private func rollbackCleanUp() async throws {
     try await ReverseReplication(
       options: options, ends: ends, excluded: excluded, logger: logger

@@ -1,9 +1,9 @@
 import LibPQ
 import Logging
 
-/// What every phase of one attempt works with.
+/// What every phase of one engine run works with.
 struct PhaseContext: Sendable {
-  /// As they were given: `source` is the end that is moved.
+  /// As given: `source` is the end that is moved.
   let options: MigrationOptions
   let logger: Logger
   let ends: Endpoints
@@ -11,7 +11,7 @@ struct PhaseContext: Sendable {
   let phase: PhaseRecord
 }
 
-/// A piece of a phase.
+/// A part of a phase.
 protocol PhasePart: Sendable {
   var context: PhaseContext { get }
 }
@@ -22,6 +22,6 @@ extension PhasePart {
   var ends: Endpoints { context.ends }
   var board: StatusBoard { context.board }
   var phase: PhaseRecord { context.phase }
-  /// On the target, whichever end is the one that changes go to.
+  /// On the target, whichever end changes go to.
   var store: StateStore { StateStore(ends.target) }
 }

@@ -1,14 +1,14 @@
-/// Where the migration stands, for what walks through the phases.
+/// Keeps where the migration stands, for the code that walks through the phases.
 protocol PhaseKeeper: Sendable {
   var current: Phase { get async }
-  /// What an engine that finds the stored phase does first.
+  /// What an engine that finds this stored phase does first.
   func resume() async -> PhaseMachine.Action
   /// Stores the phase that an event leads to, before anything is done in it.
   @discardableResult
   func advance(_ event: PhaseMachine.Event) async throws -> PhaseMachine.Action
 }
 
-/// The phase, in memory and in the target.
+/// The phase, in memory and on the target.
 actor PhaseRecord: PhaseKeeper {
   private var phases: PhaseMachine
   private let store: StateStore
@@ -35,7 +35,7 @@ actor PhaseRecord: PhaseKeeper {
     return action
   }
 
-  /// Stores how a cutover ended, and in the same commit the phase that an event leads to.
+  /// Stores how a cutover ended, and in the same commit the phase that the event leads to.
   func end(_ cutover: CutoverEnd, _ event: PhaseMachine.Event?) async throws {
     var next = phases
     var end = cutover
@@ -46,7 +46,7 @@ actor PhaseRecord: PhaseKeeper {
     board.unstored.keep(end)
     guard try await board.unstored.store(in: store) else {
       throw MigrationError(
-        .failed, doing: "storing how the cutover ended", reason: "the target's state has it as ended already",
+        .failed, doing: "storing how the cutover ended", reason: "the target's state has it as ended",
         remedy: "Another engine may have done so: look at replicate status, then run replicate start.")
     }
     phases = next

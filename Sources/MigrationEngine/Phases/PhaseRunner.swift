@@ -1,8 +1,8 @@
 import Logging
 
-/// What is done in each phase. Every piece of it can be done again after a crash in its middle.
+/// The work of each phase. Every part of it can be repeated after a crash in the middle.
 protocol PhaseWork: Sendable {
-  /// What the status says of an earlier attempt's copy.
+  /// Puts an earlier run's copy into the status.
   func begin() async throws
   func transferSchema() async throws
   func copyTables() async throws
@@ -14,20 +14,20 @@ protocol PhaseWork: Sendable {
   /// The cutover is complete, and nothing flows back.
   func conclude() async throws
   func streamBack() async throws -> Migration.Outcome
-  /// The migration is complete; whoever ended before may not have cleaned up.
+  /// The migration is complete; an earlier engine may not have cleaned up.
   func stop() async throws -> Migration.Outcome
 }
 
-/// Walks through the phases in the order that `PhaseMachine` says, from wherever the migration stands.
+/// Walks through the phases in the order `PhaseMachine` gives, from wherever the migration stands.
 struct PhaseRunner: Sendable {
   let phase: any PhaseKeeper
   let work: any PhaseWork
   let logger: Logger
 
-  /// What an attempt came to.
+  /// How an engine run ended.
   enum End: Sendable {
     case outcome(Migration.Outcome)
-    /// The target is open: the next attempt streams back.
+    /// The target is open: the next run streams back.
     case turned
   }
 
@@ -58,7 +58,7 @@ struct PhaseRunner: Sendable {
         }
         logger.notice(
           """
-          the cutover is complete; this engine goes on and carries the target's writes back to the source, \
+          the cutover is complete; this engine continues and carries the target's writes back to the source, \
           until replicate finish or replicate rollback
           """, metadata: ["pause": "\(report.writePauseSeconds ?? 0) s"])
         return .turned

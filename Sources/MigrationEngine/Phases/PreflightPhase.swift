@@ -2,7 +2,7 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Preflight with the encryption of the target and the switch steps, which are stages of their own.
+/// Preflight, with the target's encryption and the switch steps, which are separate stages.
 struct PreflightPhase {
   let options: MigrationOptions
   let ends: Endpoints
@@ -21,7 +21,7 @@ struct PreflightPhase {
     } catch let error as PostgresError where error.sqlState == .lockNotAvailable {
       let locked = try await Preflight.LockedTables.examine(ends.source)
       guard !locked.isEmpty else { throw error }
-      // Whatever else is asked of the tables would wait as well.
+      // Any other query on the tables would wait as well.
       return Result(
         report: PreflightReport(findings: locked), encryption: .none, catalog: Catalog(relations: []))
     }
@@ -40,7 +40,7 @@ struct PreflightPhase {
     return Result(report: report, encryption: evidence, catalog: catalog)
   }
 
-  /// The sizes of tables are asked for, which waits for who has locked one for himself.
+  /// Reading table sizes waits for ACCESS EXCLUSIVE locks.
   private func readCatalog() async throws -> Catalog {
     try await ends.source.query(
       "SET lock_timeout = '5s'", doing: "examining the source", within: .seconds(15))

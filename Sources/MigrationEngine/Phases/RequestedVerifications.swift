@@ -3,23 +3,23 @@ import Logging
 import LogicalReplication
 import Synchronization
 
-/// Compares both ends when `replicate verify` asks for it, one request after the other, while the stream goes
-/// on. Whoever asks must stay: a request that nobody follows any more is given up without a trace.
+/// Compares both ends when `replicate verify` asks for it, one request after another, while the stream
+/// continues. The command must stay: a request that nobody follows any more is dropped without a trace.
 struct RequestedVerifications: PhasePart {
   let context: PhaseContext
   let direction: Direction
-  /// As they were given: `source` is the end that is moved, whichever way the stream leads.
+  /// As given: `source` is the end that is moved, whichever way it streams.
   let monitor: StreamMonitor
   let tables: MigratedTables
   let gate: VerificationGate
 
   private static let poll = Duration.milliseconds(200)
 
-  /// Who asked does not want it any more.
+  /// The command that asked has withdrawn the request.
   private struct Dismissal: Error {}
 
-  /// Runs until it is cancelled. That its session is lost, or not let in, is no reason to end the stream,
-  /// which notices by itself when an end is lost.
+  /// Runs until it is cancelled. A lost or refused session here is no reason to end the stream, which notices
+  /// by itself when an end is lost.
   func answer() async throws {
     while true {
       do {
@@ -32,7 +32,7 @@ struct RequestedVerifications: PhasePart {
     }
   }
 
-  /// How long until it is tried again.
+  /// How long until a retry.
   private static let pause = Duration.seconds(5)
 
   private func serve() async throws {
@@ -64,7 +64,7 @@ struct RequestedVerifications: PhasePart {
       }
       try await store.forgetVerifications()
     } catch is Dismissal {
-      logger.info("whoever asked for the comparison of both ends is gone, or wants it no more")
+      logger.info("the command that asked for the comparison is gone, or has withdrawn the request")
       try await store.cancelVerification(requested.id)
     } catch  where Task.isCancelled {
       let reason = "the stream was stopped in the middle of it: the engine ended, or a new table joins"
@@ -76,7 +76,7 @@ struct RequestedVerifications: PhasePart {
     }
   }
 
-  /// Ends the comparison as soon as nobody waits for it, or something more urgent does.
+  /// Ends the comparison as soon as nobody waits for it, or something more urgent must run.
   private func watched(
     _ requested: StoredVerification, _ store: StateStore
   ) async throws -> VerificationReport {
@@ -88,8 +88,8 @@ struct RequestedVerifications: PhasePart {
           guard try await store.verification(requested.id)?.isFollowed == true else { throw Dismissal() }
           if gate.isWanted {
             throw MigrationError(
-              .failed, doing: "comparing both ends", reason: "a cutover began, and must not wait for it",
-              remedy: "Ask again behind it.")
+              .failed, doing: "comparing both ends", reason: "a cutover began, which must not wait for it",
+              remedy: "Ask again after it.")
           }
         }
       }
@@ -129,14 +129,14 @@ struct RequestedVerifications: PhasePart {
       throw error
     }
     if isWhole {
-      // What differs, or could not be compared, is looked at again before a cutover.
+      // What differs, or could not be compared, is compared again before a cutover.
       memory.keep(
         different: numbered(report.tables.filter { $0.verdict == .different || anew.contains($0.name) }))
     }
     return report
   }
 
-  /// As the end numbers them that changes come from; what it lacks goes by a number that no relation has.
+  /// By OID on the end that changes come from; a table that it lacks gets an OID that no relation has.
   private func numbered(_ tables: [VerificationReport.Table]) -> [UInt32: RelationName] {
     var numbered: [UInt32: RelationName] = [:]
     for table in tables {
@@ -171,7 +171,7 @@ struct RequestedVerifications: PhasePart {
   }
 
   private struct Wanted: Sendable {
-    /// What is migrated, or of that what was named.
+    /// The migrated relations, or those of them that were named.
     var relations: [Relation]
     var carriesLargeObjects: Bool
     var own: OwnObjects
@@ -220,7 +220,7 @@ struct RequestedVerifications: PhasePart {
   }
 }
 
-/// Lets a cutover in while comparisons are made: they end, and none begins before it is over.
+/// Gives a cutover precedence over comparisons: they end, and none begins before it is over.
 final class VerificationGate: Sendable {
   private struct State {
     var wanted = 0
@@ -229,7 +229,7 @@ final class VerificationGate: Sendable {
 
   private let state = Mutex(State())
 
-  /// Runs `body` while nothing is compared.
+  /// Runs `body` while no comparison runs.
   func during<Value>(
     isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Value
   ) async throws -> Value {

@@ -18,17 +18,17 @@ struct ReversePhase: PhasePart {
     case finished
   }
 
-  /// - Throws: also when the source is not what it must be: nothing is written to it then.
+  /// - Throws: also when the source is not in the expected state: nothing is written to it then.
   func streamBack() async throws -> End {
     guard let openedLSN = way.openedLSN, let slot = SlotName(way.slot) else { throw changed }
     let interrupted = try await interruptedRollback()
     switch try await SourceState(ends.source).fence() {
     case .sealed:
-      // Event triggers that write would be refused.
+      // Event triggers that write would fail.
       try await Session.actAsReplica(ends.source)
       try await WriteFence(ends.source).admit(pass)
       try await makeReady()
-    // The rollback that another engine had begun has opened it.
+    // The rollback that another engine began has opened it.
     case .open where interrupted != nil: break
     case .open, .fenced, nil: throw changed
     }
@@ -49,7 +49,7 @@ struct ReversePhase: PhasePart {
   }
 
   private func turn(_ session: RollbackPhase.Session, _ interrupted: StoredCutover?) async throws -> End {
-    // What passes the seal of the target is not for a source that may have taken other writes.
+    // Changes that pass the target's seal must not go to a source that may have taken other writes.
     if interrupted != nil, try await SourceState(ends.source).fence() == .open { session.monitor.hold() }
     let rollback = RollbackPhase(
       context: context, passing: pass.applied(to: options.source), tables: tables,
@@ -72,7 +72,7 @@ struct ReversePhase: PhasePart {
     }
   }
 
-  /// Takes requests until there is nothing to stream for any more.
+  /// Takes requests until the reverse stream is no longer needed.
   private func conduct(_ rollback: RollbackPhase, _ interrupted: StoredCutover?) async throws -> End {
     if let interrupted,
       let report = try await gate.during({ try await rollback.resume(interrupted) })
@@ -88,7 +88,7 @@ struct ReversePhase: PhasePart {
           try await settle(&owed)
           try await rollback.lookForOtherTables()
         } catch let error as PostgresError where error.isAnswered || error.mayPass {
-          logger.warning("it cannot be looked for other tables", metadata: ["why": "\(error)"])
+          logger.warning("could not look for other tables", metadata: ["why": "\(error)"])
         }
         nextLook = .now + Self.tablesPause
       }
@@ -101,18 +101,17 @@ struct ReversePhase: PhasePart {
     }
   }
 
-  /// How often it is looked for tables whose changes do not go back.
+  /// How often to look for tables whose changes do not go back.
   private static let tablesPause = Duration.seconds(5)
 
-  /// - Parameter owed: what was reported last of what the target still owes its users; nil once that is
-  ///   nothing.
+  /// - Parameter owed: what remains to be done on the target, as last reported; nil once nothing does.
   private func settle(_ owed: inout LateChanges.Left?) async throws {
-    guard var told = owed else { return }
+    guard var reported = owed else { return }
     let settlement = Settlement(
       direction: .forward, source: ends.source, target: ends.target, logger: logger)
     let left = try await settlement.make()
-    settlement.report(left, &told)
-    owed = left.isEmpty ? nil : told
+    settlement.report(left, &reported)
+    owed = left.isEmpty ? nil : reported
   }
 
   // MARK: Parts
@@ -124,11 +123,11 @@ struct ReversePhase: PhasePart {
     return latest
   }
 
-  /// The stream carries values of its own for columns that are generated always, and triggers that fire for
-  /// replicated changes would do again what the target has done. Readers of the source may be in the way, who
-  /// are not cut off: they are waited for.
+  /// The stream carries explicit values for GENERATED ALWAYS columns, and triggers that fire for replicated
+  /// changes would repeat what the target has done. Readers of the source that are in the way are waited for,
+  /// not terminated.
   private func makeReady() async throws {
-    var told = LateChanges.Left()
+    var reported = LateChanges.Left()
     while true {
       let relations = try await ReverseReplication.relations(
         of: ends.source, also: ends.target, excluded: tables.excluded)
@@ -138,8 +137,8 @@ struct ReversePhase: PhasePart {
       let isWaiting = !left.isEmpty
       board.update { $0.stream.waitsFor = isWaiting ? left.words : nil }
       guard isWaiting, try await !store.isFinishRequested() else { return }
-      if left.obstacles.count != told.obstacles.count {
-        told = left
+      if left.obstacles.count != reported.obstacles.count {
+        reported = left
         logger.warning("the reverse stream waits to begin", metadata: ["for": "\(left.words)"])
       }
       try await Task.sleep(for: .milliseconds(500))
@@ -158,7 +157,7 @@ struct ReversePhase: PhasePart {
     return (stream, monitor)
   }
 
-  /// What both ends have now, on connections of its own: the stream asks while others work.
+  /// What both ends have now, on its own connections: the stream asks while others work.
   private func streamTables(since openedLSN: LSN) async throws -> StreamTables {
     let source = try await Session.open(options.source, end: "source", purpose: "catalog")
     let target = try await Session.open(options.target, end: "target", purpose: "catalog")
@@ -167,11 +166,11 @@ struct ReversePhase: PhasePart {
     }
   }
 
-  /// A partition that the target got after the cutover: all its rows come by the stream, once the source has
-  /// it too.
+  /// A partition created on the target after the cutover: the stream carries all its rows, once the source
+  /// has it too.
   private func wait(for new: NewTable, _ monitor: StreamMonitor) async throws {
     let what = """
-      \(new.error.reason); create it on the source as it is on the target, and the stream goes on by itself
+      \(new.error.reason); create it on the source as it is on the target, and the stream continues by itself
       """
     logger.warning("the reverse stream waits", metadata: ["for": "\(what)"])
     let before = try await missingOnSource()
@@ -185,7 +184,7 @@ struct ReversePhase: PhasePart {
           try await Task.sleep(for: .milliseconds(250))
         }
       }
-      // Who asks for a comparison hears of it as well.
+      // Refused while the stream waits, so that the command learns of it as well.
       group.addTask {
         try await RequestedVerifications(
           context: context, direction: .back, monitor: monitor, tables: tables, gate: gate
@@ -196,7 +195,7 @@ struct ReversePhase: PhasePart {
     }
   }
 
-  /// What is asked for while the stream waits is refused at once: nobody is to find it done some other time.
+  /// Requests made while the stream waits are refused at once, lest they be carried out much later.
   private func refuseRequests(_ what: String) async throws {
     guard let requested = try await store.requestedCutover() else { return }
     let record = CutoverRecord(board: board, store: store)
@@ -218,7 +217,7 @@ struct ReversePhase: PhasePart {
   private var changed: MigrationError {
     MigrationError(
       .failed, doing: "carrying the target's writes back to the source",
-      reason: "the source is not sealed as the cutover left it, or the state of the way back is gone",
+      reason: "the source is not sealed as the cutover left it, or the state of reverse replication is gone",
       remedy: """
         Somebody changed schema replicate. Find out whether the source has taken writes; replicate finish \
         ends the way back.

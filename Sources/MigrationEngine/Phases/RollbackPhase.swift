@@ -7,7 +7,7 @@ struct RollbackPhase: PhasePart {
   let context: PhaseContext
   typealias Session = (stream: StreamSession, monitor: StreamMonitor)
 
-  /// The source, for sessions that its sealed guard lets through.
+  /// The source, for sessions that its seal admits.
   let passing: ConnectionString
   let tables: MigratedTables
   let publication: String
@@ -22,7 +22,7 @@ struct RollbackPhase: PhasePart {
       compared: comparedSchemas)
   }
 
-  /// The steps lead to the source: to them it is the target.
+  /// The steps switch to the source: to them it is the target.
   private var switching: SwitchSteps {
     var exchanged = options
     exchanged.source = options.target
@@ -51,7 +51,7 @@ struct RollbackPhase: PhasePart {
       try await cutover(for: requested).perform(requested.request, after: prelude), requested)
   }
 
-  /// What an engine that died in a rollback left: before the seal it is undone, after it finished.
+  /// Handles a rollback that an engine died in: before the seal it is undone, after the seal finished.
   func resume(_ interrupted: StoredCutover) async throws -> Status.Cutover? {
     let fence = try await SourceState(ends.target).fence() ?? .open
     logger.warning("an engine ended in the middle of a rollback", metadata: ["fence": "\(fence.rawValue)"])
@@ -61,7 +61,7 @@ struct RollbackPhase: PhasePart {
   }
 
   /// Reports tables that would be missing on the source.
-  /// - Returns: these.
+  /// - Returns: those tables.
   @discardableResult
   func lookForOtherTables() async throws -> [RelationName] {
     let others = try await tables.notCarriedBack(target: ends.target, publication: publication)
@@ -84,18 +84,18 @@ struct RollbackPhase: PhasePart {
       throw MigrationError(.failed, doing: "cutting over", reason: "the target is open already")
     }
     for end in [ends.source, ends.target] { try await SystemPrivileges.verify(on: end) }
-    // Anew: what was found seconds ago may have been mended, and would refuse the rollback.
+    // Look again: what was found seconds ago may have been fixed, and would refuse the rollback.
     let others = try await lookForOtherTables()
     guard others.isEmpty else {
       throw MigrationError(
         .failed, doing: action, reason: Self.words(others),
-        remedy: "Drop them, or move them to another database; then ask again.")
+        remedy: "Drop them, or move them to another database; then try again.")
     }
     if let obstacle = session.monitor.reading.waitsFor {
       throw MigrationError(.failed, doing: action, reason: obstacle)
     }
     try await schemas.ensure(for: requested, &report, record)
-    // The source had its rows before, and keeps them.
+    // A view that fails keeps the rows it had on the source.
     for failure in try await MaterializedViews.refresh(from: ends.target, to: ends.source, passing) {
       logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
     }
@@ -109,7 +109,7 @@ struct RollbackPhase: PhasePart {
   // MARK: The steps
 
   private func cutover(for stored: StoredCutover) async throws -> Cutover {
-    // Read before the fence: nobody waits for it there.
+    // Read before the fence, where nobody waits for it.
     let catalog = Catalog(
       relations: try await ReverseReplication.relations(
         of: ends.target, also: ends.source, excluded: tables.excluded))

@@ -2,7 +2,7 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Publication, slot and the schema's pre-data: what the copy rests on.
+/// Publication, slot and the schema's pre-data, which the copy needs.
 struct SchemaPhase: PhasePart {
   let context: PhaseContext
   let slot: ReplicationSlot
@@ -11,7 +11,7 @@ struct SchemaPhase: PhasePart {
   let archive: SchemaArchive
   let restoration: SchemaRestoration
 
-  /// - Returns: the snapshot at the slot's beginning; nil when the slot is there from an earlier attempt.
+  /// - Returns: the snapshot at the slot's beginning; nil when the slot exists from an earlier run.
   func transfer() async throws -> ExportedSnapshot? {
     try await SourceState(ends.source).create()
     if options.setsReplicaIdentityFull {
@@ -22,7 +22,7 @@ struct SchemaPhase: PhasePart {
     try await publication.ensure(relations, on: ends.source)
     var snapshot: ExportedSnapshot?
     if try await store.progress() == nil {
-      // One that an earlier attempt made and could not note any more.
+      // An earlier run created it and could not record it.
       try await slot.drop(on: ends.source)
       let created = try await slot.create(on: options.source, observer: ends.source)
       try await store.beginProgress(at: created.lsn)
@@ -34,13 +34,13 @@ struct SchemaPhase: PhasePart {
         let made = try await MissingRoles.create(
           source: ends.source, target: ends.target, options.target, publication: publication.name)
         if !made.roles.isEmpty {
-          logger.info("made roles on the target", metadata: ["roles": "\(made.roles)"])
+          logger.info("created roles on the target", metadata: ["roles": "\(made.roles)"])
         }
         for setting in made.leftOut {
           logger.warning("a setting of a role was left out", metadata: ["statement": "\(setting)"])
         }
       }
-      // Those that the dump has: what is created later joins later.
+      // The relations in the dump: what is created later joins later.
       let dumped = try await self.relations(under: snapshot)
       if let snapshot {
         try await snapshot.explainingLoss { try await archive.dump(under: snapshot.name) }
@@ -58,7 +58,7 @@ struct SchemaPhase: PhasePart {
     return snapshot
   }
 
-  /// Relations that are migrated: those that were not excluded.
+  /// The migrated relations: those that were not excluded.
   private func relations() async throws -> [Relation] {
     return try await Catalog.read(from: ends.source).relations.filter { !excluded.contains($0.name) }
   }

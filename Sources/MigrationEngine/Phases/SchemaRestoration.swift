@@ -1,8 +1,8 @@
 import LibPQ
 import Logging
 
-/// Restores the parts of the source's schema, each when its phase has come. What the target's server refuses
-/// is named, and tried again while the stream runs.
+/// Restores the parts of the source's schema, each in its phase. What the target's server refuses is
+/// reported, and retried while the stream runs.
 struct SchemaRestoration: PhasePart {
   let context: PhaseContext
   let archive: SchemaArchive
@@ -19,7 +19,7 @@ struct SchemaRestoration: PhasePart {
     do {
       try await restoreOnce(section, leaving: isFresh ? .all : .data)
     } catch let error as MigrationError where section != .preData && !isFresh && !error.mayPass {
-      // What it names may have been dropped or renamed on both ends since it was dumped.
+      // It may refer to objects dropped or renamed on both ends since the dump.
       logger.info(
         "restoring the schema's \(section.rawValue) again, as they are now",
         metadata: ["because": "\(error.reason)"])
@@ -28,7 +28,7 @@ struct SchemaRestoration: PhasePart {
     }
   }
 
-  /// The schema as it is now. Tables that the target lacks will join with all that belongs to them.
+  /// The schema as it is now. Tables that the target lacks will join with everything that belongs to them.
   private func dumpAnew() async throws {
     let present = Set(try await Catalog.read(from: ends.target, measuring: false).relations.map(\.name))
     let source = try await Catalog.read(from: ends.source, measuring: false).relations

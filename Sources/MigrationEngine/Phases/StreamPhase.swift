@@ -2,7 +2,7 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// The stream, and the cutovers that are tried while it runs.
+/// The stream, and the cutovers attempted while it runs.
 struct StreamPhase: PhasePart {
   let context: PhaseContext
   let session: (stream: StreamSession, monitor: StreamMonitor)
@@ -12,7 +12,7 @@ struct StreamPhase: PhasePart {
 
   private let gate = VerificationGate()
 
-  /// How long an automatic cutover that was aborted waits before it tries again.
+  /// How long to wait after an automatic cutover was aborted before the next.
   private static let retryPause = Duration.seconds(30)
 
   private var verification: RequestedVerifications {
@@ -23,10 +23,10 @@ struct StreamPhase: PhasePart {
   /// What ends a run of the stream.
   private enum Turn: Sendable {
     case complete(Status.Cutover)
-    /// Must be copied before the stream goes on: nothing was applied that commits at or beyond the snapshot's
-    /// LSN.
+    /// These must be copied before the stream continues: nothing that commits at or after the snapshot's LSN
+    /// was applied.
     case join(NewTables.Found, ExportedSnapshot)
-    /// Their changes must not be applied any more.
+    /// Their changes must no longer be applied.
     case setAside([UInt32: RelationName])
   }
 
@@ -42,7 +42,7 @@ struct StreamPhase: PhasePart {
       switch try await turn(number, resumesCutover: resumesCutover) {
       case .complete(let report):
         if await phase.current == .complete {
-          // First what users may see.
+          // First what users may notice.
           _ = try await Settlement(
             direction: .forward, source: ends.source, target: ends.target, logger: logger
           ).make()
@@ -68,8 +68,8 @@ struct StreamPhase: PhasePart {
     try await TargetFence(ends.target).close()
   }
 
-  /// Where the target had everything that was to come, what comes has passed the fence of the source; and it
-  /// is not for a target that may have taken other writes.
+  /// Once the target has everything, later changes have passed the source's fence, and must not go to a
+  /// target that may have taken other writes.
   private func lookForWhatPassed() async throws {
     guard try await store.latestCutover()?.report?.seal == .stands else { return }
     session.monitor.expectMarker("", for: .again)
@@ -97,18 +97,18 @@ struct StreamPhase: PhasePart {
     }
   }
 
-  /// What fails for a source that is not needed any more ends nothing: what goes on opens the target, and
-  /// leads the application there. It is tried again: a source that is back may have more to tell.
+  /// Once the source is no longer needed, its failure ends nothing: the target is opened, and the application
+  /// moved there. The body is retried: a source that returns may have more changes.
   private func whileNeeded(_ body: () async throws -> Void) async throws {
-    var isTold = false
+    var isReported = false
     while true {
       do {
         return try await body()
       } catch  where !board.needsSource && !Task.isCancelled {
         logger.log(
-          level: isTold ? .debug : .warning,
-          "what comes from the source has ended, and is not needed any more", metadata: ["why": "\(error)"])
-        isTold = true
+          level: isReported ? .debug : .warning,
+          "the stream from the source has ended, and is no longer needed", metadata: ["why": "\(error)"])
+        isReported = true
         try await Task.sleep(for: .seconds(1))
       }
     }
@@ -143,10 +143,10 @@ struct StreamPhase: PhasePart {
           if let turn = try await lookForTables(isAwaited: requested != nil) { return turn }
           if requested == nil { try await newTables.refusedSchema.retry(session.monitor) }
         } catch let error as PostgresError where error.isAnswered || error.mayPass {
-          // It takes new sessions, and what the stream has goes on without them.
+          // It needs new sessions; the stream continues on those it has.
           reportUnseen(error)
         }
-        // What is looked at may be tens of thousands of tables.
+        // There may be tens of thousands of tables to look at.
         nextLook = .now + max(Self.tablesPause, (.now - began) * 20)
       }
       if let requested {
@@ -160,17 +160,17 @@ struct StreamPhase: PhasePart {
   }
 
   private func reportUnseen(_ error: PostgresError) {
-    let words = "new tables cannot be looked for or prepared, which is tried again: \(error)"
+    let words = "could not look for new tables or prepare them; retrying: \(error)"
     if session.monitor.isHeldUp(by: words) { logger.warning("\(words)") }
   }
 
-  /// How often it is looked for new tables on the source, and for those that were written anew.
+  /// How often to look for new tables on the source, and for rewritten ones.
   private static let tablesPause = Duration.seconds(2)
 
-  /// How long transactions are waited for that keep tables from joining before a cutover that was asked for.
+  /// How long to wait, before a requested cutover, for transactions that keep tables from joining.
   private static let awaitedPatience = Duration.seconds(3)
 
-  /// - Parameter isAwaited: somebody has asked for a cutover, and is to hear soon why it cannot begin.
+  /// - Parameter isAwaited: a cutover was requested, and its requester is to learn soon why it cannot begin.
   private func lookForTables(isAwaited: Bool) async throws -> Turn? {
     let found = try await newTables.findDefined(session.monitor)
     if !found.outdated.isEmpty { return .setAside(found.outdated) }
@@ -181,6 +181,6 @@ struct StreamPhase: PhasePart {
     return .join(found, snapshot)
   }
 
-  /// What the write pause may be for a cutover that begins by itself, in seconds.
+  /// The longest write pause of an automatic cutover, in seconds.
   private static let automaticPauseSeconds = 2.0
 }

@@ -1,12 +1,12 @@
 import LibPQ
 
 extension Preflight {
-  /// One examination of the servers.
+  /// One check of the servers.
   struct Check: Sendable {
-    /// What is examined, as a phrase for the finding that says that it could not be.
+    /// The object, as a phrase for the finding that it could not be examined.
     let name: String
     let object: String
-    /// What an examination that the server refuses counts as: the worst it might have found.
+    /// The severity if the server refuses the check: the worst it might have found.
     let worst: Finding.Severity
     let examine: @Sendable (PreflightContext) async throws -> [Finding]
 
@@ -21,7 +21,7 @@ extension Preflight {
     }
 
     /// In the order in which findings of one severity are reported. The replication connection comes after
-    /// the count of walsenders, which would count it.
+    /// the count of walsenders, which would include it.
     static let all: [Check] = [
       Check("server_version", on: "source and target", ServerVersions.examine),
       Check("client_programs", on: "this machine", ClientPrograms.examine),
@@ -70,12 +70,12 @@ extension Preflight {
       }
     }
 
-    /// A question that the server does not answer is an answer too.
+    /// A refused check is a finding too.
     func refused(_ error: PostgresError) -> Finding {
       let remedy =
         error.sqlState == .insufficientPrivilege
         ? "Connect as a role that may ask this (a superuser, on Amazon RDS a member of rds_superuser)."
-        : "Mend what the server complains about, then run the check again."
+        : "Fix what the server complains about, then run the check again."
       return Finding(
         worst, check: name, object: object, why: "This could not be examined. \(error)", remedy: remedy)
     }
@@ -83,12 +83,12 @@ extension Preflight {
 }
 
 extension Connection {
-  /// The rows of a preflight question.
+  /// The rows of a preflight query.
   func ask(_ sql: String, _ parameters: [String?] = [], about subject: String) async throws -> Rows {
     try await query(sql, parameters, doing: "examining \(subject)", within: .seconds(30))
   }
 
-  /// The one row of a preflight question.
+  /// The only row of a preflight query.
   func askOne(_ sql: String, _ parameters: [String?] = [], about subject: String) async throws -> Rows.Row {
     guard let row = try await ask(sql, parameters, about: subject).first else {
       throw PostgresError(

@@ -1,16 +1,16 @@
 import LibPQ
 
 extension Preflight {
-  /// Tables that inherit, and have columns of their own before columns that their parents got later: pg_dump
-  /// can only make the inherited ones first.
+  /// Tables that inherit, and have own columns before columns that their parents got later: pg_dump can only
+  /// create the inherited ones first.
   enum ColumnOrders {
     struct Table: Sendable, Equatable {
       var name: RelationName
-      /// Quoted, as they stand on the source.
+      /// Quoted, in the source's order.
       var columns: [String]
-      /// In the order of the inheritance, by OIDs.
+      /// OIDs, in the order of inheritance.
       var parents: [UInt32]
-      /// Columns of other tables that have values of its row type.
+      /// Columns of other tables that hold values of its row type.
       var users: [String] = []
     }
 
@@ -31,7 +31,7 @@ extension Preflight {
       return found.sorted { $0.name < $1.name }.map(judge)
     }
 
-    /// As they stand once pg_dump has made the table.
+    /// The order once pg_dump has created the table.
     static func order(of oid: UInt32, _ tables: [UInt32: Table]) -> [String] {
       guard let table = tables[oid] else { return [] }
       var order: [String] = []
@@ -45,25 +45,25 @@ extension Preflight {
     static func judge(_ table: Table) -> Finding {
       let quoted = SQL.literal("column order of table \(table.name.schema).\(table.name.name)")
       let why =
-        "Its columns will stand in another order on the target: it inherits, and got columns of its parent "
-        + "after its own, which pg_dump makes first. "
+        "Its columns will be in another order on the target: it inherits, and got columns of its parent "
+        + "after its own, while pg_dump creates those first. "
       guard table.users.isEmpty else {
         return Finding(
           .blocker, check: "column_order", object: "table \(table.name)",
           why: why + "Values of its row type would be read in the wrong order: "
             + table.users.joined(separator: ", ") + ".",
-          remedy: "Make the table anew on the source, with the inherited columns first, or leave those that "
-            + "have its values behind with --exclude-table.")
+          remedy: "Recreate the table on the source, with the inherited columns first, or exclude what "
+            + "holds its values with --exclude-table.")
       }
       return Finding(
         .warning, check: "column_order", object: "table \(table.name)",
         why: why + "What reads SELECT * by position, or inserts without a list of columns, would take one "
           + "for the other, so no cutover begins unless that is accepted.",
-        remedy: "Make the table anew on the source, with the inherited columns first, or see that nothing "
-          + "depends on the order and give cutover --accept-difference \(quoted).")
+        remedy: "Recreate the table on the source, with the inherited columns first, or make sure that "
+          + "nothing depends on the order and give cutover --accept-difference \(quoted).")
     }
 
-    /// All that inherit or are inherited from, but partitions, which are made with all their columns.
+    /// All that inherit or are inherited from, except partitions, which are created with all their columns.
     private static func read(_ source: Connection) async throws -> [UInt32: Table] {
       let rows = try await source.ask(
         """

@@ -12,7 +12,7 @@ extension Preflight {
       /// c, i or b: libc, ICU or the server's own.
       var provider = "c"
       var locale = ""
-      /// The version that the database was made with, and the one that is installed; nil: not versioned.
+      /// The version that the database was created with, and the installed one; nil: not versioned.
       var collationVersion: String?
       var installedVersion: String?
     }
@@ -21,7 +21,7 @@ extension Preflight {
       judge(source: try await facts(context.source), target: try await facts(context.target))
     }
 
-    /// By way of JSON: providers came with 15, and 17 renamed a column.
+    /// Through JSON: providers came with 15, and 17 renamed a column.
     private static func facts(_ connection: Connection) async throws -> Facts {
       let hasVersions = try await connection.has(.databaseCollationVersions)
       let installed = hasVersions ? "pg_catalog.pg_database_collation_actual_version(d.oid)" : "NULL"
@@ -46,7 +46,7 @@ extension Preflight {
     }
 
     private static func create(_ source: Facts, _ target: Facts, encoding: String) -> String {
-      "Make the target's database anew: CREATE DATABASE \(quotedIdentifier(target.database)) TEMPLATE "
+      "Recreate the target's database: CREATE DATABASE \(quotedIdentifier(target.database)) TEMPLATE "
         + "template0 "
         + "ENCODING \(quotedLiteral(encoding)) LC_COLLATE \(quotedLiteral(source.collate)) LC_CTYPE "
         + "\(quotedLiteral(source.ctype));"
@@ -60,7 +60,7 @@ extension Preflight {
         return Finding(
           .blocker, check: "encoding", object: object,
           why:
-            "\(difference). SQL_ASCII says nothing about what the bytes mean, so they cannot be converted.",
+            "\(difference). SQL_ASCII does not define what the bytes mean, so they cannot be converted.",
           remedy: create(source, target, encoding: source.encoding))
       }
       guard target.encoding == "UTF8" else {
@@ -103,12 +103,13 @@ extension Preflight {
       let name = quotedIdentifier(target.database)
       return Finding(
         .note, check: "collation_version", object: "target database \(name)",
-        why: "It was made with version \(made) of its collation, and version \(installed) is installed.",
+        why: "It was created with version \(made) of its collation, and version \(installed) is installed.",
         remedy: "On the target, while it is empty: ALTER DATABASE \(name) REFRESH COLLATION VERSION;")
     }
   }
 
-  /// Collations of the operating system that columns, domains and indexes name, which pg_dump does not bring.
+  /// Collations of the operating system that columns, domains and indexes use, which pg_dump does not
+  /// include.
   enum ColumnCollations {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       let used = try await context.source.ask(
@@ -142,7 +143,7 @@ extension Preflight {
     static func judge(missing name: String) -> Finding {
       Finding(
         .blocker, check: "column_collation", object: "collation \(quotedIdentifier(name))",
-        why: "Columns, domains or indexes of the source name it, and the target does not have it.",
+        why: "Columns, domains or indexes of the source use it, and the target does not have it.",
         remedy: "Install the locale on the target's server, then on the target: SELECT "
           + "pg_import_system_collations('pg_catalog'); or name another collation on the source.")
     }

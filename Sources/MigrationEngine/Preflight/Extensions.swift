@@ -8,19 +8,19 @@ extension Preflight {
       var name: String
       var version: String
       var schema = "public"
-      /// pg_cron and the like: jobs that the server itself runs.
+      /// pg_cron and the like: the server itself runs their jobs.
       var jobs: Bool { name == "pg_cron" || name == "pgagent" || name == "pg_timetable" }
     }
 
     /// What the target can do about one extension.
     struct Offer: Sendable, Equatable {
       var defaultVersion: String
-      /// The version that is in the target's database already.
+      /// The version already in the target's database.
       var installedVersion: String?
       var versions: Set<String>
-      /// Our role may create it.
+      /// Whether our role may create it.
       var isCreatable = true
-      /// Where it is in the target's database already.
+      /// Where it already is in the target's database.
       var place: Place?
     }
 
@@ -28,7 +28,7 @@ extension Preflight {
       var schema: String
       var owner: String
       var isRelocatable = true
-      /// The target has the schema in which the source has it.
+      /// Whether the target has the schema in which the source has it.
       var hasSchemaOfSource = true
     }
 
@@ -121,7 +121,7 @@ extension Preflight {
           let move =
             place.isRelocatable && place.hasSchemaOfSource
             ? "ALTER EXTENSION \(name) SET SCHEMA \(schema);"
-            : "DROP EXTENSION \(name); then start makes it in schema \(schema)"
+            : "DROP EXTENSION \(name); then start creates it in schema \(schema)"
               + (offer.isCreatable ? "." : ", as a role that may create it.")
           add(
             .blocker, "extension_schema",

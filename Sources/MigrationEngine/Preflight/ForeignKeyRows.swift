@@ -2,7 +2,7 @@ import LibPQ
 
 extension Preflight {
   /// Rows that the source's foreign keys forbid keep pg_restore from making those on the target. Which keys
-  /// have some no catalog tells, so some rows of each table are looked up.
+  /// have some the catalogs do not show, so some rows of each table are looked up.
   enum ForeignKeyRows {
     /// Of a table.
     static let rowCount = 10_000
@@ -40,7 +40,7 @@ extension Preflight {
         await source.rollback()
         return rows
       } catch let error as PostgresError where error.sqlState != nil && !error.isConnectionLoss {
-        // Too slow, or not ours to read: other checks tell of the latter.
+        // Too slow, or not ours to read: other checks report the latter.
         await source.rollback()
         return nil
       }

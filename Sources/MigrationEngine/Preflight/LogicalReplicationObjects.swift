@@ -2,16 +2,16 @@ import LibPQ
 import LogicalReplication
 
 extension Preflight {
-  /// Objects with our own names that no migration in the target accounts for.
+  /// Objects with our names that do not belong to a migration stored on the target.
   enum OwnLeftovers {
     struct Facts: Sendable, Equatable {
       /// nil: there is none. Otherwise whether a walsender uses it.
       var slotIsActive: Bool?
       var hasPublication = false
       var hasSchema = false
-      /// It is not this program's.
+      /// Whether it is not this program's.
       var isSchemaOfOthers = false
-      /// It has the report of a migration that led here.
+      /// Whether it holds the report of a migration to this database.
       var hasReport = false
     }
 
@@ -55,7 +55,7 @@ extension Preflight {
         block(
           "source schema \"replicate\"",
           "It is the application's, and this program keeps what it needs in a schema of that name.",
-          "Give it another name: ALTER SCHEMA replicate RENAME TO …; on the source, and in what uses it.")
+          "Rename it: ALTER SCHEMA replicate RENAME TO …; on the source, and in what uses it.")
       } else if facts.hasSchema, facts.hasReport {
         block(
           "source schema \"replicate\"", "It holds the report of the migration that led to this database.",
@@ -70,7 +70,7 @@ extension Preflight {
     }
   }
 
-  /// What writes into the source by replication.
+  /// Replication that writes to the source.
   enum Subscriptions {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       let replicators = try await Replicator.all(on: context.source)
@@ -88,8 +88,8 @@ extension Preflight {
       guard replicator.isEnabled else {
         return Finding(
           .note, check: "subscription", object: replicator.object,
-          why: "It is disabled and stays behind: the target will not subscribe.",
-          remedy: "Keep it disabled during the migration; make it anew on the target if it is still needed.")
+          why: "It is disabled and is not migrated: the target will not subscribe.",
+          remedy: "Keep it disabled during the migration; recreate it on the target if it is still needed.")
       }
       return Finding(
         .blocker, check: "subscription", object: replicator.object,
@@ -100,7 +100,7 @@ extension Preflight {
         remedy: replicator.remedy)
     }
 
-    /// Origins belong to the whole cluster, and tell nothing of where they are used.
+    /// Origins belong to the whole cluster, and do not show where they are used.
     static func judge(origin: String) -> Finding {
       Finding(
         .note, check: "subscription", object: "replication origin \(quotedIdentifier(origin))",
@@ -112,12 +112,12 @@ extension Preflight {
     }
   }
 
-  /// Publications of others, which move with the schema.
+  /// The user's publications, which move with the schema.
   enum Publications {
     struct Foreign: Sendable, Equatable {
       var name: String
       var isForAllTables: Bool
-      /// The target's role is no superuser.
+      /// Whether the target's role is not a superuser.
       var needsPrivilege = false
     }
 

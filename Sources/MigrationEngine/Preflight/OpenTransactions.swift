@@ -2,8 +2,7 @@ import LibPQ
 import LogicalReplication
 
 extension Preflight {
-  /// Prepared transactions: a slot begins only once every transaction that was open has ended, of any
-  /// database.
+  /// Prepared transactions: a slot is created only once every open transaction of any database has ended.
   enum PreparedTransactions {
     struct Prepared: Sendable, Equatable {
       var gid: String
@@ -29,7 +28,7 @@ extension Preflight {
 
     static func judge(_ prepared: Prepared, isResuming: Bool) -> Finding {
       let gid = quotedLiteral(prepared.gid)
-      let delay = isResuming ? "a newer snapshot and the cutover wait" : "the replication slot cannot be made"
+      let delay = isResuming ? "a newer snapshot and the cutover wait" : "no replication slot can be created"
       return Finding(
         isResuming ? .warning : .blocker, check: "prepared_transaction",
         object: "prepared transaction \(gid) in database \(quotedIdentifier(prepared.database))",
@@ -44,7 +43,7 @@ extension Preflight {
     }
   }
 
-  /// Transactions that have been open for long: those that wrote hold up the slot, all hold up the fence.
+  /// Long transactions: those that wrote hold up the slot, all hold up the fence.
   enum LongTransactions {
     struct Running: Sendable, Equatable {
       var pid: Int
@@ -52,7 +51,7 @@ extension Preflight {
       var application: String
       var database: String
       var ageSeconds: Int
-      /// It has a transaction id: it wrote, or took a row lock.
+      /// Whether it has a transaction ID: it wrote, or took a row lock.
       var hasWritten: Bool
     }
 
@@ -83,8 +82,8 @@ extension Preflight {
     static func judge(_ running: Running) -> Finding {
       let effect =
         running.hasWritten
-        ? "It has written: while it is open, the replication slot cannot be made and no cutover can be."
-        : "Should it still be open and write later, it holds up the slot and the cutover."
+        ? "It has written: while it is open, neither the replication slot nor a cutover is possible."
+        : "If it writes later, it holds up the slot and the cutover."
       return Finding(
         .warning, check: "long_transaction", object: "transaction of process \(running.pid)",
         why:

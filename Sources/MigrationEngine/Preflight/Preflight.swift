@@ -2,27 +2,27 @@ import LibPQ
 
 /// What preflight looks at.
 struct PreflightContext: Sendable {
-  /// Open sessions as `Session.open` gives them, with no transaction open.
+  /// Sessions from `Session.open`, without an open transaction.
   let source: Connection
   let target: Connection
-  /// Of the source.
+  /// The source's catalog.
   let catalog: Catalog
   let options: MigrationOptions
-  /// The target holds this migration already, so what it made itself is no obstacle.
+  /// Whether the target already holds this migration, so that its own objects are no obstacle.
   let isResuming: Bool
   let names: Names
   /// The age from which a transaction counts as a long one.
   var longTransaction = Duration.seconds(60)
 
-  /// What the migration calls what it makes on both ends.
+  /// The names of what the migration creates on both ends.
   struct Names: Sendable {
     var slot: String
     var publication: String
-    /// Of the slot on the target.
+    /// The slot on the target.
     var reverseSlot = ""
   }
 
-  /// The source's tables that the user wants to have migrated.
+  /// The source's tables that the user wants to migrate.
   var migrated: [Relation] {
     let excluded = Set(options.excluded)
     return catalog.relations.filter { !excluded.contains($0.name) }
@@ -31,17 +31,17 @@ struct PreflightContext: Sendable {
 
 /// Looks for everything that would stop or spoil a migration, before anything is changed on either end.
 enum Preflight {
-  /// Runs all checks, whatever each of them finds. Changes nothing. Each statement may take 30 seconds.
+  /// Runs all checks, whatever they find. Changes nothing. Each statement may take 30 seconds.
   /// - Returns: the findings, blockers first.
-  /// - Throws: `PostgresError` when a connection is lost, `CancellationError`. What a server refuses to tell
-  ///   is a finding.
+  /// - Throws: `PostgresError` when a connection is lost, `CancellationError`. What a server refuses to
+  ///   report is a finding.
   static func examine(_ context: PreflightContext) async throws -> PreflightReport {
     var findings: [Finding] = []
     for check in Check.all { findings += try await check.findings(in: context) }
     return PreflightReport(findings: inOrder(findings))
   }
 
-  /// By severity, and within one severity as the checks come.
+  /// By severity, and within one severity in the order of the checks.
   static func inOrder(_ findings: [Finding]) -> [Finding] {
     Finding.Severity.allCases.sorted(by: >).flatMap { severity in
       findings.filter { $0.severity == severity }

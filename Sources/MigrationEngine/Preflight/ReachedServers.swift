@@ -5,7 +5,7 @@ extension Preflight {
   /// Whether both ends are two databases.
   enum SameDatabase {
     /// A restored snapshot has its cluster's system identifier; only the running server has its start time,
-    /// which is told to the microsecond.
+    /// which has microsecond precision.
     struct Identity: Sendable, Equatable {
       var started: String
       var database: String
@@ -36,11 +36,11 @@ extension Preflight {
     }
   }
 
-  /// Whether both ends take writes.
+  /// Whether both ends accept writes.
   enum WriteReadiness {
     struct Facts: Sendable, Equatable {
       var isInRecovery = false
-      /// What new sessions get, whatever our own session has set.
+      /// The value that new sessions get, whatever our own session has set.
       var isReadOnlyByDefault = false
       var database = "app"
     }
@@ -51,8 +51,8 @@ extension Preflight {
         target: try await facts(context.target, context.options.target), isResuming: context.isResuming)
     }
 
-    /// What a connection string or `PGOPTIONS` say is for our own sessions: it is looked at one without them,
-    /// if that can be.
+    /// A connection string's options or `PGOPTIONS` are for our own sessions only: looks at a session without
+    /// them, if possible.
     private static func facts(_ ours: Connection, _ string: ConnectionString) async throws -> Facts {
       let plain: Connection
       do {
@@ -93,7 +93,7 @@ extension Preflight {
       if source.isInRecovery {
         add(
           .blocker, "recovery", "source",
-          "The source is a standby: neither publication nor fence can be made on it.",
+          "The source is a standby: neither publication nor fence can be created on it.",
           "Connect to the primary \(writer)")
       }
       if target.isInRecovery {
@@ -101,7 +101,7 @@ extension Preflight {
           .blocker, "recovery", "target", "The target is a standby and takes no writes.",
           "Connect to the primary \(writer)")
       }
-      // A cutover that is under way may itself have set these.
+      // A running cutover may itself have set this.
       if source.isReadOnlyByDefault, !isResuming {
         add(
           .warning, "read_only", "source",
@@ -118,8 +118,8 @@ extension Preflight {
     }
   }
 
-  /// Whether a connection pooler hands out one server session to several of ours: then a session's settings
-  /// and locks would not stay with it.
+  /// Whether a connection pooler shares one server session among several of ours: then a session would not
+  /// keep its settings and locks.
   enum Pooler {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       try await examine(context.source, context.options.source)
@@ -134,7 +134,7 @@ extension Preflight {
         return [noSecondSession(end: first.end, reason: "\(error)")]
       }
       let before = try await backend(of: first)
-      // Held in a transaction: a pooler must keep it apart from what the first session does meanwhile.
+      // In a transaction: a pooler must keep it separate from the first session meanwhile.
       try await second.query("BEGIN", doing: "examining the path to the server", within: .seconds(30))
       let other = try await backend(of: second)
       let after = try await backend(of: first)
@@ -159,7 +159,7 @@ extension Preflight {
           + "… CONNECTION LIMIT -1).")
     }
 
-    /// - Parameters: process ids of the servers that two sessions, open at the same time, were served by.
+    /// - Parameters: process ids of the backends that served two sessions open at the same time.
     static func judge(end: String, first: [Int], second: Int) -> [Finding] {
       guard Set(first).count > 1 || first.contains(second) else { return [] }
       return [
@@ -173,7 +173,7 @@ extension Preflight {
     }
   }
 
-  /// Whether the source lets us open the kind of connection that streams.
+  /// Whether the source lets us open a replication connection.
   enum ReplicationAccess {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       let row = try await context.source.askOne(

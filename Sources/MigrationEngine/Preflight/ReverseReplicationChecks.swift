@@ -1,7 +1,7 @@
 import LibPQ
 
 extension Preflight {
-  /// Whether there will be a way back once the target is open.
+  /// Whether reverse replication will be possible once the target is open.
   enum Reversibility {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       guard context.options.replicatesBack else { return [] }

@@ -2,13 +2,12 @@ import LibPQ
 import LogicalReplication
 
 extension Preflight {
-  /// Whether policies of tables will bind our role on the target. On the source it is asked what binds it
-  /// now.
+  /// Whether row-level security will apply to our role on the target. The source shows what applies now.
   enum TargetRowSecurity {
     struct Table: Sendable, Equatable {
       var name: RelationName
       var owner: String
-      /// Policies bind the owner as well.
+      /// Whether policies apply to the owner as well.
       var isForced: Bool
     }
 
@@ -32,7 +31,7 @@ extension Preflight {
           name: RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")),
           owner: try $0.text("owner"), isForced: try $0.bool("relforcerowsecurity"))
       }.filter { migrated.contains($0.name) }
-      // Owners that are not there yet are made with a membership of ours.
+      // Missing owners are created with our role as a member.
       let foreign = try await context.target.ask(
         """
         SELECT rolname FROM pg_catalog.pg_roles
@@ -59,12 +58,12 @@ extension Preflight {
     }
   }
 
-  /// Whether commits of an end wait for a standby that is not there.
+  /// Whether an end's commits wait for a missing standby.
   enum SynchronousStandbys {
     struct Facts: Sendable, Equatable {
       /// `synchronous_standby_names`; empty: no commit waits.
       var names = ""
-      /// Those that commits wait for now.
+      /// The standbys that commits wait for now.
       var count = 0
     }
 
@@ -78,7 +77,7 @@ extension Preflight {
             pg_catalog.count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) AS present
           FROM pg_catalog.pg_stat_replication
           """, about: "the standbys that the \(end.end)'s commits wait for")
-        // Of others' walsenders a plain role sees no more than that they are there.
+        // An ordinary role sees of others' walsenders only that they exist.
         guard try row.integer("seen") == row.integer("every") else { continue }
         let facts = Facts(names: try row.text("names"), count: try row.integer("present"))
         if let finding = judge(facts, end: end.end) { findings.append(finding) }

@@ -2,9 +2,9 @@ import LibPQ
 import LogicalReplication
 
 extension Preflight {
-  /// Whether the tables to migrate are what the user means.
+  /// Whether the tables to migrate are those that the user means.
   enum SelectedTables {
-    /// A foreign key from a table that is migrated to one that is left behind.
+    /// A foreign key from a migrated table to an excluded one.
     struct BrokenReference: Sendable, Equatable {
       var constraint: String
       var table: RelationName
@@ -76,11 +76,11 @@ extension Preflight {
     }
   }
 
-  /// Tables whose UPDATE and DELETE the source itself would refuse as soon as they are published.
+  /// Tables on which the source itself would refuse UPDATE and DELETE as soon as they are published.
   enum ReplicaIdentities {
     enum Lack: Sendable, Equatable {
       case noPrimaryKey
-      /// A key that is checked only at the commit does not tell rows apart before (manual, section 31.1.1).
+      /// A key that is checked only at commit does not identify rows before (manual, section 31.1.1).
       case deferrablePrimaryKey
       case nothing
       /// REPLICA IDENTITY USING INDEX, and the index is gone or invalid.
@@ -92,7 +92,7 @@ extension Preflight {
       var lack: Lack
       /// A unique index that could be the identity.
       var candidateIndex: String?
-      /// The primary key serves as soon as the identity is DEFAULT.
+      /// Whether the primary key serves once the identity is DEFAULT.
       var hasPrimaryKey = false
     }
 
@@ -151,7 +151,7 @@ extension Preflight {
             "\(reason). It will get REPLICA IDENTITY FULL, as --replica-identity full asks: its updates "
             + "write more "
             + "WAL.",
-          remedy: "Nothing to do; replicate abort puts the former identity back.")
+          remedy: "Nothing to do; replicate abort restores the former identity.")
       }
       return Finding(
         .blocker, check: "replica_identity", object: object,
@@ -178,7 +178,7 @@ extension Preflight {
     }
   }
 
-  /// Triggers that fire in the replica role too: on the target they are held back while changes are applied.
+  /// Triggers that also fire in the replica role: on the target they are suspended while changes are applied.
   enum AlwaysTriggers {
     struct Trigger: Sendable, Equatable {
       var name: String

@@ -2,7 +2,7 @@ import LibPQ
 import Subprocess
 
 extension Preflight {
-  /// Which major versions can be the ends.
+  /// Which major versions are supported as ends.
   enum ServerVersions {
     /// The oldest that a migration was seen on, from and to.
     static let oldest = 13
@@ -29,8 +29,8 @@ extension Preflight {
           Finding(
             .blocker, check: "server_version", object: "target",
             why: """
-              The target is PostgreSQL \(target), older than the source's \(source): it does not read what \
-              pg_dump writes of the source.
+              The target is PostgreSQL \(target), older than the source's \(source): it does not accept what \
+              pg_dump writes for the source.
               """, remedy: "Use a target of PostgreSQL \(source) or newer."))
       }
       return findings
@@ -41,7 +41,7 @@ extension Preflight {
   enum ClientPrograms {
     enum Version: Sendable, Equatable {
       case major(Int)
-      /// Why it is not known.
+      /// Why the version is not known.
       case unknown(String)
     }
 
@@ -88,7 +88,7 @@ extension Preflight {
       case .major(let major) where major < source:
         return blocker(
           "\(program) is of version \(major) and refuses a source of version \(source).", install)
-      // Where the source is newer than that, it is the target that is too old.
+      // Where the source is newer than that, the target is too old.
       case .major(let major) where program == "pg_restore" && major >= 17 && target < 17 && source <= 16:
         return blocker(
           "pg_restore of version \(major) sets transaction_timeout, which a target of version \(target) does "

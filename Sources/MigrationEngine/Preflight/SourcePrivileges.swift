@@ -9,12 +9,12 @@ extension Preflight {
       var database = "app"
       /// Superuser, REPLICATION, or member of Amazon's rds_replication.
       var mayReplicate = true
-      /// The server is one of Amazon's.
+      /// Whether the server is one of Amazon's.
       var isRDS = false
       var mayCreate = true
-      /// Sees what other roles' sessions do.
+      /// Whether it sees other roles' sessions.
       var readsAllStats = true
-      /// Owns the database, or is a member of the role that does.
+      /// Whether it owns the database, or is a member of the role that does.
       var ownsDatabase = true
     }
 
@@ -48,7 +48,7 @@ extension Preflight {
         findings.append(
           Finding(
             .blocker, check: "source_privileges", object: "source role \(role)",
-            why: "The role may not replicate: it can make no replication slot.", remedy: grant + other))
+            why: "The role may not replicate: it cannot create a replication slot.", remedy: grant + other))
       }
       if !facts.mayCreate {
         let database = quotedIdentifier(facts.database)
@@ -64,7 +64,7 @@ extension Preflight {
           Finding(
             .warning, check: "source_privileges", object: "source role \(role)",
             why:
-              "The role does not see other roles' sessions: long transactions cannot be looked for, and who "
+              "The role does not see other roles' sessions: long transactions cannot be found, and who "
               + "holds "
               + "up the fence cannot be named.",
             remedy: "GRANT pg_read_all_stats TO \(role);"))
@@ -76,14 +76,14 @@ extension Preflight {
             .note, check: "second_belt", object: "source database \(database)",
             why:
               "Only the database's owner may set default_transaction_read_only on it. Without that new "
-              + "sessions on the old database are refused at their first write, and not before.",
+              + "sessions on the old database are refused only at their first write.",
             remedy: "Nothing to do; or ALTER DATABASE \(database) OWNER TO \(role);"))
       }
       return findings
     }
   }
 
-  /// Whether our role may publish, fence and read all that is to be migrated.
+  /// Whether our role may publish, fence and read everything to be migrated.
   enum SourceOwnership {
     /// Something that our role lacks a privilege on, with the command that grants it.
     struct Lack: Sendable, Equatable {
@@ -119,7 +119,7 @@ extension Preflight {
         + (try await lacks(context.source, role: role)).map(judge)
     }
 
-    /// One finding an owner: what mends it is the same for all of the owner's tables.
+    /// One finding per owner: the remedy is the same for all of the owner's tables.
     static func judge(_ tables: [ForeignTable], role: String) -> [Finding] {
       Dictionary(grouping: tables, by: \.owner).sorted { $0.key < $1.key }.map { owner, tables in
         Finding(

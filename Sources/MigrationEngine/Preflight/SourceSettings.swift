@@ -1,7 +1,7 @@
 import LibPQ
 
 extension Preflight {
-  /// Settings of the source that logical decoding stands on (manual, sections 20.5 and 20.6).
+  /// Settings of the source that logical decoding depends on (manual, sections 20.5 and 20.6).
   enum SourceSettings {
     struct Facts: Sendable, Equatable {
       var walLevel = "logical"
@@ -64,7 +64,8 @@ extension Preflight {
     }
 
     private static func keepLimit(_ facts: Facts) -> Finding? {
-      // Below a gigabyte even a tiny database's writers may outrun an engine that is stopped for a moment.
+      // Below a gigabyte even a tiny database's writers may exceed the limit while an engine is briefly
+      // stopped.
       guard let limit = facts.slotKeepLimit, limit < max(facts.databaseBytes, 1 << 30) else { return nil }
       return Finding(
         .warning, check: "max_slot_wal_keep_size", object: "source",
@@ -114,14 +115,14 @@ extension Preflight {
       var usedSlots = 0
       var maxWalSenders = 10
       var usedWalSenders = 0
-      /// Our slot and its walsender are there already.
+      /// Whether our slot and its walsender already exist.
       var isResuming = false
-      /// Our slot cannot be used any more: its WAL is gone.
+      /// Whether our slot is unusable: its WAL is gone.
       var isSlotLost = false
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
-      // Counted by pg_stat_replication: unlike pg_stat_activity's types, its rows are there for every role.
+      // Counted by pg_stat_replication: unlike pg_stat_activity's types, every role sees its rows.
       let row = try await context.source.askOne(
         """
         SELECT pg_catalog.current_setting('max_replication_slots') AS max_slots,
@@ -139,7 +140,7 @@ extension Preflight {
     }
 
     static func judge(_ facts: Facts) -> [Finding] {
-      // One for the stream, one for snapshots that are taken while it runs.
+      // One for the stream, one for snapshots taken while it runs.
       let needed = facts.isResuming ? 1 : 2
       var findings: [Finding] = []
       func need(_ what: String, setting: String, limit: Int, used: Int) {

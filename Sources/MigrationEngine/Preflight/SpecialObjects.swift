@@ -6,9 +6,9 @@ extension Preflight {
   enum LargeObjects {
     struct Facts: Sendable, Equatable {
       var count = 0
-      /// Whose objects our role may not read.
+      /// Owners whose objects our role may not read.
       var closedOwners: [String] = []
-      /// The role sees which objects were written, as a superuser does.
+      /// Whether the role sees which objects were written, as a superuser does.
       var seesPages = true
     }
 
@@ -46,7 +46,7 @@ extension Preflight {
         return [
           finding(
             .warning,
-            "They stay behind, as --without-large-objects asks; columns that hold their OIDs will "
+            "They are not migrated, as --without-large-objects asks; columns that hold their OIDs will "
               + "point nowhere.", "Nothing to do if nobody needs them.")
         ]
       }
@@ -60,19 +60,20 @@ extension Preflight {
         facts.seesPages
           ? finding(
             .note,
-            "No stream carries their changes: what was written since the copy is copied in the write pause.",
+            "The stream does not carry their changes: what was written since the copy is copied in the write "
+              + "pause.",
             "Nothing to do; write none of them shortly before the cutover.")
           : finding(
             .warning,
-            "No stream carries their changes, and only a superuser sees which were written: all of them are "
+            "The stream does not carry their changes, and only a superuser sees which were written: all are "
               + "read on both ends in the write pause.",
-            "Move large contents into bytea columns (lo_get), or leave unneeded ones behind (lo_unlink).")
+            "Move large contents into bytea columns (lo_get), or remove unneeded ones (lo_unlink).")
       )
       return findings
     }
   }
 
-  /// Objects that move in another way than tables do, or only half.
+  /// Objects that move differently from tables, or only in part.
   enum SpecialObjects {
     enum Kind: String, Sendable, CaseIterable {
       case unlogged = "unlogged table"
@@ -119,7 +120,7 @@ extension Preflight {
       return judge(objects, targetIsSuperuser: isSuperuser)
     }
 
-    /// One finding a kind.
+    /// One finding per kind.
     static func judge(_ objects: [Special], targetIsSuperuser: Bool) -> [Finding] {
       Kind.allCases.compactMap { kind in
         let some = objects.filter { $0.kind == kind }
@@ -152,15 +153,15 @@ extension Preflight {
       case .foreignTable:
         (
           "Their definition moves, their data stays where it is: the target must reach the foreign servers.",
-          "See that the target's network reaches the servers in pg_foreign_server; user mappings move with "
+          "Make sure that the target can reach the servers in pg_foreign_server; user mappings move with "
             + "the schema."
         )
       case .eventTrigger:
         (
-          "They are restored last, so they see no DDL of the migration; on the source they see the making of "
-            + "its "
+          "They are restored last, so they see no DDL of the migration; on the source they see the creation "
+            + "of its "
             + "schema, publication and triggers.",
-          "See that none of them refuses that DDL."
+          "Make sure that none of them refuses that DDL."
         )
       }
     }

@@ -2,7 +2,7 @@ import LibPQ
 import LogicalReplication
 
 extension Preflight {
-  /// What `ALTER DATABASE` and `ALTER ROLE` have stored.
+  /// Settings stored by `ALTER DATABASE` and `ALTER ROLE`.
   enum StoredSettings {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       try await damage(context.source) + refused(context) + libraries(context) + roles(context)
@@ -17,7 +17,7 @@ extension Preflight {
           pg_catalog.array_to_string(ARRAY(SELECT s.name FROM pg_catalog.pg_settings s
             WHERE s.name IN ('zero_damaged_pages', 'ignore_checksum_failure') AND s.setting = 'on'
             ORDER BY 1), ' ') AS names
-        """, about: "whether damaged pages are told")
+        """, about: "whether damaged pages are reported")
       let names = try row.text("names").split(separator: " ").map(String.init)
       return damage(names, database: try row.text("database"), role: try row.text("role"))
     }
@@ -35,12 +35,12 @@ extension Preflight {
       }
     }
 
-    // MARK: What the target does not take
+    // MARK: What the target refuses
 
     private static func refused(_ context: PreflightContext) async throws -> [Finding] {
       let settings = try await UserSettings.read(from: context.source, usableOn: context.target)
       return settings.refused.filter { setting in
-        // One of the user's own is not there yet.
+        // A user-defined parameter is not there yet.
         setting.name != "default_text_search_config" || setting.value.hasPrefix("pg_catalog.")
       }.map(\.name).sorted().map(refused)
     }
@@ -48,13 +48,13 @@ extension Preflight {
     static func refused(_ name: String) -> Finding {
       Finding(
         .warning, check: "stored_settings", object: "setting \(SettingText.quoted(parameter: name))",
-        why: "The source gives it to its users, and the target does not take its value: checks, generated "
+        why: "The source gives it to its users, and the target refuses its value: checks, generated "
           + "columns, indexes and materialized views are computed there without it.",
         remedy: "See on the target what SET \(SettingText.quoted(parameter: name)) TO … says; a library or a "
           + "name that it needs may be missing.")
     }
 
-    /// With one that is missing nobody could connect any more.
+    /// With a missing library nobody could connect any more.
     private static func libraries(_ context: PreflightContext) async throws -> [Finding] {
       let rows = try await context.source.ask(
         """
@@ -84,9 +84,9 @@ extension Preflight {
         remedy: "Install the library on the target; or nothing, if the application does without it.")
     }
 
-    // MARK: What is no part of the database
+    // MARK: What is not part of the database
 
-    /// Settings of roles belong to the server; they come along only with roles that are made.
+    /// Settings of roles belong to the server; only roles that we create get them.
     private static func roles(_ context: PreflightContext) async throws -> [Finding] {
       let named = try await NamedRole.read(from: context.source, publication: context.names.publication)
       let names = named.map(\.name)
@@ -123,7 +123,7 @@ extension Preflight {
       guard !missing.isEmpty else { return nil }
       let alter = "ALTER ROLE \(quotedIdentifier(role))"
       let statements = missing.map { name, value in
-        // What an application stores under a name of its own may be a secret.
+        // What an application stores under its own parameter name may be a secret.
         name.contains(".")
           ? "\(alter) SET \(SettingText.quoted(parameter: name)) TO '…';"
           : SettingText.statement(alter, set: name, to: value) + ";"

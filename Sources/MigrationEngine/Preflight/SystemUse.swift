@@ -1,7 +1,7 @@
 import LibPQ
 
 extension Preflight {
-  /// What is called and read of the system, which somebody may have taken from everybody.
+  /// System functions and catalogs that we use, and that may have been revoked from PUBLIC.
   enum SystemUse {
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       var findings: [Finding] = []
@@ -9,7 +9,8 @@ extension Preflight {
         findings += try await SystemPrivileges.missing(on: end).map { missing in
           Finding(
             .blocker, check: "system_privileges", object: end.end,
-            why: "Our role may not use \(missing.object), which the migration needs: it was taken from all.",
+            why:
+              "The migration needs \(missing.object), revoked from PUBLIC and not granted to our role.",
             remedy: "On the \(end.end), as a superuser: \(missing.grant)")
         }
       }

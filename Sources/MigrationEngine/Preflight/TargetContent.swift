@@ -2,15 +2,15 @@ import LibPQ
 import LogicalReplication
 
 extension Preflight {
-  /// Whether the target is empty, as the restore needs it.
+  /// Whether the target is empty, as the restore requires.
   enum TargetContent {
     struct Facts: Sendable, Equatable {
       var database = "app"
-      /// `table public.a`, `schema b`: what users or an earlier try made, in order.
+      /// `table public.a`, `schema b`: what users or an earlier try created, in order.
       var objects: [String] = []
-      /// A schema `replicate` that holds no migration we could resume.
+      /// Whether a schema `replicate` holds no migration that we could resume.
       var hasOwnSchema = false
-      /// The schema is not this program's.
+      /// Whether the schema is not this program's.
       var isSchemaOfOthers = false
     }
 
@@ -70,7 +70,7 @@ extension Preflight {
         findings.append(
           Finding(
             .blocker, check: "target_not_empty", object: "target database \(name)",
-            why: "It is not empty, and what is in it would mix with what is migrated. It holds "
+            why: "It is not empty, and its contents would mix with what is migrated. It holds "
               + "\(NameList.of("object", facts.objects)).",
             remedy:
               "Use an empty database, or if nothing in it is needed, connected to another one: DROP DATABASE "
@@ -98,7 +98,7 @@ extension Preflight {
   enum LockTable {
     struct Facts: Sendable, Equatable {
       var perTransaction = 64
-      /// Locks that the whole table holds at least.
+      /// The minimum capacity of the whole lock table.
       var capacity = 64 * 100
     }
 
@@ -117,7 +117,7 @@ extension Preflight {
         why: "pg_dump locks every table in one transaction")
         + judge(
           "target", try await facts(context.target), needed: try row.integer("relations"),
-          why: "the schema is restored in one transaction, which locks every relation that it makes")
+          why: "the schema is restored in one transaction, which locks every relation that it creates")
     }
 
     private static func facts(_ connection: Connection) async throws -> Facts {
@@ -132,7 +132,7 @@ extension Preflight {
     }
 
     static func judge(_ end: String, _ facts: Facts, needed: Int, why: String) -> [Finding] {
-      // A fifth is left to everybody else.
+      // A fifth is left for everybody else.
       guard facts.capacity > 0, needed > facts.capacity / 5 * 4 else { return [] }
       let factor = needed / facts.capacity + 2
       let (wanted, overflow) = facts.perTransaction.multipliedReportingOverflow(by: factor)

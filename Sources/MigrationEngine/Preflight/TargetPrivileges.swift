@@ -11,14 +11,15 @@ extension Preflight {
       var version = 17
       var isRDS = false
       var mayCreate = true
-      /// What the server says when the replica role is asked for; nil: it agrees.
+      /// The server's error when setting the replica role; nil: none.
       var replicaRoleRefusal: String?
-      /// nil: there is no schema public on the target, or the source has nothing in its own.
+      /// nil: the target has no schema public, or the source's is empty.
       var mayCreateInPublic: Bool?
-      /// What only the target database's owner may set, and the source's has; empty when our role may.
+      /// Properties of the source's database that only the target database's owner may set; empty when our
+      /// role may.
       var refusedProperties: [String] = []
-      /// Owners of objects in a schema in which they may not create on the target. Only a superuser could
-      /// give them the objects there.
+      /// Owners of objects in a schema where they lack CREATE on the target. Only a superuser could make them
+      /// owners there.
       var strangers: [Stranger] = []
     }
 
@@ -27,7 +28,7 @@ extension Preflight {
       var schema: String
       /// Who will own the schema.
       var schemaOwner: String
-      /// Nobody on the target yet: `--create-roles` would make it, without any grant.
+      /// Not on the target yet: `--create-roles` would create it, without any grant.
       var isMissing = false
     }
 
@@ -55,7 +56,7 @@ extension Preflight {
           strangers: try await strangers(context)))
     }
 
-    /// What the source's database has of its own, beside what is in it.
+    /// The source database's own properties.
     private static func properties(_ source: Connection) async throws -> [String] {
       let row = try await source.askOne(
         """
@@ -67,9 +68,8 @@ extension Preflight {
       return try ["settings", "privileges", "comment"].filter { try row.bool($0) }
     }
 
-    /// pg_restore gives each object to its owner, who must then be allowed to create in its schema, unless a
-    /// superuser does it. A schema's grants come last, so only its owner may, and who is a member of that
-    /// role.
+    /// pg_restore gives each object to its owner, who then needs CREATE on the schema, unless a superuser
+    /// does it. A schema's grants come last, so only members of its owner's role have it.
     private static func strangers(_ context: PreflightContext) async throws -> [Stranger] {
       let own = try await context.target.askOne(
         "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user", about: "the target's role")
@@ -121,7 +121,7 @@ extension Preflight {
         case (false, true):
           (context.target, "pg_catalog.has_schema_privilege(\(role), 'public', 'CREATE')")
         case (true, true): (context.target, "pg_catalog.has_schema_privilege('public', 'public', 'CREATE')")
-        // A schema owner that is missing too is a finding of its own.
+        // A missing schema owner is a separate finding.
         case (false, false):
           (
             context.target,
@@ -130,7 +130,7 @@ extension Preflight {
               AND NOT pg_catalog.pg_has_role(\(role), s.oid, 'USAGE'))
             """
           )
-        // Made with the memberships that it has on the source.
+        // Created with the memberships that it has on the source.
         case (true, false): (context.source, "pg_catalog.pg_has_role(\(role), \(schemaOwner), 'USAGE')")
         }
       let row = try await connection.askOne(
@@ -138,7 +138,7 @@ extension Preflight {
       return try !row.bool("may_create")
     }
 
-    /// Asked by doing it: Amazon's rds_superuser may set it though no catalog says so.
+    /// Found out by trying: Amazon's rds_superuser may set it although no catalog says so.
     private static func replicaRoleRefusal(_ target: Connection) async throws -> String? {
       try await target.query("BEGIN", doing: "examining the replica role", within: .seconds(30))
       do {

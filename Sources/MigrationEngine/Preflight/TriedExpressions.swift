@@ -2,9 +2,9 @@ import LibPQ
 import LogicalReplication
 
 extension Preflight {
-  /// Whether the target can evaluate what users wrote of their tables: some rows of the source are tried,
-  /// under the settings that the target's sessions will have. A check that needs what only the
-  /// application's sessions set would refuse the first row of the copy.
+  /// Whether the target can evaluate users' expressions on their tables: some rows of the source are tried,
+  /// under the settings that the target's sessions will have. A check that needs what only the application's
+  /// sessions set would refuse the first row of the copy.
   enum TriedExpressions {
     struct Expression: Sendable, Equatable {
       enum Kind: String, Sendable { case check, domain, generated, index }
@@ -14,17 +14,18 @@ extension Preflight {
       var object: String
       var table: RelationName
       var owner: String
-      /// In the words of the server, with every name of users' with its schema.
+      /// As the server writes it, with every user's name qualified by its schema.
       var sql: String
 
-      /// How many rows it is false for. Of the others only the evaluation matters, which none may be spared.
+      /// For how many rows it is false. For the others only the evaluation matters, which must not be skipped
+      /// for any row.
       var refused: String {
         kind == .check
           ? "pg_catalog.count(*) FILTER (WHERE NOT (\(sql)))" : "0 * pg_catalog.count((\(sql)))"
       }
     }
 
-    /// Of a table.
+    /// How many rows of a table are tried.
     private static let rowCount = 200
     private static let limit = "5s"
 
@@ -52,7 +53,8 @@ extension Preflight {
       return findings
     }
 
-    /// What calls a function or operator of users or an extension, looks at a setting, or is a domain's.
+    /// Expressions that call a user's or extension's function or operator, read a setting, or belong to a
+    /// domain.
     private static func read(from source: Connection) async throws -> [Expression] {
       let rows = try await source.ask(
         """
@@ -107,9 +109,8 @@ extension Preflight {
       }
     }
 
-    /// In a transaction that cannot write, as the table's owner.
-    /// - Returns: why rows that are there would be refused; nil when they would not, or when it cannot be
-    /// told.
+    /// Tries it in a read-only transaction, as the table's owner.
+    /// - Returns: why existing rows would be refused; nil when they would not, or when that is not known.
     private static func refusal(
       of expression: Expression, in session: Connection
     ) async throws -> String? {
@@ -129,14 +130,14 @@ extension Preflight {
         return refused == 0 ? nil : "it refuses \(refused) of the first \(rowCount) rows that are there"
       } catch let error as PostgresError where error.sqlState != nil && !error.isConnectionLoss {
         await session.rollback()
-        guard let state = error.sqlState, !untold.contains(state) else { return nil }
+        guard let state = error.sqlState, !unclear.contains(state) else { return nil }
         return "\(error.message) (SQLSTATE \(state))"
       }
     }
 
-    /// What says nothing of the expression: it took too long, wanted to write, or what it calls is not the
-    /// owner's to call.
-    private static let untold: Set<SQLState> = [
+    /// Errors that say nothing about the expression: it took too long, wanted to write, or calls what its
+    /// owner may not call.
+    private static let unclear: Set<SQLState> = [
       .queryCanceled, .readOnlySQLTransaction, .insufficientPrivilege, .lockNotAvailable,
     ]
 

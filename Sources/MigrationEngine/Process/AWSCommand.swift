@@ -1,25 +1,25 @@
 import Foundation
 import Subprocess
 
-/// Why a call of the `aws` program gave nothing to work with.
+/// Why a call of the `aws` program gave no usable answer.
 struct AWSFailure: Error, Equatable, CustomStringConvertible {
   /// `rds describe-db-clusters`
   let call: String
   let why: String
-  /// The service's own word for it: `ParameterNotFound`.
+  /// The service's error code: `ParameterNotFound`.
   var code: String?
 
   var description: String { "aws \(call): \(why)" }
 }
 
-/// Calls the `aws` program, whose business credentials, profiles and regions are.
+/// Calls the `aws` program, which takes care of credentials, profiles and regions.
 struct AWSCommand: Sendable {
   var profile: String?
   var region: String?
   /// `aws`, unless a test says otherwise.
   var program = "aws"
 
-  /// More than any answer that is asked for here; a longer one is refused.
+  /// More than any expected answer; a longer one is refused.
   private static let outputLimit = 4 << 20
 
   /// One call, without a shell.
@@ -48,7 +48,7 @@ struct AWSCommand: Sendable {
     if let region { all += ["--region", region] }
     let command = BoundedCommand(
       executable: .name(program), arguments: Arguments(all),
-      // Version 2 would wait for somebody who reads; version 1 refuses the option that says so.
+      // Version 2 would start a pager; version 1 refuses the option against that.
       environment: .inherit.updating(["AWS_PAGER": ""]), timeLimit: limit, outputLimit: Self.outputLimit)
     switch await command.run() {
     case .ended(.exited(0), let output, _):
@@ -63,12 +63,12 @@ struct AWSCommand: Sendable {
     }
   }
 
-  /// The program tells an error in one line, after an empty one and maybe after warnings.
+  /// The program prints an error in one line, after an empty one and perhaps warnings.
   static func failure(_ call: String, _ status: TerminationStatus, _ error: [UInt8]) -> AWSFailure {
     let lines = BoundedCommand.lines(error)
-    let told = lines.last { $0.contains("error") || $0.contains("Error") } ?? lines.last
-    let code = told?.firstMatch(of: /An error occurred \((\w+)\)/).map { String($0.output.1) }
-    return AWSFailure(call: call, why: told ?? "ended with \(status) and said nothing", code: code)
+    let message = lines.last { $0.contains("error") || $0.contains("Error") } ?? lines.last
+    let code = message?.firstMatch(of: /An error occurred \((\w+)\)/).map { String($0.output.1) }
+    return AWSFailure(call: call, why: message ?? "ended with \(status) and said nothing", code: code)
   }
 
   static func decode<Answer: Decodable>(_ type: Answer.Type, _ output: [UInt8], _ call: String) throws

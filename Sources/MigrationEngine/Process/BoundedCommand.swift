@@ -7,7 +7,7 @@ import Subprocess
   import SystemPackage
 #endif
 
-/// A command that ends in time with all of its children, and whose output takes no more memory than it may.
+/// A command that ends in time with all its children, and whose output takes limited memory.
 struct BoundedCommand: Sendable {
   enum Outcome: Sendable, Equatable {
     case ended(TerminationStatus, output: [UInt8], error: [UInt8])
@@ -20,10 +20,11 @@ struct BoundedCommand: Sendable {
   var arguments: Arguments
   var environment: Environment
   var timeLimit: Duration
-  /// Bytes kept of the output; the rest is read, so that the command never blocks, and thrown away.
+  /// How many bytes of the output are kept; the rest is read, so that the command never blocks, and
+  /// discarded.
   var outputLimit = Self.linesLimit
 
-  /// Enough for what is quoted; as much is kept of the error stream.
+  /// Enough for what is quoted; the limit for the error stream.
   static let linesLimit = 8192
 
   func run() async -> Outcome {
@@ -45,8 +46,7 @@ struct BoundedCommand: Sendable {
     }
   }
 
-  /// The command leads a process group of its own. Only a child that makes itself a session's leader gets
-  /// away.
+  /// The command leads its own process group. Only a child that becomes a session leader escapes.
   private func execute() async -> Outcome {
     var options = PlatformOptions()
     options.processGroupID = 0
@@ -80,7 +80,7 @@ struct BoundedCommand: Sendable {
   ) async throws -> [UInt8] {
     var bytes: [UInt8] = []
     for try await buffer in stream {
-      // A flood that a child left behind keeps up would otherwise be read for ever.
+      // Endless output of a remaining child would otherwise be read for ever.
       try Task.checkCancellation()
       if !keepingEnd && bytes.count >= kept { continue }
       buffer.withUnsafeBytes { bytes.append(contentsOf: $0) }
@@ -89,7 +89,7 @@ struct BoundedCommand: Sendable {
     return Array(keepingEnd ? bytes.suffix(kept) : bytes.prefix(kept))
   }
 
-  /// The lines that hold anything, without control characters, each at most 200 characters long.
+  /// The non-empty lines, without control characters, each at most 200 characters long.
   static func lines(_ output: [UInt8]) -> [String] {
     String(decoding: output, as: UTF8.self).split(whereSeparator: \.isNewline)
       .map { line in
@@ -107,7 +107,7 @@ struct BoundedCommand: Sendable {
 }
 
 extension BoundedCommand {
-  /// - Parameter changes: to the environment we inherited; nil takes a variable away.
+  /// - Parameter changes: to the inherited environment; nil removes a variable.
   init(shell command: String, changing changes: [Environment.Key: String?], timeLimit: Duration) {
     self.init(
       executable: .path("/bin/sh"), arguments: ["-c", command], environment: .inherit.updating(changes),

@@ -1,14 +1,14 @@
 import Foundation
 
-/// Named places at which a test lets the engine die, or wait while it kills something else. Nothing happens
-/// unless `REPLICATE_FAILPOINT` names one: `before drain=kill`, `after seal=wait:PATH`. A release build obeys
-/// none, unless it is built for tests with `-Xswiftc -DFAILPOINTS`.
+/// Named places at which a test makes the engine die, or wait while it kills something else. Nothing happens
+/// unless `REPLICATE_FAILPOINT` names one: `before drain=kill`, `after seal=wait:PATH`. A release build
+/// ignores them, unless it is built for tests with `-Xswiftc -DFAILPOINTS`.
 enum Failpoint {
   #if DEBUG || FAILPOINTS
     private enum Action: Sendable {
-      /// As by `kill -9`.
+      /// As if by `kill -9`.
       case kill
-      /// Makes the file, and goes on once somebody has removed it.
+      /// Creates the file, and continues once it has been removed.
       case wait(path: String)
     }
 
@@ -22,7 +22,7 @@ enum Failpoint {
     }()
   #endif
 
-  /// Once a place: who waits here a second time goes on.
+  /// Once per place: a second visit continues.
   static func reached(_ name: String) async {
     #if DEBUG || FAILPOINTS
       guard let wanted, wanted.name == name else { return }

@@ -2,18 +2,17 @@ import Foundation
 import LibPQ
 import Subprocess
 
-/// Runs PostgreSQL's own client programs. The password travels in the environment: arguments are shown by
-/// `ps`.
+/// Runs PostgreSQL's own client programs. The password is passed in the environment: `ps` shows arguments.
 struct PostgresTool {
   let name: String
 
-  /// - Throws: `MigrationError` with the tool's own words when it cannot run or does not exit with 0.
+  /// - Throws: `MigrationError` with the tool's own message when it cannot run or does not exit with 0.
   @discardableResult
   func run(_ arguments: [String], on end: ConnectionString, doing action: String) async throws -> String {
-    // They would win over the connection's options.
+    // They would override the connection's options.
     var environment: [Environment.Key: String?] = [
       "PGTZ": nil, "PGDATESTYLE": nil, "PGCLIENTENCODING": nil,
-      // What is taken from their messages is known by its English words.
+      // Their messages are recognised by English words.
       "LC_ALL": "C.UTF-8", "LANGUAGE": nil,
     ]
     if let password = end.password { environment["PGPASSWORD"] = password }
@@ -53,10 +52,10 @@ struct PostgresTool {
     return result.standardOutput
   }
 
-  /// How often a dump is tried that stumbles over what was dropped in its middle.
+  /// How often to retry a dump that fails because something was dropped meanwhile.
   private static let tries = 4
 
-  /// pg_dump reads catalogs at its snapshot, and asks the server about what they name as it is by then.
+  /// pg_dump reads catalogs under its snapshot, but some server functions use the current state.
   @discardableResult
   static func dump(
     _ arguments: [String], on end: ConnectionString, doing action: String
@@ -71,7 +70,7 @@ struct PostgresTool {
     return try await PostgresTool(name: "pg_dump").run(arguments, on: end, doing: action)
   }
 
-  /// What the server adds to an error may have the values of rows; its words have names.
+  /// The details of a server error may contain values of rows; its message has names.
   static func withoutValues(_ errors: String) -> String {
     var isQuiet = false
     return errors.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
@@ -86,8 +85,8 @@ struct PostgresTool {
 
   private static let serviceName = "replicate"
 
-  /// The passphrase of a client's key has no variable of the environment: it travels in a service file. Its
-  /// value ends with the line, and blanks around it are not kept.
+  /// There is no environment variable for the passphrase of a client key: it is passed in a service file. Its
+  /// value ends with the line, and surrounding blanks are lost.
   private static func service(for end: ConnectionString, doing action: String) throws -> PrivateFile? {
     guard let passphrase = end["sslpassword"], end["service"] == nil else { return nil }
     let text = "[\(serviceName)]\nsslpassword=\(passphrase)\n"
@@ -97,8 +96,8 @@ struct PostgresTool {
     return file
   }
 
-  /// What the programs say of a server in a state that passes; they tell no SQLSTATE. In another language
-  /// than this one it is not recognised, and ends the engine.
+  /// The programs' messages for a server in a temporary state; they print no SQLSTATE. In other languages
+  /// they are not recognised, and end the engine.
   private static let passing = [
     "No space left on device", "ERROR:  out of memory", "too many clients already", "too many connections",
     "remaining connection slots are reserved", "canceling statement due to user request",
@@ -111,9 +110,9 @@ struct PostgresTool {
 }
 
 extension ConnectionString {
-  /// For `--dbname` of a client program, whose session has the fixed settings of ours.
+  /// For `--dbname` of a client program, whose session gets our fixed settings.
   func argument(end: String, purpose: String) async throws -> String {
-    // What is restored is durable with the phase that is stored after it.
+    // What is restored becomes durable with the phase stored after it.
     let others = [Session.Setting("synchronous_commit", "off")]
     return "--dbname="
       + (try await Session.fixed(self, end: end, and: others))

@@ -4,7 +4,7 @@ import Foundation
 struct PrivateFile {
   let path: String
 
-  /// - Returns: nil when there can be none; `refusal` says why.
+  /// - Returns: nil when it cannot be created; `refusal` says why.
   init?(holding data: Data) throws {
     var template = Array("\(FileManager.default.temporaryDirectory.path)/replicate-XXXXXX".utf8CString)
     // Made with mode 0600 (manual page mkstemp(3)).
@@ -20,7 +20,7 @@ struct PrivateFile {
     }
   }
 
-  /// Right behind the try that failed.
+  /// Read directly after the failed try.
   static var refusal: String { "no temporary file: \(String(cString: strerror(errno)))" }
 
   func remove() { unlink(path) }

@@ -1,16 +1,16 @@
 import Foundation
 
-/// A directory below the temporary one that nobody else may enter, for as long as this value lives. What a
-/// process left that was killed goes when the next one is made.
+/// A private directory below the temporary one, for the lifetime of this value. What a killed process left is
+/// removed when the next one is created.
 final class ScratchDirectory: Sendable {
   let url: URL
   /// Holds a lock on the directory, which ends with the process however that ends, and which processes in
-  /// other containers see as well: so nobody takes what is in use for abandoned.
+  /// other containers see as well: so a directory in use is never taken for abandoned.
   private let descriptor: Int32
 
   private static let prefix = "replicate-scratch-"
 
-  /// - Throws: the system's error when the directory cannot be made, or cannot be locked.
+  /// - Throws: the system's error when the directory cannot be created or locked.
   init(below parent: URL = FileManager.default.temporaryDirectory) throws {
     Self.removeAbandoned(below: parent)
     let name = "\(Self.prefix)\(UUID().uuidString)"

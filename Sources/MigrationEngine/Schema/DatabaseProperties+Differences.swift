@@ -1,12 +1,13 @@
 import LogicalReplication
 
-/// How the databases themselves differ. Values of settings may be secrets, and are not told.
+/// How the databases themselves differ. Values of settings may be secrets, and are not reported.
 extension DatabaseProperties {
   typealias Difference = VerificationReport.ObjectDifference
 
   /// - Parameters:
-  ///   - source: this one's counterpart is the target's.
-  ///   - direction: where writes go, or are to go. What only that end has may be there for its own sake.
+  ///   - source: the counterpart of these properties.
+  ///   - direction: the direction that writes go, or will go. What only the receiving end has may be
+  ///     intended.
   static func differences(
     source: DatabaseProperties, target: DatabaseProperties, direction: Direction
   ) -> [Difference] {
@@ -29,7 +30,7 @@ extension DatabaseProperties {
             sql: "ALTER DATABASE \(SQL.identifier(to.name)) CONNECTION LIMIT \(from.connectionLimit);")))
     }
     if source.owner != target.owner {
-      // Whoever made the target's database has chosen it.
+      // It was chosen when the target's database was created.
       differences.append(
         difference(
           "owner of the database", "is \(source.owner) on the source and \(target.owner) on the target",
@@ -46,7 +47,7 @@ extension DatabaseProperties {
       remedy: remedy)
   }
 
-  /// Set on the end that was left, when it was.
+  /// The end that was left has it since it was left.
   private static let setByUs = "default_transaction_read_only"
 
   private static func settings(
@@ -71,8 +72,7 @@ extension DatabaseProperties {
     }
   }
 
-  /// An owner may do everything, whatever is granted; and who reaches an end has been given there what that
-  /// needs.
+  /// An owner may do everything, whatever is granted; and our role on an end has been granted what it needs.
   private static func grants(
     _ from: DatabaseProperties, _ to: DatabaseProperties, _ direction: Direction
   ) -> [Difference] {

@@ -1,7 +1,8 @@
 import LibPQ
 
 /// What belongs to the database itself: the settings of `ALTER DATABASE` and `ALTER ROLE … IN DATABASE`, its
-/// comment and its privileges. pg_dump tells them only with the source's name, and the target's may differ.
+/// comment and its privileges. pg_dump writes them only with the source's database name, and the target's may
+/// differ.
 struct DatabaseProperties: Sendable, Equatable {
   struct Setting: Sendable, Equatable {
     /// Nil for every role.
@@ -21,7 +22,7 @@ struct DatabaseProperties: Sendable, Equatable {
   struct Step: Sendable, Equatable {
     var name: String
     var sql: String
-    /// What must be tried first, since nobody could connect any more if it failed.
+    /// What must be tried first, since nobody could connect if it failed.
     var trial: Session.Setting?
   }
 
@@ -30,14 +31,14 @@ struct DatabaseProperties: Sendable, Equatable {
   /// Nil where the server's defaults hold. The owner's privileges are left out: the target has its own.
   var grants: [Grant]?
 
-  // MARK: Compared, and not given to the target
+  // MARK: Compared, but not given to the target
 
   /// The same, with the defaults spelled out.
   var allGrants: [Grant] = []
   var owner = ""
   /// -1 is none.
   var connectionLimit = -1
-  /// What the database is called there, and the role that asks.
+  /// The database's name there, and our role.
   var name = ""
   var role = ""
 
@@ -84,11 +85,11 @@ struct DatabaseProperties: Sendable, Equatable {
     return properties
   }
 
-  /// Gives them to the target's database, each in a transaction of its own.
+  /// Gives them to the target's database, each in its own transaction.
   /// - Parameters:
-  ///   - string: to the same database, for sessions that try what would keep others from beginning.
-  ///   - onRefusal: called for what the target's role may not do, and what its server cannot, which leaves
-  ///     the others untouched.
+  ///   - string: for the same database, for sessions that try what might keep others from starting.
+  ///   - onRefusal: called for what the target's role may not do, or its server cannot; the others are not
+  ///     affected.
   func apply(
     to target: Connection, _ string: ConnectionString, onRefusal: (_ step: Step, _ reason: String) -> Void
   ) async throws {
@@ -104,7 +105,7 @@ struct DatabaseProperties: Sendable, Equatable {
       within: .seconds(15))
     let roles = Set(try known.map { try $0.text("rolname") })
     let lacking = Set((grants ?? []).compactMap(\.role)).subtracting(roles)
-    // In one statement they would all be refused for one.
+    // In one statement a single refusal would refuse them all.
     usable.grants?.removeAll { $0.role.map(lacking.contains) ?? false }
     for role in lacking.sorted() where role != self.role {
       let name = "GRANT ON DATABASE TO \(SQL.identifier(role))"
@@ -125,7 +126,7 @@ struct DatabaseProperties: Sendable, Equatable {
     }
   }
 
-  /// - Parameter isOwner: who is not might take its own right to connect away, and may grant nothing.
+  /// - Parameter isOwner: others might revoke their own right to connect, and may grant nothing.
   func steps(on database: String, isOwner: Bool) -> [Step] {
     let database = SQL.identifier(database)
     var steps = settings.map { setting in

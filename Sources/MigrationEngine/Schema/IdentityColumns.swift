@@ -1,8 +1,8 @@
 import LibPQ
 
-/// GENERATED ALWAYS AS IDENTITY refuses an UPDATE to any value but DEFAULT, also to replication. While the
-/// stream runs, such columns of the target are BY DEFAULT; once it is open they become what they were: that
-/// takes the strongest lock of each table, which readers may hold.
+/// GENERATED ALWAYS AS IDENTITY refuses an UPDATE to any value but DEFAULT, even from replication. While the
+/// stream runs, such columns of the target are BY DEFAULT; once it is open they are restored: that takes
+/// ACCESS EXCLUSIVE on each table, which readers may block.
 enum IdentityColumns {
   /// One that is GENERATED ALWAYS on the source.
   struct Column: Sendable, Codable, Equatable {
@@ -14,7 +14,7 @@ enum IdentityColumns {
     try await set("BY DEFAULT", always(in: catalog), on: target)
   }
 
-  /// Those of `columns` that are BY DEFAULT still, table by table.
+  /// Those of `columns` that are still BY DEFAULT, by table.
   static func owed(_ columns: [Column], on end: Connection) async throws -> [LateChange] {
     let names = [columns.map(\.relation.schema), columns.map(\.relation.name), columns.map(\.name)]
     let rows = try await end.query(
@@ -37,7 +37,7 @@ enum IdentityColumns {
     }
   }
 
-  /// What has them take values from elsewhere, and notes it there, where nobody may be kept waiting.
+  /// The changes that let them take explicit values, and record it there, where nobody may be kept waiting.
   static func relaxations(_ catalog: Catalog, on end: Connection) async throws -> [LateChange] {
     let action = "noting which columns of the \(end.end) are GENERATED ALWAYS"
     if try await !NotedRows.relaxed.exist(on: end, doing: action) {
@@ -55,7 +55,7 @@ enum IdentityColumns {
     }
   }
 
-  /// What makes those what they were that are noted on an end.
+  /// The changes that restore those recorded on an end.
   static func noted(on end: Connection) async throws -> [LateChange] {
     let action = "reading which columns of the \(end.end) were GENERATED ALWAYS"
     guard try await NotedRows.relaxed.exist(on: end, doing: action) else { return [] }
@@ -73,7 +73,7 @@ enum IdentityColumns {
       }, on: end)
   }
 
-  /// - Parameter catalog: the source's, where the columns are as the user made them.
+  /// - Parameter catalog: the source's, where the columns are as the user defined them.
   static func always(in catalog: Catalog) -> [Column] {
     catalog.relations.filter { !$0.isPartition }.flatMap { relation in
       relation.columns.filter { $0.identity == .always }.map {

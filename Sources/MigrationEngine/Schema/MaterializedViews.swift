@@ -1,8 +1,8 @@
 import LibPQ
 
-/// Materialized views are derived data: the target computes them itself from what it has, and is then no
-/// staler than the source, whose own views are as old as their last REFRESH. A view's query runs as its owner
-/// and under the settings that the owner's sessions have, so that it gives the rows that it gives there.
+/// Materialized views are derived data: the target computes them itself, and is then no staler than the
+/// source, whose views are as old as their last REFRESH. A view's query runs as its owner and under the
+/// settings of the owner's sessions, so that it gives the same rows as there.
 struct MaterializedViews: Sendable {
   /// One that could not be refreshed.
   struct Failure: Sendable {
@@ -35,7 +35,7 @@ struct MaterializedViews: Sendable {
     var owner: String
     var isMaterialized: Bool
     var isPopulated: Bool
-    /// OIDs of the relations that its query names.
+    /// OIDs of the relations in its query.
     var needs: [UInt32]
   }
 
@@ -43,11 +43,10 @@ struct MaterializedViews: Sendable {
   private let end: String
   private let string: ConnectionString
 
-  /// A reader of the view is waited for so long, and others wait behind us.
+  /// How long to wait for readers of the view; others queue behind us.
   private static let lockWait = "30s"
 
-  /// Refreshes on the other end what has data where users are. What fails keeps no other from being
-  /// refreshed.
+  /// Refreshes on the other end the views that have data where users are. A failure does not stop the others.
   /// - Parameters:
   ///   - from: where users are; with no transaction open.
   ///   - to: the other end, and how to connect to it.
@@ -64,15 +63,14 @@ struct MaterializedViews: Sendable {
     var views = wanted.compactMap { present[$0] }
     while true {
       let failures = try await refresher.refresh(views, under: settings)
-      // Some functions read other views, which nothing tells: those may have rows by now.
+      // Some functions read other views, which the catalogs do not show: those may have rows by now.
       guard !failures.isEmpty, failures.count < views.count else { return failures }
       let failed = Set(failures.map(\.view))
       views = views.filter { failed.contains($0.name) }
     }
   }
 
-  /// As they were made, which is an order in which what a view reads comes first, unless its query was
-  /// changed since.
+  /// In the order of creation, in which what a view reads comes first, unless its query was changed since.
   private static func ordered(_ views: [View]) -> [View] {
     let known = Dictionary(views.map { ($0.oid, $0) }) { first, _ in first }
     var ordered: [View] = []
@@ -93,7 +91,7 @@ struct MaterializedViews: Sendable {
     try await finally(close) {
       for view in views {
         let own = settings.settings(of: view.owner, isAlone: true)
-        // What another owner's session had set could not be unset.
+        // Settings of another owner's session could not be unset.
         if let before = last, before.settings != own {
           await before.session.close()
           last = nil
@@ -116,7 +114,7 @@ struct MaterializedViews: Sendable {
     let session = try await Session.open(string, end: end, purpose: "refresh")
     do {
       try await Session.noticeLostClient(of: session)
-      // Policies count as they do for the owner, unless the user's own settings say otherwise.
+      // Policies apply as for the owner, unless the user's own settings say otherwise.
       try await Session.set(
         [Session.Setting("row_security", "on"), Session.Setting("lock_timeout", Self.lockWait)], on: session,
         doing: "preparing to refresh materialized views")

@@ -1,7 +1,7 @@
 import LibPQ
 
-/// Roles that the source's objects name and the target lacks, made as far as one that is no superuser may:
-/// without password, and without the rights to make databases, roles or replicas.
+/// Creates roles that the source's objects need and the target lacks, as far as a role without superuser
+/// rights may: without password, CREATEDB, CREATEROLE or REPLICATION.
 enum MissingRoles {
   struct Made: Sendable {
     var roles: [String] = []
@@ -36,7 +36,7 @@ enum MissingRoles {
         try await target.query(statement, doing: "making roles on the target", within: .seconds(30))
       }
       for role in missing where role.part == .owner {
-        // Who is no superuser gives objects only to roles it is a member of.
+        // Without superuser rights objects can only be given to roles of which ours is a member.
         try await target.query(
           """
           DO $$ BEGIN
@@ -50,8 +50,8 @@ enum MissingRoles {
     return made
   }
 
-  /// Statements that the source writes itself, since it knows how to quote its names: roles, their comments,
-  /// and who is a member of whom.
+  /// Statements written by the source itself, since it knows how to quote its names: roles, their comments,
+  /// and memberships.
   private static func definitions(
     of missing: [String], among named: [String], on source: Connection
   ) async throws -> [String] {
@@ -80,7 +80,7 @@ enum MissingRoles {
     return try rows.map { try $0.text("statement") }
   }
 
-  /// What they have in all databases.
+  /// Their settings in all databases.
   private static func settings(
     of missing: [String], on source: Connection
   ) async throws -> [(alter: String, name: String, value: String)] {

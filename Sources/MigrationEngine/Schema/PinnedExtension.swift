@@ -1,13 +1,13 @@
 import LibPQ
 
-/// An extension that the target would create in another version than the source has, though it offers the
-/// source's: pg_dump names no versions.
+/// An extension that the target would create in a version other than the source's, although it offers that
+/// one: pg_dump writes no versions.
 struct PinnedExtension: Sendable {
   var name: String
   var schema: String
   var version: String
 
-  /// In the order in which the source got them, which is that of what they need of each other.
+  /// In the order in which the source got them, which respects their dependencies.
   static func read(source: Connection, target: Connection) async throws -> [PinnedExtension] {
     let installed = try await source.query(
       """
@@ -41,7 +41,7 @@ struct PinnedExtension: Sendable {
 
 /// An extension that the target has, and that another role owns there.
 enum ForeignExtension {
-  /// What the entries of their comments in a dump begin with: only an owner may comment, and theirs stays.
+  /// The beginning of their comments' entries in a dump: only an owner may comment, so theirs stay.
   static func comments(on target: Connection) async throws -> [String] {
     let rows = try await target.query(
       """

@@ -2,12 +2,12 @@ import LibPQ
 
 /// Statistics for the stream's statements and the application's first queries.
 enum PlannerStatistics {
-  /// Tables in one statement; each is a transaction of its own.
+  /// Tables in one statement; each is its own transaction.
   private static let batchSize = 50
 
   /// - Parameters:
   ///   - relations: partitions may be among them; ANALYZE of a partitioned table reads them too.
-  ///   - settings: under which expressions of indexes and statistics are evaluated.
+  ///   - settings: those under which expressions of indexes and statistics are evaluated.
   static func refresh(
     _ relations: [Relation], on target: ConnectionString, workers: Int, under settings: UserSettings
   ) async throws {
@@ -15,7 +15,7 @@ enum PlannerStatistics {
     let workers = min(workers, tables.count)
     try await withThrowingTaskGroup(of: Void.self) { group in
       for worker in 0..<workers {
-        // Dealt out like cards, so that each has as much to do.
+        // Dealt out in turn, so that each has as much to do.
         let share = stride(from: worker, to: tables.count, by: workers).map { tables[$0] }
         group.addTask { try await analyze(share, on: target, under: settings) }
       }

@@ -1,7 +1,7 @@
 import Foundation
 import LibPQ
 
-/// A dump of the source's schema, made once for all sections of an engine's run: of many tables it takes
+/// A dump of the source's schema, made once for all sections of an engine run: with many tables it takes
 /// seconds.
 actor SchemaArchive {
   private let source: ConnectionString
@@ -14,7 +14,7 @@ actor SchemaArchive {
     self.tables = tables
   }
 
-  /// Dumps anew, as the schema is under `snapshot`.
+  /// Dumps again, as the schema is under `snapshot`.
   /// - Parameter excluded: tables that are not to be in it.
   func dump(under snapshot: String?, without excluded: [RelationName] = []) async throws {
     remove()
@@ -24,7 +24,7 @@ actor SchemaArchive {
       "--format=custom", "--section=pre-data", "--section=post-data", "--no-blobs", "--no-subscriptions",
       "--exclude-schema=replicate", "--file=\(Self.file(in: directory).path)",
     ]
-    // Quoted, so that nothing in a name is taken for a pattern (manual, psql, "Patterns").
+    // Quoted, so that nothing in a name is read as a pattern (manual, psql, "Patterns").
     arguments += tables.map { "--table=\($0)" }
     arguments += excluded.map { "--exclude-table=\($0)" }
     if let snapshot { arguments.append("--snapshot=\(snapshot)") }
@@ -32,10 +32,10 @@ actor SchemaArchive {
     try await PostgresTool.dump(arguments, on: source, doing: "dumping the source's schema")
   }
 
-  /// Whether there is a dump; an earlier engine takes its own along.
+  /// Whether there is a dump; an earlier engine's is gone with it.
   var exists: Bool { directory != nil }
 
-  /// The dump; one of this moment when there is none.
+  /// The dump; makes a current one when there is none.
   func file() async throws -> URL {
     if directory == nil { try await dump(under: nil) }
     guard let directory else {

@@ -1,8 +1,8 @@
 import Foundation
 import LibPQ
 
-/// Entries of a dump whose making evaluates what users wrote: indexes whose expressions call functions of
-/// theirs, and checks that are added to tables with rows.
+/// Entries of a dump whose creation evaluates users' expressions: indexes whose expressions call users'
+/// functions, and checks added to tables with rows.
 struct UserExpressions {
   /// The role under whose settings each is made.
   private(set) var owners: [SchemaEntry.CatalogID: String] = [:]
@@ -43,23 +43,23 @@ struct UserExpressions {
   }
 }
 
-/// Restores entries one by one in sessions of our own, which can have users' settings: pg_restore's have an
-/// empty search path, which users' never have. And each server's word on each entry is heard: pg_restore ends
-/// at the first that is refused, and tells of it with the values of rows.
+/// Restores entries one by one in our own sessions, which can have users' settings: pg_restore's have an
+/// empty search path, which users' never have. It also gets the server's error for each entry: pg_restore
+/// stops at the first refusal, and prints it with values of rows.
 struct SchemaScripts {
   let target: ConnectionString
   let archive: URL
-  /// Entries that are made at the same time; of an ordered list one.
+  /// How many entries are created at the same time; one for an ordered list.
   let jobs: Int
-  /// Made strictly in the order of the dump, in which what would act on the others comes last.
+  /// Created strictly in the order of the dump, in which what would act on the others comes last.
   var isOrdered = false
-  /// Drops each entry's object before it is made.
+  /// Drops each entry's object before creating it.
   var isCleaning = false
   /// For each table lock.
   var lockTimeout: Duration?
 
   /// - Parameter entries: in the order of the dump.
-  /// - Returns: those that the target has refused. An object that is there already is no refusal.
+  /// - Returns: those that the target refused. An existing object is not a refusal.
   func make(
     _ entries: [SchemaEntry], _ expressions: UserExpressions, _ dependencies: SchemaDependencies,
     source: Connection
@@ -72,7 +72,7 @@ struct SchemaScripts {
     let scripts = try await EntryScripts.read(
       entries, from: archive, on: target, isCleaning: isCleaning)
     var refused: [RefusedEntry] = []
-    // What needs another entry comes when that has had its turn.
+    // An entry that needs another waits for it.
     for level in isOrdered ? entries.map({ [$0] }) : dependencies.levels(of: entries) {
       let queue = WorkQueue(level)
       try await withThrowingTaskGroup(of: [RefusedEntry].self) { group in
@@ -116,7 +116,7 @@ struct SchemaScripts {
         return nil
       } catch let error as PostgresError where error.isRefusalOfContent || error.isLockConflict {
         let state = error.sqlState?.rawValue ?? ""
-        // The server counts primary keys before it looks at their names.
+        // The server checks for a second primary key before it checks names.
         let isPrimaryKey = state == "42P16" && script.sql.contains(" PRIMARY KEY ")
         if Self.present.contains(state) || isPrimaryKey { return nil }
         return RefusedEntry(entry: entry, name: script.name, isEvaluated: owner != nil, error: error)
@@ -125,10 +125,10 @@ struct SchemaScripts {
   }
 }
 
-/// An entry of a dump that the target's server has refused, and what it said.
+/// An entry of a dump that the target's server refused, and its error.
 struct RefusedEntry: Sendable {
   var entry: SchemaEntry
-  /// As a difference of the schemas is named.
+  /// Named like a schema difference.
   var name: String
   /// Under the settings of the database and the object's owner.
   var isEvaluated: Bool
@@ -179,8 +179,8 @@ enum EntryScripts {
     return scripts
   }
 
-  /// Cuts what pg_restore writes with `--verbose` where the next entry begins: `-- TOC entry 3360 (class 2606
-  /// OID 16402)`. What only looks like it, in a comment of the user's, has the number of another.
+  /// Splits the output of pg_restore `--verbose` where the next entry begins: `-- TOC entry 3360 (class 2606
+  /// OID 16402)`. A lookalike in a user's comment has another number.
   static func split(_ script: String, _ entries: [SchemaEntry]) -> [Int: EntryScript] {
     func mark(_ entry: SchemaEntry) -> String {
       "-- TOC entry \(entry.dumpID) (class \(entry.id.classOID) OID \(entry.id.oid))"
@@ -202,7 +202,7 @@ enum EntryScripts {
       } else if current == nil {
         prefix.append(line)
       } else {
-        // It stands before the mark of the entry that it is for, and holds for those behind it.
+        // It precedes the marker of the entry that it is for, and applies to the entries after it.
         if isState(line) { prefix.append(line) }
         current?.lines.append(line)
       }

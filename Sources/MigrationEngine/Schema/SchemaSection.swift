@@ -1,6 +1,6 @@
-/// The parts in which a schema is restored. pg_dump's post-data is cut in two: indexes speed up the stream
-/// and need nothing but their own table's rows, while foreign keys hold only once all tables stand at the
-/// same LSN, and triggers, rules and policies belong to users' writes.
+/// The parts in which a schema is restored. pg_dump's post-data is split in two: indexes speed up the stream
+/// and need only their own table's rows, while foreign keys hold only once all tables are at the same LSN,
+/// and triggers, rules and policies are for users' writes.
 enum SchemaSection: String, Sendable, CaseIterable {
   case preData
   case indexes
@@ -18,14 +18,14 @@ enum SchemaSection: String, Sendable, CaseIterable {
 /// An entry of the list that `pg_restore --list` prints: `3360; 2606 16402 FK CONSTRAINT public t name
 /// owner`.
 struct SchemaEntry: Equatable {
-  /// The row of the system catalog that the entry stands for.
+  /// The entry's row in the system catalog.
   struct CatalogID: Hashable {
     var classOID: UInt32
     var oid: UInt32
   }
 
   let line: Substring
-  /// What other entries of the same dump call it.
+  /// Its ID for other entries of the same dump.
   let dumpID: Int
   let id: CatalogID
   /// Begins with the kind of the object.
@@ -44,33 +44,33 @@ struct SchemaEntry: Equatable {
 
   private static let indexKinds = ["INDEX ", "CONSTRAINT ", "STATISTICS "]
 
-  /// Whether the entry is restored with the indexes, if it needs nothing that comes later: `INDEX`, `INDEX
-  /// ATTACH`, and the constraints that indexes carry.
+  /// Whether the entry is restored with the indexes, if it needs nothing later: `INDEX`, `INDEX ATTACH`, and
+  /// the constraints that indexes carry.
   var isIndex: Bool { Self.indexKinds.contains { description.hasPrefix($0) } }
 
   private static let schemaKinds = [
     "SCHEMA ", "COMMENT - SCHEMA ", "ACL - SCHEMA ", "SECURITY LABEL - SCHEMA ",
   ]
 
-  /// A schema, or what belongs to one: pg_restore brings that only together with its schema.
+  /// A schema, or what belongs to one: pg_restore restores that only together with its schema.
   var isSchema: Bool { Self.schemaKinds.contains { description.hasPrefix($0) } }
-  /// What leads to another server, whose wrapper may know other options on the target.
+  /// Objects of a foreign server, whose wrapper may know other options on the target.
   var isForeign: Bool { Self.foreignKinds.contains { description.hasPrefix($0) } }
   private static let foreignKinds = ["FOREIGN DATA WRAPPER ", "SERVER ", "USER MAPPING ", "FOREIGN TABLE "]
-  /// Schema public, or what belongs to it: it is there before the rest, and others own it on many targets.
+  /// Schema public, or what belongs to it: it exists before the rest, and has another owner on many targets.
   var isPublicSchema: Bool { Self.ofPublic.contains { description.hasPrefix($0) } }
   private static let ofPublic = [
     "SCHEMA - public ", "COMMENT - SCHEMA public ", "ACL - SCHEMA public ",
     "SECURITY LABEL - SCHEMA public ",
   ]
-  /// A partition, or its index, becomes one of its parent's.
+  /// A partition, or its index, is attached to its parent.
   var isAttachment: Bool { description.hasPrefix("TABLE ATTACH ") || description.hasPrefix("INDEX ATTACH ") }
 
   /// pg_restore would refresh under its own empty path; it is done later, under the owner's settings.
   var isRefresh: Bool { description.hasPrefix("MATERIALIZED VIEW DATA ") }
 
-  /// Those of a list that belong to a section, without the objects that this program itself made. The indexes
-  /// of materialized views come with the constraints, as a view itself may that needs a primary key.
+  /// The entries of a list that belong to a section, without this program's own objects. Indexes of
+  /// materialized views come with the constraints, as may a view that needs a primary key.
   static func entries(
     of section: SchemaSection, in list: String, excluding own: Set<CatalogID>,
     _ dependencies: SchemaDependencies = SchemaDependencies(of: "")
@@ -88,12 +88,12 @@ struct SchemaEntry: Equatable {
   }
 }
 
-/// What the entries of a dump need of each other: pg_dump has put each behind that.
+/// The dependencies between the entries of a dump: pg_dump has put each after those it needs.
 struct SchemaDependencies {
   private(set) var needs: [Int: [Int]] = [:]
   private(set) var materializedViews: Set<Int> = []
 
-  /// Entries, in the order of the dump, put together so that none needs another of its own group.
+  /// Entries, in the order of the dump, grouped so that none needs another of its group.
   func levels(of entries: [SchemaEntry]) -> [[SchemaEntry]] {
     var level: [Int: Int] = [:]
     var levels: [[SchemaEntry]] = []
@@ -106,7 +106,7 @@ struct SchemaDependencies {
     return levels
   }
 
-  /// Those of `entries`, in the order of the dump, that need one of some others, or need what needs it.
+  /// Those of `entries`, in the order of the dump, that directly or indirectly need one of the others.
   func closure(of others: Set<Int>, in entries: [SchemaEntry]) -> Set<Int> {
     var found = others
     for entry in entries where needs[entry.dumpID, default: []].contains(where: found.contains) {
@@ -115,7 +115,7 @@ struct SchemaDependencies {
     return found.subtracting(others)
   }
 
-  /// - Parameter list: of the whole dump, as `pg_restore --list --verbose` prints it.
+  /// - Parameter list: the whole dump's, as printed by `pg_restore --list --verbose`.
   init(of list: String) {
     let mark = ";\tdepends on:"
     var last: Int?

@@ -2,26 +2,26 @@ import Foundation
 import LibPQ
 import LogicalReplication
 
-/// Moves the schema with pg_dump and pg_restore, which know every object there is (manual, "pg_dump",
+/// Moves the schema with pg_dump and pg_restore, which know every kind of object (manual, "pg_dump",
 /// "pg_restore").
 struct SchemaTransfer: Sendable {
   let target: ConnectionString
   let publication: String
-  /// Indexes that are built at the same time.
+  /// How many indexes are built at the same time.
   let jobs: Int
 
-  /// Which refusals of the target let the rest of the schema go on.
+  /// Which refusals of the target let the rest of the schema continue.
   enum Leaving: Sendable {
-    /// Those of rows. Whatever else is refused may have been dropped or renamed since the dump.
+    /// Refusals because of rows. Anything else may have been dropped or renamed since the dump.
     case data
     case all
   }
 
   /// Restores one section.
   /// - Parameters:
-  ///   - before: where an earlier try may have left objects, which are dropped first: what the target held
-  ///     before the migration, as `TargetData.present` said. Nil where there was none.
-  /// - Returns: what the target has refused, behind the rows; the rest is there.
+  ///   - before: what the target had before the migration, according to `TargetData.present`, where an
+  ///     earlier try may have left objects, which are dropped first. Nil without an earlier try.
+  /// - Returns: what the target refused, apart from rows; the rest is there.
   func restore(
     _ section: SchemaSection, from archive: URL, replacingAllBut before: [String]?,
     source: Connection, target: Connection, leaving: Leaving = .all
@@ -35,7 +35,7 @@ struct SchemaTransfer: Sendable {
     if let before {
       switch section {
       case .preData: try await TargetData.drop(on: target, keeping: before)
-      // pg_restore's own --clean stumbles over the indexes of partitions, which go with their parent's.
+      // pg_restore's own --clean fails on indexes of partitions, which are dropped with their parent's.
       case .indexes: try await Self.dropIndexes(on: target)
       case .constraints: break
       }
@@ -68,7 +68,7 @@ struct SchemaTransfer: Sendable {
     return refused
   }
 
-  /// One by one: what leads to another server holds no rows of ours, and is left with what needs it.
+  /// One by one: objects of foreign servers hold no rows of ours, and are skipped with what needs them.
   /// - Throws: `error` when something else is refused.
   private func restoreWithoutForeign(
     _ entries: [SchemaEntry], from archive: URL, _ dependencies: SchemaDependencies, _ source: Connection,
@@ -86,8 +86,8 @@ struct SchemaTransfer: Sendable {
     return refused
   }
 
-  /// Owner, comment and privileges of schema public, behind all that is made in it. Each may be refused to a
-  /// role that does not own it there; what the target has of its own otherwise stays.
+  /// Owner, comment and privileges of schema public, after everything created in it. Each may be refused to a
+  /// role that does not own it there; the target's own otherwise stay.
   func restorePublicSchema(from archive: URL, source: Connection) async throws -> [RefusedEntry] {
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list", archive.path], on: target, doing: action(.constraints))
@@ -96,7 +96,7 @@ struct SchemaTransfer: Sendable {
       SchemaDependencies(of: ""), source: source)
   }
 
-  /// One that is refused neither for rows nor for want of another that is.
+  /// One that is refused neither because of rows nor because of another that is.
   private static func notOfData(
     _ refused: [RefusedEntry], _ dependencies: SchemaDependencies
   ) -> RefusedEntry? {
@@ -115,7 +115,7 @@ struct SchemaTransfer: Sendable {
         ["--list", "--verbose", archive.path], on: target, doing: action(section)))
   }
 
-  /// What calls functions of users is made apart, before a part of it is attached to its parent's.
+  /// What calls users' functions is created separately, before a part of it is attached to its parent's.
   private func make(
     _ entries: [SchemaEntry], from archive: URL, _ isCleaning: Bool, _ source: Connection,
     _ dependencies: SchemaDependencies, isOrdered: Bool, _ restore: ([SchemaEntry]) async throws -> Void
@@ -134,7 +134,7 @@ struct SchemaTransfer: Sendable {
     }
     let scripts = entries.filter { evaluated.owners[$0.id] != nil }
     guard !scripts.isEmpty else { return try await restoreOrLeave(entries) }
-    // Comments on what is made apart come with it.
+    // Comments on what is created separately come with it.
     let apart = dependencies.closure(of: Set(scripts.map(\.dumpID)), in: entries)
     let others = entries.filter { evaluated.owners[$0.id] == nil && !apart.contains($0.dumpID) }
     var refused = try await restoreOrLeave(others.filter { !$0.isAttachment })
@@ -146,8 +146,8 @@ struct SchemaTransfer: Sendable {
     return refused
   }
 
-  /// Makes what was refused before, one by one; each takes a lock of its table, which the stream waits for.
-  /// - Parameter isWanted: tells those entries by which they were refused.
+  /// Creates what was refused before, one by one; each locks its table, which the stream waits for.
+  /// - Parameter isWanted: whether an entry is one of those that were refused.
   /// - Returns: the entries that were found, and which of them are refused again.
   func restoreRefused(
     from archive: URL, source: Connection, _ isWanted: (SchemaEntry) -> Bool
@@ -162,8 +162,8 @@ struct SchemaTransfer: Sendable {
     return (entries, refused)
   }
 
-  /// Parts in which the definitions of tables are restored that were created later than the rest. A partition
-  /// is attached after its indexes are built, since its parent on the target would give it other ones.
+  /// The parts in which definitions of later tables are restored. A partition is attached after its indexes
+  /// are built, since its parent on the target would create other ones.
   enum NewTablePart: Sendable, CaseIterable {
     case tables
     case indexes
@@ -189,7 +189,7 @@ struct SchemaTransfer: Sendable {
   }
 
   /// - Parameter archive: of the new tables alone.
-  /// - Returns: what the target has refused; the rest is there.
+  /// - Returns: what the target refused; the rest is there.
   func restore(
     _ part: NewTablePart, from archive: URL, source: Connection
   ) async throws -> [RefusedEntry] {
@@ -260,8 +260,8 @@ struct SchemaTransfer: Sendable {
     guard !entries.isEmpty else { return }
     let listFile = archive.deletingLastPathComponent().appending(path: "\(name).list")
     try Data((entries.map(\.line).joined(separator: "\n") + "\n").utf8).write(to: listFile)
-    // The list is all that is wanted: with --section pg_restore drops what it takes for another section's, as
-    // it does with a comment or a grant that stands first in a list.
+    // The list alone decides: with --section pg_restore drops what it assigns to another section, such as a
+    // comment or grant at the start of a list.
     var arguments = ["--use-list=\(listFile.path)", "--exit-on-error"]
     switch section {
     case .preData: arguments.append("--single-transaction")

@@ -3,14 +3,14 @@ import LibPQ
 /// What a migration brought to the target. Its tables were not there before; of extensions, publications and
 /// event triggers some may have been.
 enum TargetData {
-  /// What was there before a migration began, as words that only `drop` reads.
+  /// What was there before a migration began, as text for `drop`.
   static func present(on target: Connection) async throws -> [String] {
     try await objects(on: target).compactMap(\.key)
   }
 
   /// Drops the user's event triggers, publications, extensions and schemas, and what is in schema public,
   /// which itself stays: it may belong to others. The sequences of identity columns go with their tables.
-  /// - Parameter before: what `present` told when the migration began; it stays.
+  /// - Parameter before: what `present` returned when the migration began; it stays.
   static func drop(on target: Connection, keeping before: [String]) async throws {
     let before = Set(before)
     for object in try await objects(on: target) where !(object.key.map(before.contains) ?? false) {
@@ -19,7 +19,7 @@ enum TargetData {
     try await unlinkLargeObjects(on: target)
   }
 
-  /// There were none before. Each takes a place in the server's lock table, so few go at a time.
+  /// There were none before. Each needs an entry in the server's lock table, so few are dropped at a time.
   private static func unlinkLargeObjects(on target: Connection) async throws {
     while true {
       let rows = try await target.query(

@@ -1,6 +1,6 @@
 import LibPQ
 
-/// What both ends know of objects that the target has refused.
+/// What both ends know about objects that the target refused.
 struct UnmadeObjects {
   let source: Connection
   let target: Connection
@@ -19,13 +19,13 @@ struct UnmadeObjects {
       if object.isForeignKey, one.error.isRefusalOfData { try await addRows(&object) }
       unmade.append(object)
     }
-    // A comment or an attachment has no row of its own, and is refused for want of another object.
+    // A comment or an attachment has no row of its own, and is refused because another object is missing.
     let tables = Array(Set(unmade.flatMap(\.tables))).sorted()
     for index in unmade.indices where unmade[index].oid == 0 { unmade[index].tables = tables }
     return unmade
   }
 
-  /// Of every catalog whose objects belong to tables.
+  /// For every catalog whose objects belong to tables.
   private static let owners = """
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid AS class, i.indexrelid AS oid, i.indrelid AS rel,
       NULL::oid AS other, i.indexrelid AS index, false AS is_key FROM pg_catalog.pg_index i
@@ -63,7 +63,7 @@ struct UnmadeObjects {
 
   // MARK: Foreign keys
 
-  /// Looked for on the target, which nobody else reads.
+  /// Searched on the target, which nobody else reads.
   private func addRows(_ key: inout UnmadeObject) async throws {
     let read = try await DanglingRows.read(key.oid, from: source, doing: Self.action)
     guard let rows = read.first else { return }
@@ -72,13 +72,13 @@ struct UnmadeObjects {
     do {
       found = try await rows.describe(on: target, doing: Self.action, within: .seconds(60))
     } catch let error as PostgresError where error.code == .server || error.code == .timedOut {
-      // The keys are a help, no more.
+      // The keys are only a help.
       if error.isConnectionLoss, error.code != .timedOut { throw error }
     }
     key.reason = "\(found ?? "rows of \(rows.child) reference none"): \(key.reason)"
   }
 
-  /// - Returns: the statement that makes it for rows to come only; nil when the source has it no more.
+  /// - Returns: the statement that creates it for new rows only; nil when the source no longer has it.
   func notValid(_ key: UnmadeObject) async throws -> String? {
     let rows = try await source.query(
       """
@@ -92,13 +92,13 @@ struct UnmadeObjects {
     return try rows.first?.text("statement")
   }
 
-  // MARK: Whether they are wanted still
+  // MARK: Whether they are still wanted
 
-  /// - Returns: those that the source has still, and their tables.
+  /// - Returns: those that the source still has, and their tables.
   func present(_ unmade: [UnmadeObject]) async throws -> ([UnmadeObject], [RelationName]) {
     var present: [UnmadeObject] = []
     for object in unmade {
-      // What has no row of its own is looked for in the dump.
+      // What has no row of its own is searched for in the dump.
       guard object.oid != 0 else {
         present.append(object)
         continue

@@ -1,12 +1,12 @@
 import LibPQ
 
 extension Session {
-  /// Of every session of ours, and of those of pg_dump and pg_restore, whatever a role, a database, a
-  /// connection string or the environment sets: what values and names look like and how they are read, what a
-  /// statement may do and how long it may take, and how catalogs and keys are looked up.
+  /// The settings of all our sessions, and of those of pg_dump and pg_restore, whatever a role, a database, a
+  /// connection string or the environment sets: how values and names are printed and read, what a statement
+  /// may do and how long it may take, and how catalogs and keys are looked up.
   ///
-  /// The path first: until it is empty, operators may be those of a schema that stands before `pg_catalog` in
-  /// it, and would run with our rights.
+  /// The path first: until it is empty, operators may be those of a schema before `pg_catalog` in it, and
+  /// would run with our rights.
   static let fixed =
     [
       Setting("search_path", ""), Setting("role", "none"),
@@ -32,21 +32,21 @@ extension Session {
     Setting("client_min_messages", "warning"), Setting("synchronous_commit", "on"),
     Setting("check_function_bodies", "off"), Setting("default_tablespace", ""),
     Setting("default_table_access_method", "heap", since: 120_000),
-    // The server notices within half a minute that this machine is gone, and lets go of locks and slot.
+    // The server notices within half a minute that this machine is gone, and releases locks and slot.
     Setting("tcp_keepalives_idle", "10"), Setting("tcp_keepalives_interval", "5"),
     Setting("tcp_keepalives_count", "3"), Setting("tcp_user_timeout", "30000", since: 120_000),
   ]
 
-  /// Without an index or a join's better ways, catalogs of many tables, pieces of tables and keys would be
-  /// looked up for hours.
+  /// Without indexes or the better join methods, looking up catalogs of many tables, pieces of tables and
+  /// keys would take hours.
   private static let plans =
     [
       "bitmapscan", "hashagg", "hashjoin", "indexonlyscan", "indexscan", "material", "mergejoin", "nestloop",
       "seqscan", "sort", "tidscan",
     ].map { Setting("enable_\($0)", "on") } + [Setting("plan_cache_mode", "auto", since: 120_000)]
 
-  /// What only a superuser may store with a database or role, and set. The last two would make damaged pages
-  /// read as empty ones; of whoever may not set them `check` asks that they are off.
+  /// Settings that only a superuser may store or set. The last two would make damaged pages read as empty
+  /// ones; where our role may not set them, `check` requires that they are off.
   static let fixedForSuperusers = [
     Setting("session_replication_role", "origin"), Setting("zero_damaged_pages", "off"),
     Setting("ignore_checksum_failure", "off"),
@@ -54,7 +54,7 @@ extension Session {
 
   static func fixSettings(of connection: Connection) async throws {
     var settings = fixed
-    // Bytes that mean nothing in particular can be converted to nothing.
+    // Bytes without a defined encoding cannot be converted.
     if try await connection.serverEncoding() == "SQL_ASCII" {
       settings.append(Setting("client_encoding", "SQL_ASCII"))
     }
@@ -65,8 +65,8 @@ extension Session {
     try await set(fixedForSuperusers, on: connection, doing: action)
   }
 
-  /// The string of a connection that begins with the fixed settings, for client programs of PostgreSQL: they
-  /// win over what a database or a role sets.
+  /// The connection string with the fixed settings, for PostgreSQL client programs: they override what a
+  /// database or role sets.
   static func fixed(
     _ string: ConnectionString, end: String, and others: [Setting] = []
   ) async throws -> ConnectionString {
@@ -74,15 +74,15 @@ extension Session {
     return try await closing(connection) {
       let version = try await connection.serverVersion()
       let settings = try await fixed + (connection.isSuperuser() ? fixedForSuperusers : []) + others
-      // Also those that a service has, which options of our own would hide.
+      // Also those of a service, which our own options would hide.
       let effective = await connection.sessionOptions
       return string.settingDefault("options", to: effective).addingOptions(
         settings.filter { $0.since <= version }.map { ($0.name, $0.value) })
     }
   }
 
-  /// Tries a setting that takes effect only when a session begins, in a session that begins with it.
-  /// - Returns: what the server said against it; nil when it has nothing against it.
+  /// Tries a setting that takes effect only at session start, in a session that starts with it.
+  /// - Returns: the server's objection; nil when there is none.
   /// - Throws: `PostgresError` when no session can be opened without it either.
   static func refusal(
     of setting: Setting, on string: ConnectionString, end: String

@@ -1,10 +1,9 @@
 import LibPQ
 
-/// One direction of replication: the end that changes come from, and the one that they go to. What works for
-/// a cutover and for a rollback speaks of these two; source and target are what people gave, and stay what
-/// they are.
+/// One direction of replication: the end that changes come from, and the end they go to. Code for both
+/// cutover and rollback uses these two; source and target are what the user gave, and never change.
 struct Leg: Sendable {
-  /// An end, with the engine's session there and how others are opened.
+  /// An end, with the engine's session there and a way to open others.
   struct End: Sendable {
     var connection: Connection
     var address: ConnectionString

@@ -1,10 +1,10 @@
 import LibPQ
 
-/// Runs DDL that waits for a table lock in short tries: while a try waits, every writer that comes later
-/// waits behind it, so no try may take long (manual, section 20.11 `lock_timeout`).
+/// Runs DDL that waits for a table lock in short tries: while a try waits, every later writer queues behind
+/// it, so no try may take long (manual, section 20.11 `lock_timeout`).
 enum LockRetry {
-  /// Autovacuum gives its lock up to who has waited for `deadlock_timeout` (manual, section 25.1.6), which
-  /// by default is longer than a try, and which only a superuser may shorten.
+  /// Autovacuum gives up its lock to a session that has waited for `deadlock_timeout` (manual, section
+  /// 25.1.6), which by default is longer than a try, and which only a superuser may shorten.
   private static func settings(_ tryLimitMilliseconds: Int) -> String {
     """
     SELECT pg_catalog.set_config('lock_timeout', '\(tryLimitMilliseconds)', true),
@@ -14,7 +14,7 @@ enum LockRetry {
   }
 
   /// - Parameters:
-  ///   - limit: for all tries together; nil where it is waited for as long as it takes, which is reported.
+  ///   - limit: for all tries together; nil: wait as long as it takes, which is reported.
   ///   - tryLimit: how long one try may hold up others, in milliseconds.
   /// - Throws: the last try's error, with SQLSTATE 55P03, when the limit has passed.
   static func execute(
@@ -33,7 +33,7 @@ enum LockRetry {
         where [.lockNotAvailable, .deadlockDetected].contains(error.sqlState)
         && deadline.map({ ContinuousClock.now < $0 }) ?? true
       {
-        // Lets the writers through that queued behind this try.
+        // Lets writers through that queued behind this try.
         try await Task.sleep(for: .milliseconds(100))
       }
     }
@@ -41,7 +41,7 @@ enum LockRetry {
 }
 
 extension Connection {
-  /// Runs `body` in a transaction of its own and rolls it back: what would be refused is refused.
+  /// Runs `body` in its own transaction and rolls it back: what would be refused is refused.
   func undoing(
     _ action: String, _ body: @Sendable (isolated Connection) async throws -> Void
   ) async throws {

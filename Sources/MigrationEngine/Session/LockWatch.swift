@@ -1,15 +1,15 @@
 import LibPQ
 
-/// Notices when a session of the engine's waits for a lock that somebody else holds, or with its commit for a
-/// standby that is not there, and says which and whose. Such a wait has no end but the other's: it is
-/// reported, not given up.
+/// Notices when one of the engine's sessions waits for another session's lock, or its commit for a missing
+/// standby, and says which and whose. Such a wait ends only when the other side acts: it is reported, not
+/// abandoned.
 struct LockWatch {
-  /// One session that waits, with one of those that it waits for.
+  /// One waiting session, with one of those it waits for.
   struct Wait: Sendable, Equatable {
     var session: Int
-    /// What ours is called: `replicate apply`.
+    /// The name of ours: `replicate apply`.
     var purpose: String
-    /// What the lock is on; nil when the server does not tell.
+    /// What the lock is on; nil when the server does not show it.
     var object: String?
     /// Zero for a prepared transaction; nil for a standby.
     var holder: Int?
@@ -21,7 +21,7 @@ struct LockWatch {
 
   /// How long a wait lasts before it is reported: others' short transactions are no news.
   private static let patience = Duration.seconds(2)
-  /// What waits in short tries is not seen by every look.
+  /// Not every look sees a wait made of short tries.
   private static let memory = Duration.seconds(3)
 
   private let end: String
@@ -30,7 +30,7 @@ struct LockWatch {
 
   init(end: String) { self.end = end }
 
-  /// - Returns: what is waited for, in words; nil when nothing is, or not for long.
+  /// - Returns: what the session waits for, in words; nil when for nothing, or not for long.
   mutating func look(in connection: Connection) async throws -> String? {
     note(try await Self.read(from: connection), at: .now)
   }
@@ -74,7 +74,7 @@ struct LockWatch {
 
   // MARK: Asking
 
-  /// Our own sessions wait for each other now and then, and that ends by itself.
+  /// Our own sessions sometimes wait for each other, which ends by itself.
   private static let waits = """
     SELECT w.pid, w.application_name AS purpose, k.pid AS holder, r.relation, b.usename,
       b.application_name, b.state, p.gid

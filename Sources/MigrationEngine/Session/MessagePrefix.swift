@@ -2,6 +2,6 @@
 enum MessagePrefix {
   static let heartbeat = "replicate.heartbeat"
   static let fence = "replicate.fence"
-  /// Behind the LSN of a snapshot: where it arrives, everything before that has.
+  /// Written after the LSN of a snapshot: once it arrives, everything before that LSN has.
   static let snapshot = "replicate.snapshot"
 }

@@ -5,7 +5,7 @@ package enum SQL {
   /// Quoted, whether it needs to be or not.
   package static func identifier(_ name: String) -> String { quotedIdentifier(name) }
 
-  /// For people: quoted only where nobody could read it otherwise.
+  /// For people: quoted only where it would be unreadable otherwise.
   package static func words(_ name: String) -> String {
     let isPlain = name.utf8.allSatisfy { byte in
       (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte)
@@ -16,19 +16,20 @@ package enum SQL {
 
   static func literal(_ text: String) -> String { quotedLiteral(text) }
 
-  /// Types that `format_type` calls by words of the grammar, which mean them under any search path.
+  /// Types that `format_type` prints with keywords, which are valid under any search path.
   private static let typeWords: Set = [
     "bigint", "bit", "boolean", "character", "double", "integer", "interval", "numeric", "real", "smallint",
     "time", "timestamp",
   ]
 
-  /// A type as `format_type` tells it under an empty search path, spelled for any other.
+  /// A type as `format_type` prints it under an empty search path, spelled for any other.
   static func type(_ formatted: String) -> String {
     let name: Substring
     if formatted.hasPrefix("\"") {
       let end = formatted.dropFirst().firstIndex(of: "\"") ?? formatted.endIndex
       name = formatted[..<end]
-      // Of a name with a quote in it this is only the beginning, and a dot may follow: none of PostgreSQL's.
+      // For a name with a quote in it this is only the beginning, and a dot may follow: not one of
+      // PostgreSQL's.
       guard formatted[end...].dropFirst().first != ".", formatted[end...].dropFirst().first != "\"" else {
         return formatted
       }
@@ -46,7 +47,7 @@ package enum SQL {
     "{\(texts.map { "\"\(escaped($0))\"" }.joined(separator: ","))}"
   }
 
-  /// By scalars: a quote with a combining mark behind it is one `Character`, and still a quote to the server.
+  /// By scalars: a quote followed by a combining mark is one `Character`, but still a quote to the server.
   private static func escaped(_ text: String) -> String {
     var result = String.UnicodeScalarView()
     for scalar in text.unicodeScalars {
@@ -56,6 +57,6 @@ package enum SQL {
     return String(result)
   }
 
-  /// A text as one word for a shell.
+  /// Quotes a text as one shell word.
   static func shellQuoted(_ text: String) -> String { "'\(text.replacing("'", with: "'\\''"))'" }
 }

@@ -1,4 +1,4 @@
-/// What `pg_dump --schema-only` writes, taken apart into objects. Pure.
+/// The output of `pg_dump --schema-only`, split into objects. Pure.
 struct SchemaText: Sendable, Equatable {
   struct Name: Sendable, Hashable, Comparable {
     /// As pg_dump calls it: `TABLE`, `FK CONSTRAINT`.
@@ -23,7 +23,8 @@ struct SchemaText: Sendable, Equatable {
       if self.kind == "DEFAULT ACL" {
         return tag.lowercased() + (prefix.isEmpty ? "" : " in schema \(schema)")
       }
-      // Such an object's tag begins with its table's name; where a name has a blank in it, nobody can tell.
+      // Such an object's tag begins with its table's name; where a name contains a blank, its end is not
+      // known.
       if Self.ofTables.contains(self.kind), parts.count == 2 {
         return "\(kind) \(parts[1]) on \(prefix)\(parts[0])"
       }
@@ -84,7 +85,7 @@ struct SchemaText: Sendable, Equatable {
     close(&entries)
   }
 
-  /// Puts together again what a line break in a name has taken apart.
+  /// Joins again what a line break in a name has split.
   static func joined(_ lines: [Substring]) -> [Substring] {
     let (name, text) = (UInt8(ascii: "\""), UInt8(ascii: "'"))
     var joined: [Substring] = []
@@ -120,13 +121,13 @@ struct SchemaText: Sendable, Equatable {
     )
   }
 
-  /// pg_dump guards its output with a word that is another each time.
+  /// pg_dump restricts its output with a random key, different each time.
   private static func isGuard(_ line: Substring) -> Bool {
     line.hasPrefix("\\restrict ") || line.hasPrefix("\\unrestrict ")
       || line == "-- PostgreSQL database dump complete"
   }
 
-  /// What belongs to the place in the dump and not to the object.
+  /// What belongs to the position in the dump and not to the object.
   private static func isState(_ line: Substring) -> Bool {
     line.hasPrefix("SET default_tablespace = ") || line.hasPrefix("SET default_table_access_method = ")
   }

@@ -1,10 +1,10 @@
 package import LibPQ
 
-/// Opens connections whose settings are fixed, so that no role's or database's own settings change what
-/// values look like, what names mean, or how long a statement may take.
+/// Opens connections with fixed settings, so that no role's or database's settings change what values look
+/// like, what names mean, or how long a statement may take.
 package enum Session {
   /// For SQL on either end.
-  /// - Throws: `PostgresError`; a failed login says what libpq said.
+  /// - Throws: `PostgresError`; a failed login has libpq's message.
   package static func open(_ string: ConnectionString, end: String, purpose: String) async throws
     -> Connection
   {
@@ -13,8 +13,8 @@ package enum Session {
     return connection
   }
 
-  /// For walsender commands on the source (manual, section 55.4): such a connection speaks the simple
-  /// protocol only.
+  /// For walsender commands on the source (manual, section 55.4): such a connection supports only the simple
+  /// query protocol.
   static func openReplication(_ source: ConnectionString, end: String = "source") async throws
     -> Connection
   {
@@ -24,21 +24,20 @@ package enum Session {
     return connection
   }
 
-  /// Keeps the user's event triggers from seeing what the session does, where its role may: one that writes
-  /// into a table would be refused by our own fence, and our DDL with it.
+  /// Hides the session's actions from the user's event triggers, where its role may: one that writes to a
+  /// table would be refused by our own fence, and our DDL with it.
   static func actAsReplica(_ connection: Connection) async throws {
     do {
       try await connection.query(
         "SET session_replication_role = replica", doing: "keeping event triggers from our own DDL",
         within: .seconds(15))
     } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
-      // They fire then, as for everybody.
+      // Then they fire, as for everybody.
     }
   }
 
-  /// Lets the server end what it does within a second when its client is gone, also in the middle of a
-  /// statement that reads for minutes or waits for a lock (manual, section 20.3.1
-  /// `client_connection_check_interval`).
+  /// Makes the server stop within a second when its client is gone, even in the middle of a statement that
+  /// reads for minutes or waits for a lock (manual, section 20.3.1 `client_connection_check_interval`).
   static func noticeLostClient(of connection: Connection) async throws {
     guard try await connection.has(.clientConnectionCheck) else { return }
     do {
@@ -50,9 +49,9 @@ package enum Session {
     }
   }
 
-  /// For a transaction that reads tables by their names: a view that has taken the name of one meanwhile
-  /// would run its owner's code with our rights. As pg_dump does it, where the server knows the setting (17,
-  /// and older ones since August 2024).
+  /// For a transaction that reads tables by name: a view that has taken a table's name meanwhile would run
+  /// its owner's code with our rights. As in pg_dump, where the server knows the setting (17, and older ones
+  /// since August 2024).
   static let readingTablesOnly = readingTablesOnly(isLocal: true)
 
   /// - Parameter isLocal: only in the transaction.
@@ -74,7 +73,7 @@ package enum Session {
       .settingDefault("tcp_user_timeout", to: "30000")
   }
 
-  /// A parameter of the server's, which it may know only from a version on (150000 is 15.0).
+  /// A server parameter, which may exist only from a version on (150000 is 15.0).
   package struct Setting: Sendable, Hashable {
     /// As `SET` takes it.
     package let name: String
@@ -87,8 +86,8 @@ package enum Session {
     }
   }
 
-  /// Sets them for the whole session, as far as the server knows them, without a look at any catalog: a
-  /// session is new, and every catalog that it meets takes it milliseconds.
+  /// Sets those that the server knows for the whole session, without reading catalogs: every first catalog
+  /// access of a new session takes milliseconds.
   package static func set(
     _ settings: [Setting], on connection: Connection, doing action: String
   ) async throws {
@@ -99,8 +98,8 @@ package enum Session {
   }
 }
 
-/// Runs `body`, then `last` whether it threw or not: what was opened is closed on every way out, and `defer`
-/// cannot await.
+/// Runs `body`, then `last` whether it threw or not: what was opened is always closed, and `defer` cannot
+/// await.
 func finally<Value>(
   _ last: () async -> Void, isolation: isolated (any Actor)? = #isolation,
   _ body: () async throws -> Value

@@ -10,13 +10,13 @@ enum SettingText {
       .joined(separator: ".")
   }
 
-  /// Stored as lists of quoted names, which `SET` takes apart again only when they come one by one.
+  /// Stored as lists of quoted names, which `SET` needs as separate values.
   private static let lists: Set = [
     "local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries",
     "temp_tablespaces", "unix_socket_directories",
   ]
 
-  /// A library that the server lacks: all other values that it does not take are a warning and no more.
+  /// A library that the server lacks: other values that it refuses are only a warning.
   static func mayKeepSessionsFromBeginning(_ parameter: String) -> Bool {
     ["local_preload_libraries", "session_preload_libraries"].contains(parameter.lowercased())
   }
@@ -28,8 +28,8 @@ enum SettingText {
     return names.isEmpty ? "''" : names.map(SQL.literal).joined(separator: ", ")
   }
 
-  /// The names of a list in which a name may stand in double quotes, with `""` for a quote.
-  /// - Parameter areIdentifiers: without quotes they are the same in capital letters.
+  /// The names of a list in which a name may be in double quotes, with `""` for a quote.
+  /// - Parameter areIdentifiers: without quotes case does not matter.
   static func names(in list: String, areIdentifiers: Bool) -> [String] {
     var names: [String] = []
     var rest = Substring(list)

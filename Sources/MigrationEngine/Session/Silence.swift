@@ -1,11 +1,11 @@
 import LibPQ
 
-/// What an end that cannot be used says for itself. That nobody is there is known only when nobody takes a
-/// connection anywhere: whoever answers, with whatever error, is there.
+/// Whether an unreachable end is silent. It counts as gone only when no address of it accepts a connection:
+/// whatever answers, with any error, is there.
 enum Silence: Sendable, Equatable {
-  /// Nobody answers, as far as can be seen from here: what was met, in words.
+  /// Nobody answers, as far as this machine can see: what was found, in words.
   case silent(String)
-  /// Somebody took a connection.
+  /// Something accepted a connection.
   case answers(String)
   /// It cannot be known: a name has no address, or this machine cannot try.
   case unknown(String)
@@ -18,7 +18,7 @@ enum Silence: Sendable, Equatable {
     var count = 1
     var duration = Duration.zero
 
-    /// What was met where, and for how long.
+    /// What was found where, and for how long.
     var words: String {
       switch verdict {
       case .answers(let words), .unknown(let words): return words
@@ -31,8 +31,8 @@ enum Silence: Sendable, Equatable {
 
   /// - Parameters:
   ///   - known: where the end was when it was last reached.
-  ///   - patience: how long everything must be silent, so that a restart is not taken for a loss.
-  ///   - limit: what an address has for a sign of life.
+  ///   - patience: how long everything must be silent, so that a restart is not mistaken for a loss.
+  ///   - limit: how long an address has to respond.
   static func listen(
     _ string: ConnectionString, end: String, known: Knock.Place? = nil, for patience: Duration = .zero,
     within limit: Duration = .seconds(3)
@@ -49,10 +49,10 @@ enum Silence: Sendable, Equatable {
     }
   }
 
-  /// Reads an end once more that is not needed any more: on a new session where the one that was there is
-  /// lost. What answers is not lost, and not passed over.
+  /// Reads once more from an end that is no longer needed, on a new session if the old one is lost. An end
+  /// that answers is not lost, and not skipped.
   /// - Parameter body: is given the new session.
-  /// - Returns: nil when nobody answers for the end any more, in time.
+  /// - Returns: nil when the end no longer answers in time.
   static func reading<Value>(
     _ string: ConnectionString, end: String, isolation: isolated (any Actor)? = #isolation,
     _ body: (_ fresh: Connection?) async throws -> Value
@@ -71,7 +71,7 @@ enum Silence: Sendable, Equatable {
     }
   }
 
-  /// A name may have addresses to which this machine has no way, as those of IPv6.
+  /// A name may have addresses that this machine has no route to, such as IPv6 ones.
   static func judge(_ knocks: [Knock]) -> Silence {
     let taken = knocks.filter { $0.outcome == .taken }
     guard taken.isEmpty else { return .answers(words(taken)) }

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Work that may take so long and no longer.
+/// Work with a time limit.
 enum TimeLimit {
   /// Ends `body` at the limit and waits until it has ended.
   static func cancelling<Value: Sendable>(
@@ -19,8 +19,8 @@ enum TimeLimit {
     }
   }
 
-  /// Returns at the limit, or when the task is cancelled, also while `body`, which is cancelled then, waits
-  /// for a server that does not answer.
+  /// Returns at the limit, or when the task is cancelled, even while `body`, which is then cancelled, waits
+  /// for a silent server.
   static func abandoning<Value: Sendable>(
     until end: ContinuousClock.Instant, or error: any Error,
     _ body: @escaping @Sendable () async throws -> Value
@@ -44,7 +44,7 @@ enum TimeLimit {
     }
   }
 
-  /// Whoever comes first tells the outcome.
+  /// The first to finish determines the outcome.
   private final class Race<Value: Sendable>: Sendable {
     private struct State {
       var waiting: CheckedContinuation<Value, any Error>?

@@ -1,24 +1,24 @@
 import LibPQ
 
-/// The settings that a database gives its users. What users wrote themselves is evaluated under them, on
-/// whichever end: checks, generated columns, expressions of indexes, triggers, materialized views. Of what
-/// a role decides, the owner of the table counts, since nobody knows who will write to it.
+/// The settings that a database gives its users. Users' expressions are evaluated under them, on either end:
+/// checks, generated columns, index expressions, triggers, materialized views. Where a role decides, the
+/// table's owner counts, since it is not known who will write to it.
 ///
-/// What users read and write in a session of ours keeps its meaning: values travel in forms that these
-/// settings do not touch (dates and times in ISO form with their offset from UTC, intervals with a sign
-/// before each part, `bytea` in hex), and every name and operator of ours is written with its schema.
+/// Our own values and statements keep their meaning in such a session: values are sent in forms that these
+/// settings do not affect (dates and times in ISO form with their UTC offset, intervals with a sign before
+/// each part, `bytea` in hex), and all our names and operators are schema-qualified.
 struct UserSettings: Sendable, Equatable {
   typealias Setting = Session.Setting
 
-  /// What the server, `ALTER ROLE ALL` and `ALTER DATABASE` say, in this order.
+  /// From the server, `ALTER ROLE ALL` and `ALTER DATABASE`, in this order.
   private(set) var everyone: [String: String] = [:]
-  /// What `ALTER ROLE` and `ALTER ROLE … IN DATABASE` say.
+  /// From `ALTER ROLE` and `ALTER ROLE … IN DATABASE`.
   private(set) var roles: [String: [String: String]] = [:]
-  /// Schemas that are called like a role: `"$user"` in a path.
+  /// Schemas named like a role: `"$user"` in a path.
   private(set) var ownSchemas: Set<String> = []
-  /// Owns most tables: sessions begin with its settings.
+  /// The owner of most tables: sessions start with its settings.
   private(set) var mainOwner = ""
-  /// What the other end does not take.
+  /// What the other end refuses.
   var refused: Set<Setting> = []
 
   init() {}
@@ -34,13 +34,13 @@ struct UserSettings: Sendable, Equatable {
 
   // MARK: What is passed on
 
-  /// What expressions may depend on, by the names in small letters.
+  /// What expressions may depend on, by lower-case name.
   static let meaningful: Set = [
     "bytea_output", "datestyle", "default_text_search_config", "extra_float_digits", "intervalstyle",
     "lc_numeric", "lc_time", "quote_all_identifiers", "search_path", "standard_conforming_strings",
     "timezone", "timezone_abbreviations", "transform_null_equals", "xmlbinary",
   ]
-  /// The same, but values of ours would be read in another way: only where none travels.
+  /// The same, but our values would be read differently: only where none are sent.
   static let meaningfulAlone: Set = [
     "array_nulls", "gin_fuzzy_search_limit", "lc_monetary", "row_security", "xmloption",
   ]
@@ -53,7 +53,7 @@ struct UserSettings: Sendable, Equatable {
     return meaningful.contains(name) || alsoStored.contains(name) || isAlone && meaningfulAlone.contains(name)
   }
 
-  /// - Parameter isAlone: nothing else is done in the session than to evaluate what users wrote.
+  /// - Parameter isAlone: the session does nothing but evaluate users' expressions.
   func settings(of owner: String, isAlone: Bool = false) -> [Setting] {
     everyone.merging(roles[owner] ?? [:]) { _, own in own }
       .filter { Self.isPassedOn($0.key, isAlone: isAlone) && !refused.contains(Setting($0.key, $0.value)) }
@@ -63,9 +63,9 @@ struct UserSettings: Sendable, Equatable {
       .sorted { $0.name < $1.name }
   }
 
-  /// The path as the owner's session has it; ours is of another role. Where values of ours travel, those that
-  /// are names (`regtype`, `regproc`) come without a schema if they are PostgreSQL's own, so that these must
-  /// come first, as they do on almost every path.
+  /// The path of the owner's session; ours has another role. Where our values are sent, names (`regtype`,
+  /// `regproc`) of PostgreSQL's own objects have no schema, so pg_catalog must come first, as it does on
+  /// almost every path.
   private func path(_ path: String, of owner: String, _ isAlone: Bool) -> String {
     var names = SettingText.names(in: path, areIdentifiers: true).compactMap { name in
       guard name == "$user" else { return name }
@@ -77,7 +77,7 @@ struct UserSettings: Sendable, Equatable {
     return names.map(SQL.identifier).joined(separator: ", ")
   }
 
-  /// The way to another owner's settings and back, for a session that has the main owner's: statements.
+  /// Statements that switch to another owner's settings and back, for a session with the main owner's.
   struct Detour: Sendable, Hashable {
     var enter: String
     var leave: String
@@ -94,7 +94,7 @@ struct UserSettings: Sendable, Equatable {
     func statement(_ settings: [Setting]) -> String {
       let values = Dictionary(settings.map { ($0.name, $0.value) }) { first, _ in first }
       let calls = Set(changed.map(\.name)).sorted().map { name in
-        // A parameter of the user's own that was set once can only be empty again.
+        // A user-defined parameter that was set once can only be emptied again.
         """
         pg_catalog.set_config(\(SQL.literal(name)), \(SQL.literal(values[name] ?? "")), \(isLocal))
         """

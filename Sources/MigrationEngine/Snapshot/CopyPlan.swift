@@ -5,7 +5,7 @@ struct CopyPiece: Sendable, Equatable {
   var sourceOID: UInt32
   var name: RelationName
   var bytes: Int64
-  /// In how many pieces the table travels.
+  /// How many pieces the table is copied in.
   var parts = 1
   var copyOut: String
   var copyIn: String
@@ -14,9 +14,9 @@ struct CopyPiece: Sendable, Equatable {
 /// What one worker copies in one transaction of the target.
 struct CopyBatch: Sendable, Equatable {
   var pieces: [CopyPiece]
-  /// Empties the tables first; an earlier try may have left rows behind. Nil where that is done beforehand.
+  /// Empties the tables first; an earlier try may have left rows. Nil where that is done beforehand.
   var clearing: String?
-  /// Of the tables: what they evaluate is under this role's settings.
+  /// The tables' owner, under whose settings their expressions are evaluated.
   var owner = ""
 }
 
@@ -56,11 +56,11 @@ enum TableCut: Sendable {
 
 /// What is copied and how: relations in, statements out.
 struct CopyPlan: Sendable {
-  /// Large ones first, so that no worker is left alone with one at the end.
+  /// Large ones first, so that no worker is left with one at the end.
   let batches: [CopyBatch]
-  /// Tables that travel in parts, emptied before the first of them.
+  /// Tables copied in parts, emptied before the first part.
   let split: [RelationName]
-  /// The statements that do it.
+  /// The statements that empty them.
   let clearing: [String]
 
   /// Tables up to this size share a transaction: a commit costs more than their rows.
@@ -77,8 +77,8 @@ struct CopyPlan: Sendable {
   }
 
   /// - Parameters:
-  ///   - isFirst: the tables hold next to nothing yet, and neither rules nor triggers.
-  ///   - referenced: those that foreign keys of others keep from being truncated.
+  ///   - isFirst: the tables are almost empty, and have neither rules nor triggers yet.
+  ///   - referenced: those that cannot be truncated because of other tables' foreign keys.
   init(
     _ relations: [Relation], workers: Int, isFirst: Bool = true, referenced: Set<RelationName> = [],
     cut: TableCut = .blocks
@@ -150,7 +150,7 @@ struct CopyPlan: Sendable {
 
   // MARK: Statements
 
-  /// A piece that travelled with others, by itself.
+  /// A piece of a batch, on its own.
   static func alone(_ piece: CopyPiece, of batch: CopyBatch) -> CopyBatch {
     CopyBatch(pieces: [piece], clearing: "DELETE FROM ONLY \(piece.name)", owner: batch.owner)
   }
@@ -199,7 +199,7 @@ struct CopyPlan: Sendable {
   }
 
   private static func format(of relation: Relation) -> String {
-    // COPY of a table without columns has only its row count to tell, and that only as text.
+    // COPY of a table without columns yields only the row count, and that only as text.
     let columns = relation.copiedColumns
     let isBinary = !columns.isEmpty && columns.allSatisfy { BinaryFormat.isExact(typeOID: $0.wireTypeOID) }
     return isBinary ? "FORMAT binary" : "FORMAT text"

@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Counts of a copy that is under way; workers add, the status reads.
+/// Counts of a running copy; workers add, the status reads.
 final class CopyProgress: Sendable {
   struct Counts: Sendable, Equatable {
     var tables = 0
@@ -14,7 +14,7 @@ final class CopyProgress: Sendable {
 
   func add(bytes: Int) { counts.withLock { $0.bytes += Int64(bytes) } }
 
-  /// Rows are in the target for good, and with them so many whole tables.
+  /// Rows are committed on the target, and with them this many whole tables.
   func finish(tables: Int, rows: Int64) {
     counts.withLock {
       $0.tables += tables

@@ -6,7 +6,7 @@ struct CopyPump: Sendable {
   let source: Connection
   let target: Connection
   let rateLimit: RateLimit?
-  /// Called for each buffer that has come.
+  /// Called for each buffer received.
   let onBytes: @Sendable (Int) -> Void
 
   private static let chunkBytes = 1 << 20
@@ -33,12 +33,12 @@ struct CopyPump: Sendable {
       try await rateLimit?.spend(full.bytes.count)
       chunk = try await source.readCopy(reusing: spare, limit: Self.chunkBytes, doing: action)
       try await written
-      // One that a large row has made larger is not kept.
+      // A buffer enlarged by a large row is not kept.
       spare = full.bytes.count > 2 * Self.chunkBytes ? Self.buffer() : full.bytes
     }
   }
 
-  /// The row that reaches the limit goes a little beyond it.
+  /// The row that reaches the limit exceeds it a little.
   private static func buffer() -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(chunkBytes + chunkBytes / 16)

@@ -1,8 +1,7 @@
 import LibPQ
 import LogicalReplication
 
-/// The session that held an exported snapshot is gone, and the snapshot with it: what is missing takes a new
-/// one.
+/// The session that held an exported snapshot is gone, and the snapshot with it: the rest needs a new one.
 struct SnapshotLoss: Error {
   let error: PostgresError
 }
@@ -17,7 +16,7 @@ struct ExportedSnapshot: Sendable {
 
   func release() async { await holder.close() }
 
-  /// Which way leads what is read under it.
+  /// The direction of what is read under it.
   var direction: Direction { holder.end == Direction.back.from ? .back : .forward }
 
   /// Opens a transaction of `connection` that sees what the snapshot sees.
@@ -33,8 +32,8 @@ struct ExportedSnapshot: Sendable {
     try await connection.query(Session.readingTablesOnly, doing: "opening the snapshot's transaction")
   }
 
-  /// Runs `body`, which uses the snapshot in ways that cannot tell its loss from other failures. The holder
-  /// is asked only when it failed: a statement of the holder's ends the snapshot.
+  /// Runs `body`, which cannot distinguish the snapshot's loss from other failures. The holder is asked only
+  /// after a failure: a statement on it ends the snapshot.
   /// - Throws: `SnapshotLoss` when the holder is gone, else what `body` threw.
   func explainingLoss<Value>(
     isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Value
@@ -51,8 +50,7 @@ struct ExportedSnapshot: Sendable {
     }
   }
 
-  /// A snapshot of this moment, for what no slot sends; it has no LSN (manual, section 9.27.5
-  /// `pg_export_snapshot`).
+  /// A current snapshot, for what no slot sends; it has no LSN (manual, section 9.27.5 `pg_export_snapshot`).
   static func current(on source: ConnectionString, _ direction: Direction = .forward) async throws
     -> ExportedSnapshot
   {
@@ -60,8 +58,8 @@ struct ExportedSnapshot: Sendable {
     return try await current(in: holder, at: .zero)
   }
 
-  /// The same in a session that is given, and that is closed with it or when it fails.
-  /// - Parameter lsn: where the end stands, if that is known.
+  /// The same in a given session, which is closed with it or on failure.
+  /// - Parameter lsn: the position of the end, if known.
   static func current(in holder: Connection, at lsn: LSN) async throws -> ExportedSnapshot {
     do {
       try await holder.query(
@@ -73,9 +71,9 @@ struct ExportedSnapshot: Sendable {
     }
   }
 
-  /// The same snapshot from an ordinary session, and lets go of the one that held it: a slot's snapshot keeps
+  /// The same snapshot, held by an ordinary session; releases the previous holder: a slot's snapshot keeps
   /// the slot, and with it WAL, for as long as it is needed.
-  /// - Parameter holder: closed with the snapshot or when it fails.
+  /// - Parameter holder: closed with the snapshot or on failure.
   func moved(to holder: Connection) async throws -> ExportedSnapshot {
     do {
       try await enter(holder)

@@ -1,10 +1,10 @@
 import LibPQ
 import LogicalReplication
 
-/// Tables of extensions whose rows are the user's: the schema brings the table, with the rows that the
-/// extension's script makes, and the user's are copied (manual, section 38.17.3 "Extension Configuration
-/// Tables"). They are in no publication and bear no trigger of ours, so they are copied again behind the
-/// fence, and after the seal what was written meanwhile.
+/// Extension tables with rows of the user's: CREATE EXTENSION creates the table and the rows of the
+/// extension's script; the user's rows are copied (manual, section 38.17.3 "Extension Configuration Tables").
+/// They are in no publication and have no trigger of ours, so they are copied again after the fence, and
+/// after the seal if they were written meanwhile.
 struct ExtensionTables: Sendable {
   let source: ConnectionString
   let target: ConnectionString
@@ -22,8 +22,8 @@ struct ExtensionTables: Sendable {
   }
 
   /// - Parameters:
-  ///   - observer: of the source.
-  ///   - snapshot: that the rows come under; one of this moment unless given.
+  ///   - observer: a session on the source.
+  ///   - snapshot: the snapshot to read the rows under; a current one unless given.
   /// - Returns: how many tables had to be copied.
   @discardableResult
   func copy(
@@ -31,7 +31,7 @@ struct ExtensionTables: Sendable {
   ) async throws -> Int {
     var tables: [ConfigurationTable] = []
     for table in try await ConfigurationTable.read(from: observer) where !excluded.contains(table.name) {
-      // Most have no rows of the user's, and not everybody may write to an extension's table.
+      // Most have no rows of the user's, and not every role may write to an extension's table.
       async let here = Self.rows(table, on: observer)
       async let there = Self.rows(table, on: connection)
       if try await here != there { tables.append(table) }
@@ -47,7 +47,7 @@ struct ExtensionTables: Sendable {
   }
 
   private func copy(_ tables: [ConfigurationTable], under snapshot: ExportedSnapshot) async throws {
-    // In the order of the extension's script, which its tables may need of each other.
+    // In the order of the extension's script: its tables may depend on each other.
     let batch = CopyBatch(
       pieces: tables.map(Self.piece),
       clearing: tables.reversed().map { "DELETE FROM ONLY \($0.name) \($0.condition)" }
@@ -58,7 +58,7 @@ struct ExtensionTables: Sendable {
     guard try await copy.copy(CopyPlan(batches: [batch]), under: snapshot).outdated.isEmpty else {
       throw MigrationError(
         .failed, doing: "copying the user's rows in tables of extensions",
-        reason: "an extension's tables were defined or written anew on the \(direction.from) meanwhile",
+        reason: "an extension's tables were redefined or rewritten on the \(direction.from) meanwhile",
         remedy: "Try again: a newer snapshot has them as they are now.")
     }
   }
@@ -71,7 +71,7 @@ struct ExtensionTables: Sendable {
       copyIn: "COPY \(table.name)\(list) FROM STDIN")
   }
 
-  /// What the user's rows are, in a few characters that are the same on both ends for the same rows.
+  /// A short digest of the user's rows, the same on both ends for the same rows.
   private static func rows(_ table: ConfigurationTable, on connection: Connection) async throws -> String {
     // Every version has this hash, of 32 bits only.
     let row = "ROW(\(table.columns))::pg_catalog.text COLLATE pg_catalog.\"C\""
@@ -88,7 +88,7 @@ struct ExtensionTables: Sendable {
       throw MigrationError(
         .failed, doing: "copying \(table.name), a table of an extension",
         reason: "the \(connection.end) refuses: \(error.message)",
-        remedy: "Grant SELECT, INSERT and DELETE on it, or leave its rows behind with --exclude-table.")
+        remedy: "Grant SELECT, INSERT and DELETE on it, or leave out its rows with --exclude-table.")
     }
   }
 }

@@ -1,8 +1,8 @@
 import LibPQ
 import LogicalReplication
 
-/// REPLICA IDENTITY FULL for tables that have no identity of their own, as the user asked; what was before is
-/// stored first, so that an abort can put it back.
+/// REPLICA IDENTITY FULL for tables without an identity, as the user asked; the previous one is stored first,
+/// so that an abort can restore it.
 enum FullIdentity {
   /// - Parameter source: the end whose tables are published.
   static func set(on relations: [Relation], source: Connection) async throws {
@@ -26,8 +26,8 @@ enum FullIdentity {
     }
   }
 
-  /// Publications of the user's come with the schema, and would have the target refuse what the stream
-  /// applies to tables that have no identity of their own there. They have it while something is applied.
+  /// The user's publications come with the schema, and would make the target refuse what the stream applies
+  /// to tables without an identity there. They have FULL while something is applied.
   static func setWherePublished(on target: Connection) async throws {
     let rows = try await target.query(
       "SELECT DISTINCT c.oid \(published)", [ownName],
@@ -42,7 +42,7 @@ enum FullIdentity {
       }, source: target)
   }
 
-  /// What the way back publishes by, which sees to its tables itself.
+  /// The publication of reverse replication, which sets the identity of its tables itself.
   private static let ownName = "replicate_back"
 
   /// Tables that a publication besides `$1` publishes changes of.
@@ -54,7 +54,7 @@ enum FullIdentity {
     WHERE (p.pubupdate OR p.pubdelete) AND p.pubname <> $1
     """
 
-  /// The tables of an end that have it from us.
+  /// The tables of an end that we have given it.
   static func noted(on end: Connection) async throws -> [RelationName] {
     let action = "reading which tables of the \(end.end) were given REPLICA IDENTITY FULL"
     guard try await NotedRows.identity.exist(on: end, doing: action) else { return [] }
@@ -67,7 +67,7 @@ enum FullIdentity {
     return try rows.map { RelationName(schema: try $0.text("nspname"), name: try $0.text("relname")) }
   }
 
-  /// What is noted on an end that is open and takes no changes by replication any more.
+  /// What is recorded on an end that is open and no longer receives changes by replication.
   static func owed(on end: Connection) async throws -> [LateChange] {
     guard !(try await noted(on: end)).isEmpty else { return [] }
     let rows = try await end.query(
@@ -76,19 +76,20 @@ enum FullIdentity {
         JOIN pg_catalog.pg_class c ON c.oid = i.relation
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE i.previous IN ('DEFAULT', 'NOTHING') AND c.relreplident = 'f'
-      """, doing: "reading the replica identities to put back", within: .seconds(30))
+      """, doing: "reading the replica identities to restore", within: .seconds(30))
     return try rows.map { row in
       let name = RelationName(schema: try row.text("nspname"), name: try row.text("relname"))
       let previous = try row.text("previous")
       return LateChange(
-        name, doing: "putting back the replica identity of \(name)",
+        name, doing: "restoring the replica identity of \(name)",
         "ALTER TABLE \(name) REPLICA IDENTITY \(previous)")
     }
   }
 
-  /// Puts back what was before, on the source or on the target, whose schema was dumped after the change.
-  /// - Parameter isStreamed: something is applied to this end still, which publications of the user's must
-  ///   not refuse.
+  /// Restores the previous identity, on the source or on the target, whose schema was dumped after the
+  /// change.
+  /// - Parameter isStreamed: changes are still applied to this end, and the user's publications must not
+  ///   refuse them.
   static func restore(
     notedOn source: Connection, on end: Connection, isStreamed: Bool = false
   ) async throws {
@@ -101,12 +102,12 @@ enum FullIdentity {
       FROM replicate.identity() i JOIN pg_catalog.pg_class c ON c.oid = i.relation
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE i.previous IN ('DEFAULT', 'NOTHING') \(kept)
-      """, doing: "reading the replica identities to put back")
+      """, doing: "reading the replica identities to restore")
     for row in rows {
       let name = try row.text("name")
       try await LockRetry.execute(
         "ALTER TABLE \(name) REPLICA IDENTITY \(try row.text("previous"))", on: end,
-        doing: "putting back the replica identity of \(name) on the \(end.end)", within: .seconds(30))
+        doing: "restoring the replica identity of \(name) on the \(end.end)", within: .seconds(30))
     }
   }
 }

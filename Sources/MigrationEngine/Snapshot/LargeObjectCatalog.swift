@@ -1,6 +1,6 @@
 import LibPQ
 
-/// What the servers tell of their large objects.
+/// What the servers know about their large objects.
 enum LargeObjectCatalog {
   static func read(from connection: Connection) async throws -> [LargeObject] {
     let rows = try await connection.query(
@@ -25,8 +25,8 @@ enum LargeObjectCatalog {
     }
   }
 
-  /// The objects that `oids` (an SQL array) names, with their sizes. Each is closed again before the next is
-  /// opened: a transaction has room for few.
+  /// The objects in `oids` (an SQL array), with their sizes. Each is closed before the next is opened: a
+  /// transaction can have only a few open.
   static func sizes(of oids: String) -> String {
     """
     SELECT c.object, c.size FROM (
@@ -39,8 +39,8 @@ enum LargeObjectCatalog {
 
   // MARK: What has changed
 
-  /// The oldest transaction that the snapshot of `connection` cannot see to its end. Not the snapshot itself:
-  /// it does not tell the subtransactions that write.
+  /// The oldest transaction that the snapshot of `connection` does not see as finished. Not the snapshot
+  /// itself: it does not list writing subtransactions.
   static func horizon(of connection: Connection) async throws -> String {
     let rows = try await connection.query(
       "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()) AS horizon",
@@ -65,8 +65,8 @@ enum LargeObjectCatalog {
     return Set(left.filter { right[$0.key] != $0.value }.keys)
   }
 
-  /// Only a superuser may look at the pages themselves. A page says which transaction wrote it in 32 bits;
-  /// one of long ago may look new, and is then copied for nothing.
+  /// Only a superuser may read the pages themselves. Their xmin has 32 bits; an old one may look new, and is
+  /// then copied for nothing.
   private static func written(since horizon: String, on source: Connection) async throws -> Set<UInt32> {
     let rows = try await source.query(
       """

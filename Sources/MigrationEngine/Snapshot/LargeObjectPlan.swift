@@ -1,14 +1,14 @@
-/// A large object as the catalogs know it (manual, section 53.31).
+/// A large object as in the catalogs (manual, section 53.31).
 struct LargeObject: Sendable, Equatable {
   var oid: UInt32
   var owner: String
-  /// The statements that give it the privileges it has; nil where its owner's defaults hold.
+  /// The statements that grant its privileges; nil where it has its owner's defaults.
   var grants: String?
 }
 
-/// What makes one end's large objects those of the other. Pure.
+/// What makes one end's large objects equal to the other's. Pure.
 struct LargeObjectPlan: Sendable, Equatable {
-  /// Taken off the target: gone from the source, or about to be made anew.
+  /// Removed from the target: gone from the source, or about to be recreated.
   private(set) var removed: [UInt32] = []
   private(set) var copied: [LargeObject] = []
 

@@ -1,21 +1,21 @@
 import LibPQ
 import LogicalReplication
 
-/// The publication of all tables that are migrated (manual, section 31.1).
+/// The publication of all migrated tables (manual, section 31.1).
 struct Publication: Sendable {
   let name: String
 
-  /// Creates the publication: with the root of each tree of partitions, so that partitions made later belong
-  /// to it, and with the partitions themselves, so that those that are detached still do.
+  /// Creates the publication: with the root of each partition tree, so that partitions created later belong
+  /// to it, and with the partitions themselves, so that detached ones still do.
   ///
-  /// Before the slot: a slot that decodes changes from before its publication fails on them.
+  /// Before the slot: a slot fails when it decodes changes from before its publication.
   func ensure(_ relations: [Relation], on source: Connection) async throws {
     let found = try await source.query(
       "SELECT FROM pg_catalog.pg_publication WHERE pubname = $1", [name],
       doing: "looking for publication \(quotedIdentifier(name))")
     let members = relations.filter { !$0.isUnlogged }.map { "ONLY \($0.name)" }
     if found.isEmpty { try await create(members.prefix(Self.batchSize), on: source) }
-    // The rest, also of an engine that died among them.
+    // The rest, including those that a killed engine left.
     if !found.isEmpty || members.count > Self.batchSize { try await add(relations, on: source) }
   }
 
@@ -32,7 +32,7 @@ struct Publication: Sendable {
       """, doing: "creating publication \(quotedIdentifier(name))", within: .seconds(120))
   }
 
-  /// Adds tables that were created later. Whoever writes to them at this moment may be decoded without it, so
+  /// Adds tables that were created later. Transactions writing to them now may be decoded without them, so
   /// their snapshot must be taken afterwards: a new slot begins when all these transactions have ended.
   func add(_ relations: [Relation], on source: Connection) async throws {
     let rows = try await source.query(

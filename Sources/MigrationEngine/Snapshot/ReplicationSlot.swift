@@ -6,7 +6,7 @@ struct ReplicationSlot: Sendable {
   let name: SlotName
 
   /// Creates the slot and exports the snapshot at its beginning.
-  /// - Parameter limit: how long to wait for each transaction that is open.
+  /// - Parameter limit: how long to wait for each open transaction.
   /// - Throws: `MigrationError` that names the transactions that did not end.
   func create(
     on source: ConnectionString, observer: Connection, within limit: Duration = .seconds(30)
@@ -14,8 +14,8 @@ struct ReplicationSlot: Sendable {
     try await Self.export(name, temporary: false, on: source, observer: observer, within: limit)
   }
 
-  /// Creates the slot without a snapshot. It waits for every transaction that has written and is open; the
-  /// caller's users are not to wait for that.
+  /// Creates the slot without a snapshot. It waits for every open transaction that has written; users must
+  /// not wait meanwhile.
   /// - Throws: `MigrationError` that names the open transactions when they do not end within `limit`.
   func create(on connection: Connection, within limit: Duration) async throws {
     let action = "creating replication slot \(name) on the \(connection.end)"
@@ -33,9 +33,9 @@ struct ReplicationSlot: Sendable {
     }
   }
 
-  /// A newer snapshot with its LSN, from a slot that goes with its session: for tables copied later than the
-  /// rest, and to compare both ends.
-  /// - Parameter limit: how long to wait for each transaction that is open.
+  /// A newer snapshot with its LSN, from a temporary slot: for tables copied later than the rest, and to
+  /// compare both ends.
+  /// - Parameter limit: how long to wait for each open transaction.
   /// - Throws: `OpenTransactions` that names those that did not end.
   static func temporarySnapshot(
     on source: ConnectionString, observer: Connection, within limit: Duration = .seconds(30)
@@ -54,15 +54,15 @@ struct ReplicationSlot: Sendable {
     let connection = try await Session.openReplication(source, end: observer.end)
     let action = "creating replication slot \(name)"
     do {
-      // A slot's beginning waits for every transaction that is open; statement_timeout does not end that
-      // wait, nor does our own death unless it is looked for.
+      // Creating a slot waits for every open transaction; statement_timeout does not end that wait, nor does
+      // the loss of the client unless the server checks for it.
       try await Session.noticeLostClient(of: connection)
       try await connection.query("SET lock_timeout = \(Int(limit / .milliseconds(1)))", doing: action)
       let rows = try await connection.query(
         ReplicationCommand.createSlot(name, temporary: temporary), doing: action, within: limit * 2)
       guard let row = rows.first, let lsn = LSN(try row.text("consistent_point")) else {
         throw PostgresError(
-          code: .unexpectedResult, action: action, message: "the server told no consistent point")
+          code: .unexpectedResult, action: action, message: "the server reported no consistent point")
       }
       return ExportedSnapshot(name: try row.text("snapshot_name"), lsn: lsn, holder: connection)
     } catch let error as PostgresError where error.sqlState == .lockNotAvailable || error.code == .timedOut {
@@ -77,7 +77,7 @@ struct ReplicationSlot: Sendable {
       throw OpenTransactions(
         error: MigrationError(
           .failed, doing: "taking a newer snapshot of the \(observer.end)", reason: reason,
-          remedy: "It goes on when they have ended, by themselves or by pg_terminate_backend(pid), "
+          remedy: "It continues when they have ended, by themselves or by pg_terminate_backend(pid), "
             + "ROLLBACK PREPARED 'gid'."))
     } catch {
       await connection.close()
@@ -85,7 +85,7 @@ struct ReplicationSlot: Sendable {
     }
   }
 
-  /// The transactions that hold up a slot: who and how old, never what they ran.
+  /// The transactions that hold up a slot: whose and how old, never their statements.
   private static func openTransactions(_ observer: Connection) async throws -> String {
     let rows = try await observer.query(
       """
@@ -110,7 +110,7 @@ struct ReplicationSlot: Sendable {
     return !rows.isEmpty
   }
 
-  /// Drops the slot if it is there. A walsender that still serves a client that was killed is ended first.
+  /// Drops the slot if it is there. A walsender that still serves a killed client is terminated first.
   func drop(on source: Connection) async throws {
     let action = "dropping replication slot \(name)"
     let deadline = ContinuousClock.now + .seconds(30)
@@ -134,8 +134,8 @@ struct ReplicationSlot: Sendable {
   }
 }
 
-/// Transactions that were open when a snapshot was asked for have not ended in time: it can be asked for
-/// again.
+/// Transactions that were open when a snapshot was requested have not ended in time: the request can be
+/// repeated.
 struct OpenTransactions: Error {
   var error: MigrationError
 }

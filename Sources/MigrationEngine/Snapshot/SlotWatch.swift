@@ -1,9 +1,9 @@
-/// How near a slot is to being lost: the source removes WAL that the slot still needs once
+/// How close a slot is to being lost: the source removes WAL that the slot still needs once
 /// `max_slot_wal_keep_size` is passed (manual, section 20.6.1 and 54.20). Pure: states in, verdicts out.
 struct SlotWatch: Sendable {
   enum Verdict: Sendable, Equatable {
     case fine
-    /// Told once each time it has become worse.
+    /// Reported once each time it gets worse.
     case warning(String)
     case lost
   }
@@ -14,7 +14,7 @@ struct SlotWatch: Sendable {
     static func < (left: Self, right: Self) -> Bool { left.rawValue < right.rawValue }
   }
 
-  private var told = Danger.none
+  private var reported = Danger.none
 
   /// - Parameters:
   ///   - status: `wal_status`; empty when there is no slot.
@@ -22,8 +22,8 @@ struct SlotWatch: Sendable {
   mutating func look(status: String, retainedBytes: Int64, safeBytes: Int64?) -> Verdict {
     if status == "lost" { return .lost }
     let danger = Self.danger(status, retainedBytes, safeBytes)
-    defer { told = danger }
-    guard danger > told else { return .fine }
+    defer { reported = danger }
+    guard danger > reported else { return .fine }
     let left =
       safeBytes.map { "\(max(0, $0) >> 20) MB more and it is lost" } ?? "it may be lost at any checkpoint"
     return .warning("the slot retains \(retainedBytes >> 20) MB of WAL; \(left)")

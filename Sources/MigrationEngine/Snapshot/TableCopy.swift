@@ -7,27 +7,28 @@ struct TableCopy: Sendable {
   let target: ConnectionString
   let workers: Int
   let progress: CopyProgress
-  /// Whether the stream goes on from the snapshot: then its LSN is stored with the rows.
+  /// Whether the stream continues from the snapshot: then its LSN is stored with the rows.
   var isStreamed = true
-  /// Whether the tables are the user's own: what is evaluated as rows come in is so under the settings of the
-  /// database's users. An extension's is under those that its author could count on.
+  /// Whether the tables are the user's own: then expressions are evaluated under the settings of the
+  /// database's users. Those of extension tables are under the settings that the extension's author could
+  /// rely on.
   var areUsers = true
   var rateLimit: RateLimit?
-  /// Whether a table whose rows the other end refuses is left, and the others go on.
+  /// Whether a table whose rows the other end refuses is skipped, and the others continue.
   var leavesRefused = false
 
-  /// What was not copied, by OIDs of the end that rows come from.
+  /// What was not copied, by the OIDs of the end that rows come from.
   struct Left: Sendable {
-    /// The snapshot does not say what they are any more: they need a newer one.
+    /// The snapshot no longer describes them: they need a newer one.
     var outdated: Set<UInt32> = []
-    /// The other end's words on rows that it refuses.
+    /// The other end's errors on rows that it refuses.
     var refused: [UInt32: PostgresError] = [:]
   }
 
-  /// A table, or a batch of small ones, is emptied, filled and marked as copied in one transaction of the
-  /// target, so that a crash costs what was under way and no more. A table that travels in parts is marked
-  /// after the last of them.
-  /// - Parameter lineages: what the tables are under the snapshot, by their OIDs on the source.
+  /// A table, or a batch of small ones, is emptied, filled and marked as copied in one transaction on the
+  /// target, so that a crash loses only what was in progress. A table copied in parts is marked after the
+  /// last of them.
+  /// - Parameter lineages: the tables as they are under the snapshot, by their OIDs on the source.
   func copy(
     _ plan: CopyPlan, under snapshot: ExportedSnapshot, lineages: [UInt32: TableLineage] = [:]
   ) async throws -> Left {
@@ -70,8 +71,8 @@ struct TableCopy: Sendable {
 
   private func open(_ direction: Direction) async throws -> Connection {
     let target = try await Session.open(target, end: direction.to, purpose: "copy")
-    // What is copied is durable before anything is confirmed to the source: the stream's own flushes come
-    // later in the same WAL.
+    // The copy is durable before anything is confirmed to the source: the stream's own flushes come later in
+    // the same WAL.
     try await target.query(
       "SET session_replication_role = replica; SET synchronous_commit = off", doing: "preparing the copy")
     return target
@@ -111,7 +112,7 @@ struct TableCopy: Sendable {
       } catch let missing as MissingTable {
         let batch = missing.batch
         if batch.pieces.count == 1, let piece = batch.pieces.first { await watch.note(piece) }
-        // One by one it shows which it is, and the others do not suffer.
+        // One at a time, to find out which it is and to copy the others.
         if batch.pieces.count > 1 { again += batch.pieces.map { CopyPlan.alone($0, of: batch) } }
       } catch let refused as RefusedRows where leavesRefused {
         let batch = refused.batch
@@ -123,12 +124,12 @@ struct TableCopy: Sendable {
     }
   }
 
-  /// A table or column is not there any more under its name, on either end.
+  /// A table or column no longer exists under its name, on either end.
   private struct MissingTable: Error {
     var batch: CopyBatch
   }
 
-  /// The other end does not take a table's rows as they are.
+  /// The other end refuses a table's rows as they are.
   fileprivate struct RefusedRows: Error {
     var batch: CopyBatch
     var piece: CopyPiece
@@ -148,7 +149,7 @@ struct TableCopy: Sendable {
     }
   }
 
-  /// - Returns: what came and is what the snapshot tells of.
+  /// - Returns: the pieces that were copied and match the snapshot.
   private func copyAll(
     of batch: CopyBatch, from source: Connection, to target: Connection, _ snapshot: CopiedSnapshot,
     _ detour: UserSettings.Detour?
@@ -168,14 +169,14 @@ struct TableCopy: Sendable {
       do {
         (rows, bytes) = try await pump.pump(doing: action)
       } catch let error as PostgresError where error.isRefusalOfContent {
-        // Both ends know the table by now: it is a row that is at fault, maybe by what it names.
+        // Both ends know the table by now: a row is at fault, perhaps by what it refers to.
         throw RefusedRows(batch: batch, piece: piece, error: error)
       }
       var relation = CopiedRelation(sourceOID: piece.sourceOID, bytes: bytes, rows: Int64(rows))
       relation.lineage = snapshot.lineages[piece.sourceOID]
       copied.append(relation)
     }
-    // Each COPY has locked its table until the snapshot's transaction ends: what it is now it was then.
+    // Each COPY has locked its table until the snapshot's transaction ends: its definition is unchanged.
     let outdated = try await snapshot.watch.outdated(batch.pieces)
     copied.removeAll { outdated.contains($0.sourceOID) }
     if isStreamed, batch.clearing != nil { try await StateStore(target).markCopied(copied, at: snapshot.lsn) }
@@ -184,14 +185,14 @@ struct TableCopy: Sendable {
   }
 }
 
-/// The snapshot that rows are read under, and what the tables are there.
+/// The snapshot that rows are read under, and the tables' definitions there.
 private struct CopiedSnapshot {
   let lsn: LSN
   let watch: SnapshotWatch
   let lineages: [UInt32: TableLineage]
 }
 
-/// Which tables are not what the snapshot says of them.
+/// Finds tables that the snapshot does not describe correctly.
 private actor SnapshotWatch {
   private let observer: Connection
   private let versions: [UInt32: String]

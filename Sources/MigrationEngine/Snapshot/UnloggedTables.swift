@@ -34,7 +34,7 @@ struct UnloggedTables: Sendable {
         throw MigrationError(
           .failed, doing: "copying the unlogged tables of the \(direction.from)",
           reason: tables.filter { left.contains($0.oid) }.map(\.name.description).joined(separator: ", ")
-            + " was defined or written anew meanwhile", remedy: "Ask again.")
+            + " was redefined or rewritten meanwhile", remedy: "Try again.")
       }
     }
     return tables.count

@@ -1,21 +1,21 @@
 import LibPQ
 
-/// Rows that are kept in the comment of a function of schema `replicate`, which returns them. What we note on
-/// an end that others replicate must be in no publication, also not in one FOR ALL TABLES, whose subscriber
-/// would end at a table that it lacks: catalogs are in none (manual, section 31.1). A comment is as durable,
-/// and as much part of its transaction, as a row. Not a view: our sessions read none but the system's.
+/// Rows kept in the comment of a function of schema `replicate`, which returns them. What we record on an end
+/// with other subscribers must be in no publication, not even FOR ALL TABLES, whose subscriber would fail on
+/// a table that it lacks: catalogs are in none (manual, section 31.1). A comment is as durable and
+/// transactional as a row. Not a view: our sessions read only the system's.
 struct NotedRows: Sendable {
   /// The function's name in schema `replicate`.
   let name: String
-  /// As of a table's definition: `state text, token text`.
+  /// As in a table definition: `state text, token text`.
   let columns: String
 
   static let fence = NotedRows(name: "fence", columns: "state text, token text")
   static let identity = NotedRows(name: "identity", columns: "relation oid, previous text")
-  /// Columns that were GENERATED ALWAYS before the way back.
+  /// Columns that were GENERATED ALWAYS before reverse replication.
   static let relaxed = NotedRows(name: "relaxed", columns: "relation oid, name text")
   static let held = NotedRows(name: "held", columns: "catalog text, oid oid, enabled \"char\"")
-  /// Of the way back, on the source.
+  /// The progress of reverse replication, on the source.
   static let progress = NotedRows(
     name: "progress",
     columns: """
@@ -24,10 +24,10 @@ struct NotedRows: Sendable {
       """)
   static let confirmation = NotedRows(name: "confirmation", columns: "confirmed_lsn pg_lsn")
 
-  /// What stands behind FROM.
+  /// What follows FROM.
   var relation: String { "replicate.\(name)()" }
 
-  /// Makes the function, without rows, where it is not there.
+  /// Creates the function, without rows, where it is missing.
   var creation: String {
     """
     CREATE OR REPLACE FUNCTION replicate.note(kept text, noted jsonb) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -41,14 +41,13 @@ struct NotedRows: Sendable {
     """
   }
 
-  /// Lets one transaction at a time change them: before they are read to be changed, in the same transaction.
+  /// Serialises changes: call it before reading rows to change them, in the same transaction.
   var lock: String {
     "SELECT pg_catalog.pg_advisory_xact_lock(\(Self.lockClass), pg_catalog.hashtext('\(relation)'))"
   }
   private static let lockClass = 0x7265_706C
 
-  /// An expression, true, that puts the array `rows`, an expression of type `jsonb`, in the place of all
-  /// rows.
+  /// An expression, always true, that replaces all rows by the array `rows`, an expression of type `jsonb`.
   func replacement(by rows: String) -> String { "replicate.note('\(name)', \(rows))" }
 
   /// All rows for which `condition` is true of `r`, as an expression for `replacement`.
@@ -59,7 +58,7 @@ struct NotedRows: Sendable {
     """
   }
 
-  /// Adds rows, an expression of type `jsonb`, in the place of those for which `condition` is true.
+  /// Adds rows, an expression of type `jsonb`, in place of those for which `condition` is true.
   func addition(of rows: String, replacing condition: String) -> String {
     "\(lock);\nSELECT \(replacement(by: "\(self.rows(where: "NOT (\(condition))")) || \(rows)"))"
   }

@@ -1,6 +1,6 @@
 import LibPQ
 
-/// Schema `replicate`, whose name others may have given to a schema of theirs.
+/// Schema `replicate`; others may have a schema of that name.
 enum OwnSchema {
   /// - Returns: false also when there is none.
   static func isOfOthers(on end: Connection) async throws -> Bool {

@@ -1,4 +1,4 @@
-/// The order of a migration, as a pure state machine: events in, the next thing to do out.
+/// The order of a migration, as a pure state machine: events in, the next action out.
 struct PhaseMachine: Sendable, Equatable {
   enum Event: Sendable, Equatable {
     case preflightPassed
@@ -11,7 +11,7 @@ struct PhaseMachine: Sendable, Equatable {
     case targetOpened
     /// And what is written there goes back to the source.
     case targetOpenedReversibly
-    /// A rollback is complete, or the reverse stream was ended.
+    /// A rollback is complete, or reverse replication was ended.
     case reverseEnded
     case abortRequested
   }
@@ -57,7 +57,7 @@ struct PhaseMachine: Sendable, Equatable {
     return resume()
   }
 
-  /// In which phases an event may come, and the phase that it leads to.
+  /// The phases in which an event may occur, and the phase it leads to.
   private static func transition(_ event: Event) -> (from: Set<Phase>, to: Phase) {
     switch event {
     case .preflightPassed: ([.preflight], .schema)

@@ -1,15 +1,15 @@
 import LibPQ
 
-/// The fence's state in schema `replicate` of an end, and what must be put back there: on the source when the
-/// migration is aborted, on the target when there is no way back any more.
+/// The fence's state in schema `replicate` of an end, and what must be restored there: on the source when the
+/// migration is aborted, on the target when reverse replication ends.
 struct SourceState: Sendable {
-  /// How the fence stands. One row, changed in the same transaction as the fence itself.
+  /// The state of the fence. One row, changed in the same transaction as the fence itself.
   enum Fence: String, Sendable {
     /// The fence, if there is one, lets everything pass.
     case open
     /// The fence refuses writes until it expires.
     case fenced
-    /// The fence refuses writes for good: the point of no return is behind us.
+    /// The fence refuses writes for good: the point of no return has been passed.
     case sealed
   }
 
@@ -26,7 +26,7 @@ struct SourceState: Sendable {
     try await createTables()
   }
 
-  /// In a schema that is there: the target's.
+  /// In an existing schema: the target's.
   func createTables() async throws {
     let action = "creating the fence's state on the \(connection.end)"
     try await connection.transaction(doing: action) { connection in
@@ -41,7 +41,7 @@ struct SourceState: Sendable {
   }
 
   /// Nil when the end has no fence of ours.
-  /// - Throws: `MigrationError` when nobody can say how the fence stands.
+  /// - Throws: `MigrationError` when the state of the fence is not known.
   func fence() async throws -> Fence? {
     let action = "looking for a fence on the \(connection.end)"
     guard try await NotedRows.fence.exist(on: connection, doing: action) else { return nil }
@@ -50,7 +50,7 @@ struct SourceState: Sendable {
     guard let fence = try rows.first.flatMap({ Fence(rawValue: try $0.text("state")) }) else {
       throw MigrationError(
         .failed, doing: "reading the fence's state",
-        reason: "replicate.fence on the \(connection.end) does not tell it",
+        reason: "replicate.fence on the \(connection.end) does not say it",
         remedy:
           "Use the version of replicate that began this migration, or drop schema replicate on the source.")
     }

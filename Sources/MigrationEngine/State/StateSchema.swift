@@ -1,11 +1,11 @@
-/// Schema `replicate` of the target: all that a migration knows. The engine holds nothing of its own, so that
+/// Schema `replicate` on the target: everything a migration knows. The engine keeps nothing itself, so that
 /// it can be killed and started on another machine.
 enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
   static let format = 5
 
-  /// Where a stream stands: on the end that it is applied to. The anchor is the transaction that ends at
-  /// `applied_lsn`, none before the first; its time is in microseconds since 2000, as the stream has it.
+  /// The position of a stream, on the end that it is applied to. The anchor is the transaction that ends at
+  /// `applied_lsn`, none before the first; its time is in microseconds since 2000, as in the stream.
   static let progress = """
     CREATE TABLE IF NOT EXISTS replicate.progress (
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),

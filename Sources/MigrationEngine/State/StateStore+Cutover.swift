@@ -20,29 +20,29 @@ struct CutoverEnd: Sendable {
 }
 
 extension StateStore {
-  /// What becomes of a request.
+  /// The result of a request.
   enum Admission: Sendable {
     case new(StoredCutover)
-    /// Nothing was stored: this one is asked for, or is under way.
+    /// Nothing was stored: this one was already requested, or is in progress.
     case underWay(StoredCutover)
     /// Nothing was stored: the migration is in this phase.
     case refused(Phase)
   }
 
-  /// Asks for a cutover, unless one is asked for or under way.
-  /// - Parameter phases: those in which it may be asked for.
+  /// Requests a cutover, unless one is requested or in progress.
+  /// - Parameter phases: those in which it may be requested.
   @discardableResult
   func request(_ request: CutoverRequest, in phases: [Phase]) async throws -> Admission {
     let action = "requesting a cutover"
     let text = try Self.encode(request)
     return try await connection.transaction(doing: action) { connection in
-      // Commands that ask at the same time go one after the other; so does the end of what is under way.
+      // Concurrent requests are serialised, also with the end of a running cutover.
       try await connection.query(
         "LOCK TABLE replicate.cutover IN SHARE ROW EXCLUSIVE MODE", doing: action, within: Self.limit)
       let rows = try await connection.query(
         "SELECT phase FROM replicate.migration", doing: action, within: Self.limit)
       let phase = try rows.first.flatMap { Phase(rawValue: try $0.text("phase")) } ?? .failed
-      // Where nothing more comes, what was asked for at the last moment is asked for no more.
+      // In a final phase, a request made at the last moment is withdrawn.
       if ![.complete, .aborted].contains(phase),
         let cutover = try await Self.cutover(where: Self.isUnderWay, [], on: connection)
       {
@@ -60,15 +60,15 @@ extension StateStore {
   private static let isUnderWay =
     "state IN ('requested', 'running') ORDER BY state = 'running' DESC, id DESC LIMIT 1"
 
-  /// The cutover that the engine is at, else the newest request that waits for it.
+  /// The running cutover, else the newest pending request.
   func cutoverUnderWay() async throws -> StoredCutover? { try await cutover(where: Self.isUnderWay) }
 
-  /// The newest request that waits for the engine.
+  /// The newest pending request.
   func requestedCutover() async throws -> StoredCutover? {
     try await cutover(where: "state = 'requested' ORDER BY id DESC LIMIT 1")
   }
 
-  /// The cutover that is under way, else the newest that was; what is only asked for hides neither.
+  /// The running cutover, else the newest that ran; a pending request hides neither.
   func latestCutover() async throws -> StoredCutover? {
     try await cutover(where: "state <> 'requested' ORDER BY state = 'running' DESC, id DESC LIMIT 1")
   }
@@ -116,7 +116,7 @@ extension StateStore {
     }
   }
 
-  /// Takes back a request that no engine has begun.
+  /// Withdraws a request that no engine has begun.
   /// - Returns: false when one has.
   func withdraw(_ id: Int64) async throws -> Bool {
     let rows = try await connection.query(
@@ -126,7 +126,7 @@ extension StateStore {
   }
 
   /// In one commit, so that no engine finds the end without the phase, or the phase without the end.
-  /// - Returns: false when the cutover is under way no more: nothing was stored.
+  /// - Returns: false when the cutover is no longer running: nothing was stored.
   func store(_ end: CutoverEnd) async throws -> Bool {
     let rows = try await connection.query(
       """
@@ -141,7 +141,7 @@ extension StateStore {
     return rows.first != nil
   }
 
-  /// What finishing a cutover needs of the source, as text that only its owner reads.
+  /// What finishing a cutover needs to know about the source, as text that only its owner reads.
   func needs<Needs: Decodable>(of id: Int64, as type: Needs.Type) async throws -> Needs? {
     let rows = try await connection.query(
       "SELECT needs FROM replicate.cutover WHERE id = $1", [String(id)],
@@ -150,7 +150,7 @@ extension StateStore {
   }
 
   func store(needs: some Encodable, of id: Int64) async throws {
-    // Where a version before it made the table.
+    // Where an older version created the table.
     try await connection.query(
       "ALTER TABLE replicate.cutover ADD COLUMN IF NOT EXISTS needs text",
       doing: "making room for what the cutover needs of the source", within: Self.limit)
@@ -159,7 +159,7 @@ extension StateStore {
       doing: "storing what the cutover needs of the source", within: Self.limit)
   }
 
-  /// What is reported in the middle of a cutover does not bring back one that has ended.
+  /// A report in the middle of a cutover does not revive one that has ended.
   func store(_ report: Status.Cutover, of id: Int64, state: StoredCutover.State) async throws {
     try await connection.query(
       """

@@ -1,8 +1,8 @@
 import LibPQ
 import LogicalReplication
 
-/// A transaction of the end that changes come from, by which its history is known again: no other history has
-/// the same transaction commit at the same place and moment.
+/// A transaction of the end that changes come from, which identifies its history: in no other history does
+/// the same transaction commit at the same LSN and time.
 struct StreamAnchor: Sendable, Equatable {
   /// Where its commit record begins.
   var commitLSN: LSN
@@ -12,28 +12,28 @@ struct StreamAnchor: Sendable, Equatable {
 
 /// Where the stream stands.
 struct StoredProgress: Sendable {
-  /// The end of the last transaction that is in the target; only a commit moves it.
+  /// The end of the last transaction on the target; only a commit moves it.
   var appliedLSN: LSN
   /// That transaction; nil before the first.
   var anchor: StreamAnchor?
-  /// What may have been confirmed to the source beyond it, when there was nothing to apply.
+  /// What may have been confirmed to the source after it, when there was nothing to apply.
   var confirmedLSN: LSN
-  /// Of the end that changes come from, when the stream last began; nil before that.
+  /// The timeline of the end that changes come from, when the stream last began; nil before that.
   var timeline: UInt32?
   var transactions: Int64 = 0
   var changes: Int64 = 0
 }
 
 extension StateStore {
-  /// On an end that others may replicate it is noted; its end of the forward stream is nobody's but ours.
+  /// On the source, which may have subscribers, it is kept as noted rows; the target's is in a table of ours.
   private var isNoted: Bool { connection.end == Direction.back.to }
 
   func progress() async throws -> StoredProgress? { try await progress(locking: "") }
 
-  /// Where the stream stands once no session is about to move it.
+  /// The position of the stream once no session is about to move it.
   func settledProgress() async throws -> StoredProgress? {
     guard isNoted else { return try await progress(locking: " FOR UPDATE OF p") }
-    // Whoever held it has committed.
+    // The session that held it has committed.
     try await connection.query(
       NotedRows.progress.lock, doing: "waiting for what moves the stream's progress", within: Self.limit)
     return try await progress(locking: "")
@@ -68,7 +68,7 @@ extension StateStore {
     return progress
   }
 
-  /// Stores where a slot that was just made begins.
+  /// Stores where a newly created slot begins.
   func beginProgress(at consistentPoint: LSN) async throws {
     let action = "storing the slot's beginning"
     let isNoted = isNoted
@@ -97,8 +97,8 @@ extension StateStore {
     }
   }
 
-  /// Stores what is about to be confirmed, so that a slot ahead of `appliedLSN` can be told from one that
-  /// somebody else advanced.
+  /// Stores what is about to be confirmed, so that a slot ahead of `appliedLSN` can be distinguished from one
+  /// that somebody else advanced.
   func store(confirmedLSN: LSN) async throws {
     let noted = NotedRows.confirmation.replacement(
       by: """
@@ -135,9 +135,9 @@ extension StateStore {
 }
 
 extension NotedRows {
-  /// Moves a stream's progress: `$1` the new position, `$5` the one before, `$2` and `$3` how many
+  /// Moves a stream's progress: `$1` the new position, `$5` the previous one, `$2` and `$3` how many
   /// transactions and changes came, `$4` a marker or null, `$6` to `$8` the anchor. Fails with a division by
-  /// zero where the position is not what it was. What `lock` does must come before it.
+  /// zero where the position has changed. Must follow `lock`.
   static let movedProgress = """
     WITH moved AS (
       SELECT \(progress.replacement(by: """

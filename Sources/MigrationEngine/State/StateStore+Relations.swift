@@ -1,13 +1,13 @@
 import LibPQ
 import LogicalReplication
 
-/// What is stored of one relation.
+/// What is stored about one relation.
 struct StoredRelation: Sendable {
   var sourceOID: UInt32
   var name: RelationName
-  /// The LSN from which on its changes apply; nil until it is copied, and while it is to be copied again.
+  /// The LSN from which its changes apply; nil until it is copied, and while it must be copied again.
   var snapshotLSN: LSN?
-  /// What it was when it was copied last; nil before.
+  /// Its definition when it was last copied; nil before.
   var lineage: TableLineage?
   /// The file of the target's table since then.
   var targetFile: UInt32?
@@ -16,12 +16,12 @@ struct StoredRelation: Sendable {
   var rows: Int64
 }
 
-/// What came over of one relation.
+/// What was copied of one relation.
 struct CopiedRelation: Sendable {
   var sourceOID: UInt32
   var bytes: Int64
   var rows: Int64
-  /// What it was on both ends meanwhile.
+  /// Its definition on both ends meanwhile.
   var lineage: TableLineage?
 
   init(sourceOID: UInt32, bytes: Int64, rows: Int64) {
@@ -63,8 +63,8 @@ extension StateStore {
     }
   }
 
-  /// Relations that were created on the source during the migration and of which not all is on the target
-  /// yet, partitioned and unlogged ones among them.
+  /// Relations created on the source during the migration and not completely on the target yet, including
+  /// partitioned and unlogged ones.
   func joining() async throws -> Set<UInt32> {
     let rows = try await connection.query(
       "SELECT source_oid FROM replicate.joining", doing: "reading which tables join", within: Self.limit)
@@ -78,13 +78,13 @@ extension StateStore {
       [SQL.array(relations.map { "\($0.oid)" })], doing: "storing which tables join", within: Self.limit)
   }
 
-  /// All that belongs to them is on the target.
+  /// Everything that belongs to them is on the target.
   func noteJoined() async throws {
     try await connection.query(
       "DELETE FROM replicate.joining", doing: "storing that new tables have joined", within: Self.limit)
   }
 
-  /// Relations that neither end has any more.
+  /// Relations that no longer exist on either end.
   func forget(_ sourceOIDs: [UInt32]) async throws {
     try await connection.query(
       "DELETE FROM replicate.relation WHERE source_oid = ANY ($1::oid[])",
@@ -93,7 +93,7 @@ extension StateStore {
   }
 
   /// Marks relations as copied. Runs on the connection that copies them, in the same transaction as their
-  /// rows, thus under the search path of the database's users.
+  /// rows, so under the search path of the database's users.
   func markCopied(_ copied: [CopiedRelation], at snapshotLSN: LSN) async throws {
     let marked = try await connection.query(
       """
@@ -118,7 +118,7 @@ extension StateStore {
     }
   }
 
-  /// What a relation is by now, on both ends, with the same rows.
+  /// A relation's current definition on both ends, with the same rows.
   func store(_ lineage: TableLineage, of relation: Relation, targetFile: UInt32) async throws {
     try await connection.query(
       """
@@ -131,8 +131,8 @@ extension StateStore {
       ], doing: "storing what became of table \(relation.name)", within: Self.limit)
   }
 
-  /// Its rows are not the source's any more: its changes do not apply until it is copied again. It is emptied
-  /// in the same commit, so that its definition can be changed whatever was in it.
+  /// Its rows are no longer the source's: its changes do not apply until it is copied again. It is emptied in
+  /// the same commit, so that its definition can be changed whatever it contained.
   /// - Parameter table: on the target.
   func setAside(_ sourceOID: UInt32, _ table: RelationName) async throws {
     let isReferenced = try await ForeignKeys.referencedTables(on: connection).contains(table)

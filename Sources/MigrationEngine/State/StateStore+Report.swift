@@ -6,7 +6,7 @@ extension StateStore {
     "pg_catalog.to_char(\(expression) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
   }
 
-  /// - Parameter status: of the same moment.
+  /// - Parameter status: at the same moment.
   func report(_ status: Status) async throws -> MigrationReport? {
     let action = "reading what is stored of the migration"
     guard let migration = try await load() else { return nil }

@@ -1,15 +1,15 @@
 import LibPQ
 import LogicalReplication
 
-/// What is stored on the target of the stream that leads back to the source.
+/// What is stored on the target about the stream back to the source.
 struct StoredReverseReplication: Sendable {
   /// On the target.
   var slot: String
   var publication: String
-  /// Where the target stood when it had everything and was closed still: what commits there from here on is
-  /// its users'. Nil until it opens.
+  /// The target's LSN when it had everything and was still closed: what commits there from then on is its
+  /// users'. Nil until it opens.
   var openedLSN: LSN?
-  /// From which of the target's transactions on large objects may have changed.
+  /// The transaction on the target from which on large objects may have changed.
   var largeObjectsHorizon: String?
 }
 
@@ -25,7 +25,7 @@ extension StateStore {
     }
   }
 
-  /// Before anything of it is made.
+  /// Stored before anything of it is created.
   func beginReverseReplication(slot: String, publication: String) async throws {
     try await connection.query(
       "INSERT INTO replicate.way_back (slot, publication) VALUES ($1, $2)", [slot, publication],
@@ -37,7 +37,7 @@ extension StateStore {
       "DELETE FROM replicate.way_back", doing: "storing that there is no way back", within: Self.limit)
   }
 
-  /// The target has everything and is about to open. On the target's own connection: it tells its position.
+  /// The target has everything and is about to open. On the target's own connection: its position is read.
   func noteOpening() async throws {
     try await connection.query(
       """
@@ -74,8 +74,8 @@ extension StateStore {
     return try rows.first?.bool("finish_requested") ?? false
   }
 
-  /// Keeps what `replicate report` tells and nothing else.
-  /// - Parameter machine: after the event that ended reverse replication, where there was any.
+  /// Keeps only what `replicate report` shows.
+  /// - Parameter machine: after the event that ended reverse replication, if there was any.
   func storeFinished(_ machine: PhaseMachine) async throws {
     try await connection.query(
       """

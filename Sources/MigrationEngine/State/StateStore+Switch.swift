@@ -1,16 +1,16 @@
 import LibPQ
 
-/// What is stored of the switch steps of one cutover, so that an engine that comes after a crash knows which
+/// What is stored about the switch steps of one cutover, so that the next engine after a crash knows which
 /// are done.
 struct SwitchLog: Sendable {
   enum State: String, Sendable {
-    /// Clients wait in the step's poolers: set before the fence by the engine, until they were let go.
+    /// Clients wait in the step's poolers: set by the engine before the fence, until they are released.
     case paused
-    /// Under way: whoever finds it does the step again.
+    /// In progress: an engine that finds it repeats the step.
     case running
     case done
     case failed
-    /// The clients that waited in the step's poolers were let go to the source.
+    /// The clients that waited in the step's poolers were sent back to the source.
     case undone
   }
 
@@ -31,7 +31,7 @@ struct SwitchLog: Sendable {
       doing: "noting how far the switch has come", within: StateStore.limit)
   }
 
-  /// What a step did that is done already.
+  /// What a completed step did.
   func done(_ position: Int, _ definition: String) async throws -> String? {
     let rows = try await store.connection.query(
       """
@@ -42,7 +42,7 @@ struct SwitchLog: Sendable {
     return try rows.first?.text("detail")
   }
 
-  /// What was told of the poolers in which clients may wait still.
+  /// The labels of poolers in which clients may still be waiting.
   func paused() async throws -> [String] {
     let rows = try await store.connection.query(
       "SELECT detail FROM replicate.switch_step WHERE cutover = $1 AND state = 'paused' ORDER BY position",

@@ -1,8 +1,8 @@
 import LibPQ
 
-/// An object of the source's schema that the target's server has refused to make.
+/// An object of the source's schema that the target's server refused.
 struct UnmadeObject: Sendable, Codable, Equatable {
-  /// Its row in the source's catalogs; zeros for what has none, as a comment.
+  /// Its row in the source's catalogs; zeros for what has none, such as a comment.
   var classOID: UInt32
   var oid: UInt32
   /// How pg_restore lists it.
@@ -11,14 +11,14 @@ struct UnmadeObject: Sendable, Codable, Equatable {
   var name: String
   /// The source's tables that it belongs to.
   var tables: [UInt32] = []
-  /// The table whose replica identity it is, on the source.
+  /// The source table whose replica identity it is.
   var identifies: UInt32?
-  /// It is a foreign key, which may be made without looking at the rows that are there.
+  /// It is a foreign key, which may be created NOT VALID.
   var isForeignKey = false
-  /// The server's words, and what may mend it.
+  /// The server's error, and what may fix it.
   var reason: String
   var remedy: String
-  /// A statement that lists the rows which are in its way.
+  /// A statement that lists the rows in its way.
   var listing: String?
 
   /// For people.

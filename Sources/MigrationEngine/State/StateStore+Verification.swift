@@ -1,12 +1,12 @@
 import LibPQ
 
-/// A comparison that was asked for. There is none any more of one that was cancelled.
+/// A requested comparison. A cancelled one is deleted.
 struct StoredVerification: Sendable {
   enum State: String, Sendable {
     /// Waits for the engine.
     case requested
     case running
-    /// It came to its end, whatever it found.
+    /// It was completed, whatever it found.
     case complete
     case failed
   }
@@ -17,18 +17,18 @@ struct StoredVerification: Sendable {
   var report: VerificationReport?
   /// Why it failed.
   var failure: String?
-  /// Who asked is there still.
+  /// Whether the requester is still there.
   var isFollowed: Bool
 }
 
 extension StateStore {
-  /// Spells "verify": with the number of a request, the lock that who follows it holds.
+  /// Spells "verify": with a request's number, the lock held by the command that follows it.
   private static let followKey: Int32 = 0x7665_7269
 
-  /// Finished ones that are kept.
+  /// How many finished ones are kept.
   private static let keptVerifications = 20
 
-  /// Asks the engine to compare; the request is followed for as long as this connection lasts.
+  /// Asks the engine to compare; the request lasts as long as this connection.
   func request(_ request: VerificationRequest) async throws -> Int64 {
     let action = "requesting a verification"
     let text = try Self.encode(request)
@@ -48,12 +48,12 @@ extension StateStore {
     try await verification(where: "id = $1", [String(id)])
   }
 
-  /// The oldest that waits for the engine.
+  /// The oldest pending one.
   func requestedVerification() async throws -> StoredVerification? {
     try await verification(where: "state = 'requested' ORDER BY id LIMIT 1", [])
   }
 
-  /// The newest that came to its end and is such a one.
+  /// The newest completed one of this kind.
   func lastVerification(
     where isWanted: (VerificationReport) -> Bool
   ) async throws -> VerificationReport? {
@@ -64,7 +64,7 @@ extension StateStore {
       .first(where: isWanted)
   }
 
-  /// Whether large objects are part of the migration: they were copied, and are not left behind from now on.
+  /// Whether large objects are part of the migration: they were copied, and are not excluded now.
   func carriesLargeObjects(_ options: MigrationOptions) async throws -> Bool {
     guard !options.leavesLargeObjectsBehind else { return false }
     return try await load()?.largeObjectsHorizon != nil
@@ -110,7 +110,7 @@ extension StateStore {
     return rows.affected == 1
   }
 
-  /// Keeps a report that nobody had to wait for.
+  /// Keeps a report that nobody requested.
   func keep(_ report: VerificationReport, requestedBy: String) async throws {
     try await connection.query(
       "INSERT INTO replicate.verification (request, state, report) VALUES ($1, 'complete', $2)",
@@ -125,7 +125,7 @@ extension StateStore {
       [String(id)], doing: "cancelling a verification", within: Self.limit)
   }
 
-  /// Forgets those that an engine before this one had under way, and the oldest.
+  /// Deletes those that an earlier engine had begun, and the oldest.
   func forgetVerifications() async throws {
     try await connection.query(
       """

@@ -8,9 +8,9 @@ struct StoredMigration: Sendable {
   var sourceDatabase: String
   var slot: String
   var publication: String
-  /// Tables left behind, as the first start was told.
+  /// Excluded tables, as given at the first start.
   var excluded: [RelationName]
-  /// What the target had before; `TargetData` reads it.
+  /// What the target had before; for `TargetData`.
   var targetBefore: [String]
   var encryption: EncryptionEvidence
   var failure: String?
@@ -19,7 +19,7 @@ struct StoredMigration: Sendable {
   var isFinishRequested = false
   /// `replicate finish` has cleaned up: there is nothing left to do.
   var isFinished = false
-  /// Sections of the schema whose restoring was begun, maybe not ended.
+  /// Sections of the schema whose restore was begun, perhaps not finished.
   var restoreAttempted: Set<String>
   var copySeconds: Double
   /// From which transaction on large objects may have changed; nil until they are copied.
@@ -32,12 +32,12 @@ struct StateStore: Sendable {
 
   init(_ connection: Connection) { self.connection = connection }
 
-  /// For each statement: the state is small, so whatever takes longer waits for somebody.
+  /// For each statement: the state is small, so anything slower is waiting for someone.
   static let limit = Duration.seconds(30)
 
   // MARK: The lock
 
-  /// Spells "replicat": advisory locks are told apart by numbers, and count within one database.
+  /// Spells "replicat": advisory locks are identified by numbers, and are local to one database.
   private static let lockKey: Int64 = 0x7265_706c_6963_6174
 
   /// Takes the lock that admits one engine; it lasts as long as the connection (manual, section 13.3.5).
@@ -115,7 +115,7 @@ struct StateStore: Sendable {
     }
   }
 
-  /// Stores the phase that an event has led to: there is no other way to it.
+  /// Stores the phase that an event leads to: the only way to change it.
   func store(_ machine: PhaseMachine) async throws {
     let phase = machine.phase.rawValue
     try await connection.query(
@@ -168,7 +168,7 @@ struct StateStore: Sendable {
       within: Self.limit)
   }
 
-  /// The migration cannot be aborted any more.
+  /// The migration can no longer be aborted.
   func withdrawAbort() async throws {
     try await connection.query(
       "UPDATE replicate.migration SET abort_requested = false WHERE phase <> 'aborted'",

@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// The target's position is not where this stream left it: a session that was given up, of this engine or of
-/// one before, has committed after all. Nothing of the chunk was applied.
+/// The target's position is not where this stream left it: an abandoned session, of this engine or an earlier
+/// one, has committed after all. Nothing of the chunk was applied.
 struct PositionMoved: Error {}
 
 /// Applies chunks to the target: data and position in one commit (manual, chapter 50, on why that gives
@@ -16,10 +16,10 @@ struct Applier {
   private let format: ValueFormat
   private let direction: Direction
   private var planner: ChangePlanner
-  /// Where the last transaction committed on the source that was committed here.
+  /// Where the last transaction committed here was committed on the source.
   private(set) var anchorLSN = LSN.zero
 
-  /// - Parameter isStreaming: whether transactions may come before they have committed.
+  /// - Parameter isStreaming: whether transactions may arrive before they have committed.
   init(
     sessions: LaneSessions, tables: StreamTables, from start: StreamStart, isStreaming: Bool,
     monitor: StreamMonitor, logger: Logger
@@ -37,11 +37,11 @@ struct Applier {
   }
 
   /// Applies one piece of the stream. Transactions that end in it are committed together: nobody else reads
-  /// the target, and one commit for many is what keeps up with many writers. One that does not end stays
-  /// open on the target.
-  /// - Throws: `DefinitionDifference` when a table is not what it is on the source; the transactions before
-  ///   are applied then. `StreamingRefusal` or `BinaryRefusal` when what went wrong may be because of how the
-  ///   changes came. `OtherHistory` when the source is not the one that was followed.
+  /// the target, and one commit for many keeps up with many writers. A transaction that does not end in it
+  /// stays open on the target.
+  /// - Throws: `DefinitionDifference` when a table differs from the source's; earlier transactions are then
+  ///   applied. `StreamingRefusal` or `BinaryRefusal` when the error may come from the way the changes were
+  ///   sent. `OtherHistory` when the source is not the one followed so far.
   mutating func apply(_ piece: StreamPiece) async throws {
     guard monitor.beginApplying() else { return try observe(piece) }
     defer { monitor.endApplying() }
@@ -50,7 +50,7 @@ struct Applier {
     } catch let error
       where Self.isRefusal(error) || Self.isLockConflict(error) || error is DefinitionDifference
     {
-      // Beside open transactions much can go wrong that is not wrong: what is comes again without them.
+      // With open transactions, errors need not be real: real ones occur again without them.
       if isStreaming {
         let isBeside = await sessions.hasStreamed
         guard !isBeside, piece.lane == .main, !Self.isLockConflict(error) else {
@@ -59,7 +59,7 @@ struct Applier {
         }
       }
       guard !Self.isLockConflict(error) else { throw error }
-      // As text it can be told what is wrong with which row.
+      // As text, the error shows what is wrong with which row.
       guard format == .text || error is DefinitionDifference else { throw BinaryRefusal(reason: "\(error)") }
       throw error
     }
@@ -81,16 +81,17 @@ struct Applier {
     do {
       try await execute(plan)
     } catch let error where plan.isFolded && Self.isRefusal(error) {
-      // The order that folding gave up may be what the server misses. Whatever is really wrong comes again,
-      // with the change that it is about.
+      // Folding changed the order, which may be the cause. A real error occurs again, with the change that
+      // causes it.
       try await undo(plan)
       logger.info(
-        "applying changes one by one that the target refused together", metadata: ["because": "\(error)"])
+        "applying one by one the changes that the target refused together", metadata: ["because": "\(error)"])
       planner = before
       plan = try planned(piece, folding: false)
       try await execute(plan)
     } catch let error where Self.isLockConflict(error) {
-      // Somebody else's lock, as of DDL on the target, is waited for, unless it may be one of our own lanes'.
+      // Waits for another session's lock, such as from DDL on the target, unless it may be one of our own
+      // lanes'.
       let isBeside = await sessions.hasStreamed
       guard plan.lane == .main, !isBeside else { throw error }
       try await undo(plan)
@@ -103,14 +104,14 @@ struct Applier {
     for origin in plan.replicationOrigins.sorted() where monitor.saw(origin: origin) {
       logger.warning(
         """
-        changes come from elsewhere by replication, and no fence may stop what writes them: no cutover \
-        begins while they come
+        changes come from elsewhere by replication, and a fence may not stop what writes them: no cutover \
+        begins while they arrive
         """, metadata: ["origin": "\(origin)"])
     }
     monitor.finished(plan)
   }
 
-  /// What comes is only looked at: the end that it would go to is open, and may have other writes by now.
+  /// Only observes the changes: the end that they would go to is open, and may have other writes by now.
   private mutating func observe(_ piece: StreamPiece) throws {
     monitor.leftBehind(passage(of: try planned(piece, folding: true)))
   }
@@ -118,7 +119,7 @@ struct Applier {
   private func passage(of plan: ChunkPlan) -> StreamMonitor.Passage {
     StreamMonitor.Passage(
       between: Set(plan.changedBetweenMarkers.ids.map(planner.name)),
-      behind: Set(plan.changedAfterMarker.ids.map(planner.name)), origins: plan.replicationOrigins)
+      after: Set(plan.changedAfterMarker.ids.map(planner.name)), origins: plan.replicationOrigins)
   }
 
   private mutating func planned(_ piece: StreamPiece, folding: Bool) throws -> ChunkPlan {
@@ -127,7 +128,7 @@ struct Applier {
     }
   }
 
-  /// Whether it is what was applied that the target refuses. Not when it is in a state that passes.
+  /// Whether the target refuses what was applied. Not when it is in a temporary state.
   static func isRefusal(_ error: any Error) -> Bool {
     switch error {
     case let error as PostgresError: !error.isConnectionLoss && !error.mayPass
@@ -136,7 +137,7 @@ struct Applier {
     }
   }
 
-  /// It is the lock's holder that is in the way, not how the changes were put together.
+  /// The lock's holder is in the way, not the way the changes were combined.
   private static func isLockConflict(_ error: any Error) -> Bool {
     let state = (error as? PostgresError)?.sqlState
     return state == .lockNotAvailable || state == .deadlockDetected
@@ -147,7 +148,8 @@ struct Applier {
   private func execute(_ plan: ChunkPlan) async throws {
     guard plan.hasChanges || plan.commit != nil && plan.beginsTransaction else { return }
     let target = try await sessions.session(for: plan.lane)
-    // Before anything is prepared, which may fail as well: without its savepoint nothing could be undone.
+    // Before any statement is prepared, which may fail as well: without the savepoint nothing could be
+    // undone.
     var next = plan.beginsTransaction ? 0 : 1
     try await execute(plan, 0..<next, on: target)
     for copy in plan.copies {
@@ -185,7 +187,7 @@ struct Applier {
       doing: "undoing changes to apply them one by one")
   }
 
-  /// What the source said of the transaction's end, or of a part of it.
+  /// Performs what the source said about the end of the transaction, or of a part of it.
   private mutating func end(_ plan: ChunkPlan) async throws {
     if let commit = plan.commit {
       try await self.commit(commit, on: try await sessions.session(for: plan.lane))
@@ -196,7 +198,7 @@ struct Applier {
     switch plan.rollback {
     case .transaction:
       try await sessions.session(for: plan.lane).query(
-        "ROLLBACK", doing: "rolling back a streamed transaction of which nothing is to stay")
+        "ROLLBACK", doing: "rolling back a streamed transaction without changes to keep")
       try await sessions.release(plan.lane)
     case .to(let savepoint):
       try await sessions.session(for: plan.lane).query(
@@ -206,7 +208,7 @@ struct Applier {
     }
   }
 
-  /// Only from where this stream left it: what a session that was given up commits late is not done twice.
+  /// Only from where this stream left it: what an abandoned session commits late is not applied twice.
   private static let progress = """
     WITH moved AS (
       UPDATE replicate.progress SET applied_lsn = $1,
@@ -220,7 +222,7 @@ struct Applier {
 
   private func commit(_ point: ChunkPlan.CommitPoint, on target: Connection) async throws {
     var batch = StatementBatch()
-    // After the marker comes the seal, which is for good: what it rests on must be durable.
+    // After the marker comes the seal, which is final: what it relies on must be durable.
     if point.marker != nil { batch.call("SET LOCAL synchronous_commit = on", expectedRows: nil) }
     let isNoted = direction == .back
     if isNoted { batch.call(NotedRows.progress.lock, expectedRows: nil) }
@@ -265,13 +267,13 @@ struct Applier {
       .failed, doing: action,
       reason: "it touched \(affected) rows of the \(direction.to) instead of \(expected)",
       remedy: """
-        Nothing of this transaction was applied. The \(direction.to) has not the rows that the \
-        \(direction.from) had, or does not show or take them. Look for: whoever wrote there (by hand, as a \
+        Nothing of this transaction was applied. The \(direction.to) lacks the rows that the \
+        \(direction.from) had, or hides or refuses them. Look for: anything that wrote there (by hand, as a \
         superuser, or with session_replication_role = replica); triggers and rules that are ENABLE ALWAYS or \
         REPLICA, and policies of row security, which change or hide rows (\\d of the table there); columns \
-        whose type, modifier or collation differ, so that a key is another one there (\\d on both ends). \
-        Mend it, give the rows back as the \(direction.from) had them before, and run replicate start. If \
-        that cannot be: \(direction.startOver)
+        whose type, modifier or collation differ, so that keys differ there (\\d on both ends). \
+        Fix it, restore the rows as the \(direction.from) had them before, and run replicate start. If \
+        that is impossible: \(direction.startOver)
         """)
   }
 }
@@ -281,6 +283,6 @@ extension Direction {
   var startOver: String {
     self == .forward
       ? "Abort this migration (replicate abort --drop-target-data) and begin a new one."
-      : "There is no way back any more: run replicate finish."
+      : "No rollback is possible any more: run replicate finish."
   }
 }

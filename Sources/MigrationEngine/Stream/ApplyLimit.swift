@@ -1,25 +1,26 @@
 import LogicalReplication
 import Synchronization
 
-/// Up to where the stream may apply, while the target is to be seen as the source was at one LSN. The bound
-/// moves behind the source until that LSN is known, and then stands at it until the target was looked at.
+/// Limits how far the stream may apply, so that the target can be read as the source was at one LSN. The
+/// limit follows the source at a distance until that LSN is known, and then stays at it until the target has
+/// been read.
 ///
-/// A snapshot at an LSN has the transactions whose commit record begins before it, and no others: the same
-/// comparison as with a table's `snapshotLSN`.
+/// A snapshot at an LSN contains the transactions whose commit record begins before it, and no others: the
+/// same comparison as for a table's `snapshotLSN`.
 final class ApplyLimit: Sendable {
   private struct State {
     var lsn: LSN?
     var isFixed = false
-    /// Where the newest transaction committed that was handed on to be applied.
+    /// Where the newest transaction handed on to be applied was committed.
     var passedLSN = LSN.zero
-    /// The next transaction commits at or beyond the bound, and all before it are applied.
+    /// The next transaction commits at or after the limit, and all before it are applied.
     var isReached = false
     var wake: @Sendable () -> Void = {}
   }
 
   private let state = Mutex(State())
 
-  /// Lets the stream apply what commits before `lsn`, and nothing else, unless the bound is fixed.
+  /// Lets the stream apply what commits before `lsn`, and nothing else, unless the limit is fixed.
   func move(to lsn: LSN) {
     let wake = state.withLock { state in
       guard !state.isFixed, state.lsn != lsn else { return {} as @Sendable () -> Void }
@@ -30,8 +31,9 @@ final class ApplyLimit: Sendable {
     wake()
   }
 
-  /// Fixes the bound until it is lifted.
-  /// - Returns: false when a transaction was handed on that commits at or beyond `lsn`; nothing changes then.
+  /// Fixes the limit until it is lifted.
+  /// - Returns: false when a transaction that commits at or after `lsn` was already handed on; then nothing
+  ///   changes.
   func fix(at lsn: LSN) -> Bool {
     let wake: (@Sendable () -> Void)? = state.withLock { state in
       guard state.passedLSN < lsn else { return nil }
@@ -56,12 +58,12 @@ final class ApplyLimit: Sendable {
 
   var isFixed: Bool { state.withLock { $0.isFixed } }
 
-  /// Something waits that commits at or beyond the bound, and everything before it is applied.
+  /// Something that commits at or after the limit is waiting, and everything before it is applied.
   var isReached: Bool { state.withLock { $0.isReached } }
 
   // MARK: The stream's own side
 
-  /// Another inbox begins: what the one before it handed on may come again.
+  /// Another inbox begins: what the previous one handed on may come again.
   /// - Parameter wake: looks again for something to take.
   func begin(wake: @escaping @Sendable () -> Void) {
     state.withLock { state in
@@ -70,8 +72,7 @@ final class ApplyLimit: Sendable {
     }
   }
 
-  /// What `take` gives for the bound of this moment. Asked for only when all that was given before is
-  /// applied.
+  /// What `take` gives for the current limit. Called only when everything given before is applied.
   func taking(_ take: (_ bound: LSN?) -> PendingMessages.Taken) -> StreamPiece? {
     state.withLock { state in
       let taken = take(state.lsn)

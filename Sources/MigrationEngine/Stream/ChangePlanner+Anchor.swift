@@ -1,17 +1,17 @@
 import LogicalReplication
 
-// Whether the source is the one that was followed, and by which transactions that is known later.
+// Whether the source is the one followed so far, and which transactions will prove that later.
 //
-// An anchor must be a transaction that the server surely sends when it is asked to begin at its commit
-// record. What it sends hangs on nothing but the WAL and the catalogs as the transaction saw them, with what
-// was in the publication then. So a transaction is sent again of which a change was applied, whatever became
-// of the table and the publication since; and one with a transactional message, as the fence's marker and the
-// heartbeats are. A prepared one has the commit record of its COMMIT PREPARED, as it was not asked for
-// before. Not an empty one, which servers from 15 on do not send; nor one whose changes all went with
-// subtransactions that were rolled back, which a server sends only as long as it does not know that.
+// An anchor must be a transaction that the server certainly sends when asked to begin at its commit record.
+// What it sends depends only on the WAL and on catalogs and publication as the transaction saw them. So it
+// sends again a transaction of which a change was applied, whatever became of the table and the publication
+// since, and one with a transactional message, like the fence's marker and the heartbeats. A prepared
+// transaction has the commit record of its COMMIT PREPARED, since two-phase decoding was not requested. An
+// empty one is no anchor, since servers from 15 on do not send it; nor is one whose changes were all in
+// subtransactions that were rolled back, which a server sends only while it does not know that.
 extension ChangePlanner {
-  /// A transaction has committed on the source: its message tells it before anything of it is committed here.
-  /// - Throws: `OtherHistory` when it stands where another one was applied.
+  /// A transaction has committed on the source; checked before anything of it is committed here.
+  /// - Throws: `OtherHistory` when another one was applied in its place.
   mutating func prove(_ transaction: StreamAnchor) throws {
     guard let expected else { return }
     guard transaction == expected else {
@@ -36,8 +36,8 @@ extension ChangePlanner {
 
   /// Whether the transaction must be committed on the target.
   ///
-  /// The first behind all tables' snapshots is, though it may change nothing: a source that lacks what was
-  /// copied is then told from the one that it was copied from, and open transactions can be streamed.
+  /// The first after all tables' snapshots must, though it may change nothing: it distinguishes a source that
+  /// lacks copied rows from the one they were copied from, and open transactions can then be streamed.
   func isApplied(_ transaction: SourceTransaction, _ anchor: StreamAnchor) -> Bool {
     guard !transaction.isPassed else { return false }
     if transaction.changes > 0 || transaction.marker != nil { return true }

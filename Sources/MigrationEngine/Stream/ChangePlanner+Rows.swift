@@ -1,7 +1,7 @@
 import LibPQ
 import LogicalReplication
 
-// The changes of rows: folded, or one call each.
+// Row changes: folded, or one call each.
 extension ChangePlanner {
   mutating func add(
     _ message: InsertMessage, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
@@ -62,7 +62,7 @@ extension ChangePlanner {
   ) throws {
     var names: [RelationName] = []
     for id in message.relationIDs {
-      // A relation that no change has described yet is described before the TRUNCATE, so it is known here.
+      // Relations are described before the TRUNCATE, so they are known here.
       guard let table = try table(id, columns: nil) else { continue }
       touchAll(table, id)
       names.append(table.name)
@@ -73,9 +73,9 @@ extension ChangePlanner {
     for statement in truncation(of: names) { plan.call(statement, expectedRows: nil, origin: change) }
   }
 
-  /// ONLY: all that the source truncated is in the list, and its sequences are set at the cutover. But not
-  /// the partitioned and unlogged tables among it, nor those that are still to be copied: what such a table
-  /// references the server does not let go without it.
+  /// ONLY: the list has everything that the source truncated; sequences are set at the cutover. It lacks
+  /// partitioned and unlogged tables, and those still to be copied: the server does not truncate what such a
+  /// table references without it, so those rows are deleted.
   private func truncation(of names: [RelationName]) -> [String] {
     let all = Set(names)
     let kept = names.filter { !(foreignKeys[$0] ?? []).isSubset(of: all) }
@@ -89,7 +89,8 @@ extension ChangePlanner {
   ) throws {
     switch table.lookup {
     case .index(let keys):
-      // Few keys and mostly the first columns; but an index may name them in another order than the table.
+      // Keys are few and mostly the first columns, but an index may have them in another order than the
+      // table.
       let values = Array(tuple.columns(in: buffer))
       for key in keys {
         guard values.indices.contains(key.position) else { throw table.incomplete }

@@ -1,7 +1,7 @@
 import LibPQ
 import LogicalReplication
 
-// Transactions that are sent before they have ended (manual, section 55.9: Stream Start to Stream Abort).
+// Transactions sent before they have ended (manual, section 55.9: Stream Start to Stream Abort).
 extension ChangePlanner {
   /// The next block of a streamed transaction.
   mutating func resume(_ start: StreamStartMessage, _ plan: ChunkPlan) throws {
@@ -16,7 +16,7 @@ extension ChangePlanner {
 
   private func begun(_ xid: UInt32) -> SourceTransaction {
     var transaction = SourceTransaction(xid: xid)
-    // A server may stream what ends just where it is asked to begin.
+    // A server may stream a transaction that ends just where it was asked to begin.
     transaction.isPassed = xid == expected?.xid
     transaction.touchEpoch = touchEpoch
     return transaction
@@ -30,7 +30,7 @@ extension ChangePlanner {
     streamed[transaction.xid] = transaction
   }
 
-  /// The changes that follow are of this subtransaction of a streamed transaction: a savepoint lets them be
+  /// The next changes belong to this subtransaction of a streamed transaction: a savepoint lets them be
   /// undone alone.
   mutating func enter(
     _ xid: UInt32?, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
@@ -45,7 +45,7 @@ extension ChangePlanner {
           reason: "it has more than \(Subtransactions.limit) subtransactions"))
     }
     try fold?.writeAll(buffer, &plan)
-    // To roll back to it must lead back to the settings that all other changes begin with.
+    // Rolling back to it must restore the settings that all other changes start with.
     plan.take(nil)
     plan.call("SAVEPOINT \(savepoint)", expectedRows: nil)
     plan.keepsSavepoint = true
@@ -53,12 +53,12 @@ extension ChangePlanner {
 
   mutating func finish(_ commit: StreamCommitMessage, _ plan: inout ChunkPlan) throws {
     guard open == nil, var transaction = streamed.removeValue(forKey: commit.xid) else {
-      throw unexpected("COMMIT of a streamed transaction of which nothing came")
+      throw unexpected("COMMIT of a streamed transaction without blocks")
     }
     let anchor = StreamAnchor(commit)
     try prove(anchor)
     transaction.isPassed = commit.commitLSN < appliedLSN
-    // Which of its changes are in a table's copy is not known before: it comes again whole.
+    // Which of its changes are in a table's copy was not known before: it comes again as a whole.
     guard transaction.isPassed || commit.commitLSN >= transaction.snapshotLSN else {
       throw StreamingRefusal(
         reason: MigrationError(
@@ -69,13 +69,13 @@ extension ChangePlanner {
     try advance(to: commit.commitLSN, commit.endLSN)
     conclude(transaction, anchor, upTo: commit.endLSN, &plan)
     touchStreamed(transaction)
-    // The source describes them no more: as this transaction left them, so they are for all.
+    // The source does not describe them again: from now on they are as this transaction left them.
     known.merge(transaction.known) { _, new in new }
   }
 
   mutating func undo(_ abort: StreamAbortMessage, _ plan: inout ChunkPlan) throws {
     guard open == nil, var transaction = streamed.removeValue(forKey: abort.xid) else {
-      throw unexpected("ROLLBACK of a streamed transaction of which nothing came")
+      throw unexpected("ROLLBACK of a streamed transaction without blocks")
     }
     guard abort.subtransactionXID != abort.xid else {
       if transaction.isBegun { plan.rollback = .transaction }

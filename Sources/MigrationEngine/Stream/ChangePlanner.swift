@@ -1,31 +1,31 @@
 import LibPQ
 import LogicalReplication
 
-/// What the stream must know of the tables before the first change.
+/// What the stream must know about the tables before the first change.
 struct StreamTables: Sendable {
   /// The target's tables.
   var target: [RelationName: TargetTable]
-  /// The LSN from which on a table's changes apply, by the source's OID.
+  /// The LSN from which a table's changes apply, by the source's OID.
   var snapshots: [UInt32: (name: RelationName, lsn: LSN)]
-  /// OIDs whose changes are not ours: excluded tables, and partitioned ones, whose leaves have the rows.
+  /// OIDs whose changes are ignored: excluded tables, and partitioned ones, whose leaves have the rows.
   var ignored: Set<UInt32>
   /// OIDs of all tables that the source has.
   var present: Set<UInt32>
-  /// Where the source stood when its tables were read: of transactions that committed before, it is known
-  /// what became of the definitions that they saw.
+  /// The source's LSN when its tables were read: for transactions committed before, the later definitions are
+  /// known.
   var sourceLSN: LSN
   /// Which of the target's tables reference a table by foreign keys.
   var foreignKeys: [RelationName: Set<RelationName>] = [:]
-  /// Under which the target evaluates what users wrote.
+  /// Settings under which the target evaluates users' expressions.
   var settings = UserSettings()
-  /// How the rows come.
+  /// The format of the rows.
   var form = StreamForm.text
   /// What the source's pgoutput speaks.
   var version = PgOutputVersion.two
   /// Which way they go: what the ends are called.
   var direction = Direction.forward
 
-  /// A transaction that commits at or beyond it is in no table's copy.
+  /// A transaction that commits at or after it is in no table's copy.
   var newestSnapshotLSN: LSN { snapshots.values.lazy.map(\.lsn).max() ?? .zero }
 
   init(
@@ -40,32 +40,32 @@ struct StreamTables: Sendable {
   }
 }
 
-/// A transaction of the source that is under way in the stream.
+/// A transaction of the source that is in progress in the stream.
 struct SourceTransaction {
   var xid: UInt32
-  /// Where it committed; nil for one that is streamed before it has.
+  /// Where it committed; nil for one streamed before that.
   var finalLSN: LSN?
   /// Its commit, once that is known.
   var anchor: StreamAnchor?
-  /// It is on the target already.
+  /// Whether it is already on the target.
   var isPassed = false
   var changes: Int64 = 0
   var marker: String?
-  /// A message came with it, of whomever.
+  /// Whether it contains a logical message.
   var hasMessage = false
-  /// The replication origin that it came from; nil when it began on the source.
+  /// The replication origin it came from; nil when it started on the source.
   var origin: String?
 
-  // Of a streamed one, which has a lane of its own:
+  // For a streamed one, which has its own lane:
 
-  /// The lane's transaction has been begun.
+  /// Whether the lane's transaction has begun.
   var isBegun = false
-  /// Relations as it described them: it may have changed them, and may be rolled back.
+  /// Relations as described in it: it may have changed them, and may be rolled back.
   var known: [UInt32: StreamTable?] = [:]
   var subtransactions = Subtransactions()
-  /// The newest snapshot of the tables that it changed: it must commit at or beyond it.
+  /// The newest snapshot of the tables that it changed: it must commit at or after it.
   var snapshotLSN = LSN.zero
-  /// What the memory of touched rows was at when it began.
+  /// The epoch of the changed rows when it began.
   var touchEpoch = 0
 }
 
@@ -74,7 +74,7 @@ struct SourceTransaction {
 struct ChangePlanner {
   private let tables: StreamTables
   private var decoder: PgOutputDecoder
-  /// By the relation's OID on the source; nil for those that are not ours.
+  /// By the relation's OID on the source; nil for those that are ignored.
   var known: [UInt32: StreamTable?] = [:]
   /// What transactions that are on the target already, or in a table's copy, said of their relations, which
   /// may be long past: they are looked at when a change is to be applied.
@@ -104,7 +104,7 @@ struct ChangePlanner {
   private(set) var touchEpoch = 0
 
   /// - Parameters:
-  ///   - streaming: whether transactions may come before they have committed. One that turns out to be in a
+  ///   - streaming: whether transactions may arrive before they have committed. One that turns out to be in a
   ///     table's copy is refused at its end.
   ///   - isBehindMarker: the target has the marker that a cutover waits for.
   ///   - memory: is told which rows are touched.
@@ -132,9 +132,9 @@ struct ChangePlanner {
   var isInTransaction: Bool { open != nil }
 
   /// - Parameters:
-  ///   - messages: of whole transactions, or a part of one; of one lane.
+  ///   - messages: whole transactions, or a part of one; all of one lane.
   ///   - folding: whether the changes of a row may become one, and those of many rows one statement. If not,
-  ///     each is a statement, in the source's order.
+  ///     each change is a statement, in the source's order.
   mutating func plan(
     _ buffer: UnsafeRawBufferPointer, _ messages: [Range<Int>], in lane: Lane = .main, folding: Bool
   ) throws -> ChunkPlan {
@@ -149,7 +149,7 @@ struct ChangePlanner {
       case .primaryKeepalive(let keepalive):
         try prove(upTo: keepalive.serverLSN)
         plan.receivedLSN = max(plan.receivedLSN, keepalive.serverLSN)
-        // Inside a transaction it says only how far the server has read.
+        // Inside a transaction it shows only how far the server has read.
         if open == nil { plan.idleLSN = max(plan.idleLSN, keepalive.serverLSN) }
       case .xLogData(let data):
         plan.receivedLSN = max(plan.receivedLSN, data.startLSN)
@@ -164,7 +164,7 @@ struct ChangePlanner {
     try fold?.writeAll(buffer, &plan)
     plan.take(nil)
     guard plan.commit == nil || (open?.changes ?? 0) == 0 else {
-      throw unexpected("a part of a transaction behind a whole one")
+      throw unexpected("a part of a transaction after a whole one")
     }
     if plan.hasChanges || plan.commit != nil { note(lane, isBegun: plan.commit == nil) }
     return plan
@@ -216,7 +216,7 @@ struct ChangePlanner {
       try add(truncate, buffer, &plan)
     case .logicalMessage(let message): note(message, buffer, &plan)
     case .origin(let origin): open?.origin = origin.name
-    // What a type is called does not matter to its values.
+    // A type's name does not matter to its values.
     case .type: break
     case .streamStart(let start): try resume(start, plan)
     case .streamStop: try suspend()
@@ -234,11 +234,10 @@ struct ChangePlanner {
     conclude(transaction, anchor, upTo: commit.endLSN, &plan)
   }
 
-  /// The source sends transactions in the order of their commits. One that it sent again would be applied
-  /// twice.
+  /// The source sends transactions in commit order. One that it sent again would be applied twice.
   mutating func advance(to commitLSN: LSN, _ endLSN: LSN) throws {
     guard commitLSN >= lastEndLSN, endLSN > commitLSN else {
-      throw unexpected("a transaction that committed at \(commitLSN), behind one that ended at \(lastEndLSN)")
+      throw unexpected("a transaction that committed at \(commitLSN), after one that ended at \(lastEndLSN)")
     }
     lastEndLSN = endLSN
   }
@@ -251,7 +250,7 @@ struct ChangePlanner {
       plan.replicationOrigins.insert(origin)
     }
     guard isApplied(transaction, anchor) else {
-      // Only a streamed one can have begun here: nothing of it is to stay.
+      // Only a streamed one can have begun here: nothing of it is kept.
       if transaction.isBegun { plan.rollback = .transaction }
       plan.idleLSN = max(plan.idleLSN, endLSN)
       return
@@ -277,7 +276,7 @@ struct ChangePlanner {
     _ message: LogicalMessage, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
   ) {
     let content = UnsafeRawBufferPointer(rebasing: buffer[message.content])
-    // In a streamed transaction it may still go with a subtransaction.
+    // In a streamed transaction it may still be rolled back with a subtransaction.
     if message.isTransactional, open?.anchor != nil { open?.hasMessage = true }
     guard message.isTransactional || message.prefix == MessagePrefix.heartbeat else { return }
     note(message.prefix, String(decoding: content, as: UTF8.self), &plan)
@@ -301,7 +300,7 @@ struct ChangePlanner {
       passed[relation.relationID] = relation
       return
     }
-    // What one that has not committed did to its tables is nobody else's knowledge yet.
+    // Only an uncommitted transaction itself knows what it did to its tables.
     let lsn = open.finalLSN ?? LSN(rawValue: .max)
     do {
       let table = try Self.table(of: relation, at: lsn, in: tables)
@@ -322,17 +321,17 @@ struct ChangePlanner {
     return lsn < snapshot
   }
 
-  /// - Throws: `DefinitionDifference` when the ends do not fit together.
-  /// - Parameter lsn: where the transaction committed that saw the table so.
+  /// - Throws: `DefinitionDifference` when the ends do not match.
+  /// - Parameter lsn: where the transaction that saw this definition committed.
   static func table(
     of message: RelationMessage, at lsn: LSN, in tables: StreamTables
   ) throws -> StreamTable? {
     if tables.ignored.contains(message.relationID) { return nil }
     let name = RelationName(schema: message.schema, name: message.name)
-    // Its rows went with it.
+    // Its rows were dropped with it.
     let isDropped = lsn < tables.sourceLSN && !tables.present.contains(message.relationID)
     guard let copied = tables.snapshots[message.relationID] else {
-      // What is to be copied is copied with its changes, on a snapshot that is newer than they are.
+      // A table to be copied is copied with these changes, on a newer snapshot.
       if isDropped || tables.direction == .forward { return nil }
       throw DefinitionDifference(
         error: MigrationError(
@@ -344,7 +343,7 @@ struct ChangePlanner {
     guard var target = tables.target[copied.name] else {
       throw RelationMatch.different(
         copied.name, tables.direction, "the \(tables.direction.to) has no such table",
-        "give it back its name, or its rows are lost.")
+        "restore its name, or its rows are lost.")
     }
     target.direction = tables.direction
     if lsn >= tables.sourceLSN { (target.source, target.difference) = (nil, nil) }
@@ -362,7 +361,7 @@ struct ChangePlanner {
     }
   }
 
-  /// By the catalogs of both ends it is known what it takes, or that nothing does.
+  /// The catalogs of both ends show what is to be done, or that there is nothing to do.
   private static func explained(
     _ difference: DefinitionDifference, _ target: TargetTable
   ) -> DefinitionDifference {
@@ -375,7 +374,7 @@ struct ChangePlanner {
     return difference
   }
 
-  /// The table that a change of the open transaction belongs to; nil when the change is not to be applied.
+  /// The table of a change of the open transaction; nil when the change is not to be applied.
   mutating func table(_ id: UInt32, columns: Int?) throws -> StreamTable? {
     guard let open else { throw unexpected("a change outside of a transaction") }
     guard !open.isPassed, !isInCopy(open, of: id) else { return nil }
@@ -396,7 +395,7 @@ struct ChangePlanner {
     return finalLSN >= table.snapshotLSN ? table : nil
   }
 
-  /// The table that a change is to be applied to, with the change counted.
+  /// The table to apply a change to; counts the change.
   mutating func change(
     _ kind: ChunkPlan.Change.Kind, _ id: UInt32, _ tuple: TupleData, _ plan: inout ChunkPlan
   ) throws -> (StreamTable, ChunkPlan.Change)? {
@@ -408,7 +407,7 @@ struct ChangePlanner {
     _ kind: ChunkPlan.Change.Kind, _ id: UInt32, _ plan: inout ChunkPlan
   ) -> ChunkPlan.Change {
     open?.changes += 1
-    // Those of a streamed transaction count when it commits.
+    // Those of a streamed transaction are counted when it commits.
     if hasSeenMarker, open?.finalLSN != nil {
       plan.changesAfterMarker += 1
       plan.changedAfterMarker.insert(id)
@@ -416,7 +415,7 @@ struct ChangePlanner {
     return ChunkPlan.Change(kind: kind, relationID: id, xid: open?.xid ?? 0)
   }
 
-  /// Remembers that the rows of these keys were touched.
+  /// Records that the rows with these keys were changed.
   func touch(
     _ table: StreamTable, _ id: UInt32, _ buffer: UnsafeRawBufferPointer, _ tuples: TupleData?...
   ) {
@@ -429,17 +428,17 @@ struct ChangePlanner {
 
   func touchAll(_ table: StreamTable, _ id: UInt32) { if touchEpoch > 0 { memory?.noteAll(table, id) } }
 
-  /// What a streamed transaction did before somebody wanted to know of it.
+  /// Records what a streamed transaction did before recording began.
   func touchStreamed(_ transaction: SourceTransaction) {
     memory?.noteStreamed(since: transaction.touchEpoch, transaction.known)
   }
 
-  /// How people call a relation that a change named.
+  /// The name, for people, of a relation in a change.
   func name(of id: UInt32) -> String {
     (known[id] ?? nil)?.name.description ?? tables.snapshots[id]?.name.description ?? "with OID \(id)"
   }
 
-  /// The key of the row that an UPDATE or DELETE is about: the last parameters of its statement.
+  /// The key of the row of an UPDATE or DELETE: the last parameters of its statement.
   func key(of change: ChunkPlan.Change, in parameters: [String?]) -> String? {
     guard change.kind == .update || change.kind == .delete, let table = known[change.relationID] ?? nil,
       case .index(let keys) = table.lookup, table.format == .text

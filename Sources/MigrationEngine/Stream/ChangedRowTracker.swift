@@ -1,17 +1,17 @@
 import LogicalReplication
 import Synchronization
 
-/// Which rows the stream has touched since both ends were compared, within bounds: what a cutover still has
-/// to compare. It dies with the stream's monitor; whoever finds none knows nothing.
+/// Records which rows the stream has changed since both ends were compared, within limits: what a cutover
+/// still has to compare. It lives as long as the stream's monitor; without it nothing is known.
 final class ChangedRowTracker: Sendable {
   struct Limits: Sendable {
-    /// Rows of one table; of one with more all count as touched.
+    /// Rows of one table; of a table with more, all rows count as changed.
     var rows = 200_000
-    /// Of all tables; beyond it no more rows are told apart.
+    /// For all tables; beyond it single rows are no longer recorded.
     var bytes = 64 << 20
   }
 
-  /// Touched since one comparison.
+  /// The rows changed since one comparison.
   private struct Recording {
     /// Later ones are larger.
     var epoch: Int
@@ -25,7 +25,7 @@ final class ChangedRowTracker: Sendable {
     var name: RelationName
     var isAll = false
     var batches: [ChangedKeys] = []
-    /// Keys that are in the newest batch.
+    /// Keys in the newest batch.
     var seen: Set<[UInt8]> = []
     var rowCount = 0
     var byteCount = 0
@@ -33,9 +33,9 @@ final class ChangedRowTracker: Sendable {
 
   private struct State {
     var epoch = 0
-    /// Since the last comparison that came to its end.
+    /// Since the last completed comparison.
     var kept: Recording?
-    /// Since the one that is under way.
+    /// Since the one in progress.
     var pending: Recording?
 
     mutating func each(_ body: (inout Recording) -> Void) {
@@ -57,7 +57,7 @@ final class ChangedRowTracker: Sendable {
 
   init(limits: Limits = Limits()) { self.limits = limits }
 
-  /// Both ends are looked at: at this moment nothing that commits at or beyond `lsn` is applied.
+  /// Both ends are being read: at this moment nothing that commits at or after `lsn` is applied.
   /// - Parameter versions: of the tables, read before.
   func begin(at lsn: LSN, _ versions: TableVersions) {
     state.withLock { state in
@@ -66,12 +66,12 @@ final class ChangedRowTracker: Sendable {
     }
   }
 
-  /// The comparison did not come to its end.
+  /// The comparison was not completed.
   func discard() { state.withLock { $0.pending = nil } }
 
-  /// The comparison came to its end: what is touched counts from it.
-  /// - Parameter tables: those that differed, as the end numbers them that changes come from: all their rows
-  ///   count as touched.
+  /// The comparison was completed: changes count from it.
+  /// - Parameter tables: those that differed, by OID on the end that changes come from: all their rows count
+  ///   as changed.
   func keep(different tables: [UInt32: RelationName]) {
     state.withLock { state in
       guard var recording = state.pending else { return }
@@ -82,13 +82,13 @@ final class ChangedRowTracker: Sendable {
   }
 
   struct Touched: Sendable {
-    /// As the end numbers it that changes come from.
+    /// Its OID on the end that changes come from.
     var relationID: UInt32
     var name: RelationName
     var rows: ChangedRows
   }
 
-  /// What was touched since the last comparison, and what was there then; nil when there was none.
+  /// The rows changed since the last comparison, and the tables at that time; nil without a comparison.
   var touched: (since: LSN, versions: TableVersions, tables: [Touched])? {
     state.withLock { state in
       guard let kept = state.kept else { return nil }
@@ -101,10 +101,10 @@ final class ChangedRowTracker: Sendable {
 
   // MARK: The stream's own side
 
-  /// Zero while nothing is remembered. A streamed transaction keeps what it was when it began.
+  /// Zero while nothing is recorded. A streamed transaction keeps the value from its beginning.
   var epoch: Int { state.withLock { $0.kept == nil && $0.pending == nil ? 0 : $0.epoch } }
 
-  /// - Parameter key: the values of the key's columns, each behind its length; nil when it is not known.
+  /// - Parameter key: the values of the key's columns, each preceded by its length; nil when it is not known.
   func note(_ table: StreamTable, _ id: UInt32, key: TouchedKey?) {
     state.withLock { state in
       state.each { recording in
@@ -141,16 +141,16 @@ final class ChangedRowTracker: Sendable {
     recording.byteCount += bytes
   }
 
-  /// What a key takes besides its bytes, about.
+  /// Approximate overhead of a key.
   private static let bytesBesides = 96
 
-  /// All rows of a table may have been touched.
+  /// All rows of a table may have changed.
   func noteAll(_ table: StreamTable, _ id: UInt32) {
     state.withLock { $0.each { Self.markAll(table.name, id, &$0) } }
   }
 
-  /// A transaction commits that was streamed since before `epoch` had passed: what it did before is not told
-  /// row by row.
+  /// Commits a transaction that was streamed since before `epoch`: its earlier changes are not known row by
+  /// row.
   func noteStreamed(since epoch: Int, _ tables: [UInt32: StreamTable?]) {
     state.withLock { state in
       state.each { recording in
@@ -166,11 +166,11 @@ final class ChangedRowTracker: Sendable {
   }
 }
 
-/// The key of one row: its values, each behind its length.
+/// The key of one row: its values, each preceded by its length.
 struct TouchedKey {
   private(set) var bytes: [UInt8] = []
 
-  /// Nil when a value is missing, which no key's should.
+  /// Nil when a value is missing, which should not happen.
   init?(_ tuple: TupleData, at positions: [Int], in buffer: UnsafeRawBufferPointer) {
     guard let last = positions.max() else { return nil }
     var ranges: [Range<Int>?] = []

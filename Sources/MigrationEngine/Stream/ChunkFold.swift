@@ -1,9 +1,8 @@
 import LogicalReplication
 
-/// The changes of one chunk, folded table by table. Changes of different tables may change places: nothing on
-/// the target looks at two of them at once while it is a replica: no foreign key is checked, and no trigger
-/// fires.
-/// A class, so that its memory is used again by the next chunk.
+/// The changes of one chunk, folded table by table. Changes of different tables may be reordered: in the
+/// replica role nothing on the target depends on two tables: no foreign key is checked, and no trigger fires.
+/// A class, so that the next chunk reuses its memory.
 final class ChunkFold {
   private var folds: [TableFold] = []
   private var places: [UInt32: Int] = [:]
@@ -13,9 +12,9 @@ final class ChunkFold {
     var rows: RowFold
   }
 
-  /// Takes one change of a row in. What it cannot be folded with is written to the plan.
-  /// - Parameter change: says whether it could be folded, as `RowFold` does.
-  /// - Returns: false when it must be applied by itself, now: nothing of its table waits.
+  /// Adds one change of a row. Earlier changes that it cannot be folded with are written to the plan.
+  /// - Parameter change: returns whether it could be folded, as `RowFold` does.
+  /// - Returns: false when it must be applied by itself, now: nothing of its table is pending.
   func add(
     _ table: StreamTable, _ relationID: UInt32, _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan,
     _ change: (inout RowFold) -> Bool
@@ -42,7 +41,7 @@ final class ChunkFold {
     return folds.count - 1
   }
 
-  /// Writes what waits of these tables, before something that changes all their rows.
+  /// Writes what is pending for these tables, before something that changes all their rows.
   func write(
     _ relationIDs: [UInt32], _ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan
   ) throws {
@@ -58,7 +57,7 @@ final class ChunkFold {
     folds[place].rows.removeAll()
   }
 
-  /// Writes all that waits. COPYs come last, since each costs the server and us a turn.
+  /// Writes everything pending. COPYs come last, since each costs a round trip.
   func writeAll(_ buffer: UnsafeRawBufferPointer, _ plan: inout ChunkPlan) throws {
     var writers = folds.filter { !$0.rows.isEmpty }.map {
       FoldWriter(table: $0.table, fold: $0.rows, buffer: buffer)
@@ -71,7 +70,7 @@ final class ChunkFold {
     clear()
   }
 
-  /// Tables whose memory is kept for the next chunk.
+  /// How many tables' memory is kept for the next chunk.
   private static let keptTables = 64
 
   func clear() {

@@ -1,42 +1,42 @@
 import LibPQ
 import LogicalReplication
 
-/// What one chunk of the stream asks of the target, and what can be confirmed once it is done.
+/// The statements for one chunk of the stream, and what can be confirmed once they are done.
 struct ChunkPlan: Sendable {
   let lane: Lane
   private(set) var batch = StatementBatch()
-  /// Which change each call of the batch comes from; nil for those of none or of many.
+  /// Which change each call of the batch comes from; nil for none or many.
   private(set) var origins: [Change?] = []
   private(set) var copies: [CopyRows] = []
-  /// Whether changes of several rows were made one statement, so that the order is no longer the source's.
+  /// Whether changes of several rows became one statement, so that the order is no longer the source's.
   var isFolded = false
-  /// What there is to do begins in a new transaction of the target; otherwise behind a savepoint, so that it
-  /// can be undone alone.
+  /// Whether the plan starts a new transaction on the target; otherwise it starts with a savepoint, so that
+  /// it can be undone alone.
   let beginsTransaction: Bool
-  /// The end of the last transaction in the chunk, when it must be committed on the target. Whatever the
-  /// chunk holds then belongs to transactions that have ended.
+  /// The end of the last transaction in the chunk, when it must be committed on the target. Then everything
+  /// in the chunk belongs to transactions that have ended.
   var commit: CommitPoint?
-  /// What is to go of a streamed transaction: what the source has rolled back, or all of one that has ended
-  /// with nothing to keep. The chunk holds nothing else then.
+  /// What to roll back of a streamed transaction: what the source has rolled back, or all of one that has
+  /// ended with nothing to keep. The chunk then holds nothing else.
   var rollback: Rollback?
-  /// Savepoints of subtransactions lie above the chunk's own, which must stay for them to stay.
+  /// Savepoints of subtransactions are nested in the chunk's own, which must therefore stay.
   var keepsSavepoint = false
-  /// Nothing before it is missing once the chunk is applied: the end of a transaction of which nothing was
-  /// to be applied, or a keepalive that came outside of any.
+  /// Nothing before it is missing once the chunk is applied: the end of a transaction with nothing to apply,
+  /// or a keepalive outside any transaction.
   var idleLSN = LSN.zero
   /// The end of what the chunk holds.
   var receivedLSN = LSN.zero
-  /// Heartbeats that went by, in order.
+  /// Heartbeats in the chunk, in order.
   var heartbeats: [UInt64] = []
-  /// Changes that came after the last fence marker of the stream.
+  /// Changes after the last fence marker of the stream.
   var changesAfterMarker = 0
-  /// The relations of these, and of changes that came between two markers.
+  /// The relations of these, and of changes between two markers.
   var changedAfterMarker = RelationIDs()
   var changedBetweenMarkers = RelationIDs()
   /// Replication origins of transactions in it that changed something.
   var replicationOrigins: Set<String> = []
 
-  /// Relations, many changes of one after the other.
+  /// A set of relations, fast for many changes of the same one in a row.
   struct RelationIDs: Sendable {
     private(set) var ids: Set<UInt32> = []
     private var last: UInt32?
@@ -57,7 +57,7 @@ struct ChunkPlan: Sendable {
     var endLSN: LSN
     /// The transaction that ends there.
     var anchor: StreamAnchor
-    /// Transactions and changes since the commit point before.
+    /// Transactions and changes since the previous commit point.
     var transactions: Int64
     var changes: Int64
     /// The nonce of the newest fence marker in these transactions.
@@ -82,7 +82,7 @@ struct ChunkPlan: Sendable {
     var xid: UInt32
   }
 
-  /// Rows that are inserted by COPY.
+  /// Rows inserted by COPY.
   struct CopyRows: Sendable {
     var sql: String
     var bytes: [UInt8]
@@ -93,7 +93,7 @@ struct ChunkPlan: Sendable {
 
   static let savepoint = "replicate_chunk"
 
-  /// The settings that the calls added last are under; nil for those that the session begins with.
+  /// The settings of the calls added last; nil for those that the session begins with.
   private var detour: UserSettings.Detour?
 
   init(lane: Lane, beginsTransaction: Bool) {
@@ -110,7 +110,7 @@ struct ChunkPlan: Sendable {
     origins.append(origin)
   }
 
-  /// The next calls are under these settings; nil at the end and before a savepoint of the source's.
+  /// The next calls run under these settings; nil at the end and before a savepoint of the source's.
   mutating func take(_ detour: UserSettings.Detour?) {
     guard detour != self.detour else { return }
     if let before = self.detour { call(before.leave, expectedRows: nil) }

@@ -6,7 +6,7 @@ struct CopyData {
   private let columnCount: Int
   private var bytes: [UInt8] = []
   private(set) var rowCount = 0
-  /// How many values the row has that is being put together.
+  /// How many values the row under construction has.
   private var values = 0
 
   /// - Parameter capacity: about how many bytes the rows will have.
@@ -23,7 +23,7 @@ struct CopyData {
 
   private static let signature = Array("PGCOPY\n".utf8) + [0xff] + Array("\r\n".utf8) + [0]
 
-  /// Adds the next value of a row, in binary behind its length; nil for NULL.
+  /// Adds the next value of a row, in binary preceded by its length; nil for NULL.
   mutating func append(_ value: UnsafeRawBufferPointer?) {
     switch format {
     case .text:
@@ -46,7 +46,7 @@ struct CopyData {
     rowCount += 1
   }
 
-  /// All that COPY is to read.
+  /// Everything that COPY is to read.
   consuming func finished() -> [UInt8] {
     if format == .binary { bytes.append(number: Int16(-1)) }
     return bytes

@@ -1,7 +1,8 @@
 import LogicalReplication
 
-/// What the source may be told, as a pure state machine. The server discards WAL up to what is confirmed, so
-/// that must never pass what is durable on the target (manual, section 55.4, Standby status update).
+/// What may be confirmed to the source, as a pure state machine. The server discards WAL up to what is
+/// confirmed, so that must never pass what is durable on the target (manual, section 55.4, Standby status
+/// update).
 ///
 /// The positions of a stream, all in the WAL of the end that changes come from:
 ///
@@ -10,9 +11,9 @@ import LogicalReplication
 /// | *flushed*: the end of that WAL, by IDENTIFY_SYSTEM           | whether it can be the one that was      |
 /// |                                                              | followed                                |
 /// | *confirmed*: the slot sends nothing before it; moved by the  | whether the slot proves the history of  |
-/// | source when we tell it, after a crash back to what its disk  | the source; where to begin; whether     |
+/// | source on our report, after a crash back to what its disk    | the source; where to begin; whether     |
 /// | had                                                          | others have read from it                |
-/// | *applied*: the end of the last transaction that is on the    | what is skipped when it comes again     |
+/// | *applied*: the end of the last transaction that is on the    | what is skipped when it is sent again   |
 /// | target; moved by `Applier` in one commit with the data       |                                         |
 /// | *anchor*: which transaction that was; the same commit        | where to begin, and what must come      |
 /// |                                                              | first, where the slot proves nothing    |
@@ -24,12 +25,12 @@ import LogicalReplication
 /// | *confirmable*: nothing that this run's source has before it  | the lag; the end of `follow(until:)`;   |
 /// | is missing on the target; moved by a commit and, while       | whether a bound is reached; what is to  |
 /// | nothing is open, by empty transactions and keepalives        | be stored                               |
-/// | *stored*: up to where the target has stored, in a commit     | what the source is told; in later runs, |
+/// | *stored*: up to where the target has stored, in a commit     | what is confirmed; in later runs,       |
 /// | that was flushed, that it may be confirmed; moved once a     | whether others have read from the slot  |
 /// | second                                                       |                                         |
 ///
-/// The drain of a cutover asks for none of them: it waits for the commit of the marker's transaction. A
-/// comparison of both ends fixes a bound at the LSN of a slot's snapshot.
+/// A cutover's drain needs none of them: it waits for the commit of the marker's transaction. A comparison of
+/// both ends fixes a limit at the LSN of a slot's snapshot.
 struct Feedback: Sendable, Equatable {
   private(set) var receivedLSN: LSN
   private(set) var appliedLSN: LSN
@@ -37,7 +38,7 @@ struct Feedback: Sendable, Equatable {
   private(set) var storedLSN: LSN
 
   /// - Parameter confirmedLSN: up to where it is known, and durable on the target, that nothing is missing.
-  ///   Before `appliedLSN` while the source has not proven that it has what is applied.
+  ///   Less than `appliedLSN` while the source has not proven that it has what is applied.
   init(appliedLSN: LSN, confirmedLSN: LSN) {
     receivedLSN = max(appliedLSN, confirmedLSN)
     self.appliedLSN = appliedLSN
@@ -53,7 +54,7 @@ struct Feedback: Sendable, Equatable {
     confirmableLSN = max(confirmableLSN, appliedLSN)
   }
 
-  /// All that was received before `lsn` is applied, and nothing is open.
+  /// Everything received before `lsn` is applied, and nothing is open.
   mutating func idle(upTo lsn: LSN) { confirmableLSN = max(confirmableLSN, lsn) }
 
   /// What must be stored on the target before it may be confirmed; nil when nothing is new.

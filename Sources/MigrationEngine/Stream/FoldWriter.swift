@@ -7,9 +7,9 @@ struct FoldWriter {
   let fold: RowFold
   let buffer: UnsafeRawBufferPointer
 
-  /// From so many rows on, a statement of their own, which the server plans anew, costs less than one a row.
+  /// From this many rows on, one statement for all, which the server must plan, costs less than one per row.
   private static let setRows = 32
-  /// Rows with more bytes go alone: an array of them would need their memory several times.
+  /// Larger rows are applied singly: an array of them would need their memory several times.
   private static let largeRowBytes = 256 << 10
 
   /// Rows of one kind of change, with all their values one after the other.
@@ -30,7 +30,7 @@ struct FoldWriter {
     for (unchanged, group) in updates() { try write(group, .update(unchanged: unchanged), &plan) }
   }
 
-  /// The updates by the columns that they leave alone.
+  /// The updates, grouped by the columns that they leave unchanged.
   private func updates() -> [(unchanged: [Int], group: Group)] {
     var groups: [(unchanged: [Int], group: Group)] = [([], Group())]
     var places: [[Int]: Int] = [[]: 0]
@@ -158,7 +158,7 @@ struct FoldWriter {
     }
   }
 
-  /// About as many bytes as the rows came with: the kinds of their values make up for what COPY adds.
+  /// About as many bytes as the rows had in the stream: their kind bytes offset what COPY adds.
   private var copyCapacity: Int {
     fold.rows.reduce(64) { bytes, row in
       guard row.version >= 0 else { return bytes }

@@ -2,22 +2,22 @@ import LibPQ
 import Synchronization
 
 /// Hands messages from the task that receives them to the one that applies them. Neither waits while the
-/// other works: what comes in during one apply is the next, so a stream that is behind is applied in larger
-/// pieces.
+/// other works: what arrives during one apply is the next piece, so a stream that is behind is applied in
+/// larger pieces.
 final class Inbox: Sendable {
   private let bound: ApplyLimit
   private let pending = Mutex(PendingMessages())
   private let arrivals = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
   private let departures = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
 
-  /// - Parameter bound: what commits at or beyond it waits.
+  /// - Parameter bound: what commits at or after it waits.
   init(bound: ApplyLimit = ApplyLimit()) {
     self.bound = bound
     let arrivals = arrivals.continuation
     bound.begin { arrivals.yield() }
   }
 
-  /// Waits while too much is there already. For one task.
+  /// Waits while too much is pending. For one task.
   func put(_ received: CopyMessages) async {
     let isFull = pending.withLock {
       $0.append(received)
@@ -28,7 +28,7 @@ final class Inbox: Sendable {
     for await _ in departures.stream where !pending.withLock({ $0.isFull }) { return }
   }
 
-  /// The next piece of what has come; waits for something. For one task, which has applied what it took
+  /// The next piece that has arrived; waits for one. For one task, which has applied the piece it took
   /// before.
   /// - Returns: nil when the task is cancelled.
   func take() async -> StreamPiece? {

@@ -1,11 +1,11 @@
-/// Numbers keys in the order in which they are first seen. Open addressing over the keys' bytes, which lie in
-/// one buffer: a key costs no allocation.
+/// Numbers keys in the order in which they are first seen. Open addressing over the keys' bytes in one
+/// buffer: a key costs no allocation.
 struct KeyIndex {
   private var bytes: [UInt8] = []
   private var entries: [Entry] = []
-  /// Numbers of entries, -1 where there is none; as many as a power of two.
+  /// Numbers of entries, -1 where there is none; a power of two of them.
   private var slots: [Int32] = []
-  /// Where the key begins that is being put together.
+  /// Where the key under construction begins.
   private var start = 0
 
   private struct Entry {
@@ -15,17 +15,17 @@ struct KeyIndex {
 
   var count: Int { entries.count }
 
-  /// Adds a column's value to the key that is being put together.
+  /// Adds a column's value to the key under construction.
   mutating func append(_ value: UnsafeRawBufferPointer) {
     // The length keeps ("ab", "c") and ("a", "bc") apart.
     withUnsafeBytes(of: UInt32(truncatingIfNeeded: value.count)) { bytes.append(contentsOf: $0) }
     bytes.append(contentsOf: value)
   }
 
-  /// Forgets the key that is being put together.
+  /// Discards the key under construction.
   mutating func discard() { bytes.removeSubrange(start...) }
 
-  /// The number of the key that was put together; new when it is the count before.
+  /// The number of the constructed key; a new key gets the previous count.
   mutating func number() -> Int {
     let hash = Self.hash(of: bytes, from: start)
     if (entries.count + 1) * 2 > slots.count { grow() }

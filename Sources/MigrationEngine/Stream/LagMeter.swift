@@ -1,14 +1,14 @@
-/// Measures how long a commit on the source takes to be on the target, by messages that travel with the WAL.
-/// Pure: instants come from the caller, all from one machine's clock.
+/// Measures how long a commit on the source takes to reach the target, by messages in the WAL. Pure: instants
+/// come from the caller, all from one machine's clock.
 struct LagMeter: Sendable {
   private var sent: [(beat: UInt64, at: ContinuousClock.Instant)] = []
   private var next: UInt64
   private var measured: Duration?
 
-  /// Beats kept in mind; older ones are dropped when the stream is far behind.
+  /// How many beats are kept; older ones are dropped when the stream is far behind.
   private static let limit = 7200
 
-  /// - Parameter first: the number of the first beat; beats of earlier engines must not be taken for ours.
+  /// - Parameter first: the number of the first beat; beats of earlier engines must not be mistaken for ours.
   init(first: UInt64) { next = first }
 
   /// A new beat is about to be written on the source.
@@ -26,7 +26,7 @@ struct LagMeter: Sendable {
     sent.removeSubrange(...index)
   }
 
-  /// How far the target is behind; nil before the first beat came through and before one is late.
+  /// How far the target is behind; nil before the first beat arrived and before one is late.
   func lag(at now: ContinuousClock.Instant) -> Duration? {
     guard let oldest = sent.first else { return measured }
     let waiting = now - oldest.at

@@ -1,20 +1,20 @@
 import LibPQ
 import LogicalReplication
 
-/// Which transaction of the target changes belong to. Each lane has a session of its own.
+/// Which transaction on the target changes belong to. Each lane has its own session.
 enum Lane: Hashable, Sendable {
-  /// Transactions that had committed on the source when they were sent: one after the other.
+  /// Transactions that had committed on the source when they were sent: one after another.
   case main
-  /// A transaction that is sent while it is open on the source, by its xid there: beside the others, and each
-  /// of its rows is locked on the target as it is on the source.
+  /// A transaction sent while it is open on the source, by its xid there: it runs beside the others, with its
+  /// rows locked on the target as they are on the source.
   case streamed(UInt32)
 }
 
-/// Why transactions cannot be applied before they have ended: what was applied of them is undone, and all
-/// comes again without them.
+/// Why transactions cannot be applied before they have ended: what was applied of them is undone, and the
+/// stream is restarted without streaming them.
 struct StreamingRefusal: Error {
   var reason: any Error
-  /// From where on they may be streamed again; nil for not before the run ends.
+  /// From where they may be streamed again; nil for not before the run ends.
   var until: LSN?
 }
 

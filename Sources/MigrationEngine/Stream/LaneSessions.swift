@@ -1,7 +1,7 @@
 import LibPQ
 import LogicalReplication
 
-/// The target's sessions that apply changes: one for each lane.
+/// The sessions on the target that apply changes: one per lane.
 actor LaneSessions {
   private let target: ConnectionString
   private let end: String
@@ -12,13 +12,13 @@ actor LaneSessions {
   /// Kept for the next streamed transaction.
   private var spare: Connection?
 
-  /// Transactions that are streamed at the same time.
+  /// How many transactions may be streamed at the same time.
   private static let limit = 8
 
   /// - Parameters:
   ///   - end: what the target is called.
-  ///   - settings: under which checks, generated columns and the like are evaluated.
-  ///   - monitor: hears what keeps a session from being opened.
+  ///   - settings: those under which checks, generated columns and the like are evaluated.
+  ///   - monitor: receives what keeps a session from being opened.
   init(
     target: ConnectionString, end: String, settings: UserSettings, monitor: StreamMonitor
   ) async throws {
@@ -38,11 +38,11 @@ actor LaneSessions {
     return connection
   }
 
-  /// How long until a login is tried again that was refused.
+  /// How long until a refused login is retried.
   private static let loginPause = Duration.seconds(2)
 
-  /// A session for a streamed transaction, as soon as the server lets one in: that it does not, as when a
-  /// password has expired, is no reason to end the sessions that it has let in before.
+  /// A session for a streamed transaction, as soon as the server admits one: a refusal, as when a password
+  /// has expired, is no reason to end the existing sessions.
   private func openStreamed() async throws -> Connection {
     defer { monitor.isKeptOut(nil) }
     while true {
@@ -51,7 +51,7 @@ actor LaneSessions {
         try await Self.limitWaits(of: session)
         return session
       } catch let error as PostgresError where error.isAnswered {
-        monitor.isKeptOut("the \(end) lets no new session in, which is tried again: \(error.message)")
+        monitor.isKeptOut("the \(end) admits no new session; retrying: \(error.message)")
         try await Task.sleep(for: Self.loginPause)
       }
     }
@@ -62,9 +62,9 @@ actor LaneSessions {
       "SET lock_timeout = '\(seconds)s'", doing: "preparing the session that applies changes")
   }
 
-  /// Whatever one lane may have locked on the target its transaction has locked on the source, so no lane
-  /// should ever wait for another. Where it does all the same, it must not be for ever: the one that it waits
-  /// for comes after it. A lane that is alone waits for others' locks alone, for as long as they last.
+  /// Whatever a lane has locked on the target, its transaction has locked on the source, so no lane should
+  /// ever wait for another. If one does, it must not be for ever: the other lane is applied after it. A lane
+  /// that is alone waits only for other sessions' locks, for as long as they last.
   private static let lockWaitSeconds = 5
 
   private static let conduct =
@@ -114,7 +114,7 @@ actor LaneSessions {
     if spare == nil { spare = session } else { await session.close() }
   }
 
-  /// What has not been committed is rolled back.
+  /// Whatever is not committed is rolled back.
   func close() async {
     for session in [main, spare].compactMap({ $0 }) + streamed.values { await session.close() }
     streamed = [:]

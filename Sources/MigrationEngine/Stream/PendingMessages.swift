@@ -1,35 +1,35 @@
 import LibPQ
 import LogicalReplication
 
-/// Messages that have come in and wait to be applied. Pure: cuts them into pieces of one lane each that are,
-/// as a rule, whole transactions or whole blocks of a streamed one.
+/// Received messages waiting to be applied. Pure: cuts them into pieces of one lane each, as a rule whole
+/// transactions or whole blocks of a streamed one.
 struct PendingMessages {
-  /// Taken also in the middle of a transaction once so many bytes wait.
+  /// With this many bytes, pieces may end in the middle of a transaction.
   static let limit = 4 << 20
 
   private var pending = CopyMessages()
-  /// Pieces that are complete, by the count of messages at their end.
+  /// Complete pieces, by the count of messages at their end.
   private var pieces: [(lane: Lane, end: Int)] = []
-  /// The lane of what comes behind them.
+  /// The lane of what follows them.
   private var lane = Lane.main
   /// How many messages there are up to the last that ends with no transaction open.
   private var whole = 0
   private var isInTransaction = false
-  /// Where transactions commit, by the index of the message that tells it first: the beginning of one that
-  /// comes as a whole, the end of a streamed one. In the source's order, so their LSNs rise.
+  /// Where transactions commit, by the index of the first message that says so: the BEGIN of a whole
+  /// transaction, the end of a streamed one. In the source's order, so their LSNs rise.
   private var commits: [(lsn: LSN, index: Int)] = []
 
   /// What there is to take.
   enum Taken {
-    /// - Parameter commitLSN: where the newest transaction commits that begins in it, or ends if streamed.
+    /// - Parameter commitLSN: the commit of the newest transaction that begins in it, or ends if streamed.
     case piece(StreamPiece, commitLSN: LSN?)
-    /// The next transaction commits at or beyond the bound.
+    /// The next transaction commits at or after the limit.
     case held
     case nothing
   }
 
   var byteCount: Int { pending.bytes.count }
-  /// Enough is there; more should wait in the socket.
+  /// Enough has arrived; more should wait in the socket.
   var isFull: Bool { byteCount >= Self.limit }
   /// Whether anything can be taken.
   var isReady: Bool { !pieces.isEmpty || whole > 0 || isFull }
@@ -56,7 +56,7 @@ struct PendingMessages {
     case UInt8(ascii: "c"), UInt8(ascii: "A"):
       close(at: index)
       pieces.append((.streamed(Self.xid(payload)), index + 1))
-      // Behind xid and flags (manual, section 55.9, Stream Commit).
+      // After xid and flags (manual, section 55.9, Stream Commit).
       if payload.first == UInt8(ascii: "c") { commits.append((Self.lsn(payload.dropFirst(6)), index)) }
     default: break
     }
@@ -67,9 +67,9 @@ struct PendingMessages {
     if end > pieces.last?.end ?? 0 { pieces.append((lane, end)) }
   }
 
-  /// The next piece: to its end where that has come, else all whole transactions, and when there is none and
-  /// enough waits, everything.
-  /// - Parameter bound: nothing that commits at or beyond it is taken, nor what comes behind.
+  /// The next piece: complete where its end has arrived, else all whole transactions, and without any, if
+  /// enough is pending, everything.
+  /// - Parameter bound: nothing that commits at or after it is taken, nor what follows.
   mutating func take(below bound: LSN? = nil) -> Taken {
     let held = bound.flatMap { bound in commits.first { $0.lsn >= bound }?.index }
     if held == 0 { return .held }
@@ -91,7 +91,7 @@ struct PendingMessages {
   }
 
   /// A message of the output plugin: it follows `w` and three numbers of eight bytes (manual, section 55.4,
-  /// XLogData). Empty for what is none.
+  /// XLogData). Empty for other messages.
   private static func payload(of range: Range<Int>, in bytes: [UInt8]) -> ArraySlice<UInt8> {
     guard range.count > 25, bytes[range.lowerBound] == UInt8(ascii: "w") else { return [] }
     return bytes[(range.lowerBound + 25)..<range.upperBound]

@@ -1,17 +1,17 @@
 import LogicalReplication
 
-/// A table of the source no longer is what the target has: what it takes to go on is for people to do.
+/// A source table no longer matches the target's: people must act before the stream can continue.
 struct DefinitionDifference: Error {
   var error: MigrationError
-  /// The table is none of those that differ: it was created during the migration.
+  /// The table does not differ: it was created during the migration.
   var isNewTable = false
-  /// It is the columns that differ, of which the catalogs of both ends tell.
+  /// The columns differ, as the catalogs of both ends show.
   var isOfColumns = false
-  /// The ends fit together by now; only what the stream has of the table is older: its rows must come again.
+  /// The ends match by now; only the stream's changes of the table are older: its rows must be copied again.
   var isOutdated = false
-  /// What the source said of the table.
+  /// What the source said about the table.
   var message: RelationMessage?
-  /// Where the transaction committed that saw it so.
+  /// Where the transaction that saw this definition committed.
   var lsn = LSN.zero
   /// How many messages of the chunk come before it and end with a whole transaction.
   var wholeMessages = 0
@@ -21,11 +21,11 @@ struct DefinitionDifference: Error {
 struct TargetTable: Sendable {
   var relation: Relation
   var uniqueIndexes: [UniqueIndex]
-  /// How the values of its columns travel by the many, by the type's OID.
+  /// How many values of a column are sent as one array, by the type's OID.
   var arrayForms: [UInt32: ArrayForm]
-  /// What the table is on the source by now, which the stream may be far behind; nil when that is not known.
+  /// The table as it is on the source by now; the stream may be far behind. Nil when that is not known.
   var source: Relation?
-  /// What it takes that it becomes what it is on the source by now; nil where nothing is known to differ.
+  /// What it takes to make it match the source by now; nil where nothing is known to differ.
   var difference: TableDifference?
   /// What the ends are called.
   var direction = Direction.forward
@@ -40,10 +40,10 @@ struct TargetTable: Sendable {
   }
 }
 
-/// Compares what the source says of a table with what the target has. Nothing is guessed: a difference stops
-/// the stream and is named. The target may be ahead of the stream, where the source itself is.
+/// Compares the source's description of a table with what the target has. Nothing is guessed: a difference
+/// stops the stream and is reported. The target may be ahead of the stream, as the source itself is.
 enum RelationMatch {
-  /// The target's columns in the order in which tuples carry them.
+  /// The target's columns in the order of the tuples' values.
   /// - Throws: `DefinitionDifference`.
   static func columns(of message: RelationMessage, in target: TargetTable) throws -> [Column] {
     let name = target.relation.name
@@ -60,7 +60,7 @@ enum RelationMatch {
       let quoted = SQL.identifier(column.name)
       guard let match = theirs[column.name] else {
         throw different(
-          "the \(from) has column \(quoted), the \(to) has not",
+          "the \(from) has column \(quoted), the \(to) does not",
           now[column.name].map(remedy.add) ?? "ALTER TABLE \(name) ADD COLUMN \(quoted) …;")
       }
       guard !match.isGenerated else {
@@ -70,7 +70,7 @@ enum RelationMatch {
       guard holds(match, column, now: now[column.name]) else {
         let type = now[column.name]?.typeAndCollation
         throw different(
-          "column \(quoted) is of type \(match.type) on the \(to) and of \(type ?? "another") on the \(from)",
+          "column \(quoted) is of type \(match.type) on the \(to) and \(type ?? "another") on the \(from)",
           now[column.name].map { remedy.retype($0, converting: false) }
             ?? "ALTER TABLE \(name) ALTER COLUMN \(quoted) TYPE …;")
       }
@@ -80,22 +80,22 @@ enum RelationMatch {
     for column in target.relation.columns where !column.isGenerated && !sent.contains(column.name) {
       let quoted = SQL.identifier(column.name)
       guard let source = now[column.name] else {
-        throw different("the \(to) has column \(quoted), the \(from) has not", remedy.drop(column))
+        throw different("the \(to) has column \(quoted), the \(from) does not", remedy.drop(column))
       }
       guard !source.isGenerated else {
         throw different(
           "column \(quoted) is generated on the \(from) and not on the \(to)",
           "\(remedy.drop(column)) \(remedy.add(source))")
       }
-      // Rows come without it that are older than the column: only NULL is what both ends give them.
+      // Rows older than the column come without it: both ends agree only on NULL for them.
       guard column.expression == nil, column.identity == .none, source.missingValue == nil else {
-        throw different("column \(quoted) is newer than the rows that come", "")
+        throw different("column \(quoted) is newer than the rows in the stream", "")
       }
     }
     return columns
   }
 
-  /// Whether the target's column holds what the source sends, or is what the source's is by now.
+  /// Whether the target's column can hold what the source sends, or matches the source's column by now.
   private static func holds(_ match: Column, _ column: RelationMessage.Column, now: Column?) -> Bool {
     let typeName = now.flatMap { $0.typeOID == column.typeOID ? $0.typeName : nil }
     return match.holds(typeOID: column.typeOID, typeName: typeName, modifier: column.typeModifier)
@@ -113,8 +113,8 @@ enum RelationMatch {
     }
     switch message.replicaIdentity {
     case .full:
-      // Old tuples are whole rows; a key among them finds the row without reading the table. One that may be
-      // NULL tells no rows apart.
+      // Old tuples are whole rows; a key in them finds the row without reading the table. A nullable one does
+      // not identify rows.
       let notNull = Set(target.relation.columns.filter(\.isNotNull).map(\.name))
       let key = target.uniqueIndexes.first { index in
         index.isPrimary || index.keys.allSatisfy { notNull.contains($0.column) }
@@ -146,6 +146,6 @@ enum RelationMatch {
         .failed, doing: "following the definition of table \(name)", reason: reason,
         remedy:
           "It was changed on the \(direction.from) during the migration. Do the same on the \(direction.to), "
-          + "and the stream goes on by itself: \(remedy)"))
+          + "and the stream continues by itself: \(remedy)"))
   }
 }

@@ -1,23 +1,23 @@
 import LogicalReplication
 
-/// The changes of one table's rows, each row's folded into one: what it takes to bring the rows from where
-/// they were to where they are now. Pure; rows are told apart by the bytes of their keys.
+/// The changes of one table's rows, folded into one per row, from its first state to its last. Pure; rows are
+/// identified by the bytes of their keys.
 ///
-/// Deletes go first, then updates, then inserts: a value that one row gives up and another takes is free by
-/// then. Where that is not enough the server objects, and the changes are applied one by one.
+/// Deletes go first, then updates, then inserts: a key value that one row gives up is then free for another.
+/// Where that is not enough the server objects, and the changes are applied one by one.
 struct RowFold {
   enum State {
-    /// No change of the row counts yet.
+    /// No change of the row yet.
     case untouched
-    /// The row was not there, and is.
+    /// The row was not there before, and is now.
     case insert
-    /// The row was there and is, with other values.
+    /// The row was there, and has other values now.
     case update
-    /// The row was there, and is not.
+    /// The row was there, and is gone.
     case delete
     /// The row was deleted, and another one took its key.
     case replace
-    /// The row came and went.
+    /// The row was inserted and deleted again.
     case nothing
 
     var inserting: State? {
@@ -49,11 +49,11 @@ struct RowFold {
     var state = State.untouched
     /// A tuple that has the key's values.
     var key: TupleData
-    /// Its newest values, among the versions; -1 for a row that is gone.
+    /// Its newest values, as an index of the versions; -1 for a row that is gone.
     var version = -1
   }
 
-  /// Values of a row, as one change told them.
+  /// Values of a row, as one change gave them.
   private struct Version {
     var tuple: TupleData
     /// The version that has what this one left unchanged; -1 when there is none.
@@ -80,7 +80,7 @@ struct RowFold {
   // MARK: Changes
 
   // Each returns false, and changes no row, when the change does not follow from those before or cannot be
-  // folded: then what is there must be applied before it.
+  // folded: then what is pending must be applied first.
 
   mutating func insert(_ new: TupleData, _ buffer: UnsafeRawBufferPointer) -> Bool {
     guard key != nil else {
@@ -112,7 +112,7 @@ struct RowFold {
     return true
   }
 
-  /// The row leaves its key and takes another: a delete and an insert, when all its values are known.
+  /// The row changes its key: a delete and an insert, when all its values are known.
   private mutating func move(
     _ left: Int, to taken: Int, _ old: OldTuple, _ new: TupleData, _ buffer: UnsafeRawBufferPointer
   ) -> Bool {
@@ -133,7 +133,7 @@ struct RowFold {
 
   // MARK: Rows and their values
 
-  /// The row that a tuple's key names; nil when the tuple lacks a value of the key.
+  /// The row with a tuple's key; nil when the tuple lacks a value of the key.
   private mutating func row(of tuple: TupleData, _ buffer: UnsafeRawBufferPointer) -> Int? {
     guard let key else { return nil }
     scratch.removeAll(keepingCapacity: true)
@@ -164,7 +164,7 @@ struct RowFold {
     return false
   }
 
-  /// All values of a row; `.unchangedTOAST` where no change since the fold began told it.
+  /// All values of a row; `.unchangedTOAST` where no change since the fold began gave one.
   func values(of version: Int, _ buffer: UnsafeRawBufferPointer) -> [ColumnValue] {
     var values: [ColumnValue] = []
     collectValues(of: version, buffer, into: &values)
@@ -187,11 +187,11 @@ struct RowFold {
     }
   }
 
-  /// The tuple that has all values of a row; nil when they come from several.
+  /// The tuple with all values of a row; nil when they come from several.
   func tuple(of version: Int) -> TupleData? {
     versions[version].previous < 0 ? versions[version].tuple : nil
   }
 
-  /// Bytes that a row's newest change came with.
+  /// Size of a row's newest change.
   func byteCount(of version: Int) -> Int { versions[version].tuple.bytes.count }
 }

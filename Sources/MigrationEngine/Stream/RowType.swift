@@ -1,13 +1,13 @@
 import LibPQ
 
-/// The composite type of a table's rows: an array of it is a parameter that holds many rows, whatever the
-/// types of their columns.
+/// The composite type of a table's rows: an array of it passes many rows as one parameter, whatever the types
+/// of their columns.
 struct RowType {
   struct Attribute {
     var typeOID: UInt32
-    /// Its type may refuse NULL.
+    /// Whether its type may refuse NULL.
     var isDomain: Bool
-    /// Where tuples have its value; nil when they have none, because it is generated.
+    /// The position of its value in tuples; nil when it has none, because it is generated.
     var position: Int?
   }
 
@@ -16,7 +16,7 @@ struct RowType {
   private let typeOID: UInt32
   private let attributes: [Attribute]
 
-  /// - Parameter columns: those of the table that tuples have, in their order.
+  /// - Parameter columns: the table's columns in tuples, in their order.
   init(_ relation: Relation, _ columns: [Column]) {
     name = relation.name.description
     typeOID = relation.rowTypeOID
@@ -30,11 +30,11 @@ struct RowType {
   /// Rows as a parameter.
   struct Parameter {
     var syntax: RowSyntax
-    /// Where tuples have the value of each column; nil where it is NULL.
+    /// The position of each column's value in tuples; nil where it is NULL.
     var positions: [Int?]
   }
 
-  /// - Parameter positions: those whose values there are; the other columns are NULL.
+  /// - Parameter positions: those with values; the other columns are NULL.
   /// - Returns: nil when one of the others may refuse that.
   func parameter(with positions: Set<Int>) -> Parameter? {
     var parameter = Parameter(

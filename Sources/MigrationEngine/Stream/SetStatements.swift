@@ -1,11 +1,11 @@
 import LibPQ
 
-/// Statements that apply one kind of change to many rows of a table, which join them by their keys: each
-/// column's values are one array, or in binary, where that costs no quotes, whole rows are.
+/// Statements that apply one kind of change to many rows of a table, joined by their keys: with one array per
+/// column or, in binary, where no quoting is needed, an array of whole rows.
 struct SetStatements {
   enum Shape: Hashable {
     case delete
-    /// Positions of columns that the UPDATEs do not touch.
+    /// Positions of columns that the UPDATEs leave unchanged.
     case update(unchanged: [Int])
   }
 
@@ -25,13 +25,13 @@ struct SetStatements {
     /// For FROM, as `v`.
     var sql: String
     var parameters: [Parameter]
-    /// What a column's value is called, by its position.
+    /// The expression for a column's value, by its position.
     var values: [Int: String]
   }
 
   private var known: [Shape: Statement?] = [:]
 
-  /// - Returns: nil when a column's values cannot travel in an array.
+  /// - Returns: nil when a column's values cannot be sent in an array.
   mutating func statement(_ shape: Shape, for table: StreamTable) -> Statement? {
     if let known = known[shape] { return known }
     let statement = Self.make(shape, table)
@@ -49,7 +49,7 @@ struct SetStatements {
       set = table.columns.indices.filter { !isKey.contains($0) && !unchanged.contains($0) }
       isBinaryUpdate = table.format == .binary
     }
-    // Of a row that goes only the key is known; an array of keys is less than rows full of NULL.
+    // Of a deleted row only the key is known; an array of keys is smaller than rows full of NULL.
     let needed = set + keys.map(\.position)
     guard let source = isBinaryUpdate ? rows(needed, table) : arrays(needed, table) else { return nil }
     func value(_ position: Int) -> String { source.values[position] ?? "NULL" }

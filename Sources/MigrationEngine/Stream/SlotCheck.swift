@@ -1,8 +1,8 @@
 import LibPQ
 import LogicalReplication
 
-/// Makes sure that the slot still has everything that the target lacks, and that nobody else reads from it,
-/// before anything is read from it.
+/// Makes sure, before reading from the slot, that it still has everything that the target lacks, and that
+/// nobody else reads from it.
 struct SlotCheck {
   let slot: SlotName
   var direction = Direction.forward
@@ -12,15 +12,15 @@ struct SlotCheck {
     "Changes are missing that nobody can send again: "
       + (direction == .forward
         ? "abort this migration and begin a new one."
-        : "there is no way back any more. Run replicate finish.")
+        : "no rollback is possible any more. Run replicate finish.")
   }
 
-  /// How long a session may take to let go of the slot once it was ended.
+  /// How long a terminated session may take to release the slot.
   private static let limit = Duration.seconds(30)
 
-  /// Ends whoever reads from the slot: an engine's walsender that was left behind, since we hold the lock
-  /// that admits one.
-  /// - Returns: up to where it is confirmed; without a reader that moves no more.
+  /// Terminates whatever reads from the slot: a walsender left by a dead engine, since we hold the lock that
+  /// admits only one.
+  /// - Returns: up to where it is confirmed; without a reader this no longer moves.
   /// - Throws: `MigrationError` when the slot is gone, lost or foreign.
   func take(on source: Connection) async throws -> LSN {
     let deadline = ContinuousClock.now + Self.limit
@@ -29,7 +29,7 @@ struct SlotCheck {
       guard let pid else { return confirmed }
       guard ContinuousClock.now < deadline else {
         throw MigrationError(
-          .failed, doing: action, reason: "session \(pid) still holds the slot, and was told to end",
+          .failed, doing: action, reason: "session \(pid) still holds the slot, although it was terminated",
           remedy: "Find out what it waits for, on the \(direction.from); then start again.")
       }
       try await source.query(
@@ -39,14 +39,14 @@ struct SlotCheck {
     }
   }
 
-  /// - Parameter progress: read when the slot was taken, so that no engine before this one moves it.
-  /// - Throws: `MigrationError` when the slot is ahead of what was confirmed by us.
+  /// - Parameter progress: read when the slot was taken, so that no earlier engine moves it.
+  /// - Throws: `MigrationError` when the slot is ahead of what we confirmed.
   func verify(_ confirmed: LSN, _ progress: StoredProgress) throws {
     let ours = max(progress.appliedLSN, progress.confirmedLSN)
     guard confirmed <= ours else {
       throw MigrationError(
         .failed, doing: action,
-        reason: "it was confirmed up to \(confirmed), the \(direction.to) stands at \(ours): "
+        reason: "it was confirmed up to \(confirmed), the \(direction.to) is at \(ours): "
           + "somebody else has read from it",
         remedy: begin)
     }
@@ -61,15 +61,15 @@ struct SlotCheck {
       FROM (VALUES (1)) AS one LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1
       """, [slot.description], doing: action, within: .seconds(15))
     guard let row = rows.first, try !row.bool("is_standby") else {
-      // In the course of a failover a name may lead to a reader for a while.
+      // During a failover a name may lead to a standby for a while.
       throw PostgresError(
         code: .server, action: action, message: "the \(direction.from) answers as a standby",
         sqlState: .readOnlySQLTransaction,
-        hint: "Lead its name to the primary, or promote it; the engine goes on by itself.")
+        hint: "Point its name to the primary, or promote it; the engine continues by itself.")
     }
     guard try row.optional("slot_name") != nil else {
       throw MigrationError(
-        .failed, doing: action, reason: "the slot does not exist any more",
+        .failed, doing: action, reason: "the slot no longer exists",
         remedy: "Slots do not survive a failover or a restore of the \(direction.from). \(begin)")
     }
     guard try row.optional("plugin") == "pgoutput", try row.optional("is_here") == "t" else {
@@ -84,7 +84,7 @@ struct SlotCheck {
     }
     guard let confirmed = LSN(try row.text("confirmed_flush_lsn")) else {
       throw MigrationError(
-        .failed, doing: action, reason: "the \(direction.from) tells no position of it", remedy: begin)
+        .failed, doing: action, reason: "the \(direction.from) reports no position for it", remedy: begin)
     }
     return (confirmed, try row.optional("active_pid"))
   }

@@ -1,12 +1,12 @@
 import LibPQ
 import LogicalReplication
 
-/// In which form the source sends the values of rows. It knows one for a whole START_REPLICATION: in binary
-/// come the values of every type that can (manual, section 55.5.1, `binary`), also of those that are another
-/// type on the target.
+/// The form in which the source sends values. It is fixed for a whole START_REPLICATION: in binary, every
+/// type that can be sent so is (manual, section 55.5.1, `binary`), even where it is another type on the
+/// target.
 enum StreamForm: Sendable {
   case text
-  /// - wireTypes: what the binary forms of the source's types are of, by the types' OIDs.
+  /// - wireTypes: whose binary form a type of the source has, by the types' OIDs.
   case binary(wireTypes: [UInt32: UInt32])
 
   var format: ValueFormat {
@@ -16,9 +16,9 @@ enum StreamForm: Sendable {
     }
   }
 
-  /// Binary when each column of each table is exact in it, by what both ends have now; the stream may be
-  /// behind that, so every relation message is checked again.
-  /// - Returns: also the first column that keeps it from being binary.
+  /// Binary when it is exact for each column of each table that both ends have now; the stream may be behind
+  /// that, so every relation message is checked again.
+  /// - Returns: also the first column that prevents binary.
   static func best(for tables: StreamTables) -> (form: StreamForm, obstacle: String?) {
     var wireTypes: [UInt32: UInt32] = [:]
     for (name, _) in tables.snapshots.values {
@@ -52,14 +52,13 @@ enum StreamForm: Sendable {
   }
 }
 
-/// What comes in binary cannot be applied, or what is wrong with it cannot be known: it must come again as
-/// text.
+/// Binary changes cannot be applied, or their error is not clear: they must be sent again as text.
 struct BinaryRefusal: Error {
   var reason: String
 }
 
 extension StreamTable {
-  /// A value as a parameter of its own, nil for NULL.
+  /// A value as its own parameter, nil for NULL.
   @inline(__always)
   func parameter(
     _ value: ColumnValue, _ buffer: UnsafeRawBufferPointer
@@ -72,8 +71,8 @@ extension StreamTable {
     }
   }
 
-  /// A value as arrays, rows and COPY hold it, nil for NULL: in binary that is with its length, behind which
-  /// it lies in a tuple.
+  /// A value as arrays, rows and COPY hold it, nil for NULL: in binary it includes the length that precedes
+  /// it in the tuple.
   @inline(__always)
   func element(
     _ value: ColumnValue, _ buffer: UnsafeRawBufferPointer

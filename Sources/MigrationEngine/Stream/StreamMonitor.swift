@@ -1,25 +1,25 @@
 import LogicalReplication
 import Synchronization
 
-/// Where the stream stands: written by its tasks, read by the status, the catch-up monitor and the drain.
+/// The state of the stream: written by its tasks, read by the status, the catch-up monitor and the drain.
 final class StreamMonitor: Sendable {
   struct Reading: Sendable {
     var feedback: Feedback
     var transactions: Int64
     var changes: Int64
     var lag: Duration?
-    /// What people must do before the stream can go on.
+    /// What people must do before the stream can continue.
     var waitsFor: String?
-    /// The same without what is missing on the target by its server's refusal.
+    /// The same without what is missing because the target's server refused it.
     var obstacle: String?
   }
 
-  /// How a marker fares that a cutover waits for.
+  /// The state of a marker that a cutover waits for.
   enum Marker: Sendable, Equatable {
     case expected
     /// The target has committed the transaction that carries it.
     case committed
-    /// A change came after it, though the fence stood: nothing is proven.
+    /// A change came after it although the fence stood: nothing is proven.
     case breached
   }
 
@@ -39,7 +39,7 @@ final class StreamMonitor: Sendable {
     var awaited: (nonce: String, marker: Marker, purpose: MarkerPurpose)?
     /// What was applied after the fence's marker.
     var passed = Passed()
-    /// What came when nothing was applied any more.
+    /// What arrived after applying stopped.
     var leftBehind = Passed()
     var isHeld = false
     var isApplying = false
@@ -47,7 +47,7 @@ final class StreamMonitor: Sendable {
     var origins: [String: ContinuousClock.Instant] = [:]
     var tables: Set<UInt32> = []
 
-    /// All, as one may have to go before the other.
+    /// All of them, since one may have to be solved before the other.
     var waits: String? {
       let all = [waitsFor, stuck, obstacle, missing, keptOut].compactMap { $0 }
       return all.isEmpty ? unseen : all.joined(separator: "\n")
@@ -58,7 +58,7 @@ final class StreamMonitor: Sendable {
     }
   }
 
-  /// Tables that were changed though a fence stood, and the replication origins that did it.
+  /// Tables that were changed although a fence stood, and the replication origins that did it.
   struct Passed: Sendable, Equatable {
     var tables: Set<String> = []
     var origins: Set<String> = []
@@ -80,10 +80,10 @@ final class StreamMonitor: Sendable {
 
   /// What a chunk changed after a marker.
   struct Passage: Sendable {
-    /// Before another marker that is in the chunk, too.
+    /// Before another marker in the same chunk.
     var between: Set<String>
-    /// Behind the last one.
-    var behind: Set<String>
+    /// After the last one.
+    var after: Set<String>
     var origins: Set<String>
   }
 
@@ -102,8 +102,8 @@ final class StreamMonitor: Sendable {
         lagMeter: LagMeter(first: firstBeat)))
   }
 
-  /// For a stream that goes on from where an end stands. What was confirmed to another run says nothing of
-  /// the source that this one will meet.
+  /// For a stream that continues from stored progress. What an earlier run confirmed says nothing about the
+  /// source that this one will find.
   convenience init(resuming progress: StoredProgress) {
     self.init(
       feedback: Feedback(appliedLSN: progress.appliedLSN, confirmedLSN: progress.appliedLSN),
@@ -124,7 +124,7 @@ final class StreamMonitor: Sendable {
 
   // MARK: One LSN
 
-  /// Whether everything that commits before `lsn` is applied, while the bound is fixed there.
+  /// Whether everything that commits before `lsn` is applied, while the limit is fixed there.
   func hasReachedBound(at lsn: LSN) -> Bool { bound.isReached || feedback.confirmableLSN >= lsn }
 
   // MARK: The drain
@@ -140,27 +140,27 @@ final class StreamMonitor: Sendable {
     state.withLock { $0.awaited.flatMap { $0.nonce == nonce ? $0.marker : nil } }
   }
 
-  /// Somebody waits for the stream to come to a marker or a bound.
+  /// Something waits for the stream to reach a marker or a limit.
   var isAwaited: Bool { bound.isFixed || state.withLock { $0.awaited?.marker == .expected } }
 
   var isBreached: Bool { state.withLock { $0.awaited?.marker == .breached } }
 
-  /// Whether a marker that was waited for is on the target: what changes now has passed a fence.
+  /// Whether an awaited marker is on the target: later changes have passed a fence.
   var isBehindMarker: Bool {
     state.withLock { state in state.awaited.map { $0.purpose == .again || $0.marker != .expected } ?? false }
   }
 
   /// What has been applied after the fence's marker.
   var passed: Passed { state.withLock { $0.passed } }
-  /// What has come since nothing is applied any more.
+  /// What has arrived since applying stopped.
   var leftBehind: Passed { state.withLock { $0.leftBehind } }
 
-  /// Has nothing more applied, for good: the end that changes go to is about to open.
+  /// Stops applying for good: the end that changes go to is about to open.
   func hold() { state.withLock { $0.isHeld = true } }
-  /// A chunk is being applied that was begun before.
+  /// Whether a chunk begun earlier is still being applied.
   var isApplying: Bool { state.withLock { $0.isApplying } }
 
-  /// The replication origins of changes that came, and how long ago the last of each did.
+  /// The replication origins of changes in the stream, and how long ago the last of each came.
   var origins: [(name: String, age: Duration)] {
     let now = ContinuousClock.now
     return state.withLock { $0.origins.map { ($0.key, now - $0.value) } }.sorted { $0.0 < $1.0 }
@@ -169,7 +169,7 @@ final class StreamMonitor: Sendable {
   // MARK: The stream's own side
 
   func waits(for what: String?) { state.withLock { $0.waitsFor = what } }
-  /// A change names what the target has not yet; it waits until something is committed.
+  /// A change refers to something that the target lacks; it waits until something is committed.
   /// - Returns: whether that is news.
   func isStuck(at what: String) -> Bool {
     state.withLock { state in
@@ -177,7 +177,7 @@ final class StreamMonitor: Sendable {
       return state.stuck != what
     }
   }
-  /// What keeps tables from joining that were created on the source.
+  /// What keeps tables created on the source from joining.
   /// - Returns: whether that is news.
   func isHeldUp(by obstacle: String?) -> Bool {
     state.withLock { state in
@@ -186,17 +186,17 @@ final class StreamMonitor: Sendable {
     }
   }
 
-  /// What of the schema the target has refused to make.
+  /// The parts of the schema that the target refused.
   func misses(_ words: String?) { state.withLock { $0.missing = words } }
 
-  /// Tables, by their OIDs, whose changes are asked for.
+  /// Watches for changes of these tables, by their OIDs.
   func watch(_ tables: Set<UInt32>) {
     state.withLock { state in
       state.watched = tables
       state.changed.formIntersection(tables)
     }
   }
-  /// Those of them to which changes were applied since it was asked last.
+  /// Those of them that got changes since the last call.
   func takeChanged() -> Set<UInt32> {
     state.withLock { state in
       defer { state.changed = [] }
@@ -204,7 +204,7 @@ final class StreamMonitor: Sendable {
     }
   }
 
-  /// Why nobody can look at where the source stands; nil: somebody does.
+  /// Why the source's position cannot be read; nil: it can.
   /// - Returns: whether that is news.
   func isUnseen(_ reason: String?) -> Bool {
     state.withLock { state in
@@ -213,7 +213,7 @@ final class StreamMonitor: Sendable {
     }
   }
 
-  /// Why an end lets the stream open no session that it needs; nil: it does.
+  /// Why an end refuses a session that the stream needs; nil: it does not.
   /// - Returns: whether that is news.
   @discardableResult
   func isKeptOut(_ reason: String?) -> Bool {
@@ -223,7 +223,7 @@ final class StreamMonitor: Sendable {
     }
   }
 
-  /// A run of the stream begins. What was known of the source may have been of another one.
+  /// A run of the stream begins. What was known about the source may belong to another one.
   func resume(_ progress: StoredProgress, from start: StreamStart) {
     state.withLock { state in
       state.feedback = Feedback(appliedLSN: start.appliedLSN, confirmedLSN: start.confirmedLSN)
@@ -251,7 +251,7 @@ final class StreamMonitor: Sendable {
     }
   }
 
-  /// A change came after the last marker of the stream. After the seal it is remembered and nothing else.
+  /// A change came after the last marker of the stream. After the seal it is only recorded.
   func breached() {
     state.withLock { state in
       guard let awaited = state.awaited, awaited.marker == .committed, awaited.purpose == .fence else {
@@ -261,7 +261,7 @@ final class StreamMonitor: Sendable {
     }
   }
 
-  /// - Returns: false when nothing is to be applied any more.
+  /// - Returns: false when applying has stopped.
   func beginApplying() -> Bool {
     state.withLock { state in
       state.isApplying = !state.isHeld
@@ -271,7 +271,7 @@ final class StreamMonitor: Sendable {
 
   func endApplying() { state.withLock { $0.isApplying = false } }
 
-  /// What a chunk changed that is about to be committed.
+  /// What a chunk changed, just before its commit.
   /// - Parameter marker: the newest in it.
   func passing(_ passage: Passage, marker: String?) {
     state.withLock { state in
@@ -283,18 +283,18 @@ final class StreamMonitor: Sendable {
       } else {
         return
       }
-      state.passed.add(passage.behind, passage.origins)
+      state.passed.add(passage.after, passage.origins)
     }
   }
 
   func leftBehind(_ passage: Passage) {
-    state.withLock { $0.leftBehind.add(passage.between.union(passage.behind), passage.origins) }
+    state.withLock { $0.leftBehind.add(passage.between.union(passage.after), passage.origins) }
   }
 
-  /// How many origins are remembered.
+  /// How many origins are kept.
   private static let originLimit = 100
 
-  /// - Returns: whether changes of it had not come before.
+  /// - Returns: whether it is new.
   func saw(origin: String) -> Bool {
     state.withLock { state in
       let isNew = state.origins[origin] == nil
@@ -308,11 +308,11 @@ final class StreamMonitor: Sendable {
     }
   }
 
-  /// A chunk is done to its end.
+  /// A chunk is completely applied.
   func finished(_ plan: ChunkPlan) {
     let now = ContinuousClock.now
     state.withLock { state in
-      // A transaction that is still open began after everything that could be idle.
+      // An open transaction began after everything that could be idle.
       state.feedback.idle(upTo: plan.idleLSN)
       if !state.watched.isEmpty {
         let ids = plan.changedBetweenMarkers.ids.union(plan.changedAfterMarker.ids)

@@ -3,23 +3,24 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// The stream has come to changes of a table that was created during the migration: it must join first.
+/// The stream has reached changes of a table created during the migration: it must join first.
 struct NewTable: Error {
   var error: MigrationError
 }
 
-/// The stream has come to changes of a table as neither end has it any more: its rows must be copied again.
+/// The stream has reached changes of a table whose definition neither end has any more: its rows must be
+/// copied again.
 struct OutdatedTable: Error {
   var sourceOID: UInt32
   var error: MigrationError
 }
 
-/// All snapshots of tables are passed: open transactions can be streamed from now on.
+/// All table snapshots are passed: open transactions can be streamed from now on.
 private struct SnapshotsPassed: Error {}
 
-/// One run of the stream: START_REPLICATION until it is told to stop, with tasks that do not wait for each
-/// other longer than they must: one receives, one applies, one confirms, one keeps the source informed. Here
-/// `source` is the end that changes come from and `target` the one that they go to, whichever way that is.
+/// One run of the stream: START_REPLICATION until it is asked to stop, with tasks that wait for each other as
+/// little as possible: one receives, one applies, one confirms, one keeps the source informed. Here `source`
+/// is the end that changes come from and `target` the end they go to, in either direction.
 struct StreamSession: Sendable {
   let leg: Leg.Addresses
   let slot: SlotName
@@ -31,15 +32,15 @@ struct StreamSession: Sendable {
 
   private var direction: Direction { leg.direction }
 
-  /// What is received at once, a row larger than this by itself.
+  /// How much is received at once; a larger row is received alone.
   private static let receivedBytes = 256 << 10
 
-  /// Streams until the task is cancelled; whatever is not committed on the target then comes again. Where a
-  /// table's definition differs it stops, tells, and goes on once the ends fit together again; where rows in
-  /// binary do not do, they come again as text.
+  /// Streams until the task is cancelled; whatever is not committed on the target by then will be sent again.
+  /// Where a table's definition differs it stops, reports it, and continues once the ends match again; where
+  /// binary rows fail, they are sent again as text.
   /// - Parameter end: return once everything before it is applied.
-  /// - Throws: `NewTable` when it cannot go on before a table is there, `OutdatedTable` before one was copied
-  ///   again.
+  /// - Throws: `NewTable` when it cannot continue before a table is created, `OutdatedTable` before one is
+  ///   copied again.
   func follow(until end: LSN? = nil) async throws {
     var streamsFrom = LSN.zero
     var mayBeBinary = true
@@ -67,15 +68,16 @@ struct StreamSession: Sendable {
       } catch let other as OtherHistory {
         throw other.error
       } catch is PositionMoved {
-        logger.info("streaming again from where the \(direction.to) stands now")
+        logger.info("streaming again from the position of the \(direction.to)")
       } catch let error where Applier.isRefusal(error) {
-        // What refuses a change may be that it is there already, or that the table is another one by now.
+        // The change may be refused because it is already applied, or because the table has changed.
         var isOutdated = try await hasMoved()
         if !isOutdated { isOutdated = try await tablesHaveChanged() }
         guard isOutdated else {
           guard let unknown = error as? PostgresError, unknown.isUnknownName else { throw error }
-          // A row may name what comes with another table, or is built later: an index, say, as regclass.
-          let remedy = "Make it on the \(direction.to), and the stream goes on by itself."
+          // A row may refer to something that comes with another table or is built later, such as an index as
+          // regclass.
+          let remedy = "Create it on the \(direction.to), and the stream continues by itself."
           if monitor.isStuck(at: "\(unknown). \(remedy)") {
             logger.warning("the stream waits", metadata: ["for": "\(unknown)"])
           }
@@ -83,40 +85,39 @@ struct StreamSession: Sendable {
           continue
         }
         logger.info(
-          "streaming again from where the \(direction.to) stands now", metadata: ["because": "\(error)"])
+          "streaming again from the position of the \(direction.to)", metadata: ["because": "\(error)"])
       }
     }
   }
 
-  /// How long until a login is tried again that was refused.
+  /// How long until a refused login is retried.
   private static let loginPause = Duration.seconds(2)
 
-  /// A run needs new sessions. An end that lets none in while it keeps those that the engine has is waited
-  /// for.
+  /// A run needs new sessions. Waits for an end that admits none but keeps the engine's existing ones.
   private func waitForLogin(_ error: PostgresError) async throws {
-    if monitor.isKeptOut("the stream cannot begin anew, which is tried again: \(error)") {
-      logger.warning("the stream waits to be let in", metadata: ["why": "\(error)"])
+    if monitor.isKeptOut("the stream cannot restart; retrying: \(error)") {
+      logger.warning("the stream waits for a login", metadata: ["why": "\(error)"])
     }
     try await Task.sleep(for: Self.loginPause)
   }
 
-  /// Says what must be done, until it is.
+  /// Reports what must be done, until it is done.
   private func waitForTheEnd(of difference: DefinitionDifference) async throws {
     defer { monitor.waits(for: nil) }
-    var told: String?
-    // What the ends have now may be more than the stream knew when it began.
+    var reported: String?
+    // The ends may have more now than the stream knew when it began.
     while let error = try await remains(difference) {
-      if told != error.description {
+      if reported != error.description {
         logger.warning("the stream waits", metadata: ["for": "\(error)"])
         monitor.waits(for: error.description)
-        told = error.description
+        reported = error.description
       }
       try await Task.sleep(for: Self.definitionPoll)
     }
-    logger.info("the stream goes on", metadata: ["after": "\(difference.error.action)"])
+    logger.info("the stream continues", metadata: ["after": "\(difference.error.action)"])
   }
 
-  /// How often it is looked whether a table is now what it must be.
+  /// How often to check whether a table is now what it must be.
   private static let definitionPoll = Duration.seconds(1)
 
   private func remains(_ difference: DefinitionDifference) async throws -> MigrationError? {
@@ -131,7 +132,7 @@ struct StreamSession: Sendable {
     }
   }
 
-  /// Whether a session that was given up has committed after all.
+  /// Whether an abandoned session has committed after all.
   private func hasMoved() async throws -> Bool {
     let state = try await Session.open(leg.to, end: direction.to, purpose: "confirm")
     return try await closing(state) {
@@ -139,7 +140,7 @@ struct StreamSession: Sendable {
     }
   }
 
-  /// Whether a table to which changes were applied is to be copied again first.
+  /// Whether a table that got changes must be copied again first.
   private func tablesHaveChanged() async throws -> Bool {
     !monitor.tables.isSubset(of: try await tables().snapshots.keys)
   }
@@ -147,7 +148,7 @@ struct StreamSession: Sendable {
   private func progress(in state: Connection) async throws -> StoredProgress {
     guard let progress = try await StateStore(state).settledProgress() else {
       throw MigrationError(
-        .failed, doing: "reading where the stream stands on the \(direction.to)",
+        .failed, doing: "reading the stream's position on the \(direction.to)",
         reason: "replicate.progress has lost its row",
         remedy: "Somebody changed schema replicate of the \(direction.to). \(direction.startOver)")
     }
@@ -155,7 +156,7 @@ struct StreamSession: Sendable {
   }
 
   /// - Parameter streamsFrom: transactions are sent before they have committed when the run begins at or
-  ///   beyond it.
+  ///   after it.
   private func runOnce(until end: LSN?, streamsFrom: LSN, mayBeBinary: Bool) async throws {
     let state = try await Session.open(leg.to, end: direction.to, purpose: "confirm")
     try await closing(state) {
@@ -166,7 +167,7 @@ struct StreamSession: Sendable {
       if !tables.settings.refused.isEmpty {
         let names = Set(tables.settings.refused.map(\.name)).sorted().joined(separator: ", ")
         logger.warning(
-          "the \(direction.to) does not take settings of its users, and evaluates their checks without them",
+          "the \(direction.to) refuses settings of its users, and evaluates their checks without them",
           metadata: ["which": "\(names)"])
       }
       monitor.applies(to: Set(tables.snapshots.keys))
@@ -213,21 +214,21 @@ struct StreamSession: Sendable {
     return (progress, StreamStart(progress, slot: confirmed))
   }
 
-  /// Looks whether the source can be the one that was followed, before anything is asked of it.
+  /// Checks whether the source can be the one followed so far, before anything is asked of it.
   private func verify(
     _ replication: Connection, _ progress: StoredProgress, _ tables: StreamTables, _ state: Connection
   ) async throws {
     let history = try await SourceHistory.read(from: replication)
-    // What the way back begins with is no position of a stream, nor are its snapshots.
+    // Reverse replication does not start with a stream position, nor are its snapshots such positions.
     let followed = progress.anchor == nil ? .zero : progress.appliedLSN
     try history.verify(
       reaches: direction == .forward ? max(followed, tables.newestSnapshotLSN) : followed, direction)
     guard history.timeline != progress.timeline else { return }
     try await StateStore(state).store(timeline: history.timeline)
     guard let before = progress.timeline else { return }
-    let what = "the \(direction.from) has gone from timeline \(before) of its WAL to \(history.timeline)"
+    let what = "the \(direction.from) has switched from timeline \(before) to timeline \(history.timeline)"
     logger.notice("\(what)")
-    // The trail of events is on the target, whichever way the stream leads.
+    // The trail of events is on the target, in either direction of the stream.
     guard direction == .back else { return try await StateStore(state).note(what) }
     let trail = try await Session.open(leg.from, end: direction.from, purpose: "slot")
     try await closing(trail) { try await StateStore(trail).note(what) }
@@ -259,7 +260,7 @@ struct StreamSession: Sendable {
       do {
         return try await connection.startCopyBoth(command, doing: "starting the stream from slot \(slot)")
       } catch let error as PostgresError where error.sqlState == .objectInUse && .now < deadline {
-        // The walsender of an engine that was killed has only now come to it, and will notice.
+        // The walsender of a killed engine has taken the slot just now, and will notice.
         try await Task.sleep(for: .milliseconds(200))
       }
     }
@@ -296,9 +297,9 @@ struct StreamSession: Sendable {
     }
   }
 
-  /// How long messages are left to gather in the socket. The source sends each by itself: read as they come,
-  /// they cost both sides more than the rest of the way, and only behind a reader who is slow does the
-  /// source's kernel join them. A stream that is behind can wait longer than one that is not.
+  /// How long messages are left to gather in the socket. The source sends each by itself: read at once, they
+  /// cost both sides more than everything else; the source's kernel joins them only for a slow reader. A
+  /// stream that is behind can wait longer than one that is not.
   private static func pause(after bytes: Int) -> Duration? {
     switch bytes {
     case ..<(16 << 10): .milliseconds(8)
@@ -307,7 +308,7 @@ struct StreamSession: Sendable {
     }
   }
 
-  /// Stores on the target what may be confirmed, which also makes durable what was committed before.
+  /// Stores on the target what may be confirmed, which also makes earlier commits durable.
   private func confirm(in state: StateStore) async throws {
     while true {
       if let lsn = monitor.feedback.toStore {
@@ -318,13 +319,14 @@ struct StreamSession: Sendable {
     }
   }
 
-  /// Keeps to itself, so that the source hears from us whatever the target does (manual, section 20.6
-  /// `wal_sender_timeout`). What is flushed is reported and taken back in one breath: the slot is confirmed,
-  /// and no commit of the source's users waits for us where `synchronous_standby_names` has a name for all.
+  /// Independent of the other tasks, so that the source hears from us whatever the target does (manual,
+  /// section 20.6 `wal_sender_timeout`). The flushed position is reported and withdrawn at once: the slot is
+  /// confirmed, and no commit on the source waits for us where `synchronous_standby_names` matches every
+  /// name.
   private func keepInformed(_ replication: Connection) async throws {
     while true {
       let now = PostgresTime(unixMicroseconds: Int64(Date().timeIntervalSince1970 * 1_000_000))
-      // The reply, a keepalive, says how far an idle source has come.
+      // The reply, a keepalive, shows how far an idle source has got.
       let update = monitor.feedback.update(at: now, replyRequested: true)
       try await replication.sendMessages(
         [update.encoded, update.withoutConfirmation.encoded], doing: "confirming \(update.flushedLSN)")

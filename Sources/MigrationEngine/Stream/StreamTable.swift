@@ -1,13 +1,13 @@
 import LibPQ
 import LogicalReplication
 
-/// How the target's rows of a table are found again.
+/// How rows of a table are found on the target.
 enum RowLookup: Sendable, Equatable {
   /// By the columns of a unique index: positions in the tuple, with their equality.
   case index([KeyColumn])
-  /// By all columns: one of the rows that are equal.
+  /// By all columns: one of several equal rows.
   case wholeRow
-  /// Not at all: the source itself refuses UPDATE and DELETE of such a table once it is published.
+  /// Not at all: the source refuses UPDATE and DELETE on such a table once it is published.
   case none
 
   struct KeyColumn: Sendable, Equatable {
@@ -16,29 +16,29 @@ enum RowLookup: Sendable, Equatable {
   }
 }
 
-/// A published table as the changes that follow see it: which target columns a tuple's values belong to, and
-/// the statements that apply a change. Made anew for every relation message.
+/// A published table as the next changes see it: which target columns a tuple's values belong to, and the
+/// statements that apply a change. Created for every relation message.
 final class StreamTable {
   let name: RelationName
-  /// Changes of transactions that committed before it are in the table's copy already.
+  /// Changes of transactions that committed before it are already in the table's copy.
   let snapshotLSN: LSN
   let columnCount: Int
   let lookup: RowLookup
   let insert: String
   let delete: String
-  /// Not for a table without columns, which no COPY can name.
+  /// Not for a table without columns, which COPY cannot list.
   let copy: String
-  /// In which the tuples' values come and are handed on.
+  /// The format of the tuples' values.
   let format: ValueFormat
   /// The target's columns in the order of the tuples' values.
   let columns: [Column]
-  /// The columns that tell rows apart, as the tuples have them; nil when all of them together must.
+  /// The columns that identify rows, as the tuples have them; nil when only all of them together do.
   let keyColumns: [ChangedKeys.Column]?
-  /// How the columns' values travel by the many; nil for one that cannot.
+  /// How a column's values are sent as an array; nil for one that cannot be.
   let arrayForms: [ArrayForm?]
   /// The type of the target's rows.
   let rowType: RowType
-  /// To the settings of its owner, where they are not those that the session begins with.
+  /// The settings of its owner, where they differ from those of the session.
   let detour: UserSettings.Detour?
   private let isKey: [Bool]
   private var updates: [UpdateShape: UpdateStatement] = [:]
@@ -46,7 +46,7 @@ final class StreamTable {
 
   /// What an UPDATE's statement depends on.
   struct UpdateShape: Hashable {
-    /// Positions whose value the UPDATE did not touch and the source did not send.
+    /// Positions whose value the UPDATE left unchanged and the source did not send.
     var unchanged: [Int]
     /// The key itself may have changed: an old tuple came along.
     var setsKey: Bool
@@ -58,8 +58,8 @@ final class StreamTable {
     var sets: [Bool]
   }
 
-  /// - Throws: `DefinitionDifference` when source and target do not fit together; `BinaryRefusal` when the
-  ///   rows come in binary and one of them would read another's value wrongly.
+  /// - Throws: `DefinitionDifference` when source and target do not match; `BinaryRefusal` when the rows come
+  ///   in binary and the target would misread a value.
   init(
     _ message: RelationMessage, target: TargetTable, snapshotLSN: LSN, form: StreamForm,
     detour: UserSettings.Detour? = nil
@@ -83,7 +83,7 @@ final class StreamTable {
     } else {
       keyColumns = nil
     }
-    // Not what the source calls a key: under REPLICA IDENTITY FULL it calls every column so.
+    // Not what the source marks as a key: under REPLICA IDENTITY FULL it marks every column.
     isKey = message.columns.indices.map { position in
       guard case .index(let keys) = lookup else { return message.columns[position].isKey }
       return keys.contains { $0.position == position }
@@ -100,7 +100,7 @@ final class StreamTable {
     delete = "DELETE FROM ONLY \(name) WHERE \(Self.condition(lookup, name, columns, firstParameter: 1))"
   }
 
-  /// Positions of the columns that tell rows apart; nil when all of them together must.
+  /// Positions of the columns that identify rows; nil when only all of them together do.
   var keyPositions: [Int]? {
     guard case .index(let keys) = lookup else { return nil }
     return keys.map(\.position)
@@ -109,11 +109,11 @@ final class StreamTable {
   var incomplete: MigrationError {
     MigrationError(
       .failed, doing: "applying a change to table \(name)",
-      reason: "the source sent a row without a value that is needed",
+      reason: "the source sent a row without a required value",
       remedy: "This is a fault in replicate or in the server; nothing wrong was applied. Start again.")
   }
 
-  /// The statement for an UPDATE, built once a shape.
+  /// The statement for an UPDATE, built once per shape.
   func update(_ shape: UpdateShape) -> UpdateStatement {
     if let known = updates[shape] { return known }
     var sets = [Bool](repeating: true, count: columnCount)
@@ -130,13 +130,13 @@ final class StreamTable {
       ? "SELECT FROM ONLY \(name) WHERE \(condition)"
       : "UPDATE ONLY \(name) SET \(assignments.joined(separator: ", ")) WHERE \(condition)"
     let statement = UpdateStatement(sql: sql, sets: sets)
-    // Shapes are as many as an application has kinds of UPDATE, but nothing forces it to have few.
+    // There are as many shapes as the application has kinds of UPDATE, which need not be few.
     if updates.count >= 1000 { updates.removeAll() }
     updates[shape] = statement
     return statement
   }
 
-  /// The statement for many rows at once, built once a shape.
+  /// The statement for many rows at once, built once per shape.
   func set(_ shape: SetStatements.Shape) -> SetStatements.Statement? { sets.statement(shape, for: self) }
 
   private static func condition(
@@ -145,8 +145,8 @@ final class StreamTable {
     switch lookup {
     case .index(let keys):
       return keys.enumerated().map { offset, key in
-        // Without its type the parameter would be of the operator's, which may read other texts: regclass
-        // is compared as oid.
+        // Without a cast the parameter would have the operator's type, which may read text differently:
+        // regclass is compared as oid.
         let column = columns[key.position]
         let value = "$\(firstParameter + offset)::\(SQL.type(column.type))"
         return "\(SQL.identifier(column.name)) \(key.equality) \(value)"

@@ -1,10 +1,10 @@
 /// Finds a row by all its columns, under REPLICA IDENTITY FULL on a table without a key.
 ///
-/// Rows are equal when the server says so, not when their bytes are: a NaN has many, and an array may be
-/// stored in several ways. Where equal rows differ all the same, as `1.0` and `1.00` do, the one with the
-/// same bytes is the one that the source means.
+/// Rows are equal when the server says so, not when their bytes are: NaN has many forms, and an array may be
+/// stored in several ways. Where equal rows still differ, as `1.0` and `1.00` do, the source means the one
+/// with the same bytes.
 enum WholeRow {
-  /// The condition that one row of a table fulfils: `$n`, `$n+1`, … are the values of its columns.
+  /// The condition that matches one row of a table: `$n`, `$n+1`, … are the values of its columns.
   static func condition(_ table: RelationName, _ columns: [Column], firstParameter: Int) -> String {
     let names = columns.map { SQL.identifier($0.name) }.joined(separator: ", ")
     let values = columns.enumerated().map { "$\(firstParameter + $0)::\(SQL.type($1.type))" }
@@ -23,22 +23,21 @@ enum WholeRow {
     let equal =
       hasEquality(column)
       ? "\(name) OPERATOR(pg_catalog.=) \(value)"
-      // What a type prints is what it has read from the source. By its output function, not by a cast of the
-      // user's.
+      // A type's output matches its input from the source. By its output function, not by a user-defined
+      // cast.
       : """
       pg_catalog.format('%s', \(name)) COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) \
       pg_catalog.format('%s', \(value))
       """
     let areNull = "\(name) IS NULL AND \(value) IS NULL"
-    // A NULL prints as nothing.
+    // A NULL has no output.
     guard hasEquality(column) else {
       return "(\(areNull) OR \(name) IS NOT NULL AND \(value) IS NOT NULL AND \(equal))"
     }
     return column.isNotNull ? equal : "(\(equal) OR \(areNull))"
   }
 
-  /// Whether `=` of pg_catalog is the type's own equality. Geometric types have one that means something
-  /// else.
+  /// Whether `=` of pg_catalog is the type's own equality. That of geometric types means something else.
   private static func hasEquality(_ column: Column) -> Bool {
     column.wireTypeOID < Column.firstUserOID && !withoutEquality.contains(column.wireTypeOID)
   }

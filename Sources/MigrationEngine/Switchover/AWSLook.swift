@@ -1,5 +1,5 @@
-/// What the AWS steps ask before the cutover: the same questions as later, so that a missing program, right
-/// or object shows in time.
+/// The AWS steps' checks before the cutover: the same requests as later, so that a missing program,
+/// permission or object is found in time.
 enum AWSLook {
   static func blockers(_ look: () async throws -> [SwitchFinding]) async -> [SwitchFinding] {
     do {

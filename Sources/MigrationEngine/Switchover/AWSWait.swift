@@ -1,14 +1,14 @@
-/// An AWS step that waits asks again and again.
+/// An AWS step that waits polls.
 enum AWSWait {
-  /// Returns when nothing is missing any more.
+  /// Returns when nothing is missing.
   ///
-  /// - Parameter missing: one question; its answer says what is missing yet, nil when nothing is.
-  /// - Throws: `SwitchFailure` with the newest answer at the deadline, also when a question is under way.
+  /// - Parameter missing: one poll; returns what is still missing, nil when nothing is.
+  /// - Throws: `SwitchFailure` with the newest answer at the deadline, even during a poll.
   static func wait(
     until deadline: ContinuousClock.Instant, every pause: Duration,
     _ missing: @escaping @Sendable () async throws -> String?
   ) async throws {
-    var newest = "the service has not told how it stands"
+    var newest = "the service has not reported its state"
     while true {
       let late = SwitchFailure(newest)
       guard let answer = try await TimeLimit.cancelling(until: deadline, or: late, missing) else { return }

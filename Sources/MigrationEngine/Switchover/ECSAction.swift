@@ -1,10 +1,10 @@
-/// Step `ecs`: services begin anew, so that their pools open new connections.
+/// Step `ecs`: services are redeployed, so that their pools open new connections.
 struct ECSAction: SwitchAction {
   private let step: SwitchStep.ECS
   private let aws: AWSCommand
 
   private static let pause = Duration.seconds(5)
-  /// As many services as one question takes.
+  /// How many services one request may name.
   private static let batch = 10
 
   init(_ step: SwitchStep.ECS) {
@@ -20,7 +20,7 @@ struct ECSAction: SwitchAction {
     }
   }
 
-  /// Forces deployments also when an engine before this one did: that they are the same cannot be known.
+  /// Forces deployments even if an earlier engine did: it is not known whether they are the same.
   func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     for service in step.services {
       _ = try await aws.answer(
@@ -59,7 +59,7 @@ struct ECSAction: SwitchAction {
     return all
   }
 
-  /// A service tells a hundred events; the newest says why it waits.
+  /// A service lists a hundred events; the newest says why it waits.
   private static let query = """
     {failures: failures[].{arn: arn, reason: reason}, services: services[].{name: serviceName, \
     status: status, desired: desiredCount, running: runningCount, deployments: deployments[].{\
@@ -95,7 +95,7 @@ extension ECSAction {
       var why: String?
     }
 
-    /// As the AWS CLI's own `services-stable` has it.
+    /// As in the AWS CLI's own `services-stable`.
     var isStable: Bool { deployments.count == 1 && running == desired && status == "ACTIVE" }
 
     var failure: String? {

@@ -1,5 +1,5 @@
-/// Step `rds-parameter-group`: the old database's parameter group says `default_transaction_read_only`, a
-/// read-only default beside the sealed fence.
+/// Step `rds-parameter-group`: the old database's parameter group sets `default_transaction_read_only`, in
+/// addition to the sealed fence.
 struct ParameterGroupAction: SwitchAction {
   private static let parameter = "default_transaction_read_only"
 
@@ -39,7 +39,7 @@ struct ParameterGroupAction: SwitchAction {
   func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     let before = try await value()
     let wasOn = before == "1" || before == "on"
-    // In a rollback it is the end that takes writes again.
+    // In a rollback this is the end that accepts writes again.
     let turnsOn = scene.direction == .forward
     let word = turnsOn ? "on" : "off"
     guard wasOn != turnsOn else {
@@ -57,7 +57,7 @@ struct ParameterGroupAction: SwitchAction {
       case .instance(let name): ["modify-db-parameter-group", "--db-parameter-group-name", name]
       }
     let change = "ParameterName=\(Self.parameter),ParameterValue=\(turnsOn ? 1 : 0),ApplyMethod=immediate"
-    // The answer says no more than the group's name.
+    // The answer contains only the group's name.
     _ = try await aws.answer([String: String].self, ["rds"] + arguments + ["--parameters", change])
     guard turnsOn else {
       try await waitUntilTakenOver(until: deadline)
@@ -66,7 +66,7 @@ struct ParameterGroupAction: SwitchAction {
     return "\(Self.parameter) is \(word) in \(name); instances take it over within minutes"
   }
 
-  /// Until then new sessions of an end that takes writes again could only read.
+  /// Until then new sessions on the end that accepts writes again could only read.
   private func waitUntilTakenOver(until deadline: ContinuousClock.Instant) async throws {
     try await AWSWait.wait(until: deadline, every: Self.pause) {
       let states = Set(try await states().filter { $0 != "in-sync" })
@@ -77,7 +77,7 @@ struct ParameterGroupAction: SwitchAction {
 
   private static let pause = Duration.seconds(2)
 
-  /// Of each instance that uses the group: `in-sync` once it has what the group says.
+  /// For each instance that uses the group: `in-sync` once it has the group's values.
   private func states() async throws -> [String] {
     let arguments: [String]
     switch group {
@@ -97,7 +97,7 @@ struct ParameterGroupAction: SwitchAction {
       .filter { $0.group == name }.flatMap { $0.states ?? [] }.compactMap(\.self)
   }
 
-  /// Nil when the group says nothing of its own.
+  /// Nil when the group does not set it.
   private func value() async throws -> String? {
     let arguments =
       switch group {

@@ -1,6 +1,6 @@
 import Logging
 
-/// Step `pgbouncer`: clients wait in their poolers from before the fence until these lead to the target.
+/// Step `pgbouncer`: clients wait in their poolers from before the fence until these point to the target.
 struct PgBouncerAction: SwitchAction {
   private let step: SwitchStep.PgBouncer
   private let sessions: [PoolerSession]
@@ -25,7 +25,7 @@ struct PgBouncerAction: SwitchAction {
     return await each { await $0.examine(address, source: scene.source) }.flatMap { $0 }
   }
 
-  /// - Throws: `SwitchFailure`; then some of the poolers may be paused, and `resume` lets their clients go.
+  /// - Throws: `SwitchFailure`; then some of the poolers may be paused, and `resume` releases their clients.
   func pause(until deadline: ContinuousClock.Instant) async throws {
     await watch.begin()
     try await eachTrying { try await $0.pause(until: deadline) }
@@ -35,7 +35,7 @@ struct PgBouncerAction: SwitchAction {
     try await eachTrying { try await $0.busyServers().map(\.pid) }.flatMap { $0 }
   }
 
-  /// - Returns: what became of the clients.
+  /// - Returns: what happened to the clients.
   func resume(until deadline: ContinuousClock.Instant) async throws -> String {
     let waited = try await eachTrying { try await $0.resume(until: deadline) }
     for session in sessions { await session.close() }
@@ -91,8 +91,8 @@ struct PgBouncerAction: SwitchAction {
     }
   }
 
-  /// One that fails stops none of the others.
-  /// - Throws: `SwitchFailure` with what all of those that failed said.
+  /// A failure does not stop the others.
+  /// - Throws: `SwitchFailure` with the errors of all that failed.
   @discardableResult
   private func eachTrying<Value: Sendable>(
     _ body: @escaping @Sendable (PoolerSession) async throws -> Value

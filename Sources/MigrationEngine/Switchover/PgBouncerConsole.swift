@@ -1,23 +1,23 @@
 import LibPQ
 
-/// The admin console of one PgBouncer. It knows the simple query protocol only, and its own commands (manual
+/// The admin console of one PgBouncer. It knows only the simple query protocol, and its own commands (manual
 /// page pgbouncer(1), section Admin console).
 struct PgBouncerConsole: Sendable {
-  /// What `SHOW DATABASES` tells of a database.
+  /// What `SHOW DATABASES` shows about a database.
   struct Entry: Sendable, Equatable {
     var address: PgBouncerFile.Address
-    /// Nil: the mode of the whole pooler.
+    /// Nil: the pooler's mode.
     var poolMode: String?
     var isPaused: Bool
   }
 
-  /// A session of the pooler's on the server that a client's transaction has, of what `SHOW SERVERS` tells.
+  /// A server session of the pooler with a client's transaction, from `SHOW SERVERS`.
   struct BusyServer: Sendable, Equatable {
     /// On the server; 0 when the pooler does not know.
     var pid: Int32
     var user: String
     var application: String
-    /// When its client asked last.
+    /// When its client last sent a query.
     var since: String
 
     var words: String { "pid \(pid) of \(user), application \(application), asked last at \(since)" }
@@ -29,7 +29,7 @@ struct PgBouncerConsole: Sendable {
   static func open(_ pooler: SwitchStep.Pooler, within limit: Duration) async throws -> PgBouncerConsole {
     let string = pooler.admin
       .setting("application_name", to: "replicate switch")
-      // It refuses what it does not know, and these might come from the environment.
+      // It refuses parameters that it does not know, and these might come from the environment.
       .setting("options", to: "").setting("client_encoding", to: "UTF8")
     return PgBouncerConsole(
       connection: try await Connection.open(
@@ -55,7 +55,7 @@ struct PgBouncerConsole: Sendable {
       .map { row in
         BusyServer(
           pid: try row.integer("remote_pid", as: Int32.self), user: try row.text("user"),
-          // Not told before 1.18.
+          // Not shown before 1.18.
           application: (try? row.optional("application_name")) ?? "", since: try row.text("request_time"))
       }
   }
@@ -64,7 +64,7 @@ struct PgBouncerConsole: Sendable {
     try await command("SHOW CONFIG", within: limit).first { try $0.text("key") == name }?.optional("value")
   }
 
-  /// Returns once no transaction runs any more and new ones wait.
+  /// Returns once no transaction is running and new ones wait.
   func pause(_ database: String, within limit: Duration) async throws {
     try await command("PAUSE \(SQL.identifier(database))", within: limit)
   }
@@ -73,7 +73,7 @@ struct PgBouncerConsole: Sendable {
     try await command("RESUME \(SQL.identifier(database))", within: limit)
   }
 
-  /// Has the files read again. It says so also when they could not be read: look at `entry`.
+  /// Reloads the files. It reports success even when they could not be read: check `entry`.
   func reload(within limit: Duration) async throws { try await command("RELOAD", within: limit) }
 
   @discardableResult

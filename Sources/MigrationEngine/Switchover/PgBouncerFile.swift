@@ -1,5 +1,5 @@
-/// The file in which PgBouncer is told where a database is. Only the words that say so are changed:
-/// everything else stays as it is, byte for byte (manual page pgbouncer.ini(5), section [databases]).
+/// The file that configures where PgBouncer finds a database. Only the words for that are changed: everything
+/// else stays as it is, byte for byte (manual page pgbouncer.ini(5), section [databases]).
 struct PgBouncerFile {
   struct Address: Equatable {
     var host: String
@@ -37,7 +37,7 @@ struct PgBouncerFile {
 
   // MARK: Lines
 
-  /// Each with the line feed that ends it.
+  /// Each with its line feed.
   private var lines: [ArraySlice<UInt8>] {
     var lines: [ArraySlice<UInt8>] = []
     var start = bytes.startIndex
@@ -86,7 +86,7 @@ struct PgBouncerFile {
     return (name, rest.dropFirst())
   }
 
-  /// Takes a quoted text, in which a quote is doubled; nil when it does not end.
+  /// Consumes a quoted text, in which quotes are doubled; nil when it does not end.
   private static func quoted(_ rest: inout ArraySlice<UInt8>, by quote: UInt8) -> String? {
     var content: [UInt8] = []
     rest = rest.dropFirst()
@@ -139,7 +139,7 @@ struct PgBouncerFile {
     guard let words = words(value) else {
       throw Unusable(description: "the line for \(name) in [databases] cannot be read as words key=value")
     }
-    // What PgBouncer takes where the line says nothing; without a host it takes a unix socket.
+    // PgBouncer's defaults where the line says nothing; without a host it uses a unix socket.
     let wanted: [(key: String, value: String, usual: String?)] = [
       ("host", address.host, nil), ("port", address.port, "5432"), ("dbname", address.database, name),
     ]
@@ -167,7 +167,7 @@ struct PgBouncerFile {
   private static func encoded(_ value: String) -> String {
     let isPlain = value.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "._-/:".contains($0)) }
     guard !isPlain || value.isEmpty else { return value }
-    // By scalars: a quote with a combining mark behind it is one `Character`.
+    // By scalars: a quote followed by a combining mark is one `Character`.
     let doubled = value.unicodeScalars.map { $0 == "'" ? "''" : String($0) }.joined()
     return "'\(doubled)'"
   }

@@ -1,13 +1,13 @@
 import Yams
 
-/// All that is wrong with a plan's file, each with its place.
+/// Everything that is wrong in a plan file, each with its place.
 package struct SwitchPlanErrors: Error, Sendable, Equatable, CustomStringConvertible {
-  /// A sentence each, with the field and, where it is known, the line.
+  /// One sentence each, with the field and, if known, the line.
   package let mistakes: [String]
   package var description: String { mistakes.joined(separator: "\n") }
 }
 
-/// Collects what is wrong while a file is read, so that it is reported in one go.
+/// Collects errors while a file is read, so that they are reported together.
 final class PlanErrorList {
   private(set) var all: [String] = []
 
@@ -18,7 +18,7 @@ final class PlanErrorList {
 }
 
 extension SwitchPlanErrors {
-  /// What the YAML parser says, without the line that it would quote: a password may be in it.
+  /// The YAML parser's message, without the line that it would quote: it may contain a password.
   init(_ error: any Error) {
     let text: String
     switch error as? YamlError {

@@ -1,9 +1,9 @@
 import Yams
 
-/// The keys of one mapping of the plan's file. Reads them strictly, and notes what is wrong instead of
-/// stopping there; `finish` notes the keys that nobody asked for.
+/// The keys of one mapping in the plan file. Reads them strictly, and records errors instead of stopping;
+/// `finish` records unknown keys.
 struct PlanFields {
-  /// "step 2 (ecs)": what mistakes are told of.
+  /// "step 2 (ecs)": the place that mistakes are reported for.
   let place: String
   private let mapping: Node.Mapping
   private let variables: PlanText
@@ -49,7 +49,7 @@ struct PlanFields {
     return node(key) != nil
   }
 
-  /// - Parameter isExpanded: false for what a shell reads, which has the same variables itself.
+  /// - Parameter isExpanded: false for text read by a shell, which has the same variables itself.
   mutating func text(_ key: String, isRequired: Bool = false, isExpanded: Bool = true) -> String? {
     know(key)
     guard let node = node(key) else {
@@ -87,7 +87,7 @@ struct PlanFields {
     list(key).compactMap { text($0, key, isExpanded: true) }
   }
 
-  /// A list of mappings, each a place of its own: "step 1 (pgbouncer), poolers 2".
+  /// A list of mappings, each with its own place: "step 1 (pgbouncer), poolers 2".
   mutating func mappings(_ key: String) -> [PlanFields] {
     list(key).enumerated().compactMap { index, node in
       let place = "\(place), \(key) \(index + 1)"

@@ -1,5 +1,5 @@
-/// A text of the plan's file in which `${NAME}` stands for a variable of the environment, so that secrets
-/// need not be in the file. `$${` is `${` itself.
+/// A text of the plan file in which `${NAME}` stands for an environment variable, so that secrets need not be
+/// in the file. `$${` is `${` itself.
 struct PlanText {
   let environment: [String: String]
 
@@ -17,7 +17,7 @@ struct PlanText {
       }
       result += before
       guard let end = rest.firstIndex(of: "}") else {
-        mistakes.append("'${' has no '}' behind it ('$${' is '${' itself)")
+        mistakes.append("'${' has no '}' after it ('$${' is '${' itself)")
         return (result, mistakes)
       }
       let name = String(rest[..<end])

@@ -1,7 +1,7 @@
 import LibPQ
 
 extension PoolerSession {
-  /// What stands in the way of leading the pooler's clients to `address`; changes nothing.
+  /// What prevents sending the pooler's clients to `address`; changes nothing.
   func examine(_ address: PgBouncerFile.Address, source: Switchover.End) async -> [SwitchFinding] {
     var remarks = examineFile(address)
     do {
@@ -32,13 +32,13 @@ extension PoolerSession {
     }
   }
 
-  /// A look at a pooler through its console.
+  /// An examination of a pooler through its console.
   private struct Look {
     let console: PgBouncerConsole
     let pooler: SwitchStep.Pooler
 
     private static let limit = Duration.seconds(5)
-    /// Seconds that clients should be allowed to wait: what a cutover takes at most, unless told otherwise.
+    /// Seconds that clients should be allowed to wait: what a cutover takes at most by default.
     private static let patience = 60.0
 
     private var label: String { pooler.label }
@@ -59,7 +59,7 @@ extension PoolerSession {
       return try await rights() + place(entry, address, source) + pooling(entry) + patience()
     }
 
-    /// A command that only admins may give, and that does nothing where nothing is paused.
+    /// A command that only admins may give, and that has no effect where nothing is paused.
     private func rights() async throws -> [SwitchFinding] {
       do {
         try await console.resume(database, within: Self.limit)
@@ -99,11 +99,11 @@ extension PoolerSession {
     }
 
     private func patience() async throws -> [SwitchFinding] {
-      let told = try await console.setting("query_wait_timeout", within: Self.limit).flatMap(Double.init)
-      guard let told, told > 0, told < Self.patience else { return [] }
+      let limit = try await console.setting("query_wait_timeout", within: Self.limit).flatMap(Double.init)
+      guard let limit, limit > 0, limit < Self.patience else { return [] }
       return [
         .warning(
-          "\(label) disconnects clients that wait for more than \(Int(told)) s.",
+          "\(label) disconnects clients that wait for more than \(Int(limit)) s.",
           "Raise query_wait_timeout above what --timeout allows a cutover.")
       ]
     }

@@ -1,12 +1,12 @@
 import LibPQ
 
-/// One PgBouncer during one cutover. Its console stays open from the pause on, when others may find no room
-/// in the pooler any more.
+/// One PgBouncer during one cutover. Its console stays open from the pause on, when the pooler may have no
+/// room for another.
 actor PoolerSession {
   nonisolated let pooler: SwitchStep.Pooler
   private var console: PgBouncerConsole?
 
-  /// For each of the console's answers but the one to PAUSE.
+  /// For each of the console's answers except the one to PAUSE.
   private static let answerLimit = Duration.seconds(5)
 
   init(_ pooler: SwitchStep.Pooler) { self.pooler = pooler }
@@ -16,8 +16,8 @@ actor PoolerSession {
     console = nil
   }
 
-  /// Holds the clients.
-  /// - Throws: `SwitchFailure` when transactions go on beyond the deadline.
+  /// Makes the clients wait.
+  /// - Throws: `SwitchFailure` when transactions continue past the deadline.
   func pause(until deadline: ContinuousClock.Instant) async throws {
     do {
       let console = try await opened()
@@ -34,7 +34,7 @@ actor PoolerSession {
     }
   }
 
-  /// What keeps a PAUSE waiting. By a console of its own: the other one waits.
+  /// What keeps a PAUSE waiting. Uses its own console: the other one is waiting.
   nonisolated func busyServers() async throws -> [PgBouncerConsole.BusyServer] {
     let console = try await PgBouncerConsole.open(pooler, within: Self.answerLimit)
     return try await finally(console.close) {
@@ -42,14 +42,14 @@ actor PoolerSession {
     }
   }
 
-  /// For people; empty when the pooler does not tell.
+  /// For people; empty when the pooler does not say.
   private func whoIsBusy() async -> String {
     guard let servers = try? await busyServers(), !servers.isEmpty else { return "" }
     let more = servers.count > 10 ? " and \(servers.count - 10) more" : ""
     return ": " + servers.prefix(10).map(\.words).joined(separator: "; ") + more
   }
 
-  /// Lets the clients go on, if they wait.
+  /// Lets the clients continue, if they wait.
   /// - Returns: whether they waited.
   func resume(until deadline: ContinuousClock.Instant) async throws -> Bool {
     do {
@@ -65,7 +65,7 @@ actor PoolerSession {
     }
   }
 
-  /// Has the file read again, and makes sure that the database is where it should be.
+  /// Reloads the file, and makes sure that the database is where it should be.
   /// - Returns: false when it was there before.
   func reload(
     expecting address: PgBouncerFile.Address, until deadline: ContinuousClock.Instant
@@ -92,7 +92,7 @@ actor PoolerSession {
     return opened
   }
 
-  /// A console that was lost is opened again.
+  /// A lost console is opened again.
   func retried<Value: Sendable>(
     until deadline: ContinuousClock.Instant,
     _ body: @Sendable (PgBouncerConsole, SwitchStep.Pooler) async throws -> Value
@@ -101,7 +101,7 @@ actor PoolerSession {
       do {
         return try await body(try await opened(), pooler)
       } catch let error as PostgresError {
-        // What it refuses has an SQLSTATE; without one it is gone.
+        // A refusal has an SQLSTATE; without one the console is gone.
         guard error.sqlState == nil, .now < deadline else { throw failure(error) }
         await close()
         try await Task.sleep(for: .milliseconds(200))

@@ -9,8 +9,8 @@ import Subprocess
   import SystemPackage
 #endif
 
-/// A process beside ours that lets the clients of paused poolers go on should ours die, even of SIGKILL: it
-/// learns of that by the end of its input. It is of no use when the whole machine is lost.
+/// A second process that resumes paused poolers if ours dies, even from SIGKILL: its input then ends. It does
+/// not help when the whole machine is lost.
 package actor PoolerWatch {
   /// What starts the process: `run` is what it does.
   struct Command: Sendable {
@@ -18,8 +18,7 @@ package actor PoolerWatch {
     var arguments: [String]
   }
 
-  /// A database of one pooler, as it travels to the process: through its input, since a password may be in
-  /// it.
+  /// A database of one pooler, as sent to the process: through its input, since it may contain a password.
   private struct Order: Codable {
     var admin: [[String]]
     var database: String
@@ -43,15 +42,15 @@ package actor PoolerWatch {
   /// Its input ends with us.
   deinit { ender?.finish() }
 
-  /// Returns once the process knows what to do. Without it a dead engine leaves poolers paused: that is
-  /// worth a warning, and no cutover.
+  /// Returns once the process is ready. Without it a dead engine leaves poolers paused: that is worth a
+  /// warning, but does not stop the cutover.
   func begin() async {
     guard let command, ender == nil else { return }
     let (ends, ender) = AsyncStream.makeStream(of: Void.self)
     let (beginnings, beginner) = AsyncStream.makeStream(of: Void.self)
     self.ender = ender
     let (orders, logger) = (orders, logger)
-    // Not a child of the cutover's task: cancelling that must not end what stands in for it.
+    // Not a child of the cutover's task: cancelling that must not end its watch.
     Task {
       defer { beginner.finish() }
       do {
@@ -64,7 +63,7 @@ package actor PoolerWatch {
     _ = await beginnings.first { _ in true }
   }
 
-  /// The clients go on.
+  /// The clients continue.
   func end() {
     ender?.yield()
     ender?.finish()
@@ -76,7 +75,7 @@ package actor PoolerWatch {
     onBegin: @escaping @Sendable () -> Void
   ) async throws {
     var options = PlatformOptions()
-    // What ends our terminal or our process group is not to end it.
+    // Signals to our terminal or process group must not end it.
     options.createSession = true
     let words = try JSONEncoder().encode(orders) + Data("\n".utf8)
     _ = try await Subprocess.run(
@@ -96,7 +95,7 @@ package actor PoolerWatch {
   // MARK: In the process itself
 
   /// Waits for the end of the input, then resumes the poolers unless all is well.
-  /// - Returns: whether no client waits any more.
+  /// - Returns: whether no client is waiting.
   package static func watch(reading input: FileHandle) async -> Bool {
     for number in [SIGTERM, SIGINT, SIGHUP] { signal(number, SIG_IGN) }
     let said = input.readDataToEndOfFile()

@@ -1,18 +1,17 @@
 import Foundation
 
-/// A file that is replaced as a whole: whoever reads it sees the old one or the new one, with the same owner
-/// and mode.
+/// A file that is replaced as a whole: readers see the old one or the new one, with the same owner and mode.
 struct ReplacedFile {
   struct Failure: Error, Equatable, CustomStringConvertible {
     let description: String
 
-    /// From `errno`, which must not have been touched since the call that failed.
+    /// From `errno`, which must not have changed since the failed call.
     init(_ action: String, _ path: String) {
       description = "\(action) \(path): \(String(cString: strerror(errno)))"
     }
   }
 
-  /// Of the file itself, where the path that was given leads over links.
+  /// The file itself, if the given path contains links.
   private let path: String
   let content: [UInt8]
   private let status: stat
@@ -39,7 +38,7 @@ struct ReplacedFile {
     content = bytes
   }
 
-  /// Whether `replace` would get as far as the file itself; leaves nothing behind.
+  /// Whether `replace` would succeed up to the rename; leaves nothing behind.
   func tryReplacing() throws(Failure) {
     try prepare(content)
     unlink(draft)
@@ -52,7 +51,7 @@ struct ReplacedFile {
       unlink(draft)
       throw failure
     }
-    // The rename itself is to survive a crash of the machine.
+    // The rename must survive a crash of the machine.
     let folder = open(directory, O_RDONLY | O_CLOEXEC)
     if folder >= 0 {
       fsync(folder)
@@ -64,7 +63,7 @@ struct ReplacedFile {
   private var draft: String { "\(path).replicate" }
 
   private func prepare(_ bytes: [UInt8]) throws(Failure) {
-    // One of an engine that was killed.
+    // Left by a killed engine.
     unlink(draft)
     let descriptor = open(draft, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw Failure("writing", draft) }

@@ -3,7 +3,7 @@ struct Route53Action: SwitchAction {
   private let step: SwitchStep.Route53
   private let aws: AWSCommand
 
-  /// Between two questions whether the change has arrived: the service allows five a second to everyone.
+  /// The pause between polls for the change: the service allows five requests a second for everyone.
   private static let pause = Duration.seconds(2)
 
   init(_ step: SwitchStep.Route53) {
@@ -28,7 +28,7 @@ struct Route53Action: SwitchAction {
   func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String {
     let wanted = Record(step, value: value(scene))
     let isThere = try await present()?.says(wanted) ?? false
-    // Again also when it is there: only a change of our own says whether all name servers have it.
+    // Even when it is already there: only our own change shows whether all name servers have it.
     let change = try await aws.answer(
       Change.self,
       ["route53", "change-resource-record-sets", "--hosted-zone-id", step.zone, "--query", Change.query],
@@ -44,7 +44,7 @@ struct Route53Action: SwitchAction {
     return "\(step.record) \(isThere ? "pointed already" : "points") to \(value(scene)), INSYNC"
   }
 
-  /// The record as it is; nil when there is none.
+  /// The current record; nil when there is none.
   private func present() async throws -> Record? {
     let records = try await aws.answer(
       [Record].self,
@@ -53,7 +53,7 @@ struct Route53Action: SwitchAction {
         "--start-record-name", step.record, "--start-record-type", step.type, "--max-items", "1",
         "--query", Record.query,
       ])
-    // It lists on from there: the first may be another one.
+    // The list starts there: the first may be another one.
     return records.first { Record.isSame($0.name, step.record) && $0.type == step.type }
   }
 }
@@ -88,7 +88,7 @@ extension Route53Action {
       }
     }
 
-    /// Names are reported with a dot at their end, and in lower case.
+    /// Names are returned with a trailing dot, and in lower case.
     static func isSame(_ left: String, _ right: String) -> Bool {
       func plain(_ name: String) -> Substring {
         let lower = Substring(name.lowercased())
@@ -107,18 +107,18 @@ extension Route53Action {
     }
   }
 
-  /// How a change fares.
+  /// The state of a change.
   struct Change: Decodable, Equatable {
     static let query = "{id: ChangeInfo.Id, status: ChangeInfo.Status}"
 
     var id: String
     var status: String
 
-    /// Told as `/change/C1`, taken as `C1`.
+    /// Returned as `/change/C1`, accepted as `C1`.
     var shortID: String { id.split(separator: "/").last.map(String.init) ?? id }
   }
 
-  /// The change that makes a record what it should be, as the service takes it.
+  /// The change to a record, in the service's format.
   struct Upsert: Encodable {
     let record: Record
 

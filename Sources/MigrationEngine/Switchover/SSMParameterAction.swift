@@ -20,7 +20,7 @@ struct SSMParameterAction: SwitchAction {
     let value = step.value ?? scene.target.host
     let present = try await present()
     guard present.value != value else { return "\(step.parameter) held it already" }
-    // Without its key a secure string would be encrypted anew with the account's default one.
+    // Without its key a secure string would be re-encrypted with the account's default key.
     let key = present.isSecure ? try await key() : nil
     let put = try await aws.answer(
       Put.self, ["ssm", "put-parameter", "--query", "{version: Version}"],

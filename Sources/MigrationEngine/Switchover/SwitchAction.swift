@@ -1,33 +1,33 @@
-/// What a step does. Every action finds out what is done already, so that it can be run again.
+/// What a step does. Every action finds out what is already done, so that it can be repeated.
 protocol SwitchAction: Sendable {
-  /// Looks, changes nothing, and takes a few seconds at most.
-  /// - Returns: what would keep the step from doing its work.
+  /// Only looks, for a few seconds at most.
+  /// - Returns: what would prevent the step from working.
   func examine(_ scene: SwitchScene) async -> [SwitchFinding]
 
-  /// - Parameter deadline: what waits for something ends by then, and says what it waited for. Shortly after
-  ///   it the task is cancelled.
-  /// - Returns: what was done, in a line.
+  /// - Parameter deadline: waits end by then, and say what they waited for. Shortly afterwards the task is
+  ///   cancelled.
+  /// - Returns: what was done, in one line.
   func perform(_ scene: SwitchScene, until deadline: ContinuousClock.Instant) async throws -> String
 }
 
-/// What the steps are told of the cutover.
+/// What the steps know about the cutover.
 struct SwitchScene: Sendable {
   var direction = Direction.forward
   /// The end that clients leave.
   var source: Switchover.End
-  /// The end that they are led to.
+  /// The end that they move to.
   var target: Switchover.End
   var fenceLSN: String?
   var appliedLSN: String?
 }
 
-/// Why a step did not do what it should.
+/// Why a step failed.
 struct SwitchFailure: Error, Equatable, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
 }
 
-/// What an examination found, and how to mend it.
+/// What an examination found, and how to fix it.
 struct SwitchFinding: Sendable, Equatable {
   enum Severity: Sendable { case note, warning, blocker }
 

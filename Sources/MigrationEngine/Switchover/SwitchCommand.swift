@@ -1,6 +1,6 @@
 import Subprocess
 
-/// A command of the user's, with what it is told in its environment.
+/// A command of the user's, with its environment.
 struct SwitchCommand: Sendable {
   let command: String
   let scene: SwitchScene
@@ -22,7 +22,7 @@ struct SwitchCommand: Sendable {
       "REPLICATE_SOURCE_DATABASE": scene.source.database,
       "REPLICATE_TARGET_HOST": scene.target.host, "REPLICATE_TARGET_PORT": scene.target.port,
       "REPLICATE_TARGET_DATABASE": scene.target.database,
-      // Their passwords are in these; a step that needs one brings its own.
+      // These contain passwords; a step that needs one brings its own.
       "REPLICATE_SOURCE": nil, "REPLICATE_TARGET": nil,
     ]
   }

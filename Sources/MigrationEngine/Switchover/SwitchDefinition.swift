@@ -1,7 +1,7 @@
 import LibPQ
 
-/// Says whether a step is still the one that was noted: its kind and a digest of what it does, since
-/// a command or a value may hold a secret.
+/// Identifies a step, to know whether it is still the recorded one: its kind and a digest of what it does,
+/// since a command or value may contain a secret.
 struct SwitchDefinition: Equatable {
   let text: String
 

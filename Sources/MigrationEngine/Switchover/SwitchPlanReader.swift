@@ -1,7 +1,7 @@
 import LibPQ
 import Yams
 
-/// Reads `replicate.yaml`. Strict: whatever it does not know, it refuses, and tells all of it at once.
+/// Reads `replicate.yaml`. Strict: it refuses everything that it does not know, and reports it all at once.
 package enum SwitchPlanReader {
   /// - Parameter environment: where `${NAME}` is looked up.
   package static func read(_ text: String, environment: [String: String]) throws(SwitchPlanErrors)

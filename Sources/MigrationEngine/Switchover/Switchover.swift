@@ -1,22 +1,22 @@
 import Logging
 
-/// The switch steps, run in order once the target takes writes: what leads the application to it. One value
+/// The switch steps, run in order once the target accepts writes: they move the application to it. One value
 /// serves one cutover.
 struct Switchover: Sendable {
-  /// What the steps are told of an end.
+  /// What the steps know about an end.
   struct End: Sendable, Codable {
     var host: String
     var port: String
     var database: String
-    /// What the host was when it was reached; nil for a socket, or where an earlier version stored it.
+    /// The address when it was reached; nil for a socket, or in the state of an older version.
     var address: String?
   }
 
-  /// What is reported while the steps run.
+  /// Reports while the steps run.
   struct Events: Sendable {
     /// A step has ended: its name, how long it took, and what it did.
     var onStep: @Sendable (_ step: String, Duration, _ detail: String) async -> Void
-    /// Clients that waited in the poolers go on, on the target.
+    /// Clients that waited in the poolers continue on the target.
     var onClientsResumed: @Sendable () async -> Void = {}
   }
 
@@ -29,8 +29,8 @@ struct Switchover: Sendable {
 
   /// - Parameters:
   ///   - scene: in a rollback its target is the end that writes move back to.
-  ///   - log: where it is noted what is done; nil notes nothing.
-  ///   - watch: the command that resumes poolers should this process die: see `PoolerWatch`.
+  ///   - log: records what is done; nil records nothing.
+  ///   - watch: the command that resumes poolers if this process dies: see `PoolerWatch`.
   init(
     _ plan: SwitchPlan, in scene: SwitchScene, log: SwitchLog?, watch: PoolerWatch.Command? = nil,
     logger: Logger
@@ -60,7 +60,7 @@ struct Switchover: Sendable {
 
   // MARK: Before the cutover
 
-  /// Looks whether the steps can do their work; changes nothing.
+  /// Checks whether the steps can work; changes nothing.
   /// - Returns: the steps' names with what was found, in order.
   func examine() async -> [(step: String, remark: SwitchFinding)] {
     let scene = scene
@@ -75,7 +75,7 @@ struct Switchover: Sendable {
     }
   }
 
-  /// Clients wait in their pooler for all that is done before they are let go.
+  /// Clients wait in their pooler for everything that is done before they are resumed.
   private func late(_ index: Int) -> [SwitchFinding] {
     guard actions[index] is PgBouncerAction, index > 0, !(actions[index - 1] is PgBouncerAction) else {
       return []
@@ -87,8 +87,8 @@ struct Switchover: Sendable {
     ]
   }
 
-  /// In a rollback, before the fence: what would keep the end that writes move back to from taking them is
-  /// taken away, which may be minutes until it has effect. The seal of that end holds meanwhile.
+  /// In a rollback, before the fence: removes what would keep the end that writes move back to from accepting
+  /// them, which may take minutes to take effect. That end's seal holds meanwhile.
   /// - Returns: what was done, by the steps' names.
   /// - Throws: `SwitchFailure`.
   func makeRoom() async throws -> [(step: String, detail: String)] {
@@ -102,8 +102,8 @@ struct Switchover: Sendable {
 
   // MARK: Around the fence
 
-  /// Holds the clients in all poolers, all at the same time.
-  /// - Throws: `SwitchFailure`; then `resume` lets go those that are held already.
+  /// Makes the clients in all poolers wait, all at the same time.
+  /// - Throws: `SwitchFailure`; then `resume` releases those already waiting.
   func pause(until deadline: ContinuousClock.Instant) async throws -> String {
     let steps = poolerSteps
     for (position, action) in steps {
@@ -120,15 +120,16 @@ struct Switchover: Sendable {
     return "clients wait in \(steps.map(\.action.label).joined(separator: ", "))"
   }
 
-  /// The sessions on the server that clients' transactions have, by their pids.
+  /// The pids of server sessions with client transactions.
   func busyServers() async throws -> [Int32] {
     var pids: [Int32] = []
     for (_, action) in poolerSteps { pids += try await action.busyServers() }
     return pids
   }
 
-  /// Lets the clients in all poolers go on where these lead now. For those that do not wait it does nothing.
-  /// - Throws: `SwitchFailure` that names the poolers in which clients wait still, and what to do.
+  /// Lets the clients in all poolers continue on the end that these now lead to. No effect on those that do
+  /// not wait.
+  /// - Throws: `SwitchFailure` that names the poolers in which clients still wait, and what to do.
   func resume(within limit: Duration = .seconds(30)) async throws -> String {
     let deadline = ContinuousClock.now + limit
     var said: [String] = []
@@ -147,9 +148,9 @@ struct Switchover: Sendable {
 
   // MARK: The steps
 
-  /// Stops at the first step that fails: those behind it may rest on it. Then clients that wait in a pooler
-  /// are let go to the source, where they can read.
-  /// - Returns: what failed and what was not run for it; nil when all went well.
+  /// Stops at the first step that fails: later ones may depend on it. Then clients waiting in a pooler are
+  /// sent back to the source, where they can read.
+  /// - Returns: what failed and what was therefore not run; nil when all went well.
   func performSteps(fenceLSN: String?, appliedLSN: String? = nil, _ events: Events) async -> String? {
     var scene = scene
     scene.fenceLSN = fenceLSN
@@ -164,14 +165,14 @@ struct Switchover: Sendable {
       } catch {
         await events.onStep(names[index], .now - began, "\(error)")
         let left = actions.count - index - 1
-        let rest = left == 0 ? "" : "; \(left == 1 ? "the step" : "\(left) steps") behind it not run"
+        let rest = left == 0 ? "" : "; \(left == 1 ? "the step" : "\(left) steps") after it not run"
         return "switch step \(names[index]) failed (\(error))\(rest)\(await letGo())"
       }
     }
     return nil
   }
 
-  /// Unless it is done already, by an engine before this one.
+  /// Unless an earlier engine has already done it.
   private func perform(_ index: Int, _ scene: SwitchScene) async throws -> String {
     if let said = await doneBefore(index) {
       return "done before the engine was started again\(said.isEmpty ? "" : ": \(said)")"
@@ -191,13 +192,13 @@ struct Switchover: Sendable {
     _ action: any SwitchAction, _ scene: SwitchScene, _ limit: Duration
   ) async throws -> String {
     let deadline = ContinuousClock.now + limit
-    // What waits by itself tells better what it waited for.
+    // A step's own limit reports better what it waited for.
     return try await TimeLimit.cancelling(
       until: deadline + .seconds(1), or: SwitchFailure("took longer than \(limit)")
     ) { try await action.perform(scene, until: deadline) }
   }
 
-  /// Also in a task that was cancelled.
+  /// Also in a cancelled task.
   private func letGo() async -> String {
     guard !poolerSteps.isEmpty else { return "" }
     do {
@@ -207,7 +208,7 @@ struct Switchover: Sendable {
     }
   }
 
-  // MARK: What is noted
+  // MARK: The log
 
   private func definition(_ index: Int) -> String { SwitchDefinition(plan.steps[index].action).text }
 

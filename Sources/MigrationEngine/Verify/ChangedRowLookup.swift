@@ -1,47 +1,47 @@
 import LibPQ
 
-/// Looks up rows by keys that came in a stream, on both ends.
+/// Looks up rows on both ends by keys from the stream.
 struct ChangedRowLookup: Sendable {
   let comparison: Comparison
 
   init(_ comparison: Comparison) { self.comparison = comparison }
 
-  /// What is asked of the rows of a table's keys.
+  /// What is asked about the rows with a table's keys.
   enum Question: Sendable { case sum, rows }
 
-  /// What one session of each end looks up.
+  /// What one session on each end looks up.
   struct Lane: Sendable {
     fileprivate(set) var tables: [ComparedTable] = []
     fileprivate(set) var pipelines: [Pipeline] = []
   }
 
-  /// Statements that travel together.
+  /// Statements sent together.
   struct Pipeline: Sendable {
     var source = StatementBatch()
     var target = StatementBatch()
-    /// Of each statement the table, by its place in the lane.
+    /// The table of each statement, by its index in the lane.
     var tables: [Int] = []
 
     fileprivate var isFull: Bool { tables.count >= 100 || source.byteCount > 256 << 10 }
   }
 
-  /// So many keys travel in one statement.
+  /// How many keys one statement carries.
   private static let keysPerStatement = 20_000
 
-  /// A column of a key, as one end is asked for it.
+  /// A column of a key, as a parameter for one end.
   private struct Parameter {
     var key: ComparedTable.KeyParameter
     var syntax: ArraySyntax
   }
 
-  /// The keys that travel in one statement.
+  /// The keys of one statement.
   private struct KeySlice {
     var keys: ChangedKeys
     var rows: Range<Int>
   }
 
-  /// - Parameter limit: so many keys of each batch.
-  /// - Returns: false when rows cannot be found by such keys without operators of the user's.
+  /// - Parameter limit: how many keys of each batch.
+  /// - Returns: false when such keys cannot be looked up without user-defined operators.
   func add(
     _ question: Question, _ batches: [ChangedKeys], of table: ComparedTable, limit: Int = .max,
     to lane: inout Lane
@@ -69,7 +69,7 @@ struct ChangedRowLookup: Sendable {
     return true
   }
 
-  /// The index's own equality for each column of the key: only PostgreSQL's.
+  /// The index's equality operator for each column of the key: only PostgreSQL's own.
   private func equalities(_ keys: ChangedKeys, _ table: ComparedTable) -> [String]? {
     let names = Set(keys.columns.map(\.name))
     guard
@@ -124,7 +124,7 @@ struct ChangedRowLookup: Sendable {
     _ rows: Range<Int>, _ column: Int, of keys: ChangedKeys, _ syntax: ArraySyntax,
     to batch: inout StatementBatch
   ) {
-    // In binary an element comes behind its length.
+    // In binary an element is preceded by its length.
     var values: [UInt8] = []
     var ends: [Int] = []
     for row in rows {
@@ -142,8 +142,8 @@ struct ChangedRowLookup: Sendable {
 
   // MARK: Looking up
 
-  /// - Parameter index: of the sessions that look up the lane.
-  /// - Returns: of each table what its keys' rows add up to. A row whose key came in several batches counts
+  /// - Parameter index: the number of the sessions that look up the lane.
+  /// - Returns: for each table, the sums of its keys' rows. A row whose key is in several batches counts
   ///   several times, on both ends.
   func sums(_ lane: Lane, on index: Int) async throws -> [TableScan.Sums] {
     var sums = [TableScan.Sums](repeating: TableScan.Sums(), count: lane.tables.count)
@@ -160,7 +160,7 @@ struct ChangedRowLookup: Sendable {
     return sums
   }
 
-  /// - Returns: of each table which of its keys' rows differ.
+  /// - Returns: for each table, which of its keys' rows differ.
   func differences(_ lane: Lane, on index: Int) async throws -> [VerificationReport.Table] {
     var sources = [Found](repeating: Found(), count: lane.tables.count)
     var targets = sources
@@ -192,7 +192,7 @@ struct ChangedRowLookup: Sendable {
     }
   }
 
-  /// Forgets what it finds: only so that the sessions have met the tables.
+  /// Discards the result: only warms up the sessions' caches.
   func warmUp(_ lane: Lane, on index: Int, until end: ContinuousClock.Instant) async throws {
     for pipeline in lane.pipelines where ContinuousClock.now < end {
       _ = try await execute(pipeline, of: lane, on: index)

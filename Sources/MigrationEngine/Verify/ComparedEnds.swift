@@ -1,12 +1,12 @@
 import LibPQ
 import LogicalReplication
 
-/// What both ends have that can be compared, and how.
+/// What can be compared on both ends, and how.
 struct ComparedEnds: Sendable {
   let agreement: ComparedTable.Agreement
   let source: [RelationName: TableShape]
   let target: [RelationName: TableShape]
-  /// Unique indexes of the source's tables, where rows are to be looked up by their keys.
+  /// Unique indexes of the source's tables, if rows are to be looked up by their keys.
   let indexes: [UInt32: [UniqueIndex]]
   /// For the report.
   let notes: [String]
@@ -31,7 +31,7 @@ struct ComparedEnds: Sendable {
       notes: isSlower ? ["the servers' hash functions differ, so that MD5 is used"] : [])
   }
 
-  /// The fastest digest that both ends compute alike.
+  /// The fastest digest that both ends compute in the same way.
   private static func digest(
     _ functions: [DigestFunction], _ source: VerifiedEnd, _ target: VerifiedEnd, sharesEncoding: Bool
   ) async throws -> Digest {
@@ -56,6 +56,6 @@ struct ComparedEnds: Sendable {
       .failed, doing: "looking for a digest that both ends compute alike",
       reason: "the source (\(source.version)) and the target (\(target.version)) send the same values in "
         + "different forms",
-      remedy: "Compare them with --verify counts, and tell whoever made these servers.")
+      remedy: "Compare them with --verify counts, and report this to the vendor of these servers.")
   }
 }

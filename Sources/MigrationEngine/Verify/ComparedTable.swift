@@ -10,7 +10,7 @@ struct ComparedTable: Sendable {
   /// What the two servers have in common.
   struct Agreement: Sendable {
     var digest: Digest
-    /// Both keep texts in the same encoding.
+    /// Both have the same encoding.
     var sharesEncoding: Bool
     /// Floating-point numbers are written differently as text: 12 began to write them shortest.
     var writesFloatsDifferently: Bool
@@ -18,9 +18,9 @@ struct ComparedTable: Sendable {
 
   let source: TableShape
   let target: TableShape
-  /// Those that both ends have, in the order of their names' bytes.
+  /// The columns that both ends have, ordered by the bytes of their names.
   let columns: [Column]
-  /// Of the source; empty when the target lacks one of them.
+  /// The source's key; empty when the target lacks a column of it.
   let key: [String]
   /// How the definitions differ, as far as rows are concerned.
   let problems: [String]
@@ -69,7 +69,7 @@ struct ComparedTable: Sendable {
       return .binary(
         send: send, typeOID: isHashed ? source.baseOID : 0, sharesEncoding: agreement.sharesEncoding)
     }
-    // A label; the type's OID is not in it.
+    // Sends the label, without the type's OID.
     if source.isEnum, target.isEnum { return .binary(send: "enum_send", typeOID: 0, sharesEncoding: false) }
     if agreement.writesFloatsDifferently, source.printsFloats || target.printsFloats { return .presence }
     return .text
@@ -88,7 +88,7 @@ struct ComparedTable: Sendable {
       return names.count > 5 ? "\(shown) and \(names.count - 5) more" : shown
     }
     let parts = [
-      names(.text).map { "as text, for want of a binary form that both ends share: \($0)" },
+      names(.text).map { "as text, for lack of a binary form that both ends share: \($0)" },
       names(.presence).map {
         "only whether they are NULL, because the servers' versions write them differently: \($0)"
       },
@@ -110,7 +110,7 @@ struct ComparedTable: Sendable {
     return own.isDomain ? "\(name)::\(own.baseType)" : name
   }
 
-  /// The columns of text form together, since they share what it costs.
+  /// The columns compared as text together, since they share the cost.
   private func digested(_ end: End) -> [DigestedColumn] {
     var digested: [DigestedColumn] = []
     var texts: [String] = []
@@ -135,7 +135,7 @@ struct ComparedTable: Sendable {
 
   private func rowHash(_ end: End) -> String { digest.row(digested(end), key: keyColumns(end)) }
 
-  /// What rows are told apart by.
+  /// What identifies rows.
   private func identity(_ end: End) -> String {
     let key = keyColumns(end)
     return key.isEmpty ? rowHash(end) : digest.key(key)
@@ -181,14 +181,14 @@ struct ComparedTable: Sendable {
   }
 
   private func marks(_ end: End) -> String {
-    // The smallest of the places would need an aggregate that came with 14.
+    // min() of ctid would need PostgreSQL 14.
     """
     SELECT \(identity(end)) AS identity, \(rowHash(end)) AS digest, pg_catalog.count(*) AS count,
       (pg_catalog.array_agg(t.ctid))[1] AS place
     """
   }
 
-  /// A column of a key whose values come as an array.
+  /// A column of a key whose values are passed as an array.
   struct KeyParameter: Sendable, Equatable {
     var column: String
     /// `OPERATOR(pg_catalog.=)`.
@@ -196,12 +196,12 @@ struct ComparedTable: Sendable {
     var arrayType: String
   }
 
-  /// The rows of keys that are given as arrays: one parameter a column of the key.
+  /// The rows with keys passed as arrays: one parameter per column of the key.
   func rows(_ end: End, keys: [KeyParameter]) -> String {
     "\(marks(end)) \(from(keys)) GROUP BY 1, 2"
   }
 
-  /// What the same rows add up to.
+  /// The sums of the same rows.
   func sum(_ end: End, keys: [KeyParameter]) -> String {
     "SELECT pg_catalog.count(*) AS rows, pg_catalog.sum(\(rowHash(end))) AS digest \(from(keys))"
   }
@@ -219,7 +219,7 @@ struct ComparedTable: Sendable {
       """
   }
 
-  /// The keys of rows by where they lie, as texts that are cut off; by the types' output functions.
+  /// The keys of rows by ctid, as truncated text; by the types' output functions.
   func keys(_ end: End, at places: [String]) -> String {
     let values = key.enumerated().map { index, name in
       let column = "t.\(SQL.identifier(name))"

@@ -1,7 +1,7 @@
 import LibPQ
 import LogicalReplication
 
-/// Rows that a stream has touched.
+/// Rows that a stream has changed.
 extension Comparison {
   func compare(
     _ tables: [ComparedTable], _ touched: [RelationName: ChangedRows], _ report: inout VerificationReport
@@ -20,14 +20,14 @@ extension Comparison {
     let first = report.tables.count
     try await compare(whole, &report)
     for index in first..<report.tables.count {
-      let why = "all of its rows, because those that were touched are too many or cannot be looked up"
+      let why = "all of its rows, because the changed ones are too many or cannot be looked up"
       report.tables[index].reason = [why, report.tables[index].reason].compactMap { $0 }
         .joined(separator: "; ")
     }
   }
 
-  /// Looks up a few of each table's keys, and forgets what was found: a session is slow the first time that
-  /// it meets a table.
+  /// Looks up a few of each table's keys, and discards the result: a session is slow the first time it uses a
+  /// table.
   func warmUp(
     _ tables: [ComparedTable], _ touched: [RelationName: ChangedRows], until end: ContinuousClock.Instant
   ) async throws {

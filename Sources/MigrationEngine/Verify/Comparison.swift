@@ -1,7 +1,7 @@
 import LibPQ
 import LogicalReplication
 
-/// One comparison under way: both ends under their snapshots, and what they have.
+/// One running comparison: both ends under their snapshots, and what they have.
 struct Comparison: Sendable {
   let request: Verification
   let source: VerifiedEnd
@@ -24,17 +24,17 @@ struct Comparison: Sendable {
 
   // MARK: Tables
 
-  /// The tables that are to be compared and are on both ends; what is wrong with others goes into the report.
+  /// The tables to be compared that both ends have; problems of others go into the report.
   func tables(_ report: inout VerificationReport, only names: Set<RelationName>? = nil) -> [ComparedTable] {
     var tables: [ComparedTable] = []
     for relation in request.relations where relation.kind == .table && names?.contains(relation.name) ?? true
     {
       guard let here = ends.source[relation.name] else {
-        // While writes go on it may have been dropped, or renamed, a moment ago.
+        // While writes continue, it may have just been dropped or renamed.
         report.tables.append(
           VerificationReport.Table(
             name: relation.name, verdict: options.scope == .streaming ? .notCompared : .different,
-            method: .none, reason: "it is not on the source any more"))
+            method: .none, reason: "it is no longer on the source"))
         continue
       }
       guard let there = ends.target[relation.name] else {
@@ -49,8 +49,8 @@ struct Comparison: Sendable {
     return tables
   }
 
-  /// Compares all rows of the tables; those that no stream carries are only counted while it runs.
-  /// - Parameter besides: bytes that are to be read of other things.
+  /// Compares all rows of the tables; those that the stream does not carry are only counted while it runs.
+  /// - Parameter besides: how many bytes of other things are to be read.
   func compareInFull(
     _ tables: [ComparedTable], besides: Int64, _ report: inout VerificationReport
   ) async throws {
@@ -69,7 +69,7 @@ struct Comparison: Sendable {
     }
   }
 
-  /// Compares all rows of the tables, and names those that differ.
+  /// Compares all rows of the tables, and reports those that differ.
   func compare(_ tables: [ComparedTable], _ report: inout VerificationReport) async throws {
     for (table, sums) in zip(tables, try await scan.sums(of: tables, onlyCounts: false)) {
       var result = VerificationReport.Table(

@@ -1,4 +1,4 @@
-/// What makes a number of a row, the fastest first.
+/// The functions that hash a row, the fastest first.
 enum DigestFunction: String, Sendable, CaseIterable {
   /// `hash_record_extended`, from 14 on.
   case record
@@ -8,14 +8,14 @@ enum DigestFunction: String, Sendable, CaseIterable {
   case md5
 }
 
-/// How a row becomes a number on the server. Every value goes in by its type's binary form, which tells apart
-/// whatever its output does and is the same on every machine; only a few types whose hash is as exact go in
-/// as themselves. What the hash functions of rows and arrays add up is linear in their members' hashes, so
-/// that rows could exchange values unseen: therefore a row's key is the seed of all its hashes, and without a
-/// key the sum is hashed once more.
+/// How a row is hashed on the server. Every value is hashed in its type's binary form, which distinguishes
+/// whatever its output does and is the same on every machine; only a few types with an equally exact hash are
+/// hashed directly. The hash functions of rows and arrays are linear in their members' hashes, so rows could
+/// exchange values unnoticed: therefore a row's key is the seed of all its hashes, and without a key the sum
+/// is hashed once more.
 struct Digest: Sendable, Equatable {
   var function: DigestFunction
-  /// Drawn anew for each run, so that a collision does not outlive it. Both ends have the same.
+  /// Chosen at random for each run, so that a collision does not outlive it. The same on both ends.
   var seed: Int64
 
   var words: String {
@@ -27,13 +27,13 @@ struct Digest: Sendable, Equatable {
   }
 
   /// - Parameters:
-  ///   - columns: all that are compared, in an order that both ends share.
-  ///   - key: those of them that tell rows apart; empty for a table without a key.
+  ///   - columns: all compared columns, in an order that both ends share.
+  ///   - key: those of them that identify rows; empty for a table without a key.
   func row(_ columns: [DigestedColumn], key: [DigestedColumn]) -> String {
     guard function != .md5 else { return md5(columns) }
     let others = columns.filter { !key.contains($0) }
     guard key.isEmpty else {
-      // A NULL has no hash and no use for a seed: the constant's hash takes the key's part.
+      // A NULL has no hash and does not use the seed: the constant's hash carries the key.
       return valueByValue(others, key: key) ?? hash([.constant] + others, seed: self.key(key))
     }
     let sum = "pg_catalog.int8send(\(hash(columns, seed: "\(seed)")))"
@@ -42,10 +42,10 @@ struct Digest: Sendable, Equatable {
       : "pg_catalog.hash_array_extended(ARRAY[\(sum)], \(seed))"
   }
 
-  /// Where every value has an exact hash of its own, and a row's key is quickly hashed, no row needs to be
-  /// put together for it, which is most of what hashing a narrow row costs. Every value's seed is its row's
-  /// key and its column's place.
-  /// - Parameter columns: those that are not of the key.
+  /// Where every value has an exact hash, and a row's key is quick to hash, no row need be constructed, which
+  /// is most of the cost of hashing a narrow row. Every value's seed is its row's key and its column's
+  /// position.
+  /// - Parameter columns: those outside the key.
   private func valueByValue(_ columns: [DigestedColumn], key: [DigestedColumn]) -> String? {
     guard key.count == 1, key[0].isQuicklyHashed else { return nil }
     var hashes = [self.key(key)]
@@ -57,7 +57,7 @@ struct Digest: Sendable, Equatable {
     return hashes.joined(separator: " OPERATOR(pg_catalog.#) ")
   }
 
-  /// The hash that tells rows apart by their keys, never NULL.
+  /// The hash that identifies rows by their keys, never NULL.
   func key(_ columns: [DigestedColumn]) -> String { key(columns, seed: seed) }
 
   private func key(_ columns: [DigestedColumn], seed: Int64) -> String {
@@ -92,7 +92,7 @@ struct Digest: Sendable, Equatable {
 
   // MARK: Probe
 
-  /// Values whose hashes must be the same on both ends for a function to be of use.
+  /// Values whose hashes must be the same on both ends for a function to be usable.
   func probe(sharesEncoding: Bool) -> String {
     let values: [(UInt32, String)] = [
       (16, "true"), (17, "'\\x00ff'::pg_catalog.bytea"), (20, "(-5000000000)::pg_catalog.int8"),
@@ -116,7 +116,7 @@ struct Digest: Sendable, Equatable {
         form: .binary(send: sends[oid] ?? "", typeOID: oid, sharesEncoding: sharesEncoding),
         value: value)
     }
-    // All that are hashed by their own functions, then all together.
+    // All with their own hash functions, then all together.
     return """
       SELECT \(key(Array(columns[3...6]) + [columns[0], columns[2], columns[11], columns[17]])) AS key,
         \(row(columns, key: Array(columns[3...5]))) AS row
@@ -127,14 +127,14 @@ struct Digest: Sendable, Equatable {
 /// One column, or the text of several, as it goes into the digest of one end's rows.
 struct DigestedColumn: Sendable, Equatable {
   var form: ColumnForm
-  /// The value in SQL, already of its base type.
+  /// The value in SQL, cast to its base type.
   var value: String
 
-  /// Types whose own hash tells apart what their output does. Not among them: what is equal in several forms
-  /// (numbers with zeros at the end, -0, blanks at the end, intervals), and 64-bit integers and times, whose
-  /// hash folds them into 32 bits.
+  /// Types whose own hash distinguishes what their output does. Not among them: types with several forms of
+  /// equal values (trailing zeros, -0, trailing blanks, intervals), and 64-bit integers and times, whose hash
+  /// folds them into 32 bits.
   private static let exactHashes: Set<UInt32> = [16, 17, 21, 23, 26, 1082, 2950]
-  /// Blank-padded ones only with a length, which all values then have.
+  /// Blank-padded types only with a length, which all values then have.
   private static let texts: Set<UInt32> = [25, 1042, 1043]
 
   /// Arrays of both.
@@ -144,19 +144,19 @@ struct DigestedColumn: Sendable, Equatable {
   static let constant = DigestedColumn(
     form: .binary(send: "int4send", typeOID: 23, sharesEncoding: true), value: "1")
 
-  /// The value itself where that is exact, else its binary form.
+  /// The value itself where its hash is exact, else its binary form.
   var direct: String {
     guard case .binary(let send, let typeOID, let sharesEncoding) = form else { return binary }
     if Self.exactHashes.contains(typeOID) { return value }
-    // Its own hash, from 14 on, leaves out only the sign of zero and of what is not a number.
+    // Its own hash, from 14 on, ignores only the sign of zero and of NaN.
     if typeOID == 700 || typeOID == 701 {
       return "\(value), CASE WHEN \(value) OPERATOR(pg_catalog.=) 0 THEN pg_catalog.\(send)(\(value)) END"
     }
-    // Not under a collation that takes different texts for equal.
+    // Not under a collation that treats different texts as equal.
     let text = "\(value) COLLATE pg_catalog.\"C\""
     if sharesEncoding, Self.texts.contains(typeOID) { return text }
     if Self.exactArrays.contains(typeOID) { return "\(value), \(dimensions)" }
-    // Its binary form is its text as well, and made with one copy more.
+    // Its binary form is also its text, and costs one more copy.
     if sharesEncoding, typeOID == 3802 {
       return "pg_catalog.textin(pg_catalog.jsonb_out(\(value))) COLLATE pg_catalog.\"C\""
     }
@@ -164,7 +164,7 @@ struct DigestedColumn: Sendable, Equatable {
     return binary
   }
 
-  /// What an array's own hash does not count; NULL for almost all.
+  /// What an array's own hash ignores; NULL for almost all.
   private var dimensions: String {
     """
     CASE WHEN pg_catalog.array_ndims(\(value)) OPERATOR(pg_catalog.=) 1 \
@@ -176,10 +176,10 @@ struct DigestedColumn: Sendable, Equatable {
   /// As `bytea`.
   var binary: String {
     switch form {
-    // Whether an array may have NULLs is kept when none is left, and lost when it travels as text.
+    // An array keeps its may-have-NULLs flag after the last NULL is gone, and loses it when sent as text.
     case .binary("array_send", _, _):
       "pg_catalog.overlay(pg_catalog.array_send(\(value)), '\\x00000000'::pg_catalog.bytea, 5)"
-    // What the hardware calls not a number has a sign, which is lost as text.
+    // A NaN has a sign, which is lost as text.
     case .binary(let send, 700, _), .binary(let send, 701, _):
       """
       CASE WHEN \(value) OPERATOR(pg_catalog.=) 'NaN' THEN pg_catalog.\(send)('NaN') \
@@ -202,7 +202,7 @@ struct DigestedColumn: Sendable, Equatable {
     case 26: return { "pg_catalog.hashoidextended(\(value), \($0))" }
     case 2950: return { "pg_catalog.uuid_hash_extended(\(value), \($0))" }
     case 20:
-      // Its hash folds the upper half into the lower, so the upper also goes in by the seed.
+      // Its hash folds the upper half into the lower, so the upper half is also part of the seed.
       return { seed in
         """
         pg_catalog.hashint8extended(\(value), \
@@ -217,21 +217,21 @@ struct DigestedColumn: Sendable, Equatable {
     }
   }
 
-  /// Cheap enough to be hashed once for every other value of its row.
+  /// Cheap enough to be hashed again for every other value of its row.
   var isQuicklyHashed: Bool {
     guard case .binary(_, let typeOID, _) = form else { return false }
     return [20, 21, 23, 26, 2950].contains(typeOID)
   }
 }
 
-/// In which form a column's values are compared.
+/// The form in which a column's values are compared.
 enum ColumnForm: Sendable, Equatable {
   /// By a `send` function of pg_catalog.
-  /// - typeOID: of a built-in type whose own hash may be looked at, or 0.
-  /// - sharesEncoding: both servers keep texts in the same bytes.
+  /// - typeOID: that of a built-in type whose own hash may be used, or 0.
+  /// - sharesEncoding: both servers store texts as the same bytes.
   case binary(send: String, typeOID: UInt32, sharesEncoding: Bool)
   /// By the type's output function.
   case text
-  /// Only whether it is NULL: the servers' versions write the type differently.
+  /// Only whether it is NULL: the servers' versions print the type differently.
   case presence
 }

@@ -1,6 +1,6 @@
 import LibPQ
 
-/// Compares large objects by owner and content. Each end digests its own, in pieces of a bounded size.
+/// Compares large objects by owner and content. Each end hashes its own, in pieces of limited size.
 struct LargeObjectComparison: Sendable {
   let source: VerifiedEnd
   let target: VerifiedEnd
@@ -14,14 +14,14 @@ struct LargeObjectComparison: Sendable {
     var size: Int64
   }
 
-  /// What both ends have, before anything of it is read.
+  /// What both ends have, before any of it is read.
   struct Inventory: Sendable {
     var source: [UInt32: Object]
     var target: [UInt32: Object]
 
     /// Of both ends.
     var bytes: Int64 {
-      // Not what a server says may trap.
+      // Wrapping: a server's answer must not trap.
       source.values.reduce(0) { $0 &+ $1.size } &+ target.values.reduce(0) { $0 &+ $1.size }
     }
   }
@@ -32,7 +32,7 @@ struct LargeObjectComparison: Sendable {
     var content: String
   }
 
-  /// One object on both ends; nil where it is not.
+  /// One object on both ends; nil where it is missing.
   struct Pair: Sendable, Equatable {
     var source: Digest?
     var target: Digest?
@@ -55,7 +55,7 @@ struct LargeObjectComparison: Sendable {
     ).map { try $0.integer("oid", as: UInt32.self) }
     let found = Ledger<Object>()
     try await end.perform(oids.batches(of: 1000)) { batch, session in
-      // Each is closed before the next is opened: a transaction has room for few.
+      // Each is closed before the next is opened: a transaction can have only a few open.
       let rows = try await session.query(
         """
         SELECT c.oid, c.owner, c.size FROM (
@@ -76,7 +76,7 @@ struct LargeObjectComparison: Sendable {
     return await found.all.compactMapValues(\.first)
   }
 
-  /// What a comparison of all may have to read of one end, without looking at them.
+  /// How much a comparison of all may have to read on one end, without looking at them.
   static func estimatedBytes(on connection: Connection) async throws -> Int64 {
     // A page holds a quarter of a block before it is compressed.
     let rows = try await connection.query(
@@ -90,7 +90,7 @@ struct LargeObjectComparison: Sendable {
 
   // MARK: What is in them
 
-  /// All of an inventory that either end has.
+  /// Hashes everything in an inventory that either end has.
   func digests(_ inventory: Inventory) async throws -> [UInt32: Pair] {
     async let here = digests(source, inventory.source)
     async let there = digests(target, inventory.target)
@@ -145,7 +145,7 @@ struct LargeObjectComparison: Sendable {
 
   // MARK: The differences
 
-  /// What is told of objects that differ.
+  /// What is reported about objects that differ.
   static func differences(_ pairs: [UInt32: Pair], isExpected: Bool) -> [VerificationReport.ObjectDifference]
   {
     pairs.filter { $1.source != $1.target }.sorted { $0.key < $1.key }.map { oid, pair in
@@ -160,15 +160,16 @@ struct LargeObjectComparison: Sendable {
   private static func words(_ pair: Pair) -> String {
     guard let theirs = pair.target else { return "is missing on the target" }
     guard let ours = pair.source else { return "is missing on the source" }
-    guard ours.content == theirs.content else { return "has another content on the target" }
+    guard ours.content == theirs.content else { return "has different content on the target" }
     return "belongs to \(SQL.identifier(ours.owner)) on the source and \(SQL.identifier(theirs.owner)) on "
       + "the target"
   }
 }
 
-/// What of large objects is digested by one statement.
+/// The parts of large objects that one statement hashes.
 struct LargeObjectPiece: Sendable, Equatable {
-  /// Of one object; begins at a multiple of what is read at a time, so that both ends cut alike.
+  /// Part of one object; begins at a multiple of what is read at a time, so that both ends split in the same
+  /// way.
   struct Part: Sendable, Equatable {
     var oid: UInt32
     /// In bytes; never empty.
@@ -178,13 +179,13 @@ struct LargeObjectPiece: Sendable, Equatable {
   var parts: [Part] = []
   var bytes: Int64 = 0
 
-  /// Read, and summed up, at a time.
+  /// How much is read and hashed at a time.
   static let partBytes: Int64 = 1 << 20
   private static let mostBytes: Int64 = 32 << 20
   private static let mostParts = 1000
 
-  /// In the order of the objects' numbers. Empty objects need not be read.
-  /// - Parameter maxBytesPerSecond: of both ends; a piece is to be read within half a second of it.
+  /// In order of the objects' OIDs. Empty objects need not be read.
+  /// - Parameter maxBytesPerSecond: for both ends; reading a piece should take half a second at this rate.
   static func plan(_ sizes: [UInt32: Int64], maxBytesPerSecond: Int64?) -> [LargeObjectPiece] {
     let limit = min(mostBytes, maxBytesPerSecond.map { $0 / 4 } ?? mostBytes)
     let most = max(partBytes, limit / partBytes * partBytes)

@@ -1,17 +1,17 @@
 import LibPQ
 import Synchronization
 
-/// Finds which rows of a table differ whose sums do: which buckets of rows, then which rows of these, then
-/// the keys of those that are named.
+/// Finds the differing rows of a table whose sums differ: first the buckets, then the rows in them, then the
+/// keys of those to be named.
 struct Narrowing: Sendable {
   let scan: TableScan
   /// How many rows of a table are named.
   let namedRows: Int
 
-  /// Rows of both ends whose hashes are looked at one by one.
+  /// How many rows of both ends are compared one by one by their hashes.
   private static let maxRows: Int64 = 50_000
 
-  /// Notes in `result` what differs.
+  /// Records in `result` what differs.
   func narrow(_ table: ComparedTable, _ sums: TableScan.Sums, _ result: inout VerificationReport.Table)
     async throws
   {
@@ -28,7 +28,7 @@ struct Narrowing: Sendable {
     try await note(RowComparison(source: source, target: target, limit: namedRows), of: table, in: &result)
   }
 
-  /// Puts the differences into `result`, with the keys of those that are named.
+  /// Puts the differences into `result`, with the keys of those to be named.
   func note(
     _ comparison: RowComparison, of table: ComparedTable, in result: inout VerificationReport.Table
   ) async throws {

@@ -1,6 +1,6 @@
 import LibPQ
 
-/// Compares what is not rows of tables and what no stream carries.
+/// Compares what is not in rows of tables and not carried by the stream.
 struct ObjectComparison: Sendable {
   let source: VerifiedEnd
   let target: VerifiedEnd
@@ -17,7 +17,7 @@ struct ObjectComparison: Sendable {
     var last: Int64
     var isCalled: Bool
 
-    /// What it has given, or will give first.
+    /// Its last value, or the first that it will give.
     var words: String { isCalled ? "has given \(last)" : "begins with \(last)" }
   }
 
@@ -70,7 +70,7 @@ struct ObjectComparison: Sendable {
 }
 
 extension Comparison {
-  /// What there is of large objects; nil where they are not compared.
+  /// The inventory of large objects; nil where they are not compared.
   func largeObjects(
     _ report: inout VerificationReport
   ) async throws -> LargeObjectComparison.Inventory? {
@@ -108,7 +108,7 @@ extension Comparison {
     try await compareMaterializedViews(&report)
   }
 
-  /// Whether both ends let our roles read it; what they do not is noted.
+  /// Whether both ends let our roles read it; if not, that is reported.
   private func mayRead(
     _ shape: TableShape, _ other: TableShape, _ kind: String, _ report: inout VerificationReport
   ) -> Bool {
@@ -121,7 +121,7 @@ extension Comparison {
     return false
   }
 
-  /// The rows in them that are the user's; no publication has these tables.
+  /// The user's rows in them; no publication has these tables.
   private func compareExtensionTables(_ report: inout VerificationReport) async throws {
     let tables: [ComparedTable] = ends.source.values.filter {
       let condition = $0.extensionCondition?.uppercased()
@@ -145,7 +145,7 @@ extension Comparison {
   }
 
   /// The target has computed its own from its own rows, while the source's are as old as their last REFRESH:
-  /// what they hold may differ.
+  /// contents may differ.
   private func compareMaterializedViews(_ report: inout VerificationReport) async throws {
     var differences: [VerificationReport.ObjectDifference] = []
     func note(_ name: RelationName, _ words: String, isExpected: Bool = false) {
@@ -161,14 +161,14 @@ extension Comparison {
         continue
       }
       switch (shape.isPopulated, other.isPopulated) {
-      // Nothing would come of it inside a write pause.
+      // Pointless during a write pause.
       case (true, true) where options.scope == .fenced: break
       case (true, true):
         if mayRead(shape, other, "a materialized view", &report) {
           tables.append(ComparedTable(source: shape, target: other, ends.agreement))
         }
       case (true, false): note(shape.name, "has no data on the target")
-      // Nobody lacks what nobody could read.
+      // What nobody could read is not missing.
       case (false, true): note(shape.name, "has no data on the source", isExpected: true)
       case (false, false): break
       }
@@ -179,7 +179,7 @@ extension Comparison {
       note(
         table.name,
         rows.0 == rows.1
-          ? "holds other rows on the target, which has computed its own"
+          ? "has other rows on the target, which has computed its own"
           : "has \(rows.0) rows on the source and \(rows.1) on the target, which has computed its own",
         isExpected: true)
     }
@@ -200,7 +200,7 @@ extension VerificationReport {
     }
   }
 
-  /// Makes their differences expected ones.
+  /// Marks their differences as expected.
   mutating func forgive(largeObjects: Set<UInt32>, because: String) {
     for index in objects.indices where objects[index].kind == LargeObjectComparison.kind {
       guard let oid = UInt32(objects[index].object), largeObjects.contains(oid) else { continue }

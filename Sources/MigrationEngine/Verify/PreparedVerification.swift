@@ -1,8 +1,8 @@
 import LibPQ
 import LogicalReplication
 
-/// A verification whose sessions are open and rest, so that it can begin at once, each time under snapshots
-/// of that moment.
+/// A verification whose sessions are open and idle, so that it can begin at once, each time under new
+/// snapshots.
 package struct PreparedVerification: Sendable {
   private let request: Verification
   private let source: VerifiedEnd
@@ -16,7 +16,7 @@ package struct PreparedVerification: Sendable {
     (self.request, self.source, self.target) = (request, source, target)
   }
 
-  /// Ends the sessions; the comparison cannot run after that.
+  /// Closes the sessions; the comparison cannot run after that.
   package func close() async {
     await source.close()
     await target.close()
@@ -24,7 +24,7 @@ package struct PreparedVerification: Sendable {
 
   // MARK: In advance
 
-  /// Reads what both ends have, for comparisons before which nobody changes that.
+  /// Reads what both ends have, for comparisons before which it does not change.
   mutating func study() async throws {
     studied = try await begun { source, target in
       try await ComparedEnds.read(source, target, digests: options.digests, looksUpKeys: true)
@@ -33,7 +33,7 @@ package struct PreparedVerification: Sendable {
 
   mutating func forget() { studied = nil }
 
-  /// Has the sessions meet the tables that these rows are of, for a few seconds at most.
+  /// Warms up the sessions' caches for the tables of these rows, for a few seconds at most.
   func warmUp(_ rows: [RelationName: ChangedRows]) async throws {
     try await comparing(.changed) { comparison, report in
       try await comparison.warmUp(
@@ -57,7 +57,7 @@ package struct PreparedVerification: Sendable {
     }
   }
 
-  /// How these large objects are on both ends at this moment.
+  /// The current state of these large objects on both ends.
   func largeObjects(_ oids: [UInt32]) async throws -> [UInt32: LargeObjectComparison.Pair] {
     try await begun { source, target in
       let comparison = LargeObjectComparison(source: source, target: target)
@@ -72,7 +72,7 @@ package struct PreparedVerification: Sendable {
     }
   }
 
-  /// Compares these rows of ends that are held still; a table that is not named has none to be compared.
+  /// Compares these rows on ends where writes are stopped; a table that is not named has none to compare.
   func compare(rows: [RelationName: ChangedRows]) async throws -> VerificationReport {
     async let here: Void = source.beginHeldStill()
     async let there: Void = target.beginHeldStill()
@@ -119,7 +119,7 @@ package struct PreparedVerification: Sendable {
     return report
   }
 
-  /// Both ends under snapshots while `body` runs. What fails leaves sessions that can only be closed.
+  /// Keeps both ends under snapshots while `body` runs. After a failure the sessions can only be closed.
   private func begun<Value>(
     isolation: isolated (any Actor)? = #isolation,
     _ body: (_ source: VerifiedEnd, _ target: VerifiedEnd) async throws -> Value

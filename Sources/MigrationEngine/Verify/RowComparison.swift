@@ -3,7 +3,7 @@ struct RowMark: Sendable, Equatable {
   /// The hash of the key; of the whole row where there is none.
   var identity: Int64
   var digest: Int64
-  /// How many there are: more than one only where no key tells them apart.
+  /// How many there are: more than one only without a key.
   var count: Int64 = 1
   /// The `ctid` of one of them.
   var place: String
@@ -25,7 +25,7 @@ struct RowComparison: Sendable, Equatable {
   private(set) var missing: Int64 = 0
   private(set) var extra: Int64 = 0
   private(set) var different: Int64 = 0
-  /// The first of them, with the place on the end that has the row; the source's if both do.
+  /// The first of them, with the ctid on the end that has the row; the source's if both do.
   private(set) var named: [Difference] = []
 
   /// - Parameter limit: how many are named.
@@ -38,7 +38,7 @@ struct RowComparison: Sendable, Equatable {
     for mark in target {
       theirs[Pair(identity: mark.identity, digest: mark.digest), default: 0] &+= mark.count
     }
-    // What is equal goes; what is left of each identity on the source meets what is left on the target.
+    // Equal rows cancel out; the rest of each identity on the source is matched with the rest on the target.
     var left: [(mark: RowMark, count: Int64)] = []
     for mark in source {
       let pair = Pair(identity: mark.identity, digest: mark.digest)
@@ -78,7 +78,7 @@ struct RowComparison: Sendable, Equatable {
   }
 }
 
-/// Rows of a table summed up by what their identity ends with, of one end.
+/// One end's rows of a table, summed by the low bits of their identity.
 struct BucketSums: Sendable, Equatable {
   struct Sum: Sendable, Equatable {
     var rows: Int64 = 0
@@ -93,7 +93,8 @@ struct BucketSums: Sendable, Equatable {
     sums[bucket, default: Sum()].digest &+= digest
   }
 
-  /// Buckets that differ, as many as have together no more than so many rows on both ends, but at least one.
+  /// Buckets that differ, as many as together have no more than this many rows on both ends, but at least
+  /// one.
   static func differing(_ source: BucketSums, _ target: BucketSums, maxRows: Int64) -> (
     chosen: [Int64], hasMore: Bool
   ) {
@@ -109,7 +110,7 @@ struct BucketSums: Sendable, Equatable {
     return (chosen, chosen.count < differing.count)
   }
 
-  /// How many buckets a table of so many rows is worth: few rows each, and no more than can be looked at.
+  /// How many buckets to use for a table of this many rows: few rows each, and no more than can be examined.
   /// - Returns: a power of two.
   static func count(rows: Int64, pieces: Int) -> Int64 {
     let most = max(1024, min(65536, 2_000_000 / Int64(max(1, pieces))))
@@ -120,7 +121,7 @@ struct BucketSums: Sendable, Equatable {
 }
 
 extension UInt64 {
-  /// A sum of hashes as the server tells it, which is longer than 64 bits, modulo 2^64; none is zero.
+  /// A sum of hashes as the server prints it, which is longer than 64 bits, modulo 2^64; none is zero.
   init(sum text: String?) {
     var value: UInt64 = 0
     var isNegative = false

@@ -7,25 +7,25 @@ struct ScanPiece: Sendable, Equatable {
   var bytes: Int64
 }
 
-/// In which pieces the tables of one end are read: sizes in, pieces out.
+/// The pieces in which one end's tables are read: sizes in, pieces out.
 struct ScanPlan: Sendable {
   /// Those of large tables first.
   let pieces: [ScanPiece]
 
-  /// Large enough that a statement's own cost does not count, small enough to keep all sessions busy to the
-  /// end, and to be waited for by who pauses.
+  /// Large enough that a statement's own cost does not matter, small enough to keep all sessions busy to the
+  /// end, and to let a rate limit pause between pieces.
   private static let pieceBytes: Int64 = 64 << 20
   private static let smallestPieceBytes: Int64 = 1 << 20
 
   /// - Parameters:
-  ///   - isCut: the server reads only the blocks that a condition on ctid names: from 14 on.
-  ///   - maxBytesPerSecond: a piece is to be read within half a second of it.
+  ///   - isCut: the server reads only the blocks in a ctid range: from 14 on.
+  ///   - maxBytesPerSecond: reading a piece should take half a second at this rate.
   init(
     _ tables: [(index: Int, shape: TableShape)], jobs: Int, isCut: Bool, maxBytesPerSecond: Int64? = nil
   ) {
     var size = Self.pieceBytes
     let total = tables.reduce(Int64(0)) { $0.addingReportingOverflow($1.shape.bytes).partialValue }
-    // With few bytes in all, so that every session has some.
+    // If there are few bytes in all, so that every session gets some.
     size = min(size, total / Int64(max(1, jobs) * 2))
     if let maxBytesPerSecond { size = min(size, maxBytesPerSecond / 2) }
     size = max(size, Self.smallestPieceBytes)

@@ -1,17 +1,17 @@
 import LibPQ
 import LogicalReplication
 
-/// Compares the schemas of both ends: what pg_dump says of them, object by object.
+/// Compares the schemas of both ends as pg_dump writes them, object by object.
 struct SchemaComparison: Sendable {
   struct Side: Sendable {
     var connection: ConnectionString
     /// `source` or `target`.
     var end: String
-    /// The snapshot it is looked at under; nil: its state when pg_dump begins.
+    /// The snapshot it is read under; nil: its state when pg_dump begins.
     var snapshot: String?
     /// 150004 is 15.4.
     var versionNumber: Int
-    /// As `server_encoding` tells it.
+    /// As in `server_encoding`.
     var encoding: String
 
     init(
@@ -29,7 +29,7 @@ struct SchemaComparison: Sendable {
     }
   }
 
-  /// What was found, and of how many objects.
+  /// What was found, in how many objects.
   struct Findings: Sendable {
     var differences: [VerificationReport.ObjectDifference]
     var objects: Int
@@ -37,14 +37,14 @@ struct SchemaComparison: Sendable {
 
   let source: Side
   let target: Side
-  /// Where writes go, or are to go.
+  /// The direction that writes go, or will go.
   let direction: Direction
   let own: OwnObjects
-  /// Tables that stay behind, whatever is done to them.
+  /// Tables that are not migrated, whatever is done to them.
   let excluded: Set<RelationName>
-  /// The stream is on: what it needs on either end is no difference.
+  /// The stream is running: what it needs on either end is no difference.
   let isStreaming: Bool
-  /// For the tables that are not to be dropped meanwhile, in seconds; nil: as long as it takes.
+  /// How long to wait for the tables' locks, in seconds; nil: as long as it takes.
   var longestLockWait: Double?
 
   func findings() async throws -> Findings {
@@ -61,14 +61,13 @@ struct SchemaComparison: Sendable {
 
   private func dump(_ side: Side) async throws -> String {
     var arguments = ["--schema-only", "--no-subscriptions", "--exclude-schema=replicate"]
-    // Quoted, so that nothing in a name is taken for a pattern (manual, psql, "Patterns").
+    // Quoted, so that nothing in a name is read as a pattern (manual, psql, "Patterns").
     arguments += excluded.sorted().map { "--exclude-table=\($0)" }
     if let longestLockWait {
-      // A little less than the caller waits, so that the table is named.
+      // A little less than the caller waits, so that pg_dump names the table.
       arguments.append("--lock-wait-timeout=\(Int(longestLockWait * 900))")
     }
-    // In one encoding, whatever the databases have; but bytes that mean nothing in particular can be
-    // converted to nothing.
+    // In one encoding, whatever the databases have; but bytes without a defined encoding cannot be converted.
     if side.encoding != "SQL_ASCII" { arguments.append("--encoding=UTF8") }
     if let snapshot = side.snapshot { arguments.append("--snapshot=\(snapshot)") }
     return try await PostgresTool.dump(

@@ -1,16 +1,16 @@
-/// What of the schemas belongs to the migration itself, or was on the target before it: no difference.
+/// The parts of the schemas that belong to the migration itself, or were on the target before it: no
+/// differences.
 struct OwnObjects: Sendable {
   var publications: Set<String> = []
   /// Tables that the migration has given REPLICA IDENTITY FULL, on either end.
   var identities: Set<RelationName> = []
-  /// What the target had before the migration, as the state tells it: `extension hstore`.
+  /// What the target had before the migration, according to the state: `extension hstore`.
   var targetBefore: Set<String> = []
-  /// Where it is known how triggers and rules will be enabled: those for which that is not the same. Else
-  /// the text tells.
+  /// Triggers and rules that will be enabled differently, where that is known. Otherwise the text shows it.
   var triggerStates: [TriggerState]?
-  /// Tables whose columns stand in another order on one end, which no text of pg_dump tells.
+  /// Tables whose columns are in another order on one end, which pg_dump's text does not show.
   var columnOrders: [ColumnOrder] = []
-  /// The role that the target is reached by: it was given what it needs there.
+  /// The role used on the target: it was granted what it needs there.
   var targetRole: String?
 }
 
@@ -19,9 +19,9 @@ struct SchemaDifferences: Sendable {
   var own = OwnObjects()
   /// The stream is on: what it needs on either end is no difference.
   var isStreaming = true
-  /// The servers are of different major versions, which may write the same object in other words.
+  /// The servers have different major versions, which may write the same object differently.
   var isAcrossVersions = false
-  /// Where writes go, or are to go: on that end statements may mend a difference.
+  /// The direction that writes go, or will go: on that end statements may fix a difference.
   var direction = Direction.forward
 
   typealias Difference = VerificationReport.ObjectDifference
@@ -58,7 +58,7 @@ struct SchemaDifferences: Sendable {
     let table = SchemaText.Name(kind: "TABLE", schema: order.table.schema, tag: order.table.name).words
     return Difference(
       kind: "column order", object: table, name: "column order of \(table)",
-      words: "the columns of \(table) stand in another order on the target "
+      words: "the columns of \(table) are in another order on the target "
         + "(\(order.target.joined(separator: ", "))) than on the source "
         + "(\(order.source.joined(separator: ", ")))")
   }
@@ -75,7 +75,7 @@ struct SchemaDifferences: Sendable {
   ) -> Difference {
     let isPlural = name.words.hasPrefix("privileges ") || name.words.hasPrefix("default privileges ")
     let words = isPlural && words.hasPrefix("is ") ? "are\(words.dropFirst(2))" : words
-    // Who may use what of the system is for each server's operator to say; ours asks for some itself.
+    // Privileges on system objects are up to each server's operator; ours asks for some itself.
     let isOfSystem = name.kind == "ACL" && name.schema == "pg_catalog"
     var difference = Difference(
       kind: name.kind.lowercased(), object: name.object, name: name.words, words: "\(name.words) \(words)",
@@ -84,7 +84,7 @@ struct SchemaDifferences: Sendable {
     return difference
   }
 
-  // MARK: What is of the migration itself
+  // MARK: What belongs to the migration itself
 
   private func prepared(_ text: SchemaText) -> Objects {
     var prepared: Objects = [:]
@@ -92,7 +92,7 @@ struct SchemaDifferences: Sendable {
       let kept = entries.filter { entry in
         !(name.kind == "TRIGGER" && entry.lines.contains { $0.contains(" EXECUTE FUNCTION replicate.") })
       }
-      // A partition's trigger may have nothing of its own but how it is enabled.
+      // A partition's trigger may differ from its parent's only in its mode.
       let normal = kept.map { normalised($0, name) }.filter { !$0.lines.isEmpty }
       if !normal.isEmpty { prepared[name] = normal }
     }
@@ -133,8 +133,8 @@ struct SchemaDifferences: Sendable {
     }
   }
 
-  /// The migration may have given a table REPLICA IDENTITY FULL, and while its stream is on, the end that is
-  /// applied to has no column that is GENERATED ALWAYS AS IDENTITY.
+  /// The migration may have given a table REPLICA IDENTITY FULL, and while its stream runs, the receiving end
+  /// has no GENERATED ALWAYS AS IDENTITY columns.
   private func normalised(_ entry: SchemaText.Entry, _ name: SchemaText.Name) -> SchemaText.Entry {
     var entry = entry
     if Self.ownerless.contains(name.kind) { entry.owner = "" }
@@ -157,7 +157,7 @@ struct SchemaDifferences: Sendable {
     return entry
   }
 
-  /// They belong to whom their table or object does.
+  /// They have the owner of their table or object.
   private static let ownerless: Set = [
     "ACL", "CHECK CONSTRAINT", "COMMENT", "CONSTRAINT", "DEFAULT", "FK CONSTRAINT", "INDEX", "INDEX ATTACH",
     "POLICY", "PUBLICATION TABLE", "ROW SECURITY", "RULE", "SECURITY LABEL", "SEQUENCE OWNED BY",
@@ -169,7 +169,7 @@ struct SchemaDifferences: Sendable {
   private static let neededToRestore =
     "let owners of objects create there on the target, which needed that to restore them"
 
-  /// The role that the target is reached by was granted what it needs on its schemas.
+  /// The role used on the target was granted what it needs on its schemas.
   private func withoutGrantsToUs(
     _ entries: [SchemaText.Entry]?, besides others: [SchemaText.Entry]?
   ) -> [SchemaText.Entry]? {
@@ -190,7 +190,7 @@ struct SchemaDifferences: Sendable {
     [role, SQL.identifier(role)].contains { line.hasSuffix(" TO \($0);") }
   }
 
-  /// Who owns what on the target, in the schema that these privileges are of.
+  /// The owners of objects on the target, in the schema of these privileges.
   private func ownersInSchema(_ name: SchemaText.Name, _ target: SchemaText) -> Set<String> {
     guard name.kind == "ACL", name.tag.hasPrefix("SCHEMA ") else { return [] }
     let schema = name.tag.dropFirst("SCHEMA ".count)
@@ -207,9 +207,9 @@ struct SchemaDifferences: Sendable {
     }
   }
 
-  // MARK: What mends a difference
+  // MARK: What fixes a difference
 
-  /// Kinds whose statements a person can be shown: they hold no secret, and need nothing else.
+  /// Kinds whose statements can be shown: they hold no secret, and need nothing else.
   private static let statedKinds: Set = [
     "INDEX", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "SEQUENCE", "TYPE", "TRIGGER", "ACL",
     "DEFAULT ACL", "EXTENSION", "SCHEMA", "ROW SECURITY", "STATISTICS", "PUBLICATION TABLE", "TABLE ATTACH",
@@ -227,7 +227,7 @@ struct SchemaDifferences: Sendable {
 
   private static func remedy(_ direction: Direction, _ lines: [Substring]) -> Difference.Remedy? {
     let lines = lines.map { line in
-      // One that fires for replicated changes would do again what the stream brings: it is held back.
+      // One that fires for replicated changes would repeat what the stream brings: it is suspended.
       direction == .forward && line.hasPrefix("ALTER TABLE ")
         ? line.replacing(" ENABLE ALWAYS TRIGGER ", with: " DISABLE TRIGGER ")
           .replacing(" ENABLE REPLICA TRIGGER ", with: " DISABLE TRIGGER ") : line
@@ -237,7 +237,7 @@ struct SchemaDifferences: Sendable {
     return Difference.Remedy(end: direction.to, sql: sql)
   }
 
-  /// Whole statements that one end has besides.
+  /// Whole statements that only one end has.
   private func remedy(
     _ name: SchemaText.Name, _ ours: [Substring], _ theirs: [Substring]
   ) -> Difference.Remedy? {
@@ -266,7 +266,7 @@ struct SchemaDifferences: Sendable {
       }
     }
     if let state = enabling(ours, theirs) {
-      // Those that fire for replicated changes are held back on the target until it opens.
+      // Those that fire for replicated changes are suspended on the target until it opens.
       return difference(
         name, state.words, isExpected: isStreaming && state.isHeldBack, remedy: remedy(name, ours, theirs))
     }
@@ -295,14 +295,14 @@ struct SchemaDifferences: Sendable {
     line.last == "," ? line.dropLast() : line
   }
 
-  /// Kinds of which every version writes the same.
+  /// Kinds that every version writes in the same way.
   private static let sameAcrossVersions: Set = [
     "ACL", "COMMENT", "DEFAULT ACL", "EXTENSION", "INDEX ATTACH", "PUBLICATION", "ROW SECURITY", "SCHEMA",
     "SECURITY LABEL", "SEQUENCE", "SEQUENCE OWNED BY", "TYPE",
   ]
 
-  /// All of a table but its expressions is written by pg_dump, the same for both ends, and not by the
-  /// servers; and these write all that has no expression in the same words.
+  /// pg_dump itself writes all of a table but its expressions, in the same way for both ends; the servers
+  /// write expressions, and everything without one in the same words.
   private static func isSameAcrossVersions(
     _ name: SchemaText.Name, _ ours: [Substring], _ theirs: [Substring]
   ) -> Bool {
@@ -311,7 +311,7 @@ struct SchemaDifferences: Sendable {
       return !(ours + theirs).contains(where: mayHoldExpression)
     }
     if ["FUNCTION", "PROCEDURE"].contains(name.kind) {
-      // The rest is as it was given.
+      // The rest is as the user wrote it.
       return !(ours + theirs).contains {
         $0.contains(" DEFAULT ") || $0.contains("BEGIN ATOMIC") || $0.hasPrefix("    RETURN ")
       }
@@ -321,7 +321,7 @@ struct SchemaDifferences: Sendable {
     return ours.map(withoutExpression).sorted() != theirs.map(withoutExpression).sorted()
   }
 
-  /// What is more than a list of columns.
+  /// More than a list of columns.
   private static func mayHoldExpression(_ line: Substring) -> Bool {
     var depth = 0
     return line.contains(" WHERE ")
@@ -343,7 +343,7 @@ struct SchemaDifferences: Sendable {
   }
 
   /// Kinds whose definitions hold no secret.
-  private static let toldKinds: Set = [
+  private static let reportedKinds: Set = [
     "TABLE", "INDEX", "CONSTRAINT", "FK CONSTRAINT", "CHECK CONSTRAINT", "SEQUENCE", "TYPE", "TRIGGER", "ACL",
     "DEFAULT ACL", "STATISTICS",
   ]
@@ -351,7 +351,7 @@ struct SchemaDifferences: Sendable {
   private static func firstDifference(
     _ name: SchemaText.Name, _ ours: [Substring], _ theirs: [Substring]
   ) -> String {
-    guard toldKinds.contains(name.kind) else { return "" }
+    guard reportedKinds.contains(name.kind) else { return "" }
     func only(_ these: [Substring], _ those: [Substring]) -> String? {
       let others = Set(those.map(withoutComma))
       return these.map(withoutComma).first { !others.contains($0) }
@@ -373,7 +373,7 @@ struct SchemaDifferences: Sendable {
       : "is \(source.words) on the source and \(target.words) on the target"
   }
 
-  /// How a trigger, rule or event trigger is enabled, when that alone differs.
+  /// The modes of a trigger, rule or event trigger, when only they differ.
   private func enabling(_ ours: [Substring], _ theirs: [Substring]) -> (words: String, isHeldBack: Bool)? {
     let left = Self.state(ours)
     let right = Self.state(theirs)
@@ -396,7 +396,7 @@ struct SchemaDifferences: Sendable {
       }
       for (words, state) in [
         (" ENABLE ALWAYS", Enabled.always), (" ENABLE REPLICA", .replica), (" DISABLE", .disabled),
-        // Of a partition's trigger, where its parent's is not.
+        // For a partition's trigger, where its parent's is not enabled.
         (" ENABLE", .enabled),
       ]
       where line.contains("\(words) TRIGGER ") || line.contains("\(words) RULE ")
@@ -412,7 +412,7 @@ struct SchemaDifferences: Sendable {
 }
 
 extension SchemaNormalForm {
-  /// An entry may have fewer lines then.
+  /// An entry may then have fewer lines.
   static func of(_ entries: [SchemaText.Entry]?) -> [SchemaText.Entry]? {
     entries?.map { entry in
       let text = entry.lines.joined(separator: "\n")

@@ -1,22 +1,22 @@
-/// What a server writes of an expression that it has parsed is not always what it writes once it has parsed
-/// that text again, as it does behind pg_dump and pg_restore: `v IN ('a', 'b')` of a varchar column becomes
-/// another text then, and stays so. The parser does few such things (`parse_expr.c`, `gram.y`,
-/// `parse_target.c`); here they are done to the text of both ends, so that what means the same reads the
-/// same. Each keeps the meaning: no two texts become equal that the parser would tell apart. Pure.
+/// A server may write an expression differently after parsing its own output again, as happens after pg_dump
+/// and pg_restore: `v IN ('a', 'b')` of a varchar column becomes another text then, and stays so. The parser
+/// does few such things (`parse_expr.c`, `gram.y`, `parse_target.c`); here they are done to the text of both
+/// ends, so that what means the same reads the same. Each keeps the meaning: no two texts become equal that
+/// the parser would distinguish. Pure.
 ///
 /// - A cast of `ARRAY[…]` to an array is one of its elements.
 /// - `((a AND b) AND c)` is one list, and so is OR.
 /// - A minus sign before a literal belongs to it.
-/// - A column of a subquery that has no name gets one from its expression, which is then written.
+/// - An unnamed column of a subquery gets a name from its expression, which is then written.
 /// - `ON TRUE` of a join is written `ON (true)`.
 struct SchemaNormalForm: Sendable {
-  /// - Returns: the text itself where it cannot be read to its end.
+  /// - Returns: the text itself where it cannot be parsed completely.
   static func of(_ text: String) -> String {
     guard let tokens = tokens(of: text), let nodes = nodes(of: tokens) else { return text }
     return written(normal(nodes))
   }
 
-  /// With names without what they belong to: from 16 on, views of one table name their columns alone.
+  /// With unqualified names: from 16 on, views of one table do not qualify their columns.
   static func withoutQualifiers(_ text: String) -> String {
     guard let tokens = tokens(of: text) else { return text }
     var names: [String] = []
@@ -68,10 +68,10 @@ struct SchemaNormalForm: Sendable {
       switch bytes[start] {
       case UInt8(ascii: "'"), UInt8(ascii: "\""):
         guard let close = bytes[end...].firstIndex(of: bytes[start]) else { return nil }
-        // A doubled quote makes two tokens that stand side by side: nothing comes between them.
+        // A doubled quote makes two adjacent tokens, with nothing between them.
         end = close + 1
       case UInt8(ascii: "$"):
-        // A function's body; where it is none, it is a parameter.
+        // A function's body; otherwise a parameter.
         if let tagEnd = bytes[end...].firstIndex(where: { !isOfWord($0) }), bytes[tagEnd] == bytes[start] {
           let tag = bytes[start...tagEnd]
           guard let close = bytes[(tagEnd + 1)...].firstRange(of: tag) else { return nil }
@@ -90,7 +90,7 @@ struct SchemaNormalForm: Sendable {
     return tokens
   }
 
-  /// Deeper than anybody writes; what is, is not read.
+  /// Deeper than anybody writes; deeper text is not parsed.
   private static let deepest = 400
 
   private static func nodes(of tokens: [String]) -> [Node]? {
@@ -190,14 +190,14 @@ struct SchemaNormalForm: Sendable {
 
     var text: String { SchemaNormalForm.written(nodes) }
 
-    /// Without what stands in parentheses: a length, a precision.
+    /// Without what is in parentheses: a length, a precision.
     var bare: String { SchemaNormalForm.written(nodes.filter { $0.contents(of: "(") == nil }) }
 
-    /// What a column is called whose expression is a cast to it.
+    /// The name of a column whose expression is a cast to it.
     var title: String {
       let bare = bare.hasPrefix("interval ") ? "interval" : bare
       if let name = Self.names[bare] { return name }
-      // Of a name with dots in it nobody can tell where it begins: none of our business.
+      // Where the last part of a name with dots begins is not known, and does not matter here.
       return String(bare.split(separator: ".").last ?? "")
     }
 
@@ -210,7 +210,7 @@ struct SchemaNormalForm: Sendable {
     ]
   }
 
-  /// Words that follow the first of a type's name.
+  /// Words that may follow the first word of a type's name.
   private static let furtherWords: [String: [String]] = [
     "character": [" varying"], "bit": [" varying"], "double": [" precision"],
     "timestamp": [" without time zone", " with time zone"],
@@ -270,7 +270,7 @@ struct SchemaNormalForm: Sendable {
   private static func arrayCast(_ nodes: [Node], at index: Int) -> (nodes: [Node], end: Int)? {
     let elements: [Node]
     var end = index + 1
-    // Statistics objects are written without parentheses where these are not needed.
+    // Statistics objects are written without unneeded parentheses.
     var isBare = false
     if let inner = nodes[index].contents(of: "("), inner.count == 2, inner[0] == .token("ARRAY"),
       let array = inner[1].contents(of: "[")
@@ -300,7 +300,7 @@ struct SchemaNormalForm: Sendable {
     if element.count == 2, element[0] == .token("ARRAY"), let inner = element[1].contents(of: "[") {
       return [.token("ARRAY"), .group(open: "[", cast(inner, to: type, isBare))]
     }
-    // COLLATE is put around a cast.
+    // COLLATE is written around a cast.
     if element.count == 1, let inner = element[0].contents(of: "("),
       let collate = inner.lastIndex(of: .token("COLLATE")), collate > 1
     {
@@ -309,7 +309,7 @@ struct SchemaNormalForm: Sendable {
     if isBare, let collate = element.lastIndex(of: .token("COLLATE")), collate > 1 {
       return cast(element[..<(collate - 1)], to: type, isBare) + element[(collate - 1)...]
     }
-    // A literal of the type itself is only given its length.
+    // A literal of the type itself only gets its length.
     let literal = element.prefix { $0.isString }
     if !literal.isEmpty, type.bare != type.text, element.dropFirst(literal.count).first == .token("::"),
       written(element.dropFirst(literal.count + 1)) == type.bare
@@ -360,7 +360,7 @@ struct SchemaNormalForm: Sendable {
     return result
   }
 
-  /// What a column of such an expression is called that was given no name; nil where this is not known.
+  /// The name of an unnamed column with such an expression; nil where it is not known.
   private static func title(_ nodes: some BidirectionalCollection<Node>) -> String? {
     let nodes = Array(nodes.drop { $0.isSpace }.reversed().drop { $0.isSpace }.reversed())
     if nodes.count == 1, let inner = nodes[0].contents(of: "(") {

@@ -1,7 +1,7 @@
 import LibPQ
 import Synchronization
 
-/// Reads tables of both ends at once, piece by piece.
+/// Reads tables on both ends at once, piece by piece.
 struct TableScan: Sendable {
   let source: VerifiedEnd
   let target: VerifiedEnd
@@ -15,7 +15,7 @@ struct TableScan: Sendable {
     /// Modulo 2^64.
     var digest: UInt64 = 0
 
-    /// Not what a server says may trap.
+    /// Wrapping: a server's answer must not trap.
     mutating func add(_ part: Sum) {
       rows &+= part.rows
       digest &+= part.digest
@@ -38,7 +38,7 @@ struct TableScan: Sendable {
   }
 
   /// Runs a statement for each piece of each table, on both ends at once.
-  /// - Parameter take: called with what a piece gave, from several tasks.
+  /// - Parameter take: called with the result of a piece, from several tasks.
   func each(
     of tables: [ComparedTable], isCounted: Bool = false,
     _ sql: @escaping @Sendable (ComparedTable, ComparedTable.End, ScanPiece) -> String,
@@ -62,8 +62,8 @@ struct TableScan: Sendable {
     }
   }
 
-  /// Counts of the tables' rows, and their digests unless only counts are wanted.
-  /// - Parameter isCounted: as progress.
+  /// Row counts of the tables, and their digests unless only counts are wanted.
+  /// - Parameter isCounted: whether it counts as progress.
   func sums(of tables: [ComparedTable], onlyCounts: Bool, isCounted: Bool = true) async throws -> [Sums] {
     let ledger = SumLedger(
       tables.count, pieces: plan(tables, source) + plan(tables, target), isCounted ? meter : nil)
@@ -80,7 +80,7 @@ struct TableScan: Sendable {
   }
 }
 
-/// Adds up what the pieces gave.
+/// Adds up the results of the pieces.
 private final class SumLedger: Sendable {
   private struct Entry {
     var sums = TableScan.Sums()

@@ -4,24 +4,24 @@ import LibPQ
 struct TableShape: Sendable, Equatable {
   struct Column: Sendable, Equatable {
     var name: String
-    /// With its modifier, for telling differences.
+    /// With its modifier, for reporting differences.
     var type: String
     var typeOID: UInt32
-    /// Below all domains.
+    /// Beneath all domains.
     var baseOID: UInt32
-    /// The same, as SQL spells it, without modifier.
+    /// The same in SQL, without modifier.
     var baseType: String
     var isDomain: Bool
     var isEnum: Bool
     /// The base type's, when it is one of pg_catalog.
     var send: String?
-    /// An array of the base type, as SQL spells it, and what separates its elements; nil without one.
+    /// An array of the base type in SQL, and its element separator; nil without one.
     var arrayType: String?
     var delimiter = UInt8(ascii: ",")
-    /// Its text has floating-point numbers in it.
+    /// Its text contains floating-point numbers.
     var printsFloats = false
 
-    /// Blanks at the end do not count when it is hashed.
+    /// Trailing blanks do not count when it is hashed.
     var isBlankPadded: Bool { baseOID == 1042 }
     /// All values of this `character(n)` have as many characters.
     var hasFixedLength: Bool { type.hasPrefix("character(") }
@@ -39,14 +39,14 @@ struct TableShape: Sendable, Equatable {
   var columns: [Column]
   /// Columns of the primary key, else of the replica identity's index; empty without any.
   var key: [String]
-  /// Of a table of an extension's: which of its rows are the user's, as its script says it; empty for all.
-  /// Nil for every other table.
+  /// For an extension's table: the condition for the user's rows, from its script; empty for all. Nil for
+  /// every other table.
   var extensionCondition: String?
   /// Our role has SELECT on it.
   var mayRead = true
 
-  /// All of the user's that hold rows.
-  /// - Parameter findsFloats: also looks which types have floating-point numbers in them.
+  /// All relations of the user's that hold rows.
+  /// - Parameter findsFloats: also finds types that contain floating-point numbers.
   static func read(from connection: Connection, findsFloats: Bool) async throws -> [RelationName: TableShape]
   {
     let floats = findsFloats ? try await typesWithFloats(connection) : []
@@ -71,7 +71,7 @@ struct TableShape: Sendable, Equatable {
       shapes[name] = TableShape(
         oid: oid, name: name, isMaterializedView: try row.bool("is_matview"),
         isPopulated: try row.bool("relispopulated"), isUnlogged: try row.bool("is_unlogged"),
-        // Dropped since: the server then tells NULL.
+        // Dropped since: the server then returns NULL.
         bytes: Int64(try row.optional("bytes") ?? "0") ?? 0,
         heapBlocks: Int64(try row.optional("blocks") ?? "0") ?? 0,
         columns: columns[oid] ?? [], key: keys[oid] ?? [],
@@ -88,11 +88,11 @@ struct TableShape: Sendable, Equatable {
       OR \(ConfigurationTable.isOne))
     """
 
-  /// Without what is computed as it is read: that would run functions of the user's.
+  /// Without columns computed on read: they would run functions of the user's.
   private static func readColumns(_ connection: Connection, _ floats: Set<UInt32>) async throws
     -> [UInt32: [Column]]
   {
-    // Version 10 and 11 have no generated columns, and no such column of pg_attribute.
+    // Versions 10 and 11 have no generated columns, and no attgenerated in pg_attribute.
     let isStored =
       try await connection.has(.generatedColumns) ? "AND a.attgenerated IN ('', 's')" : ""
     let rows = try await connection.query(
@@ -160,7 +160,7 @@ struct TableShape: Sendable, Equatable {
     return keys
   }
 
-  /// Types that print floating-point numbers, whatever they are made of.
+  /// Types that print floating-point numbers, at any depth.
   private static func typesWithFloats(_ connection: Connection) async throws -> Set<UInt32> {
     let rows = try await connection.query(
       """

@@ -1,7 +1,7 @@
 import LibPQ
 
 extension Verification {
-  /// Compares all rows of all tables, and what else the options ask for.
+  /// Compares all rows of all tables, and whatever else the options ask for.
   /// - Throws: `PostgresError`, `MigrationError` or `CancellationError` when the comparison could not be
   ///   done. A difference is no error.
   package func compare() async throws -> VerificationReport {
@@ -9,7 +9,7 @@ extension Verification {
     return try await finally(ready.close) { try await ready.compare() }
   }
 
-  /// Opens the sessions of both ends, which then rest.
+  /// Opens the sessions on both ends, which are then idle.
   package func ready() async throws -> PreparedVerification {
     async let source = VerifiedEnd.open(self.source, .source, jobs: options.jobs)
     async let target = VerifiedEnd.open(self.target, .target, jobs: options.jobs)

@@ -2,18 +2,18 @@ package import LibPQ
 package import Logging
 import LogicalReplication
 
-/// Compares both ends, each under one snapshot: whoever made the snapshots vouches for it that they belong
-/// together. Only digests travel, and the keys of rows that differ.
+/// Compares both ends, each under one snapshot: the caller ensures that the snapshots belong together. Only
+/// digests are transferred, and the keys of rows that differ.
 package struct Verification: Sendable {
   /// One of the two ends.
   package struct Side: Sendable {
     var connection: ConnectionString
     /// `source` or `target`.
     package var end: String
-    /// The name of an exported snapshot, whose holder stays as it is until all is done; nil: one of its own.
+    /// The name of an exported snapshot, whose holder keeps it until the end; nil: a new one.
     var snapshot: String?
 
-    /// - Parameter snapshot: an exported one that all sessions take over; nil: each its own.
+    /// - Parameter snapshot: an exported one that all sessions use; nil: a new one.
     package init(_ connection: ConnectionString, end: String, snapshot: String? = nil) {
       self.connection = connection
       self.end = end
@@ -21,45 +21,45 @@ package struct Verification: Sendable {
     }
   }
 
-  /// What may be expected of what no stream carries: sequences, large objects, unlogged tables.
+  /// What to expect of sequences, large objects and unlogged tables, which the stream does not carry.
   package enum Scope: Sendable {
-    /// The cutover is to carry it over, or has done so and one end has been written to since: it is reported,
-    /// and is no difference.
+    /// The cutover will copy them, or has done so and one end has been written to since: differences are
+    /// reported as expected.
     case streaming
-    /// It has been carried over after a fence, which stops neither sequences, large objects nor writes to
-    /// tables of extensions: these are brought over again.
+    /// They were copied after a fence, which does not stop sequences, large objects and writes to tables of
+    /// extensions: these are copied again.
     case fenced
-    /// It has been carried over, and nobody has written since.
+    /// They were copied, and nobody has written since.
     case settled
   }
 
-  /// What is compared, and at which cost.
+  /// What is compared, and at what cost.
   package struct Options: Sendable {
     /// Sessions on each end.
     package var jobs = 4
-    /// What is read of both ends together, in bytes a second; nil: as much as it can.
+    /// What may be read from both ends together, in bytes a second; nil: no limit.
     package var maxBytesPerSecond: Int64?
     var scope: Scope
     /// Sequences, large objects, materialized views and unlogged tables as well.
     var comparesObjects = true
-    /// Only with the other objects: not where they were left behind.
+    /// Only with the other objects: not where they are excluded.
     var comparesLargeObjects = true
-    /// What pg_dump says of both ends as well.
+    /// The schemas, as pg_dump writes them, as well.
     package var comparesSchema = true
-    /// Tables that were left behind, those of extensions among them.
+    /// Tables that are not migrated, including those of extensions.
     package var excluded: Set<RelationName> = []
-    /// Which way changes go.
+    /// The direction of changes.
     package var direction = Direction.forward
-    /// Of the migration itself, on either end: no difference.
+    /// Objects of the migration itself, on either end: no differences.
     var own = OwnObjects()
-    /// Tried in this order; the first that both ends have, and compute alike, is used.
+    /// Tried in this order; the first that both ends have and compute in the same way is used.
     var digests = DigestFunction.allCases
-    /// Of each table so many rows that differ are named.
+    /// How many differing rows of each table are named.
     var namedRows = 20
-    /// Of tables that took longer to read, in seconds, it is only told that they differ.
+    /// For tables that took longer to read, in seconds, it is only reported that they differ.
     var longestNarrowed = Double.infinity
 
-    /// Everything else as `verify` has it without options.
+    /// Everything else as in `verify` without options.
     package init(scope: Scope) { self.scope = scope }
   }
 
@@ -71,7 +71,7 @@ package struct Verification: Sendable {
   let logger: Logger
 
   /// - Parameters:
-  ///   - relations: of the source's catalog; those that hold rows are compared.
+  ///   - relations: from the source's catalog; those that hold rows are compared.
   ///   - onProgress: called a few times a second from any thread.
   package init(
     source: Side, target: Side, relations: [Relation], options: Options,

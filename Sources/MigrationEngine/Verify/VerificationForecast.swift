@@ -1,39 +1,39 @@
-/// How long comparisons may take inside a write pause: sizes in, seconds out.
+/// How long comparisons may take during a write pause: sizes in, seconds out.
 struct VerificationForecast: Sendable {
-  /// Of the source, with their sizes.
+  /// The source's relations, with their sizes.
   let relations: [Relation]
   /// Sessions on each end.
   let jobs: Int
-  /// What one end may have of them.
+  /// How much one end may have of them.
   var largeObjectBytes: Int64 = 0
-  /// By whose pace it is reported; nil: by a slow disk's.
+  /// The report whose pace is assumed; nil: a slow disk's.
   var last: VerificationReport?
 
-  /// For what is compared by keys, each row's round on an index of each end, and each table's statement.
+  /// For a comparison by keys: each row's index lookup on each end, and each table's statement.
   private static let secondsARow = 0.00005
   private static let secondsATable = 0.001
-  /// And what is asked however little was touched.
+  /// And the minimum, however few rows have changed.
   private static let secondsAtLeast = 0.02
   /// Where nothing was ever measured.
   private static let bytesPerSecond = Double(40 << 20)
 
   /// All rows of all tables, and large objects.
   var full: Double {
-    // As they were found when they were last read: how well they are compressed cannot be asked for.
+    // As they were when last read: their compression is not known in advance.
     let objects = max(
       2 * Double(largeObjectBytes), largeObjectBytes > 0 ? Double(last?.largeObjectBytes ?? 0) : 0)
     return seconds(2 * Self.sum(relations, \.bytes) + objects, relations)
   }
 
-  /// Nothing is digested, and what is stored outside the rows is not read.
+  /// Nothing is hashed, and TOAST is not read.
   var counts: Double { seconds(8192 * Self.sum(relations, \.heapBlocks), relations) }
 
-  /// In floating point: not what a server says may trap.
+  /// In floating point: a server's answer must not trap.
   private static func sum(_ relations: [Relation], _ size: (Relation) -> Int64) -> Double {
     relations.reduce(0) { $0 + Double(size($1)) }
   }
 
-  /// What is compared where nothing says what was touched: as much as there is time for; nil: nothing.
+  /// What to compare where the changed rows are not known: as much as there is time for; nil: nothing.
   func substitute(within seconds: Double) -> CutoverVerification? {
     if full <= seconds { return .full }
     return counts <= seconds ? .counts : nil
@@ -58,15 +58,15 @@ struct VerificationForecast: Sendable {
   }
 
   private func seconds(_ bytes: Double, _ relations: [Relation]) -> Double {
-    // Sessions, catalogs and what else takes its time however small the tables are.
+    // Sessions, catalogs and other costs that do not depend on the tables' size.
     let fixed = 0.3 + Double(relations.count) * 0.002 / Double(max(1, min(jobs, relations.count)))
     return fixed + bytes / (last?.bytesPerSecond(jobs: jobs) ?? Self.bytesPerSecond)
   }
 }
 
 extension VerificationReport {
-  /// How fast both ends were read, in bytes a second; nil where it tells nothing of how fast they can be.
-  /// - Parameter jobs: with fewer sessions than were used it is slower; with more, nobody knows.
+  /// How fast both ends were read, in bytes a second; nil where that does not show how fast they can be.
+  /// - Parameter jobs: with fewer sessions than were used it is slower; with more it is not known.
   func bytesPerSecond(jobs: Int) -> Double? {
     guard extent == .full, !hasDifferences, maxBytesPerSecond == nil, bytes > 8 << 20,
       let readingSeconds, readingSeconds > 0, let used = self.jobs

@@ -1,24 +1,24 @@
 import Synchronization
 
-/// Counts what has been read, and tells of it a few times a second.
+/// Counts what has been read, and reports it a few times a second.
 final class VerificationMeter: Sendable {
   private struct State {
     var progress = VerificationProgress()
-    var toldAt: ContinuousClock.Instant?
+    var reportedAt: ContinuousClock.Instant?
   }
 
   private static let interval = Duration.milliseconds(200)
 
   private let state = Mutex(State())
   private let began = ContinuousClock.now
-  private let tell: @Sendable (VerificationProgress) -> Void
+  private let report: @Sendable (VerificationProgress) -> Void
 
-  init(_ tell: @escaping @Sendable (VerificationProgress) -> Void) { self.tell = tell }
+  init(_ report: @escaping @Sendable (VerificationProgress) -> Void) { self.report = report }
 
   var seconds: Double { (ContinuousClock.now - began) / .seconds(1) }
 
   func begin(tables: Int, bytes: Int64) {
-    change(isTold: true) {
+    change(isReported: true) {
       $0.tablesTotal = tables
       $0.bytesTotal = bytes
     }
@@ -33,18 +33,18 @@ final class VerificationMeter: Sendable {
 
   func finishTable() { change { $0.tablesDone += 1 } }
 
-  func finish() { change(isTold: true) { _ in } }
+  func finish() { change(isReported: true) { _ in } }
 
-  private func change(isTold: Bool = false, _ body: (inout VerificationProgress) -> Void) {
+  private func change(isReported: Bool = false, _ body: (inout VerificationProgress) -> Void) {
     let seconds = seconds
     let due: VerificationProgress? = state.withLock { state in
       body(&state.progress)
       state.progress.seconds = seconds
       let now = ContinuousClock.now
-      if !isTold, let toldAt = state.toldAt, now - toldAt < Self.interval { return nil }
-      state.toldAt = now
+      if !isReported, let reportedAt = state.reportedAt, now - reportedAt < Self.interval { return nil }
+      state.reportedAt = now
       return state.progress
     }
-    if let due { tell(due) }
+    if let due { report(due) }
   }
 }

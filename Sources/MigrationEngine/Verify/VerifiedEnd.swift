@@ -1,11 +1,10 @@
 import LibPQ
 
-/// One end under its snapshot: as many sessions as there are jobs, all in one read-only transaction each.
+/// One end under its snapshot: as many sessions as there are jobs, each in a read-only transaction.
 struct VerifiedEnd: Sendable {
   let end: ComparedTable.End
   let side: Verification.Side
-  /// The name of the snapshot that all sessions share; nil while they rest, in no transaction, and of an end
-  /// that is held still.
+  /// The name of the snapshot that all sessions share; nil while they are idle, and where writes are stopped.
   private(set) var snapshot: String?
   let sessions: [Connection]
   /// Holds the snapshot when it is one of our own.
@@ -15,13 +14,13 @@ struct VerifiedEnd: Sendable {
   let version: String
   let encoding: String
 
-  /// The sessions rest until `begun()`.
+  /// The sessions are idle until `begun()`.
   static func open(_ side: Verification.Side, _ end: ComparedTable.End, jobs: Int) async throws -> VerifiedEnd
   {
     let count = max(1, jobs) + (side.snapshot == nil ? 1 : 0)
     let opened = try await withThrowingTaskGroup(of: Connection.self) { group in
       for _ in 0..<count { group.addTask { try await open(side) } }
-      // Each that is open is closed again when another could not be opened.
+      // If one cannot be opened, the others are closed again.
       var opened: [Connection] = []
       var failure: (any Error)?
       while let result = await group.nextResult() {
@@ -60,7 +59,7 @@ struct VerifiedEnd: Sendable {
     encoding = try rows.first?.text("encoding") ?? ""
   }
 
-  /// Under the snapshot that was given, or else one of this moment.
+  /// Under the given snapshot, or else a current one.
   func begun() async throws -> VerifiedEnd {
     var begun = self
     let name = if let holder { try await Self.export(holder) } else { side.snapshot ?? "" }
@@ -69,14 +68,14 @@ struct VerifiedEnd: Sendable {
     return begun
   }
 
-  /// Each session under a snapshot of its own, for an end that nobody changes: that takes one round trip.
+  /// Each session under its own snapshot, for an end that nobody changes: that takes one round trip.
   func beginHeldStill() async throws {
     try await forEachSession { [side] in
       try await $0.query(Self.begin, doing: "beginning to compare the \(side.end)", within: .seconds(30))
     }
   }
 
-  /// Lets go of the snapshot and of every lock.
+  /// Releases the snapshot and every lock.
   func rest() async throws {
     await holder?.rollback()
     try await forEachSession { [side] in
@@ -91,7 +90,7 @@ struct VerifiedEnd: Sendable {
     }
   }
 
-  /// For catalogs, and what needs no more than one.
+  /// For catalogs, and whatever needs only one.
   var first: Connection { sessions[0] }
 
   func close() async {
@@ -120,8 +119,8 @@ struct VerifiedEnd: Sendable {
     let connection = try await Session.open(side.connection, end: side.end, purpose: "verify")
     do {
       try await Session.noticeLostClient(of: connection)
-      // The jobs are all the server is to spend, and no statement is worth being compiled, or planned anew
-      // for other keys. Whoever locks a table for long is no reason to wait for ever.
+      // No parallelism beyond the jobs, and no statement is worth compiling, or replanning for other keys. A
+      // long table lock must not block for ever.
       try await Session.set(settings, on: connection, doing: action)
       try await connection.query(
         Session.readingTablesOnly(isLocal: false), doing: action, within: .seconds(30))
@@ -140,20 +139,20 @@ struct VerifiedEnd: Sendable {
       """, doing: "taking over the exported snapshot of the \(connection.end)", within: .seconds(30))
   }
 
-  /// A table that was read stays locked against TRUNCATE and ALTER TABLE, of users as of the stream, until
+  /// A table that was read stays locked against TRUNCATE and ALTER TABLE, by users and by the stream, until
   /// its reader's transaction ends.
   private static let longestTransaction = Duration.seconds(1)
 
   func unlock(_ session: Connection) async throws {
     guard let snapshot else {
       try await session.query(
-        "COMMIT; \(Self.begin)", doing: "going on to compare the \(side.end)", within: .seconds(30))
+        "COMMIT; \(Self.begin)", doing: "continuing to compare the \(side.end)", within: .seconds(30))
       return
     }
     try await Self.takeOver(snapshot, on: session, with: "COMMIT; \(Self.begin)")
   }
 
-  /// Does all of the work, in order, with all sessions at once; locks are kept for about a second.
+  /// Does all the work, in order, with all sessions at once; locks are kept for about a second.
   func perform<Work: Sendable>(
     _ work: [Work], _ body: @escaping @Sendable (Work, Connection) async throws -> Void
   ) async throws {
@@ -172,7 +171,7 @@ struct VerifiedEnd: Sendable {
           try await unlock(session)
         }
       }
-      // One that fails ends the others, instead of being told when all has been read.
+      // A failure ends the others at once, instead of being reported when everything has been read.
       while try await group.next() != nil {}
     }
   }

@@ -6,8 +6,8 @@ import MigrationEngine
 struct AbortCommand: EngineCommand {
   static let configuration = CommandConfiguration(
     commandName: "abort",
-    abstract: "Give the migration up and leave no trace of it: slot, publication, fence, triggers, schemas.",
-    discussion: "Exit 1 if something had to be left, with the commands that remove it.")
+    abstract: "Abort the migration and leave no trace of it: slot, publication, fence, triggers, schemas.",
+    discussion: "Exit 1 if something could not be removed, with the commands that remove it.")
 
   @OptionGroup var ends: EndOptions
 
@@ -19,8 +19,8 @@ struct AbortCommand: EngineCommand {
   @Flag(
     name: .customLong("without-target"),
     help: """
-      The target is lost: clean the source alone, and open it where a cutover has sealed it. What was \
-      written to the target and had not come back is lost. Refused while somebody answers where --target says.
+      The target is lost: clean only the source, and open it where a cutover has sealed it. What was \
+      written to the target and not replicated back is lost. Refused while anything answers at --target.
       """)
   var isTargetLost = false
 
@@ -46,7 +46,7 @@ struct AbortCommand: EngineCommand {
       dropsTargetData ? "the migrated tables on the target are dropped" : "the target keeps its tables"
     try confirmation.require(
       """
-      Gives up the migration to \(Confirmation.name(of: target)): \(data), and all that was done so far \
+      Aborts the migration to \(Confirmation.name(of: target)): \(data), and everything done so far \
       is lost.
       """,
       doing: "aborting the migration", in: surroundings)

@@ -4,7 +4,7 @@ import MigrationEngine
 struct CheckCommand: EngineCommand {
   static let configuration = CommandConfiguration(
     commandName: "check",
-    abstract: "Tell what stands in the way of a migration, and what mends it; exit 3 if anything does.",
+    abstract: "Report what stands in the way of a migration, and how to fix it; exit 3 if anything does.",
     discussion: "Changes nothing on either side.")
 
   @OptionGroup var ends: EndOptions

@@ -8,8 +8,8 @@ struct CutoverCommand: EngineCommand {
     commandName: "cutover",
     abstract: "Ask the running engine to cut over, and follow it; exit 5 when it was aborted.",
     discussion: """
-      Writes on the source pause from the fence on; reads go on. Whatever fails before the seal is taken \
-      back, and the source is writable again. A rehearsal (--dry-run) always ends so.
+      Writes on the source pause from the fence on; reads continue. Whatever fails before the seal is \
+      undone, and the source is writable again. A rehearsal (--dry-run) always ends so.
       """)
 
   @OptionGroup var ends: EndOptions

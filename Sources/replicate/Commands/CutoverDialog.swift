@@ -2,7 +2,7 @@ import LibPQ
 import Logging
 import MigrationEngine
 
-/// Asks the engine for a cutover or a rollback, follows it and prints its report.
+/// Requests a cutover or rollback from the engine, follows it and prints its report.
 struct CutoverDialog: Sendable {
   let ends: EndOptions
   let limits: CutoverLimits
@@ -21,7 +21,7 @@ struct CutoverDialog: Sendable {
         onLeave: {
           follower.finish()
           writer.write(
-            "no longer following; the engine goes on with the \(name): repeat the command to follow it again",
+            "no longer following; the engine continues the \(name): repeat the command to follow it again",
             level: .notice
           )
         },
@@ -31,7 +31,7 @@ struct CutoverDialog: Sendable {
       return ExitStatus(cutover)
     } catch {
       follower.finish()
-      // How far it came tells why it was aborted; the error itself is told once, on stderr.
+      // The steps show why it was aborted; the error itself is printed once, on stderr.
       if ExitStatus(error) == .cutoverAborted, let cutover = follower.latest?.cutover,
         cutover.result == .aborted
       {

@@ -5,10 +5,10 @@ import MigrationEngine
 struct FinishCommand: EngineCommand {
   static let configuration = CommandConfiguration(
     commandName: "finish",
-    abstract: "End the way back after a cutover or a rollback, clean both ends, and keep the report.",
+    abstract: "End reverse replication after a cutover or rollback, clean both ends, and keep the report.",
     discussion: """
-      The running engine ends. The old database stays sealed: nothing writes to it by mistake. After it \
-      there is no rollback any more.
+      The running engine ends. The old database stays sealed: nothing writes to it by mistake. Afterwards \
+      no rollback is possible any more.
       """)
 
   @OptionGroup var ends: EndOptions
@@ -20,7 +20,7 @@ struct FinishCommand: EngineCommand {
 
   @Flag(
     name: .customLong("without-source"),
-    help: "Do not ask the source, which is no more; refused while somebody answers where --source says.")
+    help: "Do not contact the source, which is lost; refused while anything answers where --source says.")
   var isSourceGone = false
 
   @OptionGroup var confirmation: Confirmation
@@ -31,7 +31,7 @@ struct FinishCommand: EngineCommand {
     let named = try ends.optionalSource(in: surroundings.environment)
     let source = isSourceGone ? named ?? target : try ends.requiredSource(in: surroundings.environment)
     try confirmation.require(
-      "Ends the migration to \(Confirmation.name(of: target)): after it there is no way back.",
+      "Ends the migration to \(Confirmation.name(of: target)): after that there is no way back.",
       doing: "finishing the migration", in: surroundings)
     let removed = try await surroundings.engine.finish(
       source, target, log.logger(log.writer(in: surroundings)),

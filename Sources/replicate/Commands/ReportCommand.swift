@@ -6,7 +6,7 @@ struct ReportCommand: EngineCommand {
     commandName: "report",
     abstract:
       "Print the audit report: who, when, both ends, evidence of encryption, the cutovers and their proof.",
-    discussion: "Reads what the target holds of the migration, at any time, also when it is complete.")
+    discussion: "Reads what the target has stored of the migration, at any time, even when it is complete.")
 
   @OptionGroup var ends: EndOptions
   @Flag(help: "Print one JSON object.") var json = false

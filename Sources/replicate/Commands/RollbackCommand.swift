@@ -8,8 +8,8 @@ struct RollbackCommand: EngineCommand {
     commandName: "rollback",
     abstract: "Ask the running engine to move the writes back to the source, and follow it.",
     discussion: """
-      After a cutover, while the engine carries the target's writes back: the same cutover the other way, \
-      with a pause of its own and nothing lost. Whatever fails before its seal is taken back, and the target \
+      After a cutover, while the engine replicates the target's writes back: the same cutover the other way, \
+      with its own pause and nothing lost. Whatever fails before its seal is undone, and the target \
       is writable again (exit 5). A rehearsal (--dry-run) always ends so.
       """)
 

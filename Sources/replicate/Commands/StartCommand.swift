@@ -10,11 +10,11 @@ struct StartCommand: EngineCommand {
     commandName: "start",
     abstract: "Begin or resume the migration, and stream until the cutover is complete, then back.",
     discussion: """
-      After the cutover it carries the target's writes back to the source, so that there is a way back, \
+      After the cutover it replicates the target's writes back to the source, so that there is a way back, \
       until 'replicate finish' or 'replicate rollback'; with --no-reverse it ends there.
 
-      SIGTERM and SIGINT stop it at a commit with exit code 0; the same command goes on from there, on any \
-      machine. A second signal ends it at once, which loses nothing either.
+      SIGTERM and SIGINT stop it at a commit with exit code 0; the same command continues from there, on any \
+      machine. A second signal ends it at once, which does not lose anything either.
       """)
 
   @OptionGroup var ends: EndOptions
@@ -29,8 +29,8 @@ struct StartCommand: EngineCommand {
   @Option(
     name: .customLong("accept-difference"), parsing: .singleValue,
     help: ArgumentHelp(
-      "With --cutover auto: cut over although the schemas of both ends differ in this, which is named as it "
-        + "was told; may be given again.", valueName: "name"))
+      "With --cutover auto: cut over although the schemas of both ends differ in this, by its reported "
+        + "name; may be given again.", valueName: "name"))
   var acceptedDifferences: [String] = []
 
   @Option(
@@ -43,9 +43,9 @@ struct StartCommand: EngineCommand {
   @Flag(
     name: .customLong("without-source"),
     help: ArgumentHelp(
-      "The source is lost for good: finish a cutover that had come to its seal with what the target has.",
+      "The source is lost for good: finish a cutover that had reached its seal with what the target has.",
       discussion: """
-        Refused unless the source is silent: while anybody takes a connection where it was, with whatever \
+        Refused unless the source is silent: while anything accepts a connection where it was, with any \
         error, it may be taking writes. Needs --yes where there is no terminal to ask on.
         """))
   var isSourceLost = false
@@ -77,7 +77,7 @@ struct StartCommand: EngineCommand {
     if isSourceLost {
       try confirmation.require(
         """
-        Opens \(Confirmation.name(of: options.target)) although the source cannot tell whether it was \
+        Opens \(Confirmation.name(of: options.target)) although the source cannot say whether it was \
         sealed. You vouch that it is off, or out of reach for everybody and not only for this machine: what \
         it has taken since its fence expired, and takes should it come back, is lost.
         """,
@@ -94,16 +94,16 @@ struct StartCommand: EngineCommand {
       {
         do {
           return try await surroundings.engine.start(
-            options, logger, { progress.show($0) }, { Self.tell($0, to: writer) })
+            options, logger, { progress.show($0) }, { Self.report($0, to: writer) })
         } catch is CancellationError where Task.isCancelled {
-          // What was not committed is rolled back, so this is a stop at a commit as well.
+          // Uncommitted changes are rolled back, so this is also a stop at a commit.
           return .stopped
         }
       })
     progress.finish()
     switch outcome {
     case .stopped:
-      writer.write("stopped at a commit; give the same command again to go on", level: .notice)
+      writer.write("stopped at a commit; run the same command again to continue", level: .notice)
     case .complete(let cutover):
       surroundings.output.line(
         CutoverPrinter.text(cutover, encryption: progress.latest?.target.encryption))
@@ -112,7 +112,7 @@ struct StartCommand: EngineCommand {
     return .done
   }
 
-  private static func tell(_ report: PreflightReport, to writer: LogWriter) {
+  private static func report(_ report: PreflightReport, to writer: LogWriter) {
     switch writer.format {
     case .text: writer.console.line(FindingsPrinter.text(report))
     case .json:

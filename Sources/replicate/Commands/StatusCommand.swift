@@ -9,8 +9,8 @@ struct StatusCommand: EngineCommand {
     discussion: "Reads the target; with --source it also asks the source for its slot and newest LSN.")
 
   @OptionGroup var ends: EndOptions
-  @Flag(help: "Show it each second, until the migration is complete or aborted.") var watch = false
-  @Flag(help: "Print one JSON object, with --watch one a line.") var json = false
+  @Flag(help: "Show it every second, until the migration is complete or aborted.") var watch = false
+  @Flag(help: "Print one JSON object, with --watch one per line.") var json = false
   @OptionGroup var log: LogOptions
 
   private typealias Reader = @Sendable () async throws -> Status

@@ -9,11 +9,11 @@ import UnixSignals
 struct VerifyCommand: EngineCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",
-    abstract: "Compare both ends at one position of the stream while writes go on; exit 4 on any difference.",
+    abstract: "Compare both ends at one position of the stream while writes continue; exit 4 if they differ.",
     discussion: """
-      The running engine compares every migrated table, and what no stream carries, from streaming on and \
-      again after the cutover while there is a way back. The stream goes on meanwhile. Rows that differ are \
-      named by their keys, never by other values.
+      The running engine compares every migrated table, and what the stream does not carry, from streaming \
+      on and again after the cutover while there is a way back. The stream continues meanwhile. Rows that \
+      differ are named by their keys, never by other values.
 
       SIGINT and SIGTERM end it at once, and nothing of it stays on either end.
       """)
@@ -35,7 +35,7 @@ struct VerifyCommand: EngineCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Read at most so many bytes a second, of both ends together: 500kB, 20MB.", valueName: "bytes/s"),
+      "Read at most this many bytes a second, from both ends together: 500kB, 20MB.", valueName: "bytes/s"),
     transform: ByteRateParser.parse)
   var maxRate: Int64?
 

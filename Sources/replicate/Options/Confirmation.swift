@@ -7,7 +7,7 @@ struct Confirmation: ParsableArguments {
   @Flag(name: .customLong("yes"), help: "Do not ask; needed where there is no terminal to ask on.")
   var isGiven = false
 
-  /// What to call an end in a question; the environment or a service may say where it is.
+  /// The name of an end in a question; the environment or a service may say where it is.
   static func name(of target: ConnectionString) -> String {
     target.redacted.isEmpty ? "the target" : "the target (\(target.redacted))"
   }
@@ -19,7 +19,7 @@ struct Confirmation: ParsableArguments {
       throw MigrationError(
         .usage, doing: action, reason: "there is no terminal to ask on", remedy: "Give --yes.")
     }
-    let answer = ask("\(Fitting.plain(consequence))\nGo on? [y/N] ") ?? ""
+    let answer = ask("\(Fitting.plain(consequence))\nContinue? [y/N] ") ?? ""
     guard ["y", "yes"].contains(answer.lowercased().filter { !$0.isWhitespace }) else {
       throw MigrationError(.failed, doing: action, reason: "not confirmed; nothing was changed")
     }

@@ -3,7 +3,7 @@ import MigrationEngine
 
 extension CutoverVerification: ExpressibleByArgument {}
 
-/// What a cutover and a rollback take.
+/// Options of cutover and rollback.
 struct CutoverLimits: ParsableArguments {
   @Option(
     name: .customLong("max-pause"),
@@ -14,13 +14,15 @@ struct CutoverLimits: ParsableArguments {
   var maxPause: Double?
 
   @Option(
-    help: ArgumentHelp("Abort when fence and seal lie further apart. (default: 60s)", valueName: "duration"),
+    help: ArgumentHelp(
+      "Abort when the seal comes later than this after the fence. (default: 60s)",
+      valueName: "duration"),
     transform: DurationParser.seconds)
   var timeout: Double = 60
 
   @Option(
     help: ArgumentHelp(
-      "What is compared of both ends before the seal: all rows, those touched since the last 'replicate "
+      "What is compared on both ends before the seal: all rows, those changed since the last 'replicate "
         + "verify' (or all, where there was none and the pause allows it), how many there are, or nothing. A "
         + "difference aborts.",
       valueName: "full|changed|counts|none"))
@@ -29,21 +31,21 @@ struct CutoverLimits: ParsableArguments {
   @Option(
     name: .customLong("accept-difference"), parsing: .singleValue,
     help: ArgumentHelp(
-      "Begin although the schemas of both ends differ in this, which is named as it was told: 'index "
+      "Begin although the schemas of both ends differ in this, by its reported name: 'index "
         + "public.t_v_idx'; may be given again.", valueName: "name"))
   var acceptedDifferences: [String] = []
 
   @Flag(
     name: .customLong("dry-run"),
     help: """
-      Do all of it for real up to the seal, then take the fence down: writes pause, and the report tells for \
+      Do all of it for real up to the seal, then remove the fence: writes pause, and the report says for \
       how long.
       """)
   var isRehearsal = false
 
   @Flag(
     name: .customLong("terminate-blockers"),
-    help: "End the sessions whose transactions hold the cutover up, and no others.")
+    help: "End the sessions whose transactions hold up the cutover, and no others.")
   var terminatesBlockers = false
 
   func request(_ direction: Direction, by user: String) -> CutoverRequest {

@@ -2,7 +2,7 @@ import ArgumentParser
 import LibPQ
 import MigrationEngine
 
-/// The two ends, from the options or else from the environment.
+/// The two ends, from the options or the environment.
 struct EndOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp(
@@ -25,7 +25,7 @@ struct EndOptions: ParsableArguments {
     try required(target, "target", "REPLICATE_TARGET", in: environment)
   }
 
-  /// For commands that learn all they need from the target, and more when they can ask the source.
+  /// For commands that need only the target, but show more when they can reach the source.
   /// - Throws: `MigrationError(.usage)` when libpq cannot read it.
   func optionalSource(in environment: [String: String]) throws -> ConnectionString? {
     try parsed(source, "source", "REPLICATE_SOURCE", in: environment)
@@ -64,20 +64,20 @@ struct EndOptions: ParsableArguments {
     }
   }
 
-  /// What libpq reads, and a migration cannot work with.
+  /// What libpq accepts, but a migration cannot use.
   private static func obstacle(
     in string: ConnectionString, _ environment: [String: String]
   ) -> (reason: String, remedy: String)? {
     if let kind = string["replication"], !["false", "off", "no", "0"].contains(kind) {
       return (
-        "it has replication=\(kind), which is for one kind of session alone",
+        "it has replication=\(kind), which suits only one kind of session",
         "Leave replication out: the stream asks for it by itself."
       )
     }
     guard let passphrase = string["sslpassword"] else { return nil }
     if string["service"] != nil || environment["PGSERVICE"] != nil {
       return (
-        "sslpassword stands beside a service, and pg_dump could be told only one of them",
+        "sslpassword is given together with a service, and pg_dump can take only one of them",
         "Move sslpassword into the service file."
       )
     }
@@ -85,7 +85,7 @@ struct EndOptions: ParsableArguments {
       || passphrase.first?.isWhitespace == true || passphrase.last?.isWhitespace == true
     {
       return (
-        "sslpassword begins or ends with a blank, or has a line break, which pg_dump could not be told",
+        "sslpassword begins or ends with a blank, or has a line break, which cannot be passed to pg_dump",
         "Give the key another passphrase."
       )
     }

@@ -4,7 +4,7 @@ import Logging
 enum LogFormat: String, ExpressibleByArgument, CaseIterable, Sendable {
   case text, json
 
-  /// The format that the arguments ask for, without parsing them: an error in them has to be told in it, too.
+  /// The format that the arguments ask for, without parsing them: errors in them must use it, too.
   init(arguments: [String]) {
     let next = arguments.firstIndex(of: "--log-format").map { arguments.dropFirst($0 + 1).first }
     self = next == "json" || arguments.contains("--log-format=json") ? .json : .text
@@ -28,7 +28,7 @@ struct LogOptions: ParsableArguments {
     Logger(label: "replicate") { _ in ConsoleLogHandler(writer: writer, logLevel: level.level) }
   }
 
-  /// Writes to stderr; draws in place there only for people.
+  /// Writes to stderr; redraws in place there only for people.
   func writer(in surroundings: Surroundings) -> LogWriter {
     let terminal = format == .json ? nil : surroundings.errorTerminal
     let console = Console(lines: surroundings.errors, region: terminal.map { (surroundings.errors, $0) })

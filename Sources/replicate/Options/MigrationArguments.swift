@@ -1,7 +1,7 @@
 import ArgumentParser
 import MigrationEngine
 
-/// What `check` and `start` both take: whatever decides which findings there are.
+/// Options of both `check` and `start`: everything that findings depend on.
 struct MigrationArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp("Workers that copy tables and build indexes, 1 to 64. (default: 4)", valueName: "N"),
@@ -10,11 +10,11 @@ struct MigrationArguments: ParsableArguments {
 
   @Option(
     help: ArgumentHelp(
-      "Copy at most so many bytes a second, all workers together: 500kB, 20MB.", valueName: "bytes/s"),
+      "Copy at most this many bytes a second, all workers together: 500kB, 20MB.", valueName: "bytes/s"),
     transform: ByteRateParser.parse)
   var maxRate: Int64?
 
-  /// What a table without an identity of its own may be given.
+  /// What a table without a replica identity may be given.
   enum GivenIdentity: String, ExpressibleByArgument, CaseIterable { case full }
 
   @Option(
@@ -26,22 +26,22 @@ struct MigrationArguments: ParsableArguments {
   @Option(
     name: .customLong("exclude-table"),
     help: ArgumentHelp(
-      "Leave a table behind; may be given again. Names fold to lower case unless quoted.",
+      "Exclude a table; may be given again. Names fold to lower case unless quoted.",
       valueName: "schema.table"),
     transform: RelationNameParser.parse)
   var excluded: [RelationName] = []
 
   @Flag(
     name: .customLong("create-roles"),
-    help: "Make roles that the target lacks, without passwords and without rights over the whole server.")
+    help: "Create roles that the target lacks, without passwords and without server-wide rights.")
   var createsRoles = false
 
-  @Flag(name: .customLong("without-large-objects"), help: "Leave large objects behind.")
+  @Flag(name: .customLong("without-large-objects"), help: "Do not migrate large objects.")
   var leavesLargeObjectsBehind = false
 
   @Flag(
     name: .customLong("allow-unencrypted-target"),
-    help: "Go on without evidence that the target is encrypted at rest; the report records it.")
+    help: "Continue without evidence that the target is encrypted at rest; the report records it.")
   var allowsUnencryptedTarget = false
 
   @Option(
@@ -50,7 +50,7 @@ struct MigrationArguments: ParsableArguments {
       "A shell command whose exit code 0 vouches for the target's encryption at rest.", valueName: "command"))
   var encryptionEvidenceCommand: String?
 
-  /// Who can be asked by name.
+  /// Providers that can be named.
   enum EvidenceProvider: String, ExpressibleByArgument, CaseIterable { case aws }
 
   @Option(
@@ -62,7 +62,7 @@ struct MigrationArguments: ParsableArguments {
   @Flag(
     name: .customLong("reverse"), inversion: .prefixedNo,
     help: """
-      After the cutover carry the target's writes back to the source, for replicate rollback, until \
+      After the cutover replicate the target's writes back to the source, for replicate rollback, until \
       replicate finish.
       """)
   var replicatesBack = true

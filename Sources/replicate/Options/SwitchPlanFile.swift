@@ -1,12 +1,12 @@
 import Foundation
 import MigrationEngine
 
-/// `replicate.yaml`, or the file that `--config` names.
+/// `replicate.yaml`, or the file given by `--config`.
 enum SwitchPlanFile {
   static let usualPath = "replicate.yaml"
 
-  /// - Parameter path: nil takes the usual one, if it is there.
-  /// - Throws: `MigrationError(.usage)` with all that is wrong in the file.
+  /// - Parameter path: nil: the default file, if it exists.
+  /// - Throws: `MigrationError(.usage)` with everything that is wrong in the file.
   static func read(_ path: String?, environment: [String: String]) throws -> SwitchPlan {
     if path == nil, !FileManager.default.fileExists(atPath: usualPath) { return SwitchPlan() }
     let name = path ?? usualPath

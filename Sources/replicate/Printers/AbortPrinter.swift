@@ -1,4 +1,4 @@
-/// What an abort took away, and what it could not.
+/// What an abort removed, and what it could not.
 enum AbortPrinter {
   /// - Parameter left: each with the command that removes it.
   static func text(removed: [String], left: [String]) -> String {

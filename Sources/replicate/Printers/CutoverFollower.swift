@@ -1,11 +1,11 @@
 import MigrationEngine
 import Synchronization
 
-/// Tells the steps of a cutover on stderr while they happen: each once it is over, and on a screen the one
-/// under way.
+/// Prints the steps of a cutover on stderr as they happen: each once it is over, and on a screen the current
+/// one.
 final class CutoverFollower: Sendable {
   private struct State {
-    var told = 0
+    var printed = 0
     var step: Status.Cutover.Step?
     var latest: Status?
   }
@@ -21,10 +21,10 @@ final class CutoverFollower: Sendable {
     state.withLock { state in
       state.latest = status
       guard let cutover = status.cutover else { return }
-      // A cutover that is tried again begins its timeline anew.
-      if cutover.timeline.count < state.told { state.told = 0 }
-      for entry in cutover.timeline.dropFirst(state.told) { tell(entry, Self.name(cutover)) }
-      state.told = cutover.timeline.count
+      // A retried cutover begins a new timeline.
+      if cutover.timeline.count < state.printed { state.printed = 0 }
+      for entry in cutover.timeline.dropFirst(state.printed) { print(entry, Self.name(cutover)) }
+      state.printed = cutover.timeline.count
       if let columns = writer.console.columns {
         writer.console.show([
           Fitting.truncated(Fitting.plain("\(Self.name(cutover))   \(cutover.step.rawValue) …"), to: columns)
@@ -44,7 +44,7 @@ final class CutoverFollower: Sendable {
     cutover.direction == .back ? "rollback" : "cutover"
   }
 
-  private func tell(_ entry: Status.TimelineEntry, _ name: String) {
+  private func print(_ entry: Status.TimelineEntry, _ name: String) {
     let took = Quantity.seconds(entry.seconds)
     let detail = entry.detail.isEmpty ? "" : ": \(entry.detail)"
     let metadata =

@@ -25,7 +25,7 @@ struct ErrorPrinter: Sendable {
   struct Words: Equatable {
     var message: String
     var remedy: String?
-    /// What people read in place of `message`, where the two differ.
+    /// The text for people, where it differs from `message`.
     var usage: String?
 
     var text: String {
@@ -44,7 +44,7 @@ struct ErrorPrinter: Sendable {
       let remedy = error.hint ?? (error.isConnectionLoss ? Self.reconnect : nil)
       return Words(message: bare.description, remedy: remedy)
     case is CancellationError:
-      return Words(message: "interrupted", remedy: "Give the same command again to go on.")
+      return Words(message: "interrupted", remedy: "Run the same command again to continue.")
     default:
       let message = withoutSecrets(Replicate.message(for: error), arguments: arguments)
       guard Replicate.exitCode(for: error) == .validationFailure else { return Words(message: message) }
@@ -55,9 +55,9 @@ struct ErrorPrinter: Sendable {
   }
 
   private static let reconnect =
-    "See that the server answers and admits this user, then give the same command again."
+    "Make sure that the server answers and admits this user, then run the same command again."
 
-  /// The argument parser quotes what it does not understand, and that may be a connection string.
+  /// The argument parser quotes what it does not understand, which may be a connection string.
   static func withoutSecrets(_ message: String, arguments: [String]) -> String {
     arguments.flatMap { argument -> [String] in
       let value = argument.split(separator: "=", maxSplits: 1).last.map(String.init)

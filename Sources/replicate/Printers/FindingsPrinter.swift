@@ -1,6 +1,6 @@
 import MigrationEngine
 
-/// What preflight found: the worst first, each with what mends it, commands unwrapped so that they can be
+/// What preflight found: the worst first, each with its remedy; commands are not wrapped, so that they can be
 /// copied.
 enum FindingsPrinter {
   static func text(_ report: PreflightReport) -> String {
@@ -10,8 +10,8 @@ enum FindingsPrinter {
     return (blocks + [summary(report)]).joined(separator: "\n\n")
   }
 
-  /// A schema of hundreds of tables has hundreds of findings of one kind: so many are printed in full, and of
-  /// the rest only what they are about.
+  /// A schema of hundreds of tables may have hundreds of findings of one kind: this many are printed in full,
+  /// and of the rest only the objects.
   private static let fullCount = 10
 
   /// The findings of each check, in the order of their first ones.
@@ -30,13 +30,13 @@ enum FindingsPrinter {
   }
 
   private static func texts(_ kind: [Finding]) -> [String] {
-    // A sum that stands for a single one would say no less than that one does.
+    // A summary of a single finding would be no shorter.
     guard kind.count > fullCount + 1, let first = kind.first else { return kind.map(text) }
     let rest = kind.dropFirst(fullCount)
     let sum = Finding(
       first.severity, check: first.check, object: "\(rest.count) more",
       why: rest.map(\.object).joined(separator: ", "),
-      remedy: "As above; with --json each comes with its own words.")
+      remedy: "As above; with --json each is listed in full.")
     return kind.prefix(fullCount).map(text) + [text(sum)]
   }
 

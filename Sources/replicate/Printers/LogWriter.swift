@@ -2,7 +2,7 @@ import Foundation
 import Logging
 import MigrationEngine
 
-/// Lines on stderr in the format that was asked for, above whatever the console draws.
+/// Lines on stderr in the requested format, above whatever the console draws.
 struct LogWriter: Sendable {
   let console: Console
   let format: LogFormat

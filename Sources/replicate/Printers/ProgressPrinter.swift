@@ -39,7 +39,7 @@ final class ProgressPrinter: Sendable {
     }
   }
 
-  /// Shows what was held back, and leaves the screen to what follows.
+  /// Shows what was pending, and leaves the screen to what follows.
   func finish() {
     state.withLock { state in
       if let latest = state.latest, latest != state.shown { print(latest, state.pace) }

@@ -49,7 +49,7 @@ struct ProgressText: Sendable {
     case .complete:
       status.cutover?.direction == .back
         ? ["the source is open again, the target is closed"] : ["the target is open, the source is closed"]
-    case .aborted: ["everything was taken back"]
+    case .aborted: ["everything was removed again"]
     case .failed: [status.failure ?? "the engine stopped with an error"]
     }
   }
@@ -63,7 +63,7 @@ struct ProgressText: Sendable {
     ]
   }
 
-  /// Rate and ETA of a copy that is under way.
+  /// Rate and ETA of a running copy.
   static func rateParts(_ status: Status, _ pace: CopyPace) -> [String] {
     guard status.phase == .copy, let rate = pace.bytesPerSecond else { return [] }
     let left = status.copy.bytesTotal.subtractingReportingOverflow(status.copy.bytesDone)

@@ -58,7 +58,7 @@ enum Quantity {
 
   private static func twoDigits(_ number: Int64) -> String { number < 10 ? "0\(number)" : "\(number)" }
 
-  /// Rounded, and held within what an integer can say.
+  /// Rounded, and limited to the range of an integer.
   private static func whole(_ value: Double) -> Int64 {
     if value.isNaN { return 0 }
     return Int64(min(9e18, max(-9e18, value.rounded())))

@@ -9,7 +9,7 @@ enum StatusPrinter {
 
   /// - Parameters:
   ///   - columns: the width to keep to; nil to leave lines as long as they are.
-  ///   - pace: how fast the copy went lately; without it, its average is told.
+  ///   - pace: the recent pace of the copy; without it, its average is shown.
   static func rows(_ status: Status, columns: Int? = nil, pace: CopyPace = CopyPace()) -> [String] {
     let pace = pace.bytesPerSecond == nil ? CopyPace(average: status.copy) : pace
     let bar = ProgressText.bar(status, columns: columns.map { $0 - labelWidth } ?? barColumns)
@@ -60,7 +60,7 @@ enum StatusPrinter {
     let place = engine.host.isEmpty ? "" : " on \(engine.host) (pid \(engine.pid))"
     guard engine.running else {
       let last = "not running" + (place.isEmpty ? "" : ", last seen\(place)")
-      return [.complete, .aborted].contains(status.phase) ? [last] : [last, "'replicate start' goes on"]
+      return [.complete, .aborted].contains(status.phase) ? [last] : [last, "'replicate start' continues"]
     }
     return ["running\(place)", "heartbeat \(Quantity.seconds(engine.heartbeatAgeSeconds)) ago"]
   }

@@ -1,7 +1,7 @@
 import MigrationEngine
 import Synchronization
 
-/// The progress of a comparison on stderr: rows drawn in place on a screen, elsewhere a line each few
+/// The progress of a comparison on stderr: rows drawn in place on a screen, elsewhere a line every few
 /// seconds.
 final class VerificationFollower: Sendable {
   private struct State {

@@ -15,7 +15,7 @@ enum VerificationPrinter {
     let unexpected = report.objects.filter { !$0.isExpected }
     if !unexpected.isEmpty { lines += ["", "different:"] + unexpected.map(object) }
     let expected = report.objects.filter(\.isExpected)
-    if !expected.isEmpty { lines += ["", "different, as is to be expected now:"] + expected.map(object) }
+    if !expected.isEmpty { lines += ["", "different, as expected now:"] + expected.map(object) }
     if !report.notes.isEmpty { lines += ["", "notes:"] + report.notes.map { "  \(Fitting.plain($0))" } }
     return lines
   }

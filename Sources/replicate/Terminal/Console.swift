@@ -1,7 +1,7 @@
 import Synchronization
 
-/// The screen of a running command: lines that scroll away, and below them a region that is drawn again in
-/// place. Log lines and the region go through one lock, so neither garbles the other.
+/// The screen of a running command: lines that scroll away, and below them a region that is redrawn in place.
+/// Log lines and the region share one lock, so neither garbles the other.
 final class Console: Sendable {
   private let lines: Output
   private let region: (output: Output, terminal: Terminal)?
@@ -50,7 +50,7 @@ final class Console: Sendable {
 
   private func erase(_ rows: [String]) {
     guard let region, !rows.isEmpty else { return }
-    // A window that was made narrower has wrapped the rows since.
+    // A narrowed window has wrapped the rows since.
     let columns = max(1, region.terminal.columns())
     let height = rows.reduce(0) { $0 + max(1, (Fitting.width(of: $1) + columns - 1) / columns) }
     region.output.write(height > 1 ? "\r\u{1B}[\(height - 1)A\u{1B}[J" : "\r\u{1B}[J")

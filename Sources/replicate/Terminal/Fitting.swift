@@ -16,7 +16,7 @@ enum Fitting {
     }
   }
 
-  /// The text cut to `columns`, its end marked where something is missing.
+  /// The text cut to `columns`, with a mark where something is missing.
   static func truncated(_ text: String, to columns: Int) -> String {
     guard width(of: text) > columns else { return text }
     guard columns > 0 else { return "" }
@@ -35,7 +35,7 @@ enum Fitting {
     text + String(repeating: " ", count: max(0, columns - width(of: text)))
   }
 
-  /// Rows of at most `columns`: as many parts in each as fit behind `title`, later rows indented as deep.
+  /// Rows of at most `columns`: as many parts in each as fit after `title`; later rows have the same indent.
   static func packed(title: String, _ parts: [String], columns: Int) -> [String] {
     let indent = String(repeating: " ", count: min(width(of: title), max(0, columns / 3)))
     var rows: [String] = []
@@ -62,8 +62,8 @@ enum Fitting {
     return String(scalars)
   }
 
-  /// The same for text of more than one line. Lines behind the first are set in, so that a line break in a
-  /// name cannot pass for a line of ours.
+  /// The same for text of more than one line. Lines after the first are indented, so that a line break in a
+  /// name cannot imitate a line of ours.
   static func plainLines(_ text: String) -> String {
     var lines = split(text).map(plain)
     for index in lines.indices.dropFirst() where lines[index].first != " " {
@@ -79,7 +79,7 @@ enum Fitting {
     text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map { String($0) }
   }
 
-  /// What moves the cursor, colours, hides or turns around what follows it.
+  /// Characters that move the cursor, or colour, hide or reverse what follows.
   static func isControl(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {
     case .control, .format, .lineSeparator, .paragraphSeparator: true

@@ -1,12 +1,12 @@
 import Foundation
 import UnixSignals
 
-/// What the signals that end a program mean to a command that should end well: the first asks it to stop,
-/// the second ends it at once.
+/// Termination signals for a command that should end cleanly: the first asks it to stop, the second ends it
+/// at once.
 struct StopSignals: Sendable {
   enum Action: Sendable, Equatable {
     case stop
-    /// With the exit code that a shell expects of a program ended by this signal.
+    /// With the exit code that shells expect from a program ended by this signal.
     case end(code: Int32)
   }
 
@@ -27,7 +27,7 @@ struct StopSignals: Sendable {
 struct Interruption: Sendable {
   typealias Signals = any AsyncSequence<UnixSignal, Never> & Sendable
 
-  /// Traps signals; they have their usual effect until then.
+  /// Traps signals; until then they have their usual effect.
   var trap: @Sendable ([UnixSignal]) async -> Signals = { await UnixSignalsSequence(trapping: $0) }
   /// Ends the process without waiting for anything.
   var end: @Sendable (Int32) -> Void = { _exit($0) }
@@ -56,7 +56,7 @@ struct Interruption: Sendable {
     return try await working.value
   }
 
-  /// Work that another process does in truth: a signal ends only the following of it.
+  /// Work done by another process: a signal only stops following it.
   func leaving<Value: Sendable>(
     onLeave: @escaping @Sendable () -> Void, _ work: () async throws -> Value
   ) async throws -> Value {

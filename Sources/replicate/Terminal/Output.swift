@@ -2,8 +2,7 @@ import Foundation
 import MigrationEngine
 import Synchronization
 
-/// Where text goes. Once a write has failed nothing more is written; the failure is kept and asked for at
-/// the end.
+/// Where text goes. After a failed write nothing more is written; the failure is kept and checked at the end.
 final class Output: Sendable {
   /// Writes all of the bytes; 0 or the `errno` of the failure.
   private let sink: @Sendable (String) -> Int32
@@ -15,7 +14,7 @@ final class Output: Sendable {
     self.init { text in Self.write(Array(text.utf8), to: descriptor) }
   }
 
-  /// Nobody reads any more, or the disk is full.
+  /// The reader is gone, or the disk is full.
   var isClosed: Bool { failure.withLock { $0 != 0 } }
 
   func write(_ text: String) {
@@ -24,19 +23,19 @@ final class Output: Sendable {
     }
   }
 
-  /// Control characters other than line breaks do not pass, wherever they come from.
+  /// Removes control characters other than line breaks, wherever they come from.
   func line(_ text: String) {
     write(Fitting.plainText(text) + "\n")
   }
 
-  /// A reader that left (`| head`) asked for no more; any other failure lost a result.
+  /// A reader that left (`| head`) wants no more; any other failure lost a result.
   /// - Throws: `MigrationError` saying why.
   func checkFailure() throws {
     let code = failure.withLock { $0 }
     guard code != 0, code != EPIPE else { return }
     throw MigrationError(
       .failed, doing: "writing the result", reason: String(cString: strerror(code)),
-      remedy: "Give the command again with its output going elsewhere.")
+      remedy: "Run the command again with its output going elsewhere.")
   }
 
   private static func write(_ bytes: [UInt8], to descriptor: Int32) -> Int32 {
@@ -46,7 +45,7 @@ final class Output: Sendable {
       if written >= 0 {
         rest = rest.dropFirst(written)
       } else if errno == EAGAIN {
-        // A terminal shared with a program that made it non-blocking.
+        // The terminal may be shared with a program that made it non-blocking.
         var waiting = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
         _ = poll(&waiting, 1, 1000)
       } else if errno != EINTR {

@@ -2,7 +2,7 @@ import Foundation
 
 /// A file descriptor that is a screen.
 struct Terminal: Sendable {
-  /// Columns right now: a window may be resized while a migration runs.
+  /// The current columns: a window may be resized while a migration runs.
   var columns: @Sendable () -> Int
 
   init(columns: @escaping @Sendable () -> Int) { self.columns = columns }

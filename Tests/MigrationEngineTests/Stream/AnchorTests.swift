@@ -50,7 +50,9 @@ import Testing
       try history.verify(reaches: LSN(rawValue: 101), .forward)
     }
     let words = refusal?.error.description ?? ""
-    #expect(words.contains("the source was set back in time, or is another: its WAL ends at 0/64"))
+    #expect(
+      words.contains("the source was restored to an earlier time, or is another server: its WAL ends at 0/64")
+    )
     #expect(words.contains("replicate abort --drop-target-data"))
     let back = #expect(throws: OtherHistory.self) {
       try history.verify(reaches: LSN(rawValue: 101), .back)

@@ -96,29 +96,29 @@ import Testing
   }
 
   private func apply(
-    _ monitor: StreamMonitor, between: Set<String> = [], behind: Set<String> = [], marker: String? = nil
+    _ monitor: StreamMonitor, between: Set<String> = [], after: Set<String> = [], marker: String? = nil
   ) {
-    monitor.passing(.init(between: between, behind: behind, origins: ["o"]), marker: marker)
+    monitor.passing(.init(between: between, after: after, origins: ["o"]), marker: marker)
     monitor.committed(
       .init(
         endLSN: LSN(rawValue: 1),
         anchor: StreamAnchor(
           commitLSN: .zero, xid: 1, commitTime: PostgresTime(microseconds: 0)),
         transactions: 1, changes: 1, marker: marker))
-    if !behind.isEmpty { monitor.breached() }
+    if !after.isEmpty { monitor.breached() }
   }
 
   @Test("What came before the fence's marker has passed no fence; what came after it is a breach")
   func firstMarker() {
     let monitor = monitor()
-    apply(monitor, behind: ["x"])
+    apply(monitor, after: ["x"])
     monitor.expectMarker("first")
-    apply(monitor, between: ["old"], behind: ["x"])
+    apply(monitor, between: ["old"], after: ["x"])
     #expect(monitor.passed.isEmpty && !monitor.isBehindMarker)
     // An earlier cutover's marker lies before it in the same chunk.
     apply(monitor, between: ["old"], marker: "first")
     #expect(monitor.passed.isEmpty && !monitor.isBreached && monitor.isBehindMarker)
-    apply(monitor, behind: ["a"])
+    apply(monitor, after: ["a"])
     #expect(monitor.passed.words == "a, by replication origin 'o'")
     #expect(monitor.isBreached)
   }
@@ -129,8 +129,8 @@ import Testing
     monitor.expectMarker("first")
     apply(monitor, marker: "first")
     monitor.expectMarker("second", for: .again)
-    apply(monitor, behind: ["a"])
-    apply(monitor, between: ["b"], behind: ["c"], marker: "second")
+    apply(monitor, after: ["a"])
+    apply(monitor, between: ["b"], after: ["c"], marker: "second")
     #expect(monitor.marker("second") == .committed)
     #expect(monitor.passed.tables == ["a", "b", "c"])
     monitor.expectMarker("of another cutover")
@@ -143,8 +143,8 @@ import Testing
     monitor.expectMarker("first")
     apply(monitor, marker: "first")
     monitor.expectMarker("anew", for: .seal)
-    apply(monitor, behind: ["a"])
-    apply(monitor, between: ["b"], behind: ["c"], marker: "anew")
+    apply(monitor, after: ["a"])
+    apply(monitor, between: ["b"], after: ["c"], marker: "anew")
     #expect(!monitor.isBreached && monitor.marker("anew") == .committed)
     #expect(monitor.passed.tables == ["c"])
   }
@@ -159,7 +159,7 @@ import Testing
     #expect(!monitor.beginApplying() && !monitor.isApplying)
     monitor.forgetMarker()
     #expect(!monitor.beginApplying(), "for good")
-    monitor.leftBehind(.init(between: ["a"], behind: ["b"], origins: []))
+    monitor.leftBehind(.init(between: ["a"], after: ["b"], origins: []))
     #expect(monitor.leftBehind.words == "a, b")
   }
 

@@ -58,7 +58,7 @@ struct SwitchoverTests {
     let (shown, failure) = await run(["true", "echo no such alias >&2; exit 9", "echo never", "echo never"])
     #expect(shown.map(\.step) == ["exec 1", "exec 2"])
     #expect(
-      failure == "switch step exec 2 failed (exit code 9: no such alias); 2 steps behind it not run")
+      failure == "switch step exec 2 failed (exit code 9: no such alias); 2 steps after it not run")
   }
 
   @Test("A step that takes too long is killed, with the children it has in the background")

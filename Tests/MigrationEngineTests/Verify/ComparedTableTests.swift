@@ -66,7 +66,7 @@ struct ComparedTableTests {
       table.columns.map(\.form) == [
         .binary(send: "enum_send", typeOID: 0, sharesEncoding: false), .text,
       ])
-    #expect(table.reason == "as text, for want of a binary form that both ends share: \"x\"")
+    #expect(table.reason == "as text, for lack of a binary form that both ends share: \"x\"")
   }
 
   @Test func `what the versions write differently is compared by whether it is NULL`() {

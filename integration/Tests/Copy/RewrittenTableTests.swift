@@ -59,7 +59,7 @@ struct RewrittenTableTests {
       #expect(state.phase == .copy && state.copy.tablesDone == 0, "that was in time: \(state.copy)")
       try await scene.waitUntilReady(engine)
       #expect(
-        engine.errors.contains("written anew before they were copied"), "\(engine.errors.suffix(2000))")
+        engine.errors.contains("rewritten before they were copied"), "\(engine.errors.suffix(2000))")
       #expect(
         try await scene.targetValue("SELECT relpersistence FROM pg_class WHERE relname = 'logged'") == "p"
       )

@@ -123,7 +123,7 @@ struct CutoverRunTests {
       #expect(warnings.contains { $0.contains("large objects were written") && $0.hasSuffix(": 11") })
       #expect(
         warnings.contains { $0.contains("after its seal, and are not on the target: \"public\".\"t\"") })
-      #expect(report.reason?.contains("bring them over by hand") == true, "somebody must act")
+      #expect(report.reason?.contains("copy them by hand") == true, "somebody must act")
     }
   }
 

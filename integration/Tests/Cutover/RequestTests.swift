@@ -53,7 +53,7 @@ struct RequestTests {
       try await held.wait(for: engine, within: .seconds(30))
       try await RollbackTests.stop(engine)
       #expect(try await cutover.waitForEnd(within: .seconds(10)) == 5, "\(cutover.errors)")
-      #expect(cutover.errors.contains("the engine was told to stop"), "\(cutover.errors)")
+      #expect(cutover.errors.contains("the engine was asked to stop"), "\(cutover.errors)")
       #expect(try await scene.refusal(of: Self.write, on: scene.databases.source) == nil)
       let status = try await scene.status()
       #expect(status.phase == .streaming && status.cutover?.result == .aborted)

@@ -53,7 +53,7 @@ struct DeadManTests {
     #expect(last.state == "aborted")
     let outcome = try #require(last.outcome, "\(step)")
     let reason = outcome.reason ?? ""
-    #expect(reason.contains("\(lost):") && !reason.contains("told to stop"), "\(step): \(reason)")
+    #expect(reason.contains("\(lost):") && !reason.contains("asked to stop"), "\(step): \(reason)")
     #expect(
       outcome.timeline.map(\.step).starts(with: ["compare schemas", "arm", "fence"]),
       "\(step): \(outcome.timeline)")

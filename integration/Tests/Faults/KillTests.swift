@@ -105,7 +105,7 @@ struct KillTests {
   /// A change made now is on the target: the stream goes.
   private static func waitForChange(to scene: Scene, by engine: BackgroundProcess) async throws {
     let before = try await scene.sourceValue("SELECT max(id) FROM ledger_entry") ?? "0"
-    try await engine.waitUntil("the stream goes on", within: .seconds(90)) {
+    try await engine.waitUntil("the stream continues", within: .seconds(90)) {
       let reached = "SELECT coalesce(max(id), 0) >= \(before) FROM ledger_entry"
       return try await scene.targetValue(reached) == "t"
     }

@@ -142,7 +142,7 @@ struct LostSourceTests {
       try await mover.changePassword()
       try await mover.end("replicate monitor")
       try await scene.waitUntil("a status that names the login", engine, within: .seconds(20)) {
-        $0.stream.waitsFor?.contains("lets no new session in") == true && !$0.ready
+        $0.stream.waitsFor?.contains("admits no new session") == true && !$0.ready
       }
       try await scene.source("INSERT INTO t VALUES (2, 2)")
       try await engine.waitUntil("the row on the target", within: .seconds(20)) {

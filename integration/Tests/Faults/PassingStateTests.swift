@@ -116,7 +116,7 @@ struct PassingStateTests {
       // It needs a session of its own on the target.
       let open = try await SQLSession(scene.databases.source)
       try await open.execute("BEGIN \\; UPDATE t SET v = 1")
-      try await engine.waitForOutput("lets no new session in", within: .seconds(20))
+      try await engine.waitForOutput("admits no new session", within: .seconds(20))
       // A table that is new needs one as well.
       try await scene.source("CREATE TABLE late (id int PRIMARY KEY)", "INSERT INTO late VALUES (1)")
       try await mover.restorePassword()

@@ -80,7 +80,7 @@ struct PassingTests {
       #expect(
         cutover.output.contains("after its seal, and are not on the target: \"public\".\"t\""),
         "\(cutover.output)")
-      #expect(cutover.output.contains("bring them over by hand"), "\(cutover.output)")
+      #expect(cutover.output.contains("copy them by hand"), "\(cutover.output)")
       #expect(try await scene.targetValue("SELECT string_agg(v::text, ' ' ORDER BY v) FROM t") == "0 2")
       #expect(try await scene.status().phase == .reverse)
     }

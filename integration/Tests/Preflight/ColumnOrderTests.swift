@@ -57,7 +57,7 @@ struct ColumnOrderTests {
     try await Scene.run("columnorderanew") { scene in
       for sql in Self.inherited { try await scene.source(sql) }
       let before = try await scene.replicate.run("check")
-      #expect(before.output.contains("Make the table anew on the source, with the inherited columns first"))
+      #expect(before.output.contains("Recreate the table on the source, with the inherited columns first"))
       try await scene.source(
         """
         BEGIN; ALTER TABLE child RENAME TO old; ALTER INDEX child_pkey RENAME TO old_pkey;

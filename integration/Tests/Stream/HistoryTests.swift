@@ -89,7 +89,7 @@ struct HistoryTests {
     for words in words { #expect(engine.errors.contains(words), "\(engine.errors)") }
     let status = try await scene.status()
     #expect(status.phase == .failed)
-    #expect(status.failure?.contains("was set back in time, or is another") == true)
+    #expect(status.failure?.contains("was restored to an earlier time, or is another server") == true)
     #expect(try await scene.targetValue(count("lost")) == "5000")
     #expect(try await scene.targetValue(count("other")) == "0")
   }
@@ -106,9 +106,9 @@ struct HistoryTests {
       }
       try await scene.source(Self.insert("other", from: first))
       try await Self.expectRefusal(
-        scene, "the source was set back in time, or is another", "in place of transaction")
+        scene, "the source was restored to an earlier time, or is another server", "in place of transaction")
       // What was looked at confirms nothing: the next engine sees the same.
-      try await Self.expectRefusal(scene, "the source was set back in time, or is another")
+      try await Self.expectRefusal(scene, "the source was restored to an earlier time, or is another server")
 
       try await source.kill9()
       try await source.exchangeData()
@@ -193,7 +193,7 @@ struct HistoryTests {
       let next = try await scene.start()
       try await scene.waitUntilReady(next)
       let events = try await scene.targetValue(
-        "SELECT count(*) FROM replicate.event WHERE what ~ 'from timeline 1 of its WAL to 2'")
+        "SELECT count(*) FROM replicate.event WHERE what ~ 'from timeline 1 to timeline 2'")
       #expect(events == "1")
       try await scene.expectEqualEnds(next)
     }
@@ -212,7 +212,8 @@ struct HistoryTests {
           let engine = try await scene.replicate.start("start", "--allow-unencrypted-target")
           #expect(try await engine.waitForEnd(within: .seconds(60)) == 1, "\(engine.errors)")
           #expect(
-            engine.errors.contains("the target was set back in time, or is another"), "\(engine.errors)")
+            engine.errors.contains("the target was restored to an earlier time, or is another server"),
+            "\(engine.errors)")
           #expect(engine.errors.contains("run replicate finish"), "\(engine.errors)")
         }
         #expect(try await scene.sourceValue(Self.count("lost")) == "5000")

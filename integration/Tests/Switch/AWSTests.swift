@@ -114,7 +114,7 @@ struct AWSTests {
       #expect(cutover.exitCode == 1, "\(cutover.output)\(cutover.errors)")
       let reason = try #require(try await scene.status().cutover?.reason)
       #expect(reason.contains("not stable yet: stuck has 0 of 1 tasks running"), "\(reason)")
-      #expect(reason.contains("the step behind it not run"), "\(reason)")
+      #expect(reason.contains("the step after it not run"), "\(reason)")
     }
   }
 

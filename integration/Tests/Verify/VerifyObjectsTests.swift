@@ -37,8 +37,8 @@ struct VerifyObjectsTests {
         "SELECT setval('counter', 2, false)",
         ["sequence public.counter has given 2 on the source and begins with 2 on the target"]
       ),
-      ("SELECT lo_put(4711, 2000000, '\\x01')", ["large object 4711 has another content on the target"]),
-      ("SELECT lo_put(4712, 0, '\\x00')", ["large object 4712 has another content on the target"]),
+      ("SELECT lo_put(4711, 2000000, '\\x01')", ["large object 4711 has different content on the target"]),
+      ("SELECT lo_put(4712, 0, '\\x00')", ["large object 4712 has different content on the target"]),
       ("SELECT lo_unlink(4712)", ["large object 4712 is missing on the target"]),
       ("SELECT lo_create(4713)", ["large object 4713 is missing on the source"]),
       ("DROP INDEX t_v_idx", ["index public.t_v_idx is missing on the target"]),
@@ -65,7 +65,7 @@ struct VerifyObjectsTests {
           + "REFRESH MATERIALIZED VIEW summed; ALTER TABLE t ENABLE TRIGGER x",
         [
           "t: -1 +0 ~0 missing (id)=(1)",
-          "(materialized view public.summed holds other rows on the target, which has computed its own)",
+          "(materialized view public.summed has other rows on the target, which has computed its own)",
         ]
       ),
       (
@@ -122,7 +122,7 @@ struct VerifyObjectsTests {
       #expect(
         words == [
           "sequence public.t_id_seq is missing on the target",
-          "large object 5000 has another content on the target",
+          "large object 5000 has different content on the target",
         ])
       #expect(report.objects.filter(\.isExpected).map(\.object) == ["public.counter"])
       #expect(report.table("unlogged")?.verdict == .different)

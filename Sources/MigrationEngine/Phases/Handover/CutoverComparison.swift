@@ -2,34 +2,34 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// What a cutover or a rollback compares of both ends between fence and seal, when neither changes any more.
+/// What a cutover or rollback compares between fence and seal, when neither end changes any more.
 struct CutoverComparison: HandoverComparison {
-  /// What was asked for.
+  /// The extent that was requested.
   let extent: CutoverVerification
   let direction: Direction
-  /// As they were given: `source` is the end that is moved.
+  /// As given: `source` is the end that is moved.
   let options: MigrationOptions
   let ends: Endpoints
   let monitor: StreamMonitor
   let tables: MigratedTables
   /// Of the source, with their sizes, read before the fence.
   let relations: [Relation]
-  /// The tables of the end that changes come from by their numbers, read before the fence.
+  /// The tables of the end that changes come from, by OID, read before the fence.
   let names: [UInt32: RelationName]
-  /// No fence stops what is written to them.
+  /// The fence does not stop writes to them.
   let largeObjects: LargeObjectUpdates
   let logger: Logger
   private let preparation = Preparation()
 
   private var store: StateStore { StateStore(ends.target) }
 
-  /// What is compared, settled before the fence.
+  /// What is compared, decided before the fence.
   private struct Plan: Sendable {
     var extent: CutoverVerification
     var seconds: Double
-    /// Why it is not what was asked for.
+    /// Why it is not what was requested.
     var notice: String?
-    /// When that is what is compared: until now, and how tables are defined now.
+    /// For a comparison of changed rows: those so far, and how tables are defined now.
     var touched: (rows: [RelationName: ChangedRows], versions: TableVersions)?
   }
 
@@ -44,12 +44,12 @@ struct CutoverComparison: HandoverComparison {
     return try await compare(plan, await preparation.ready, at: fenceLSN)
   }
 
-  /// Not before the end: so many servers that end at once would take from users what they wait for.
+  /// Not before the end: so many backends exiting at once would slow down what users wait for.
   func close() async { await preparation.close() }
 
   // MARK: Before the fence
 
-  /// Sessions are opened, and have met the catalogs and what was touched, while nobody waits for them.
+  /// Sessions are opened, and have read the catalogs and changed rows, while nobody waits for them.
   private func prepare(_ plan: Plan) async throws {
     guard plan.extent != .changed || plan.touched != nil else {
       await preparation.close()
@@ -71,7 +71,7 @@ struct CutoverComparison: HandoverComparison {
     private(set) var plan: Plan?
     private(set) var ready: PreparedVerification?
 
-    /// What is open already, if it is for the same extent.
+    /// What is prepared already, if it is for the same extent.
     func readiness(for extent: CutoverVerification) async -> PreparedVerification? {
       if plan?.extent == extent { return ready }
       await close()
@@ -91,7 +91,7 @@ struct CutoverComparison: HandoverComparison {
 
   // MARK: The plan
 
-  /// Where nothing says what was touched, as much is compared as `secondsLeft` of the write pause allow.
+  /// Where the changed rows are not known, as much is compared as `secondsLeft` of the write pause allow.
   private func plan(within secondsLeft: Double) async throws -> Plan {
     let forecast = try await forecast()
     switch extent {
@@ -124,7 +124,7 @@ struct CutoverComparison: HandoverComparison {
 
   private static let cause =
     "this engine has not compared both ends since it began, or last lost a connection"
-  private static let remedy = "Run replicate verify before a cutover: then only what was touched is compared."
+  private static let remedy = "Run replicate verify before a cutover: then only changed rows are compared."
 
   private static func words(_ seconds: Double) -> String { "\((seconds * 10).rounded() / 10) s" }
 
@@ -136,7 +136,7 @@ struct CutoverComparison: HandoverComparison {
       last: try await store.lastVerification(where: { $0.bytesPerSecond(jobs: 1) != nil }))
   }
 
-  /// Those that were left behind once stay so.
+  /// If they were excluded once, they stay excluded.
   private func carriesLargeObjects() async throws -> Bool {
     try await store.carriesLargeObjects(options)
   }
@@ -169,7 +169,7 @@ struct CutoverComparison: HandoverComparison {
       try await forgiveLargeObjects(&report, ready)
       return report
     case .changed:
-      // By connections that are there: nobody can write meanwhile.
+      // On existing connections: nobody can write meanwhile.
       let versions = try await TableVersions.read(source: ends.source, target: ends.target)
       guard let touched = try await touched(versions) else { return nil }
       if versions != plan.touched?.versions { ready.forget() }
@@ -188,7 +188,7 @@ struct CutoverComparison: HandoverComparison {
     wanted.jobs = options.jobs
     // Nobody can write meanwhile, and the cutover ends in any case.
     wanted.longestNarrowed = 0.5
-    // What is no row is compared where there is time.
+    // Objects other than rows are compared where there is time.
     wanted.comparesObjects = extent == .full
     wanted.comparesSchema = false
     if extent == .full { wanted.comparesLargeObjects = try await carriesLargeObjects() }
@@ -198,8 +198,8 @@ struct CutoverComparison: HandoverComparison {
       relations: relations, options: wanted, logger: logger)
   }
 
-  /// Large objects may be written while they are compared, and are brought over once more after the seal: no
-  /// difference is one that a copy mends, or that comes of what has been written meanwhile.
+  /// Large objects may be written during the comparison, and are copied once more after the seal: what that
+  /// copy fixes, or what was written meanwhile, counts as no difference.
   private func forgiveLargeObjects(
     _ report: inout VerificationReport, _ ready: PreparedVerification
   ) async throws {
@@ -215,24 +215,24 @@ struct CutoverComparison: HandoverComparison {
     }
     report.forgive(
       largeObjects: Set(written),
-      because: "written after the fence, which stops no large object, and brought over after the seal")
+      because: "written after the fence, which does not stop large objects, and copied after the seal")
   }
 
-  // MARK: What was touched
+  // MARK: Changed rows
 
-  /// What was touched since the last comparison in full, and what has joined since; nil when there was none.
+  /// The rows changed since the last full comparison, and the tables that joined since; nil without one.
   private func touched(_ now: TableVersions) async throws -> [RelationName: ChangedRows]? {
     guard let (since, versions, remembered) = monitor.touched.touched else { return nil }
     let compared = Set(relations.map(\.name))
     var touched: [RelationName: ChangedRows] = [:]
     for table in remembered {
-      // Under another name by now, if it was renamed. One that is dropped has nothing to compare.
+      // It may have been renamed. A dropped table has nothing to compare.
       guard let name = names[table.relationID] ?? (compared.contains(table.name) ? table.name : nil) else {
         continue
       }
       guard compared.contains(name) else {
         throw MigrationError(
-          .failed, doing: "looking for what was touched since both ends were compared",
+          .failed, doing: "looking for rows changed since both ends were compared",
           reason: "\(name) of the \(direction.from) is not among the tables that can be compared",
           remedy: "See that both ends have it under one name, run replicate verify, then ask again.")
       }

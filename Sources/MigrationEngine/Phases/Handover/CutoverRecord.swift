@@ -2,18 +2,18 @@ import LibPQ
 import LogicalReplication
 import Synchronization
 
-/// What is told of one cutover or rollback: to the status, and to the state on the target.
+/// Reports one cutover or rollback: in the status, and in the state on the target.
 struct CutoverRecord: Sendable {
   let board: StatusBoard
   let store: StateStore
 
-  /// Of one that is under way.
+  /// Reports one that is under way.
   func publish(_ report: Status.Cutover, _ cutover: StoredCutover) async throws {
     board.update { $0.cutover = report }
     try await store.store(report, of: cutover.id, state: .running)
   }
 
-  /// Of one that has ended.
+  /// Reports one that has ended.
   /// - Parameter event: which moves the migration to another phase, in the same commit; nil: it stays.
   func end(
     _ report: Status.Cutover, _ cutover: StoredCutover, _ state: StoredCutover.State, _ phase: PhaseRecord,
@@ -25,14 +25,14 @@ struct CutoverRecord: Sendable {
     for warning in report.warnings ?? [] { try await store.note("warning of the cutover: \(warning)") }
   }
 
-  /// In the middle of it.
+  /// Stores how far it is, while it is under way.
   func keep(_ report: Status.Cutover, _ cutover: StoredCutover) async throws {
     try await store.store(report, of: cutover.id, state: .running)
     if report.seal == .stands { board.endNeedOfSource() }
   }
 
-  /// Whether an error is none of the cutover's: the engine's attempt ends with it. Not with a new session
-  /// that an end does not let in, while the others go on.
+  /// Whether an error is not the cutover's own and ends the engine run. A refused new session does not, while
+  /// the other sessions continue.
   static func endsAttempt(_ error: any Error) -> Bool {
     if error is CancellationError { return true }
     guard let error = error as? PostgresError else { return false }
@@ -40,8 +40,8 @@ struct CutoverRecord: Sendable {
   }
 }
 
-/// How a cutover ended, as long as that is not stored: the target may be away just then, and the engine's
-/// next attempt stores it.
+/// How a cutover ended, until that is stored: the target may be away just then, and the next engine run
+/// stores it.
 final class PendingCutoverResult: Sendable {
   private let state = Mutex<(end: CutoverEnd, isCutShort: Bool)?>(nil)
 
@@ -52,7 +52,7 @@ final class PendingCutoverResult: Sendable {
 
   func forget() { state.withLock { $0 = nil } }
 
-  /// A cutover that was cut short does not know why; what ended the engine's attempt tells it.
+  /// A cutover that was cut short does not know why; the error that ended the engine run says so.
   func explain(by error: any Error) {
     state.withLock { state in
       guard state?.isCutShort == true else { return }
@@ -61,7 +61,7 @@ final class PendingCutoverResult: Sendable {
     }
   }
 
-  /// Nothing is stored of a cutover that another engine has ended meanwhile.
+  /// Stores nothing of a cutover that another engine has ended meanwhile.
   /// - Returns: false when there was nothing to store.
   func store(in store: StateStore) async throws -> Bool {
     guard let end = state.withLock({ $0?.end }) else { return false }

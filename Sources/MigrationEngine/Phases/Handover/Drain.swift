@@ -14,7 +14,7 @@ struct Drain: Sendable {
       case .breached: throw breach
       case .expected, nil: break
       }
-      // The pause that users see hangs on it, so it is asked often; a drain takes milliseconds.
+      // The users' pause depends on it, so it is checked often; a drain takes milliseconds.
       try await Task.sleep(for: .milliseconds(1))
     }
     throw MigrationError(
@@ -36,15 +36,15 @@ struct Drain: Sendable {
         + "\(direction.from); then try again.")
   }
 
-  /// - Returns: what has changed on the end that opens since the fence's marker; nil when nothing has.
+  /// - Returns: what has changed on the end to be opened since the fence's marker; nil when nothing has.
   func hold(until deadline: ContinuousClock.Instant) async throws -> String? {
     monitor.hold()
     while monitor.isApplying {
       guard ContinuousClock.now < deadline else {
         throw MigrationError(
           .failed, doing: "ending the stream",
-          reason: "what came last is being applied on the \(direction.to) still",
-          remedy: "See what keeps it waiting there: a lock, or a full disk.")
+          reason: "the last changes are still being applied on the \(direction.to)",
+          remedy: "See what they wait for there: a lock, or a full disk.")
       }
       try await Task.sleep(for: .milliseconds(1))
     }

@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// From the source to the target: the state lies on the end that opens, and says that the source is not
-/// needed any more.
+/// From the source to the target: the state is on the end that opens, and says that the source is no longer
+/// needed.
 struct ForwardHandover: StreamedHandover {
   let stages: HandoverStages
   let store: StateStore
@@ -25,7 +25,7 @@ struct ForwardHandover: StreamedHandover {
 }
 
 extension StateStore {
-  /// The end of what the target has; for the switch steps' information, so nothing fails for want of it.
+  /// Where the target has applied to; only information for the switch steps, so nothing fails without it.
   func appliedLSN(_ logger: Logger) async -> String? {
     do {
       return try await progress()?.appliedLSN.description

@@ -1,21 +1,21 @@
 import LibPQ
 import Logging
 
-/// What has become of the large objects since they were copied: no stream carries it.
+/// Changes to large objects since they were copied, which the stream does not carry.
 struct LargeObjectUpdates: Sendable {
   let leg: Leg
   let options: MigrationOptions
   let store: StateStore
   let logger: Logger
 
-  /// Brings it over.
-  /// - Parameter observer: of the end that changes come from; nil: the leg's own.
+  /// Copies them.
+  /// - Parameter observer: a session on the end that changes come from; nil: the leg's own.
   /// - Returns: how many have changed.
   @discardableResult
   func bringOver(observer: Connection? = nil) async throws -> Int {
     guard let horizon = try await horizon() else { return 0 }
     var exist = try await LargeObjects.exist(on: observer ?? leg.from.connection)
-    // The last of them may have gone.
+    // The last of them may be gone.
     if !exist { exist = try await LargeObjects.exist(on: leg.to.connection) }
     guard exist else { return 0 }
     let snapshot = try await ExportedSnapshot.current(on: leg.from.address, leg.direction)
@@ -32,8 +32,8 @@ struct LargeObjectUpdates: Sendable {
     }
   }
 
-  /// Nil where they were left behind: they are not on the target, and the source is to keep its own. Read in
-  /// the write pause, so each thing once.
+  /// Nil where they were excluded: they are not on the target, and the source keeps its own. Read during the
+  /// write pause, so nothing is read twice.
   private func horizon() async throws -> String? {
     switch leg.direction {
     case .forward: options.leavesLargeObjectsBehind ? nil : try await store.load()?.largeObjectsHorizon
@@ -43,9 +43,8 @@ struct LargeObjectUpdates: Sendable {
     }
   }
 
-  /// Those that were written after the fence, which does not stop that: they are looked at once more after
-  /// the seal. What is left is needed on the end that opens, not on the one that was left, so the loss of
-  /// that stops nothing.
+  /// Large objects written after the fence, which does not stop such writes, are copied once more after the
+  /// seal. The loss of the end that was left does not stop the cutover.
   /// - Returns: what was done, for the timeline; empty when there was nothing to do.
   func bringOverAgain() async throws -> String {
     let changed = try await Silence.reading(leg.from.address, end: leg.direction.from) {

@@ -1,7 +1,7 @@
 import LogicalReplication
 
-/// From the target back to the source, in a rollback. The source, which was sealed before, opens; should the
-/// target be lost meanwhile, nothing goes on without it, so nothing is recorded on the way.
+/// From the target back to the source, in a rollback. The sealed source opens. Without the target nothing can
+/// continue, so nothing is recorded for its loss.
 struct ReverseHandover: StreamedHandover {
   let stages: HandoverStages
 

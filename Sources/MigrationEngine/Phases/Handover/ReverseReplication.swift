@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// What the way back needs on the target: publication, slot, replica identities. Made before a cutover's
-/// fence, so that no user waits for it, and taken away when there is no cutover behind it.
+/// What reverse replication needs on the target: publication, slot, replica identities. Created before a
+/// cutover's fence, so that no user waits for it, and removed when the cutover does not follow.
 struct ReverseReplication: Sendable {
   static let publicationName = "replicate_back"
 
@@ -12,14 +12,14 @@ struct ReverseReplication: Sendable {
   let excluded: Set<RelationName>
   let logger: Logger
 
-  /// A slot begins when the transactions that are open have ended; those of the stream are short.
+  /// Creating a slot waits for open transactions; those of the stream are short.
   private static let slotLimit = Duration.seconds(20)
 
   private var store: StateStore { StateStore(ends.target) }
   private var publication: Publication { Publication(name: Self.publicationName) }
 
-  /// Without a way back where the servers do not allow one, which preflight has told of.
-  /// - Throws: `MigrationError` when it should be possible and is not.
+  /// Does nothing where the servers do not allow reverse replication, which preflight has reported.
+  /// - Throws: `MigrationError` when it should be possible but is not.
   func prepare() async throws {
     try await remove()
     guard options.replicatesBack else { return }
@@ -38,9 +38,11 @@ struct ReverseReplication: Sendable {
     } catch let error as PostgresError where !error.isConnectionLoss {
       throw MigrationError(
         .failed, doing: error.action, reason: error.message,
-        remedy: "Without a way back the cutover needs none of this: start the engine with --no-reverse.")
+        remedy: "Without reverse replication the cutover needs none of this: start the engine with "
+          + "--no-reverse.")
     }
-    logger.info("made the way back", metadata: ["slot": "\(name)", "took": "\(ContinuousClock.now - began)"])
+    logger.info(
+      "prepared reverse replication", metadata: ["slot": "\(name)", "took": "\(ContinuousClock.now - began)"])
   }
 
   private func make(_ slot: ReplicationSlot) async throws {
@@ -48,7 +50,7 @@ struct ReverseReplication: Sendable {
       of: ends.target, also: ends.source, excluded: excluded)
     try await store.beginReverseReplication(slot: slot.name.description, publication: Self.publicationName)
     try await SourceState(ends.target).createTables()
-    // Published without an identity they would refuse UPDATE and DELETE.
+    // Published without an identity, they would refuse UPDATE and DELETE.
     try await FullIdentity.set(
       on: relations.filter { $0.kind == .table && !$0.isUnlogged }, source: ends.target)
     try await publication.ensure(relations, on: ends.target)
@@ -56,27 +58,27 @@ struct ReverseReplication: Sendable {
     try await StateStore(ends.source).createProgress()
   }
 
-  /// Takes away what is there of it on the target; with the same outcome when it is done again.
+  /// Removes it from the target; can be repeated.
   func remove() async throws {
     guard let way = try await store.reverseReplication() else { return }
     try await Self.removePublished(way, from: ends.target, isStreamed: true)
     try await store.forgetReverseReplication()
   }
 
-  /// All but what is stored of it.
-  /// - Parameter isStreamed: the source's changes are applied to it still.
+  /// Removes everything but its stored state.
+  /// - Parameter isStreamed: the source's changes are still applied to it.
   static func removePublished(
     _ way: StoredReverseReplication, from target: Connection, isStreamed: Bool = false
   ) async throws {
     if let name = SlotName(way.slot) { try await ReplicationSlot(name: name).drop(on: target) }
     try await Publication(name: way.publication).drop(on: target)
-    // Not before the publication is gone: it would refuse to delete from a table without an identity.
+    // Only after the publication is dropped: published tables without an identity refuse DELETE.
     if try await SourceState(target).fence() != nil {
       try await FullIdentity.restore(notedOn: target, on: target, isStreamed: isStreamed)
     }
   }
 
-  /// Tables of one end that the other has as well and that are migrated, partitioned ones among them.
+  /// Migrated tables that both ends have, partitioned ones included.
   static func relations(
     of end: Connection, also other: Connection, excluded: Set<RelationName>
   ) async throws -> [Relation] {

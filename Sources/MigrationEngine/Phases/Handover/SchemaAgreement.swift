@@ -3,11 +3,11 @@ import Logging
 import LogicalReplication
 import Synchronization
 
-/// Compares the schemas of both ends before a cutover or a rollback begins: no stream carries what was made
-/// of them during the migration, and after the seal it would be lost.
+/// Compares the schemas of both ends before a cutover or rollback begins: the stream does not carry schema
+/// changes made during the migration, and after the seal they would be lost.
 struct SchemaAgreement: Sendable {
   let direction: Direction
-  /// As they were given: `source` is the end that is moved.
+  /// As given: `source` is the end that is moved.
   let options: MigrationOptions
   let ends: Endpoints
   let tables: MigratedTables
@@ -17,11 +17,11 @@ struct SchemaAgreement: Sendable {
   private typealias Difference = VerificationReport.ObjectDifference
 
   private static let step = Status.Cutover.Step.compareSchemas
-  /// Writes go on meanwhile, so it may take this long where less was allowed from the fence to the seal.
+  /// Writes continue meanwhile, so it may take this long even where the limit from fence to seal is shorter.
   private static let patience = 30.0
-  /// How often they are compared again when they have changed until the fence.
+  /// How often to compare again when they change before the fence.
   private static let tries = 3
-  private static let told = 50
+  private static let named = 50
 
   // MARK: What belongs to the migration
 
@@ -53,8 +53,8 @@ struct SchemaAgreement: Sendable {
 
   // MARK: Before a cutover
 
-  /// - Parameter report: gets the step, and what was found.
-  /// - Throws: `MigrationError` that names what differs and was not accepted.
+  /// - Parameter report: receives the step, and what was found.
+  /// - Throws: `MigrationError` that names the differences that were not accepted.
   func ensure(
     for stored: StoredCutover, _ report: inout Status.Cutover, _ record: CutoverRecord
   ) async throws {
@@ -69,18 +69,18 @@ struct SchemaAgreement: Sendable {
           detail: detail))
       logger.info("\(direction.deed): \(Self.step.rawValue)", metadata: ["detail": "\(detail)"])
     }
-    // First, so that what differs in nothing else is no difference.
+    // First, so that the fence itself causes no difference.
     if direction == .forward { try await TargetFence(ends.target).hold(as: ends.source) }
     let found = try await find(stored.request)
     detail = found.words
-    if !found.differences.isEmpty { report.schemaDifferences = found.told }
+    if !found.differences.isEmpty { report.schemaDifferences = found.reported }
     try refuse(found)
     if !found.warnings.isEmpty { report.warnings = found.warnings }
     try await letStreamCatchUp(stored.request, record.board, ContinuousClock.now - began)
     report.step = .prepare
   }
 
-  /// What the comparison has taken from the stream of a small machine does not refuse the cutover.
+  /// On a small machine the comparison slows the stream: it must not cause the cutover to be refused.
   private func letStreamCatchUp(
     _ request: CutoverRequest, _ board: StatusBoard, _ took: Duration
   ) async throws {
@@ -92,7 +92,7 @@ struct SchemaAgreement: Sendable {
     }
   }
 
-  /// Just before the fence, and quickly where nothing has changed since.
+  /// Just before the fence; quick where nothing has changed since.
   /// - Returns: warnings, where something has.
   func again(_ request: CutoverRequest) async throws -> [String] {
     guard let before = compared.versions else { return [] }
@@ -100,7 +100,7 @@ struct SchemaAgreement: Sendable {
     var warnings: [String] = []
     for _ in 0..<Self.tries {
       guard try await self.versions() != versions else { return warnings }
-      logger.info("a schema was changed since both were compared: comparing them again")
+      logger.info("a schema has changed since the comparison: comparing again")
       if direction == .forward { try await TargetFence(ends.target).hold(as: ends.source) }
       let found = try await find(request)
       try refuse(found)
@@ -109,8 +109,8 @@ struct SchemaAgreement: Sendable {
     }
     guard try await self.versions() != versions else { return warnings }
     throw MigrationError(
-      .failed, doing: "comparing the schemas of both ends", reason: "they change all the time",
-      remedy: "Ask again when nobody makes or drops objects.")
+      .failed, doing: "comparing the schemas of both ends", reason: "they keep changing",
+      remedy: "Try again when nobody creates or drops objects.")
   }
 
   private func versions() async throws -> SchemaVersions {
@@ -121,14 +121,14 @@ struct SchemaAgreement: Sendable {
 
   private struct Found: Sendable {
     var objects: Int
-    /// Those that would be lost or wrong after the cutover.
+    /// Differences that would be lost or wrong after the cutover.
     var differences: [Difference]
     var expected: [Difference]
     var accepted: Set<String>
 
     func isAccepted(_ difference: Difference) -> Bool { difference.name.map(accepted.contains) ?? false }
 
-    var told: [Status.SchemaDifference] {
+    var reported: [Status.SchemaDifference] {
       differences.map {
         Status.SchemaDifference(name: $0.name ?? "", words: $0.words, isAccepted: isAccepted($0))
       }
@@ -159,7 +159,7 @@ struct SchemaAgreement: Sendable {
       .failed, doing: "comparing the schemas of both ends", reason: "it took longer than \(limit) s",
       remedy: "See that nobody holds locks on tables for long, or give a longer --timeout.")
     return try await TimeLimit.cancelling(until: .now + .seconds(limit), or: error) {
-      // What changes while they are compared is seen by the next look.
+      // The next look sees what changes during the comparison.
       compared.keep(try await versions())
       let comparison = SchemaComparison(
         source: try await .init(options.source, of: ends.source),
@@ -181,7 +181,7 @@ struct SchemaAgreement: Sendable {
   private func refuse(_ found: Found) throws {
     let refused = found.differences.filter { !found.isAccepted($0) }
     guard !refused.isEmpty else { return }
-    let lines = refused.prefix(Self.told).map { difference in
+    let lines = refused.prefix(Self.named).map { difference in
       let remedy = difference.remedy.map { "\n      on the \($0.end): \($0.sql)" } ?? ""
       return "\n    \(difference.words)\(remedy)"
     }
@@ -189,18 +189,18 @@ struct SchemaAgreement: Sendable {
     let count = refused.count == 1 ? "1 object differs" : "\(refused.count) objects differ"
     throw MigrationError(
       .failed, doing: "comparing the schemas of both ends",
-      reason: "\(count), and no \(direction.deed) mends that:\(lines.joined())"
+      reason: "\(count), and a \(direction.deed) does not fix that:\(lines.joined())"
         + (more > 0 ? "\n    and \(more) more, which replicate verify names" : ""),
       remedy: remedy(refused))
   }
 
   private func remedy(_ refused: [Difference]) -> String {
     let options = refused.prefix(5).compactMap(\.name).map { "--accept-difference \(Self.quoted($0))" }
-    // What has sealed the source has also made its sessions read-only, where it could.
+    // The seal has also made the source's sessions read-only, where it could.
     let readOnly =
-      direction == .back ? " (on the source behind SET default_transaction_read_only = off;)" : ""
+      direction == .back ? " (on the source after SET default_transaction_read_only = off;)" : ""
     return """
-      Make them the same on both ends\(readOnly), then ask again. What may stay as it is, accept by its \
+      Make them the same on both ends\(readOnly), then try again. Accept what may stay as it is by its \
       name: \(options.joined(separator: " "))\(refused.count > options.count ? " …" : "")
       """
   }
@@ -208,7 +208,7 @@ struct SchemaAgreement: Sendable {
   private static func quoted(_ text: String) -> String { SQL.shellQuoted(text) }
 }
 
-/// How the schemas were when they were compared last.
+/// How the schemas were when they were last compared.
 final class ComparedSchemas: Sendable {
   private let state = Mutex<SchemaVersions?>(nil)
 

@@ -1,9 +1,9 @@
 import LibPQ
 import Logging
 
-/// What an end owes its users once a cutover or a rollback has opened it: identity columns as they were,
-/// triggers that fire for replicated changes, tables without triggers of ours. All of it takes the strongest
-/// lock of a table, which a reader may keep for hours, so it is done after the opening, as locks can be had.
+/// What remains to be done on an end that a cutover or rollback has opened: restore identity columns and
+/// triggers that fire for replicated changes, and drop our triggers. All of it takes ACCESS EXCLUSIVE locks,
+/// which a reader may block for hours, so it is done after the opening, as locks become available.
 struct Settlement: Sendable {
   /// `back` where a rollback has opened the source.
   let direction: Direction
@@ -11,13 +11,13 @@ struct Settlement: Sendable {
   let target: Connection
   let logger: Logger
 
-  /// How long the engine is at it without doing anything else.
+  /// How long the engine works on it without doing anything else.
   private static let turn = Duration.seconds(2)
 
   func make(within limit: Duration = turn) async throws -> LateChanges.Left {
     switch direction {
     case .forward:
-      // Where there is a way back, its end puts replica identities back.
+      // With reverse replication, its end restores replica identities.
       let isReversible = try await StateStore(target).reverseReplication() != nil
       let identities = isReversible ? [] : try await FullIdentity.owed(on: target)
       return try await TargetFence(target).settle(
@@ -29,7 +29,7 @@ struct Settlement: Sendable {
     }
   }
 
-  /// What the way back has changed on the source that was left, and whose fence stays.
+  /// Undoes what reverse replication changed on the source that was left; its fence stays.
   func giveBack(within limit: Duration) async throws -> LateChanges.Left {
     guard let source else { return LateChanges.Left() }
     for statement in try await SuspendedTriggers(connection: source).releasing() {
@@ -39,32 +39,33 @@ struct Settlement: Sendable {
       try await Self.changedByReverseReplication(on: source), within: limit)
   }
 
-  /// What makes columns and triggers of the source what they were before the way back, as it is noted there.
+  /// The recorded statements that restore the source's columns and triggers to their state before reverse
+  /// replication.
   static func changedByReverseReplication(on source: Connection) async throws -> [LateChange] {
     try await IdentityColumns.noted(on: source) + SuspendedTriggers(connection: source).owed()
   }
 
   /// Until all is done, or the task is cancelled.
   func makeAll() async throws {
-    var told = LateChanges.Left()
+    var reported = LateChanges.Left()
     while true {
       let left = try await make()
       guard !left.isEmpty else { return }
-      report(left, &told)
+      report(left, &reported)
       if left.untried == 0 { try await Task.sleep(for: .seconds(1)) }
     }
   }
 
-  /// - Parameter told: what was reported last.
-  func report(_ left: LateChanges.Left, _ told: inout LateChanges.Left) {
-    guard left.obstacles.count != told.obstacles.count else { return }
-    told = left
+  /// - Parameter reported: what was reported last.
+  func report(_ left: LateChanges.Left, _ reported: inout LateChanges.Left) {
+    guard left.obstacles.count != reported.obstacles.count else { return }
+    reported = left
     logger.warning(
-      "the \(direction.to) is open; what needs a table's lock there is done when it can be had",
+      "the \(direction.to) is open; what needs table locks there is done as they become available",
       metadata: ["what": "\(left.words)"])
   }
 
-  /// - Throws: `MigrationError` that names what is left after `limit`, and who is in the way.
+  /// - Throws: `MigrationError` that names what is left after `limit`, and what is in the way.
   func insist(within limit: Duration) async throws {
     try await LateChanges.insist(
       doing: "doing on the \(direction.to) what needs the locks of its tables", within: limit

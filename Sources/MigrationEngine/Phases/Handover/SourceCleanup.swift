@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Removes what the stream needed on the source, once a cutover is complete. The fence stays: it is what
-/// keeps the old database from being written to.
+/// Removes what the stream needed on the source, once a cutover is complete. The fence stays: it keeps the
+/// old database from being written to.
 struct SourceCleanup: Sendable {
   let address: ConnectionString
   let source: Connection
@@ -12,7 +12,7 @@ struct SourceCleanup: Sendable {
   let store: StateStore
   let logger: Logger
 
-  /// How long it is tried to reach a source that was lost after the seal.
+  /// How long to try to reach a source that was lost after the seal.
   private static let patience = Duration.seconds(20)
 
   func cleanUp() async throws { try await cleanUp(source) }
@@ -23,7 +23,7 @@ struct SourceCleanup: Sendable {
     try await publication.drop(on: source)
   }
 
-  /// The same, where the source may be lost: then it is said what is left there.
+  /// The same, where the source may be lost: then reports what is left there.
   func runOrSay() async throws {
     let deadline = ContinuousClock.now + Self.patience
     var reached = source
@@ -48,12 +48,12 @@ struct SourceCleanup: Sendable {
 
   /// The cutover is complete without it.
   static func sayLeft(slot: String, _ store: StateStore, _ logger: Logger) async throws {
-    try await store.note("the source could not be cleaned: slot \(slot) and the publication are there still")
+    try await store.note("the source could not be cleaned: slot \(slot) and the publication are still there")
     logger.warning(
-      "the source could not be cleaned: its slot and publication are there still",
+      "the source could not be cleaned: its slot and publication are still there",
       metadata: [
         "slot": "\(slot)",
-        "remedy": "run replicate start when it lets us in; if it is lost, replicate finish --without-source",
+        "remedy": "run replicate start when it admits us; if it is lost, replicate finish --without-source",
       ])
   }
 }

@@ -3,10 +3,10 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// The end of a cutover whose source cannot be reached any more. The source was sealed, the target has
-/// everything and knows both: what is left is to open the target and to lead the application there.
+/// Finishes a cutover whose source can no longer be reached. The source was sealed, the target has everything
+/// and knows both: what remains is to open the target and to move the application there.
 struct SourceLoss: Sendable {
-  /// What that needs of the source, stored on the target before the fence.
+  /// What that needs to know about the source, stored on the target before the fence.
   struct Needs: Sendable, Codable {
     var identityColumns: [IdentityColumns.Column]
     var source: Switchover.End
@@ -19,8 +19,8 @@ struct SourceLoss: Sendable {
   let logger: Logger
   let onProgress: @Sendable (Status) -> Void
 
-  /// - Returns: the report when it was such a cutover, which is complete now; otherwise nil.
-  /// - Throws: `ConnectionLoss` when another attempt may help.
+  /// - Returns: the report when it was such a cutover, which is now complete; otherwise nil.
+  /// - Throws: `ConnectionLoss` when another run may help.
   func openTarget(after loss: PostgresError) async throws -> Status.Cutover? {
     let target = try await Session.open(options.target, end: "target", purpose: "engine")
     return try await closing(target) {
@@ -36,7 +36,7 @@ struct SourceLoss: Sendable {
       do {
         await (try await Session.open(options.source, end: "source", purpose: "check")).close()
       } catch let hang as PostgresError where hang.code == .timedOut {
-        // It takes connections, and says nothing to them.
+        // It accepts connections, and does not answer on them.
         return try await finishOrTryAgain(target, hang.message)
       } catch let error as PostgresError {
         answer = error
@@ -49,7 +49,7 @@ struct SourceLoss: Sendable {
   /// - Throws: `MigrationError` with kind `.usage` unless the target has everything, and the source is
   ///   silent.
   func runForced() async throws -> Status.Cutover {
-    // Before the state is asked: who answers is told so, whatever the target holds.
+    // Before the state is read: a source that answers is reported, whatever the target holds.
     let first = try await Silence.listen(options.source, end: "source")
     if case .answers = first.verdict { throw isThere(first) }
     let target = try await Session.open(options.target, end: "target", purpose: "engine")
@@ -57,11 +57,11 @@ struct SourceLoss: Sendable {
       guard let (_, cutover, needs) = try await left(StateStore(target)) else {
         throw refusal(
           "the target holds no cutover that had come to its seal, so it may not have everything",
-          "Look at replicate status; only with the source can this migration go on.")
+          "Look at replicate status; this migration can continue only with the source.")
       }
       try verify(first.knocks, name: needs)
       let isSealed = cutover.report?.seal == .stands
-      // What is known to be sealed takes no writes should it be back in a moment.
+      // A source known to be sealed takes no writes even if it returns in a moment.
       let heard = try await Silence.listen(
         options.source, end: "source", known: needs.place, for: isSealed ? .zero : Self.patience)
       guard case .silent = heard.verdict else { throw isThere(heard) }
@@ -74,7 +74,7 @@ struct SourceLoss: Sendable {
     }
   }
 
-  /// How long everything must be silent that may have taken writes: a server that restarts is not lost.
+  /// How long everything that may have taken writes must be silent: a restarting server is not lost.
   private static let patience = Duration.seconds(5)
 
   private func finishOrTryAgain(_ target: Connection, _ seen: String) async throws -> Status.Cutover? {
@@ -105,17 +105,17 @@ struct SourceLoss: Sendable {
     guard case .unknown = heard.verdict else {
       return refusal(
         "the source answers, and may be taking writes: \(heard.words)",
-        "Run replicate start without --without-source: it asks the source whether it is sealed, and tells "
-          + "why it is not let in. If what answers is no server, or must not come back: stop it, or cut it "
+        "Run replicate start without --without-source: it asks the source whether it is sealed, and says "
+          + "why it is not admitted. If what answers is no server, or must not come back: stop it, or cut it "
           + "off, then give this command again.")
     }
     return refusal(
-      "it cannot be told whether the source is lost: \(heard.words)",
-      "See that this machine would reach it. Where its name has gone with the server, give its address "
-        + "besides: host=NAME hostaddr=ADDRESS.")
+      "it cannot be known whether the source is lost: \(heard.words)",
+      "Make sure that this machine could reach it. Where its name has gone with the server, give its address "
+        + "as well: host=NAME hostaddr=ADDRESS.")
   }
 
-  /// The silence of another place says nothing.
+  /// The silence of another host proves nothing.
   private func verify(_ knocks: [Knock], name needs: Needs) throws {
     let source = needs.source
     let isNamed = knocks.contains { knock in
@@ -135,7 +135,7 @@ struct SourceLoss: Sendable {
       .usage, doing: "finishing the cutover without the source", reason: reason, remedy: remedy)
   }
 
-  /// One that was about to be sealed when its engine ended.
+  /// A cutover that was about to seal when its engine ended.
   private func atItsSeal(_ store: StateStore) async throws -> StoredCutover? {
     guard try await store.load()?.phase == .cutover, let latest = try await store.latestCutover(),
       latest.state == .running, latest.report?.seal == .announced
@@ -143,25 +143,25 @@ struct SourceLoss: Sendable {
     return latest
   }
 
-  /// To open the target while the source takes writes would be worse than to wait.
+  /// Opening the target while the source takes writes would be worse than waiting.
   private func unknown(_ loss: PostgresError, _ cutover: StoredCutover) -> MigrationError {
     MigrationError(
       .failed, doing: loss.action,
       reason: "\(loss.message); the target has everything, but does not know whether the source is sealed. "
         + cutover.ifItLives,
       remedy: loss.isAnswered || !loss.isConnectionLoss
-        ? "The source answers: see that it lets the engine in, then run replicate start."
+        ? "The source answers: see that it admits the engine, then run replicate start."
         : "Bring the source back. If it is lost for good, run replicate start --without-source.")
   }
 
-  /// The target would open without it, were it silent.
+  /// The target would be opened without the source if it were silent.
   private func waiting(for answer: String, _ loss: PostgresError) -> MigrationError {
     MigrationError(
       .failed, doing: loss.action,
       reason: "\(loss.message); the source was sealed and the target has everything, but the source is not "
         + "lost, and must be asked whether its seal still stands: \(answer)",
       remedy:
-        "See that it lets the engine in. If it must not come back, stop it or cut it off: without it the "
+        "See that it admits the engine. If it must not come back, stop it or cut it off: without it the "
         + "engine finishes the cutover.")
   }
 
@@ -180,7 +180,7 @@ struct SourceLoss: Sendable {
     _ target: Connection, _ control: StateStore
   ) async throws -> Status.Cutover {
     let store = StateStore(target)
-    logger.warning("the source cannot be reached; the cutover after its seal is finished without it")
+    logger.warning("the source cannot be reached; finishing the cutover after its seal without it")
     try await store.note(
       cutover.report?.seal == .stands
         ? "the source could not be reached after its seal: the cutover is finished without it (\(seen))"
@@ -252,7 +252,7 @@ struct SourceLoss: Sendable {
 }
 
 extension StoredCutover {
-  /// What is to be feared of a source that may not have been sealed.
+  /// The danger of a source that may not have been sealed.
   fileprivate var ifItLives: String {
     let what = "If it lives and was not sealed, it takes writes since its fence expired"
     guard let stoppedAt = report?.stoppedAt else { return "\(what)." }

@@ -1,7 +1,7 @@
 import Logging
 
-/// Where the source is lost after its seal: the target has everything, so nothing is left to drain, to bring
-/// over or to compare.
+/// Where the source is lost after its seal: the target has everything, so nothing is left to drain, copy or
+/// compare.
 struct SourceLossHandover: Handover {
   let stored: StoredCutover
   let switchover: Switchover

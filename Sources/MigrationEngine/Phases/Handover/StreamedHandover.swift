@@ -2,13 +2,13 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// What hands over while a stream runs: both legs do so in the same way, from stages of their own.
+/// A handover while a stream runs: both legs do it in the same way, with stages of their own.
 protocol StreamedHandover: Handover {
   var stages: HandoverStages { get }
 }
 
-/// The stages of one leg, made ready for one cutover or rollback: what is read here is read before the fence,
-/// where nobody waits for it.
+/// The stages of one leg, prepared for one cutover or rollback: read before the fence, where nobody waits for
+/// it.
 struct HandoverStages: Sendable {
   let leg: Leg
   let stored: StoredCutover
@@ -79,7 +79,7 @@ extension StreamedHandover {
     return left.isEmpty ? nil : left.words
   }
 
-  /// Not before the seal: until then the stream may have to go on.
+  /// Not before the seal: until then the stream may have to continue.
   func bringOverAgain() async throws -> String {
     let ofExtensions = try await stages.tables.finaliseAgain(
       stages.leg, jobs: stages.options.jobs, stages.logger)

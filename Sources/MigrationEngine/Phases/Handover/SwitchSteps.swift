@@ -1,10 +1,10 @@
 import LibPQ
 import Logging
 
-/// The switch steps, for those who need them: preflight, which examines them, and the cutover.
+/// The switch steps, for preflight, which examines them, and for the cutover.
 struct SwitchSteps: Sendable {
   var direction = Direction.forward
-  /// In a rollback with the ends exchanged: `target` is the end that the steps lead to.
+  /// In a rollback with the ends exchanged: `target` is the end that the steps switch to.
   let options: MigrationOptions
   let ends: Endpoints
   let logger: Logger
@@ -26,7 +26,7 @@ struct SwitchSteps: Sendable {
       logger: logger)
   }
 
-  /// What preflight tells of the steps.
+  /// What preflight reports about the steps.
   func findings() async throws -> [Finding] {
     guard !options.switchPlan.steps.isEmpty else { return [] }
     return try await switchover(nil).examine().map { step, remark in
@@ -40,8 +40,8 @@ struct SwitchSteps: Sendable {
     }
   }
 
-  /// - Parameter store: where warnings are noted for the report.
-  /// - Throws: `MigrationError` when a step could not do its work.
+  /// - Parameter store: where warnings are recorded for the report.
+  /// - Throws: `MigrationError` when a step could not do its job.
   func verify(_ store: StateStore) async throws {
     let findings = try await findings()
     for finding in findings where finding.severity == .warning {
@@ -57,7 +57,7 @@ struct SwitchSteps: Sendable {
     }
   }
 
-  /// An engine that is not told of the poolers cannot let their clients go.
+  /// An engine started without the poolers in its plan cannot resume their clients.
   func warnOfPausedPoolers(_ log: SwitchLog) async throws {
     try await Self.warnOfPausedPoolers(log, options, logger)
   }
@@ -73,7 +73,7 @@ struct SwitchSteps: Sendable {
     }
     for label in forgotten {
       logger.error(
-        "poolers were paused by an engine that ended, and this one is not told of them",
+        "poolers were paused by an engine that ended, and they are not in this engine's plan",
         metadata: ["poolers": "\(label)", "remedy": "start it with the same plan, or RESUME them by hand"])
     }
   }

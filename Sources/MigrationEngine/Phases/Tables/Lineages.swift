@@ -1,7 +1,7 @@
 import LogicalReplication
 
-/// The tables that a migration has taken in, as both ends have them now: known by their OIDs, so that names
-/// may change and be exchanged. Pure.
+/// The tables that are part of a migration, as both ends have them now: identified by OID, so that names may
+/// change or be swapped. Pure.
 struct Lineages: Sendable {
   /// One of them.
   struct Table: Sendable {
@@ -12,7 +12,7 @@ struct Lineages: Sendable {
     /// Nil when the target has lost it.
     var verdict: TableLineage.Verdict?
 
-    /// Whether its rows are the source's, and its changes apply: the LSN from which on.
+    /// From which LSN on its changes apply; nil while its rows are not the source's.
     var appliesFrom: LSN? {
       switch verdict {
       case .follows: stored.snapshotLSN
@@ -21,7 +21,7 @@ struct Lineages: Sendable {
       }
     }
 
-    /// Why its rows cannot be brought over yet, for people; nil when they can.
+    /// Why its rows cannot be copied yet, for people; nil when they can.
     var obstacle: String? {
       guard case .differs(let difference) = verdict else { return nil }
       return """
@@ -31,7 +31,7 @@ struct Lineages: Sendable {
     }
   }
 
-  /// Those that the source has still.
+  /// The tables that the source still has.
   let tables: [Table]
 
   init(_ stored: [StoredRelation], source: [Relation], target: [Relation]) {

@@ -2,12 +2,12 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// The tables that a migration has taken in, against those that are there now.
+/// Compares the tables that are part of a migration with those that exist now.
 struct MigratedTables: Sendable {
   let excluded: Set<RelationName>
 
-  /// Before the fence: a table that was created a moment ago, dropped from the publication or renamed since
-  /// the copy would be missing on the target.
+  /// Before the fence: a table created a moment ago, or since the copy dropped from the publication or
+  /// renamed, would be missing on the target.
   func verify(source: Connection, target: Connection, publication: String) async throws {
     let action = "comparing the source's tables with the migrated ones"
     let migrated = try await StateStore(target).relations()
@@ -25,7 +25,7 @@ struct MigratedTables: Sendable {
       throw MigrationError(
         .failed, doing: action, reason: "not on the target yet: \(new.joined(separator: ", "))",
         remedy:
-          "They were created or written anew a moment ago, and join by themselves. Ask again in seconds."
+          "They were created or rewritten a moment ago, and join by themselves. Try again in a few seconds."
       )
     }
     let rows = try await source.query(
@@ -43,7 +43,7 @@ struct MigratedTables: Sendable {
     }
   }
 
-  /// Tables of the target whose changes do not go back: they were created after the cutover, or lost from the
+  /// Tables of the target whose changes do not go back: created after the cutover, or removed from the
   /// publication.
   func notCarriedBack(target: Connection, publication: String) async throws -> [RelationName] {
     let rows = try await target.query(
@@ -56,7 +56,7 @@ struct MigratedTables: Sendable {
     }
   }
 
-  /// Those that are migrated.
+  /// The migrated tables.
   func migrated(from source: Connection) async throws -> Catalog {
     Catalog(
       relations: try await Catalog.read(from: source).relations.filter {
@@ -64,7 +64,7 @@ struct MigratedTables: Sendable {
       })
   }
 
-  /// What can be compared on both ends: what is migrated, and of tables that join only those that have.
+  /// What can be compared: the migrated tables, but of joining tables only those that have joined.
   func comparable(_ direction: Direction, source: Connection, target: Connection) async throws -> [Relation] {
     let relations = try await Catalog.read(from: source).relations.filter { !excluded.contains($0.name) }
     switch direction {
@@ -78,7 +78,7 @@ struct MigratedTables: Sendable {
     }
   }
 
-  /// The tables of an end by their numbers.
+  /// The tables of an end by OID.
   func names(on end: Connection) async throws -> [UInt32: RelationName] {
     let rows = try await end.query(
       """
@@ -96,17 +96,17 @@ struct MigratedTables: Sendable {
     ) { first, _ in first }
   }
 
-  /// Before the fence: large objects are brought over, so that only what is written from then on is left.
+  /// Before the fence: copies large objects, so that only what is written from then on remains.
   /// - Parameters:
-  ///   - end: that it is brought to.
-  ///   - sync: brings them over and says how many had changed.
-  /// - Returns: what `finalise` and another such round may take, in seconds.
+  ///   - end: receives them.
+  ///   - sync: copies them and returns how many had changed.
+  /// - Returns: how long `finalise` and another such round may take, in seconds.
   /// - Throws: `MigrationError` when what `finalise` empties is in use on that end.
   func finalisingSeconds(
     _ catalog: Catalog, to end: Connection, _ sync: () async throws -> Int
   ) async throws -> Double {
     var seconds = 0.0
-    // Where there was much to bring over, the next round says what a round takes.
+    // Where there was much to copy, the next round shows how long a round takes.
     for _ in 0..<2 {
       let began = ContinuousClock.now
       let changed = try await sync()
@@ -119,9 +119,9 @@ struct MigratedTables: Sendable {
     return seconds + Double(unlogged.count) * 0.01 + Double(bytes) / Double(Self.slowCopy)
   }
 
-  /// After the fence users would wait for whoever reads them, who is asked for before.
+  /// Checked now, since after the fence users would wait for their readers.
   private func ensureUnused(_ tables: [RelationName], on end: Connection) async throws {
-    let action = "looking whether the unlogged tables of the \(end.end) can be written anew"
+    let action = "checking whether the unlogged tables of the \(end.end) can be rewritten"
     for table in tables {
       do {
         try await LockRetry.execute(
@@ -130,15 +130,15 @@ struct MigratedTables: Sendable {
         let users = try await Writers(end).using(table)
         throw MigrationError(
           .failed, doing: action, reason: "\(table) is in use by \(Writers.list(users))",
-          remedy: "Wait until that has ended, or end it on the \(end.end), then ask again.")
+          remedy: "Wait until that has ended, or end it on the \(end.end), then try again.")
       }
     }
   }
 
-  /// Bytes a second, with the indexes that are there.
+  /// Bytes a second, with the indexes in place.
   private static let slowCopy: Int64 = 20 << 20
 
-  /// After the fence: what the stream does not carry.
+  /// After the fence: copies what the stream does not carry.
   /// - Returns: what was done, for the timeline.
   func finalise(_ catalog: Catalog, _ leg: Leg, jobs: Int) async throws -> String {
     let unlogged = try await UnloggedTables(
@@ -148,12 +148,12 @@ struct MigratedTables: Sendable {
     return "\(unlogged) unlogged tables, \(ofExtensions) of extensions"
   }
 
-  /// After the seal: what was written to tables of extensions since, which no fence stops. The target has
-  /// them as they were a moment ago, so neither a failure nor the loss of the end that was left keeps it from
-  /// being opened. One that answers is asked again.
+  /// After the seal: copies what was written since to tables of extensions, which no fence stops. The target
+  /// has them as they were a moment ago, so neither a failure nor the loss of the end that was left keeps it
+  /// from being opened. An end that answers is read again.
   /// - Returns: what was done, for the timeline; empty when there was nothing to do.
   func finaliseAgain(_ leg: Leg, jobs: Int, _ logger: Logger) async throws -> String {
-    // Most have none, and the end that was left may not answer any more.
+    // Most databases have none, and the end that was left may no longer answer.
     guard try await !ConfigurationTable.read(from: leg.to.connection).isEmpty else { return "" }
     var why = "it is lost"
     do {
@@ -165,7 +165,7 @@ struct MigratedTables: Sendable {
         return copied == 0 ? "" : ", \(words) again"
       }
     } catch let error where !(error is CancellationError) {
-      // It is tried again.
+      // It will be retried.
       if (error as? PostgresError)?.isConnectionLoss == true { throw error }
       why = "\(error)"
     }

@@ -2,8 +2,8 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Tables that were created on the source during the migration, or whose rows became others in ways that no
-/// stream tells of: they are noticed, copied on a snapshot of their own, and followed like the rest.
+/// Tables that were created on the source during the migration, or whose rows changed in ways that the stream
+/// does not carry: they are noticed, copied on their own snapshot, and followed like the rest.
 struct NewTables: PhasePart {
   let context: PhaseContext
   let publication: Publication
@@ -11,13 +11,13 @@ struct NewTables: PhasePart {
   let refused: RefusedTables
   let refusedSchema: RefusedSchema
 
-  /// What is there to do.
+  /// What there is to do.
   struct Found: Sendable {
     /// Tables that are new on the source, and defined on the target as well.
     var new: [Relation] = []
-    /// Tables whose rows are to come again, and whose definitions fit.
+    /// Tables whose rows must be copied again, and whose definitions fit.
     var again: [StoredRelation] = []
-    /// Tables of the target, by the source's OIDs, whose rows turned out not to be the source's any more.
+    /// Tables of the target, by the source's OIDs, whose rows are no longer the source's.
     var outdated: [UInt32: RelationName] = [:]
     /// Why others cannot join, for people.
     var obstacles: [String] = []
@@ -29,8 +29,8 @@ struct NewTables: PhasePart {
     }
   }
 
-  /// Looks for what is to be copied, and defines new tables on the target. What keeps others from it is
-  /// reported by the log and the status.
+  /// Looks for what is to be copied, and defines new tables on the target. The log and the status report what
+  /// keeps others from joining.
   func findDefined(_ monitor: StreamMonitor) async throws -> Found {
     var found = try await find()
     if !found.new.isEmpty {
@@ -58,7 +58,7 @@ struct NewTables: PhasePart {
 
   // MARK: Noticing
 
-  /// Holds the tables of both ends against those that the migration knows.
+  /// Compares the tables of both ends with those that the migration knows.
   func find() async throws -> Found {
     let stored = try await store.relations()
     let joining = try await store.joining()
@@ -76,9 +76,9 @@ struct NewTables: PhasePart {
     let knownOIDs = Set(known.map(\.sourceOID))
     let theirs = Dictionary(target.map { ($0.name, $0) }) { first, _ in first }
     for relation in source where !knownOIDs.contains(relation.oid) && !excluded.contains(relation.name) {
-      // One that was dropped and created anew waits for the old one to go from the target.
+      // A table that was dropped and recreated waits until the old one is gone from the target.
       if gone.contains(relation.name) { continue }
-      // Partitioned and unlogged tables are not registered: they have joined when the target has them.
+      // Partitioned and unlogged tables are not registered: they have joined once the target has them.
       let isRegistered = relation.kind == .table && !relation.isUnlogged
       let isJoining = joining.contains(relation.oid)
       guard isRegistered || isJoining || theirs[relation.name] == nil else { continue }
@@ -130,8 +130,8 @@ struct NewTables: PhasePart {
     }
   }
 
-  /// A table that was unlogged is in the WAL by now: it becomes one of those that are streamed, and its copy
-  /// is to survive a crash of the target as well.
+  /// A formerly unlogged table is in the WAL by now: it is streamed, and its copy must survive a crash of the
+  /// target as well.
   private func makeLogged(_ relation: Relation, _ there: Relation, _ found: inout Found) async throws {
     do {
       try await LockRetry.execute(
@@ -143,7 +143,7 @@ struct NewTables: PhasePart {
     }
   }
 
-  /// Forgets tables that neither end has any more.
+  /// Forgets tables that no longer exist on either end.
   /// - Returns: those that only the target has.
   private func forgetGone(
     _ stored: [StoredRelation], _ source: [Relation], _ target: [Relation]
@@ -166,7 +166,7 @@ struct NewTables: PhasePart {
 
   // MARK: Joining
 
-  /// Makes the tables on the target, empty and by themselves. Can be tried again.
+  /// Creates the tables on the target, empty and on their own. Can be retried.
   /// - Throws: `MigrationError` when the target refuses one, as when it needs a type that only the source
   ///   has.
   func define(_ relations: [Relation]) async throws {
@@ -182,23 +182,23 @@ struct NewTables: PhasePart {
       throw MigrationError(
         .failed,
         doing: """
-          making \(missing.map(\.name.description).joined(separator: ", ")), created on the source during \
+          creating \(missing.map(\.name.description).joined(separator: ", ")), created on the source during \
           the migration, on the target
           """,
         reason: error.reason,
-        remedy: "Make what is missing on the target by hand, or the table itself, and it joins by itself.")
+        remedy: "Create what is missing on the target by hand, or the table itself, and it joins by itself.")
     }
     await archive.remove()
     try await IdentityColumns.relax(Catalog(relations: missing), on: ends.target)
   }
 
-  /// Lets the changes of tables rest whose rows are not the source's any more, until they are copied again.
-  /// Not while the stream runs.
+  /// Suspends the changes of tables whose rows are no longer the source's, until they are copied again. Not
+  /// while the stream runs.
   func setAside(_ outdated: [UInt32: RelationName]) async throws {
     for (oid, name) in outdated { try await store.setAside(oid, name) }
   }
 
-  /// What the stream could not read any more.
+  /// The table whose changes the stream could no longer read.
   func outdated(_ table: OutdatedTable) async throws -> [UInt32: RelationName] {
     logger.warning("a table is copied again", metadata: ["because": "\(table.error)"])
     let target = try await Catalog.read(from: ends.target, measuring: false).relations
@@ -209,10 +209,10 @@ struct NewTables: PhasePart {
     return [table.sourceOID: found.name]
   }
 
-  /// A snapshot for what was prepared, while the stream runs: nothing is applied that commits at or beyond
-  /// its LSN until the bound is lifted.
-  /// - Parameter limit: for each transaction that is open.
-  /// - Returns: nil when open transactions did not let it be taken yet, which is reported.
+  /// A snapshot for what was prepared, while the stream runs: nothing that commits at or after its LSN is
+  /// applied until the limit is lifted.
+  /// - Parameter limit: for each open transaction.
+  /// - Returns: nil when open transactions prevent it for now, which is reported.
   func snapshot(
     _ monitor: StreamMonitor, within limit: Duration = Self.slotLimit
   ) async throws -> ExportedSnapshot? {
@@ -239,11 +239,11 @@ struct NewTables: PhasePart {
     }
   }
 
-  /// How long a snapshot waits for each transaction that is open, before it is reported and tried again.
+  /// How long a snapshot waits for each open transaction, before that is reported and the snapshot retried.
   static let slotLimit = Duration.seconds(20)
 
-  /// What must be there before the snapshot under which tables are copied. The stream may run: it leaves them
-  /// alone until they are copied. Begins anew what an earlier engine left half done.
+  /// What must exist before the snapshot under which tables are copied. The stream may run: it leaves them
+  /// alone until they are copied. Restarts what an earlier engine left half done.
   func prepare(_ found: Found) async throws {
     logger.info("tables join the migration", metadata: ["tables": "\(found.names)"])
     let tables = found.new.filter { $0.kind == .table && !$0.isUnlogged }
@@ -259,8 +259,7 @@ struct NewTables: PhasePart {
     try await SchemaTransfer.dropIndexes(on: ends.target, of: found.new.map(\.name))
   }
 
-  /// Copies what was found and prepared, while the stream does not run, and lets it come to where that was
-  /// copied.
+  /// Copies what was found and prepared, while the stream does not run, then streams to the copy's LSN.
   /// - Parameters:
   ///   - snapshot: released.
   ///   - follow: streams until everything before an LSN is applied.
@@ -284,17 +283,18 @@ struct NewTables: PhasePart {
       try await PlannerStatistics.refresh(
         found.new, on: options.target, workers: options.jobs,
         under: try await UserSettings.read(from: ends.source, usableOn: ends.target))
-      // Foreign keys hold only where all tables stand at one LSN.
+      // Foreign keys hold only where all tables are at one LSN.
       try await follow(snapshot.lsn)
       left += try await transfer.restore(.constraints, from: file, source: ends.source)
-      // What a trigger calls, say, may be on the source alone: the tables are there, and the stream goes on.
+      // A function that a trigger calls may be missing on the target: the tables are there, and the stream
+      // continues.
       try await refusedSchema.keep(left)
       try await store.noteJoined()
     }
-    // Until both ends are looked at again nobody knows that all have joined.
+    // Only the next look at both ends shows that all have joined.
   }
 
-  /// - Returns: whether all new tables were copied, so that what they need besides can be made.
+  /// - Returns: whether all new tables were copied, so that the rest of what they need can be created.
   private func copy(
     _ found: Found, _ archive: SchemaArchive, under snapshot: ExportedSnapshot
   ) async throws -> Bool {
@@ -315,16 +315,16 @@ struct NewTables: PhasePart {
       let isNews = refused.note(table.sourceOID, table.name, reason.words, took: .now - began)
       if isNews {
         logger.warning(
-          "the target refuses rows of a table, which is tried again",
+          "the target refuses rows of a table, which is copied again later",
           metadata: ["table": "\(table.name)", "because": "\(reason.words)"])
       }
     }
-    // What is left is found again.
+    // The next look finds what is left.
     let names = Set(left.anew + left.gone)
     return !registered.contains { names.contains($0.name) } && (found.new.isEmpty || left.obstacles.isEmpty)
   }
 
-  /// Partitions that an earlier try has attached: their indexes could not be made anew.
+  /// Partitions that an earlier try has attached: their indexes could not be recreated.
   private func detach(_ relations: [Relation]) async throws {
     let names = relations.filter(\.isPartition).map(\.name)
     let rows = try await ends.target.query(

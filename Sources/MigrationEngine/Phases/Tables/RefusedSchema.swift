@@ -3,8 +3,8 @@ import Logging
 import LogicalReplication
 import Synchronization
 
-/// What of the schema the target's server has refused to make: it is named, and tried again, while the stream
-/// goes on. What is mended on the source comes by the stream.
+/// The parts of the schema that the target's server refused: they are reported, and retried, while the stream
+/// continues. Fixes on the source arrive through the stream.
 struct RefusedSchema: PhasePart {
   let context: PhaseContext
   let publication: Publication
@@ -15,15 +15,15 @@ struct RefusedSchema: PhasePart {
     SchemaTransfer(target: options.target, publication: publication.name, jobs: options.jobs)
   }
 
-  /// Notes what was refused. A table whose replica identity could not be built is emptied, to be copied
-  /// again: nothing tells its rows apart, and over no rows the index can be.
+  /// Records what was refused. A table whose replica identity could not be built is emptied and copied again:
+  /// its rows cannot be identified, and on an empty table the index can be built.
   func keep(_ refused: [RefusedEntry]) async throws {
     guard !refused.isEmpty else { return }
     let unmade = try await objects.describe(refused)
     try await store.store(unmade: unmade)
     for object in unmade {
       logger.warning(
-        "the target refuses a part of the schema, and the rest goes on",
+        "the target refuses a part of the schema, and the rest continues",
         metadata: ["object": "\(object.name)", "because": "\(object.reason)", "remedy": "\(object.remedy)"])
       try await store.note("\(object.name) could not be made on the target: \(object.reason)")
     }
@@ -46,17 +46,17 @@ struct RefusedSchema: PhasePart {
     }
   }
 
-  /// Says what is missing, and what of it is accepted.
+  /// Reports what is missing and was not accepted.
   func report(_ monitor: StreamMonitor) async throws {
     let unmade = try await store.unmade()
     monitor.watch(Set(unmade.flatMap(\.tables)))
-    // An automatic cutover goes by what the engine was told.
+    // An automatic cutover goes by the engine's options.
     let accepted = Set(options.acceptedDifferences)
-    let told = unmade.filter { !accepted.contains($0.name) }
-    monitor.misses(told.isEmpty ? nil : told.map(\.words).joined(separator: "\n"))
+    let reported = unmade.filter { !accepted.contains($0.name) }
+    monitor.misses(reported.isEmpty ? nil : reported.map(\.words).joined(separator: "\n"))
   }
 
-  /// Tries again what has its turn. The stream may run: it waits for the locks.
+  /// Retries what is due. The stream may run: it waits for the locks.
   func retry(_ monitor: StreamMonitor) async throws {
     let changed = monitor.takeChanged()
     guard pace.isDue(changed: !changed.isEmpty) else { return }
@@ -66,7 +66,7 @@ struct RefusedSchema: PhasePart {
       do {
         try await tryAgain(unmade)
       } catch let error as MigrationError {
-        logger.warning("the schema could not be read to try again", metadata: ["why": "\(error)"])
+        logger.warning("the schema could not be read for a retry", metadata: ["why": "\(error)"])
       }
       pace.tried(took: .now - began)
     }
@@ -77,7 +77,7 @@ struct RefusedSchema: PhasePart {
     let (present, names) = try await objects.present(unmade)
     let gone = unmade.filter { !present.contains($0) }
     if !gone.isEmpty {
-      logger.info("the source has it no more", metadata: ["objects": "\(gone.map(\.name))"])
+      logger.info("the source no longer has it", metadata: ["objects": "\(gone.map(\.name))"])
       try await store.forget(unmade: gone)
     }
     guard !present.isEmpty else { return }
@@ -95,14 +95,13 @@ struct RefusedSchema: PhasePart {
       logger.notice("the target has it after all", metadata: ["object": "\(object.name)"])
     }
     try await store.forget(unmade: made)
-    // What another session's lock kept away is as it was.
+    // What failed on another session's lock is unchanged.
     let again = refused.filter { !$0.error.isLockConflict }
     try await store.store(
       unmade: try await objects.describe(again))
   }
 
-  /// Before a cutover: what it was told to accept, a foreign key is made without looking at the rows that are
-  /// there, so that it holds for those to come.
+  /// Before a cutover: an accepted foreign key is created NOT VALID, so that it holds for new rows.
   /// - Throws: `MigrationError` that names what is missing and was not accepted.
   func ensure(accepted: [String]) async throws {
     let unmade = try await store.unmade()
@@ -112,7 +111,7 @@ struct RefusedSchema: PhasePart {
         .failed, doing: "looking for what of the schema is missing on the target",
         reason: refused.map(\.words).joined(separator: "\n  "),
         remedy: """
-          Mend it, or accept it by its name, and a foreign key is made NOT VALID, for rows to come: \
+          Fix it, or accept it by its name; a foreign key is then created NOT VALID, for new rows: \
           \(refused.map { "--accept-difference \(SQL.shellQuoted($0.name))" }.joined(separator: " "))
           """)
     }
@@ -137,7 +136,7 @@ extension UnmadeObject {
   }
 }
 
-/// When what was refused is tried again.
+/// When to retry what was refused.
 final class RefusedSchemaPace: Sendable {
   private let state = Mutex((next: ContinuousClock.now, soonest: ContinuousClock.now, tries: 0))
 
@@ -150,7 +149,7 @@ final class RefusedSchemaPace: Sendable {
     }
   }
 
-  /// A try holds up the stream: it gets a small part of the time.
+  /// A try holds up the stream, so it gets a small part of the time.
   func tried(took: Duration) {
     state.withLock { state in
       state.tries = min(state.tries + 1, 5)

@@ -1,9 +1,8 @@
 import LibPQ
 import Synchronization
 
-/// Tables whose rows the target did not take, until they are copied after all. What they wait for may come by
-/// the stream, or be mended on the source, so they are tried again; what is known of them here only saves
-/// tries.
+/// Tables whose rows the target refused, until they are copied after all. What they wait for may arrive
+/// through the stream, or be fixed on the source, so they are retried; what is kept here only saves tries.
 final class RefusedTables: Sendable {
   private struct Table {
     var name: RelationName
@@ -25,7 +24,7 @@ final class RefusedTables: Sendable {
     state.withLock { state in
       let known = state[oid]
       var table = Table(name: name, words: words, tries: (known?.tries ?? -1) + 1, next: .now)
-      // The first time it is tried again at once: the rest of the schema may be there by then.
+      // The first retry is immediate: the rest of the schema may be there by then.
       if table.tries > 0 {
         let pause = Self.shortestPause * (1 << min(table.tries, 10))
         table.next += max(min(pause, Self.longestPause), took * 20)
@@ -37,17 +36,17 @@ final class RefusedTables: Sendable {
 
   func forget(_ oid: UInt32) { state.withLock { $0[oid] = nil } }
 
-  /// It is left alone for now.
+  /// Whether it is left alone for now.
   func holds(_ oid: UInt32) -> Bool { state.withLock { $0[oid] != nil } }
   func isDue(_ oid: UInt32) -> Bool { state.withLock { $0[oid].map { $0.next <= .now } ?? true } }
 
-  /// For people, of those tables that `oids` tells of.
+  /// For people: the tables among `oids`.
   func obstacles(of oids: Set<UInt32>) -> [String] {
     state.withLock { state in
       state.filter { oids.contains($0.key) }.values.sorted { $0.name < $1.name }.map {
         """
-        table \($0.name) is not copied: the target refuses a row of it: \($0.words). Mend the row on the \
-        source, or make on the target what it names; it is tried again by itself.
+        table \($0.name) is not copied: the target refuses one of its rows: \($0.words). Fix the row on the \
+        source, or create on the target what it refers to; the copy is retried by itself.
         """
       }
     }

@@ -2,18 +2,18 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Both ends as they were at one LSN of the stream, while the stream goes on.
+/// Snapshots of both ends at one LSN of the stream, while the stream continues.
 ///
-/// A slot's beginning gives the snapshot of the end that changes come from, and tells its LSN when it may be
-/// late: by then the stream could have applied what is behind it. So while the slot is made, which takes as
-/// long as the transactions that are open, the stream is held a moment behind its source. Once the LSN is
-/// known, the stream goes to exactly there, the other end's snapshot is taken, and the stream is let go.
+/// Creating a slot gives the snapshot of the end that changes come from, but its LSN may be known too late:
+/// by then the stream could have applied later changes. So while the slot is created, which waits for open
+/// transactions, the stream is held a moment behind its source. Once the LSN is known, the stream advances to
+/// exactly there, the other end's snapshot is taken, and the stream is released.
 struct SnapshotPair: Sendable {
-  /// Transactions that committed before it are in both snapshots, others in none.
+  /// Transactions that committed before it are in both snapshots, others in neither.
   let lsn: LSN
   /// Of the end that changes come from.
   let from: ExportedSnapshot
-  /// Of the end that they go to.
+  /// Of the end that changes go to.
   let to: ExportedSnapshot
 
   func release() async {
@@ -27,23 +27,24 @@ struct SnapshotPairing: Sendable {
   let direction: Direction
   /// The end that changes come from.
   let from: ConnectionString
-  /// The end that they go to.
+  /// The end that changes go to.
   let to: ConnectionString
   let monitor: StreamMonitor
   let logger: Logger
-  /// How long to wait for each transaction that is open where changes come from.
+  /// How long to wait for each open transaction on the end that changes come from.
   var slotLimit = Duration.seconds(60)
-  /// Called at the moment when all is applied that commits before the LSN, and nothing else.
+  /// Called when everything that commits before the LSN is applied, and nothing else.
   var onHeld: @Sendable (LSN) -> Void = { _ in }
 
-  /// How far the stream is held behind its source while the slot is made: more each time that it did not do.
+  /// How far the stream is held behind its source while the slot is created: more each time it was not
+  /// enough.
   private static let distances: [Duration] = [100, 100, 200, 400, 800].map { .milliseconds($0) }
   private static let pulse = Duration.milliseconds(15)
-  /// What is before the LSN is there already, as a rule.
+  /// As a rule, what is before the LSN is already applied.
   private static let reachLimit = Duration.seconds(30)
 
-  /// - Throws: `MigrationError` when open transactions do not let a slot begin, or the stream does not come
-  ///   to the snapshot's LSN.
+  /// - Throws: `MigrationError` when open transactions prevent the slot, or the stream does not reach the
+  ///   snapshot's LSN.
   func take() async throws -> SnapshotPair {
     for distance in Self.distances {
       do {
@@ -54,12 +55,12 @@ struct SnapshotPairing: Sendable {
       logger.info(
         "the stream had passed the snapshot's LSN; taking another", metadata: ["behind": "\(distance)"])
     }
-    throw toldTooLate
+    throw knownTooLate
   }
 
-  /// Only of the end that changes come from: nothing is applied that commits at or beyond its LSN until the
-  /// bound is lifted.
-  /// - Throws: `OpenTransactions` when these do not let a slot begin.
+  /// Only of the end that changes come from: nothing that commits at or after its LSN is applied until the
+  /// limit is lifted.
+  /// - Throws: `OpenTransactions` when these prevent the slot.
   func takeFirst() async throws -> ExportedSnapshot {
     for distance in Self.distances {
       do {
@@ -72,13 +73,13 @@ struct SnapshotPairing: Sendable {
       }
       monitor.bound.lift()
     }
-    throw toldTooLate
+    throw knownTooLate
   }
 
-  private var toldTooLate: MigrationError {
+  private var knownTooLate: MigrationError {
     MigrationError(
       .failed, doing: "looking at the \(direction.from) at one LSN",
-      reason: "it told too late where its snapshot stands, again and again",
+      reason: "its snapshot's LSN was known too late, several times",
       remedy: "Try again when the \(direction.from) has less to do.")
   }
 
@@ -86,7 +87,7 @@ struct SnapshotPairing: Sendable {
   private func attempt(_ distance: Duration) async throws -> SnapshotPair? {
     let observer = try await session(from, direction.from)
     return try await closing(observer) {
-      // Opened before the stream has to wait for it.
+      // Opened now, so that the stream need not wait for it.
       let other = try await session(to, direction.to)
       let taken: (slot: ExportedSnapshot, to: ExportedSnapshot)?
       do {
@@ -111,7 +112,7 @@ struct SnapshotPairing: Sendable {
     }
   }
 
-  /// Both snapshots, the one from a slot; the caller lets the stream go.
+  /// Both snapshots, one of them from a slot; the caller releases the stream.
   private func held(
     _ distance: Duration, _ observer: Connection, _ other: Connection
   ) async throws -> (slot: ExportedSnapshot, to: ExportedSnapshot)? {
@@ -130,7 +131,7 @@ struct SnapshotPairing: Sendable {
     }
   }
 
-  /// The snapshot of a slot, with the stream held at its LSN.
+  /// A slot's snapshot, with the stream held at its LSN.
   private func slot(_ distance: Duration, _ observer: Connection) async throws -> ExportedSnapshot? {
     let pulse = try await session(from, direction.from)
     return try await closing(pulse) {
@@ -150,7 +151,7 @@ struct SnapshotPairing: Sendable {
         }
         defer { group.cancelAll() }
         guard let slot = try await group.next() ?? nil else { throw CancellationError() }
-        // At once: the bound moves on.
+        // At once: the limit keeps moving.
         return (slot, isInTime: monitor.bound.fix(at: slot.lsn))
       }
       if isInTime { return slot }
@@ -173,13 +174,13 @@ struct SnapshotPairing: Sendable {
           .failed, doing: "looking at both ends at one LSN",
           reason: reading.waitsFor.map { "the stream waits: \($0)" }
             ?? "the stream is \(lsn.distance(from: reading.feedback.confirmableLSN)) bytes before \(lsn)",
-          remedy: "Try again when replicate status tells a small lag.")
+          remedy: "Try again when replicate status shows a small lag.")
       }
       try await Task.sleep(for: .milliseconds(1))
     }
   }
 
-  /// What the stream may be sent by now: a walsender sends what is flushed.
+  /// How far the stream may have been sent: a walsender sends what is flushed.
   private func position(_ observer: Connection) async throws -> LSN {
     let rows = try await observer.query(
       "SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn",
@@ -190,7 +191,7 @@ struct SnapshotPairing: Sendable {
   private func session(_ string: ConnectionString, _ end: String) async throws -> Connection {
     let connection = try await Session.open(string, end: end, purpose: "verify")
     do {
-      // A standby that commits wait for is no concern of a message; but a walsender sends what is flushed.
+      // A message need not wait for a standby; but a walsender sends only what is flushed.
       try await connection.query("SET synchronous_commit = local", doing: "preparing a session")
       return connection
     } catch {
@@ -200,14 +201,14 @@ struct SnapshotPairing: Sendable {
   }
 }
 
-/// Where an end stood, to tell where it stood a while ago. Pure.
+/// Records positions of an end, to know where it was a while ago. Pure.
 struct PositionTrail: Sendable {
   let distance: Duration
   private var positions: [(lsn: LSN, at: ContinuousClock.Instant)] = []
 
   init(distance: Duration) { self.distance = distance }
 
-  /// - Returns: where the end stood `distance` ago, or first.
+  /// - Returns: where the end was `distance` ago, or at first.
   mutating func note(_ lsn: LSN, at now: ContinuousClock.Instant) -> LSN {
     positions.append((lsn, now))
     while positions.count > 1, now - positions[1].at >= distance { positions.removeFirst() }

@@ -12,7 +12,7 @@ private struct StreamedEnds {
   private let settings: UserSettings
 
   init(from: Connection, to: Connection) async throws {
-    // Before the catalogs: what they say holds from here on.
+    // Read before the catalogs: what they say holds from here on.
     let rows = try await from.query(
       "SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn",
       doing: "asking the \(from.end) for its position", within: .seconds(15))
@@ -52,8 +52,8 @@ private struct StreamedEnds {
 }
 
 extension MigratedTables {
-  /// What the stream must know. Changes of a table whose rows are to be copied, or copied again, are left
-  /// alone: the copy will have them.
+  /// What the stream must know. Changes of tables that are to be copied, or copied again, are skipped: the
+  /// copy will have them.
   func streamed(source: Connection, target: Connection) async throws -> StreamTables {
     let ends = try await StreamedEnds(from: source, to: target)
     let stored = try await StateStore(target).relations()
@@ -71,8 +71,8 @@ extension MigratedTables {
     }
   }
 
-  /// What the reverse stream must know: tables that are on both ends under one name. Those that the target
-  /// got later have come by the stream as a whole.
+  /// What the reverse stream must know: tables that both ends have under the same name. The stream carries
+  /// all rows of those created on the target later.
   /// - Parameter openedLSN: where the target opened: its earlier changes came from the source.
   func streamedBack(source: Connection, target: Connection, since openedLSN: LSN) async throws -> StreamTables
   {

@@ -2,20 +2,20 @@ import LibPQ
 import Logging
 import LogicalReplication
 
-/// Copies tables that are registered and not copied, or not any more what was copied.
+/// Copies registered tables that are not copied yet, or no longer what was copied.
 struct TableCopies: Sendable {
   let options: MigrationOptions
   let ends: Endpoints
 
   /// What could not be copied.
   struct Left: Sendable {
-    /// The snapshot does not say what they are any more: they need a newer one.
+    /// The snapshot no longer describes them: they need a newer one.
     var anew: [RelationName] = []
     /// The source has dropped them.
     var gone: [RelationName] = []
     /// Why others do not fit the target, for people.
     var obstacles: [String] = []
-    /// Those whose rows the target does not take, by the source's OIDs, and what it said.
+    /// Tables whose rows the target refuses, by the source's OIDs, and what it said.
     var refused: [UInt32: (name: RelationName, words: String)] = [:]
   }
 
@@ -38,7 +38,7 @@ struct TableCopies: Sendable {
     for table in tables where table.obstacle == nil && now[table.source.oid] != nil {
       guard let target = table.target else {
         left.obstacles.append(
-          "the target has no table \(table.source.name) any more: give it back its name")
+          "the target no longer has a table \(table.source.name): restore its name")
         continue
       }
       lineages[table.source.oid] = TableLineage(source: table.source, target: target)
@@ -56,7 +56,7 @@ struct TableCopies: Sendable {
       guard let error = notCopied.refused[relation.oid] else { continue }
       left.refused[relation.oid] = (relation.name, error.words)
     }
-    // Those that are newer than the snapshot, too.
+    // Includes tables newer than the snapshot.
     let known = Set(source.map(\.oid))
     left.anew = missing.filter {
       notCopied.outdated.contains($0.sourceOID) || (!known.contains($0.sourceOID) && now[$0.sourceOID] != nil)
