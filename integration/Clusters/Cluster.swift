@@ -139,7 +139,8 @@ package actor Cluster {
   /// Stops the server in fast mode: sessions are ended, what is committed is checkpointed.
   package func stop() async throws {
     try await serverCommand([
-      PostgresPrograms.path("pg_ctl", in: programs), "stop", "-w", "-t", "60", "-s", "-m", "fast", "-D", dataDirectory,
+      PostgresPrograms.path("pg_ctl", in: programs), "stop", "-w", "-t", "60", "-s", "-m", "fast", "-D",
+      dataDirectory,
     ])
   }
 

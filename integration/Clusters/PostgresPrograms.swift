@@ -12,7 +12,8 @@ package enum PostgresPrograms {
       .first { FileManager.default.isExecutableFile(atPath: "\($0)/postgres") }
   }()
 
-  /// Of the source's server, where its version is to differ from the target's: `REPLICATE_TEST_SOURCE_BINDIR`.
+  /// Of the source's server, where its version is to differ from the target's:
+  /// `REPLICATE_TEST_SOURCE_BINDIR`.
   static var ofSource: String? {
     ProcessInfo.processInfo.environment["REPLICATE_TEST_SOURCE_BINDIR"].flatMap { $0.isEmpty ? nil : $0 }
   }

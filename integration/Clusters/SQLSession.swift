@@ -73,8 +73,8 @@ package actor SQLSession {
     _ = try await rows(sql)
   }
 
-  /// Runs one query. Values as text, nil for NULL. Lines that end with `/*15+*/` are for servers of version 15
-  /// and newer.
+  /// Runs one query. Values as text, nil for NULL. Lines that end with `/*15+*/` are for servers of version
+  /// 15 and newer.
   package func rows(_ sql: String) async throws -> [[String?]] {
     let sql = sql.contains("+*/") ? try await fitting(sql) : sql
     let text = try await withCheckedThrowingContinuation { reply in

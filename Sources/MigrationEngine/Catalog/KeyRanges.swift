@@ -23,7 +23,8 @@ struct KeyRanges: Sendable, Equatable {
     let rows = try await connection.query(
       """
       SELECT i.indrelid, pg_catalog.quote_ident(a.attname) AS column, a.atttypid,
-        pg_catalog.format_type(a.atttypid, NULL) AS type, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
+        pg_catalog.format_type(a.atttypid, NULL) AS type,
+        pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
         pg_catalog.array_to_string(s.histogram_bounds::text::text[], ',') AS bounds
       FROM pg_catalog.pg_index i
         JOIN pg_catalog.pg_class c ON c.oid = i.indrelid

@@ -29,7 +29,9 @@ struct OutputPlugins: Sendable, Equatable {
   /// What lets pgoutput be used beside those that may be already.
   var remedy: String {
     let list = (names + ["pgoutput"]).map(SQL.literal).joined(separator: ", ")
-    return "ALTER SYSTEM SET output_plugin_libraries = \(list); SELECT pg_reload_conf(); (Amazon Aurora and RDS: "
-      + "in the parameter group)"
+    return """
+      ALTER SYSTEM SET output_plugin_libraries = \(list); SELECT pg_reload_conf(); (Amazon Aurora and RDS: \
+      in the parameter group)
+      """
   }
 }

@@ -78,7 +78,7 @@ enum SystemPrivileges {
     "pg_try_advisory_lock", "pg_wal_lsn_diff", "quote_ident", "round", "row_security_active", "set_config",
     "setval", "sha256", "shobj_description", "split_part", "string_agg", "strpos", "substr", "substring",
     "sum", "textin", "textsend", "to_char", "to_jsonb", "to_regclass", "to_regnamespace",
-    "to_regprocedure", "txid_current_snapshot", "txid_snapshot_xmin", "unnest", "upper",
+    "to_regprocedure", "txid_current", "txid_current_snapshot", "txid_snapshot_xmin", "unnest", "upper",
     "uuid_hash_extended",
   ]
 
@@ -92,6 +92,7 @@ enum SystemPrivileges {
     "pg_prepared_xacts", "pg_proc", "pg_publication", "pg_publication_rel", "pg_publication_tables",
     "pg_range", "pg_replication_origin", "pg_replication_slots", "pg_rewrite", "pg_roles", "pg_sequence",
     "pg_settings", "pg_shdepend", "pg_stat_activity", "pg_stat_progress_vacuum", "pg_stat_replication",
-    "pg_statistic_ext", "pg_subscription", "pg_tablespace", "pg_trigger", "pg_type", "pg_user_mapping",
+    "pg_statistic_ext", "pg_stats", "pg_subscription", "pg_tablespace", "pg_trigger", "pg_type",
+    "pg_user_mapping",
   ]
 }

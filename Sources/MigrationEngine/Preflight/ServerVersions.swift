@@ -21,8 +21,10 @@ extension Preflight {
           Finding(
             .blocker, check: "server_version", object: end,
             why: "The \(end) is PostgreSQL \(version), which is older than all that was tried.",
-            remedy: "Upgrade the \(end) to PostgreSQL \(oldest) or newer (pg_upgrade; on Amazon RDS an engine "
-              + "upgrade), then migrate."))
+            remedy: """
+              Upgrade the \(end) to PostgreSQL \(oldest) or newer (pg_upgrade; on Amazon RDS an engine \
+              upgrade), then migrate.
+              """))
       }
       if target < source {
         findings.append(

@@ -40,7 +40,8 @@ extension Preflight {
     }
 
     static func judge(_ facts: Facts) -> [Finding] {
-      [walLevel(facts), outputPlugins(facts), keepLimit(facts), senderTimeout(facts), idleTimeout(facts)].compactMap { $0 }
+      [walLevel(facts), outputPlugins(facts), keepLimit(facts), senderTimeout(facts), idleTimeout(facts)]
+        .compactMap { $0 }
     }
 
     private static func walLevel(_ facts: Facts) -> Finding? {

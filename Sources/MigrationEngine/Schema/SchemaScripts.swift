@@ -219,8 +219,8 @@ enum EntryScripts {
     SchemaText(text).entries.keys.first?.words ?? String(entry.description)
   }
 
-  /// Without what is for psql alone, options of columns that no other server knows, the empty path, and limits of time, which are the session's own and
-  /// which an older server may not know.
+  /// Without psql commands, column options that no other server knows, the empty path, and time limits, which
+  /// an older server may not know.
   static func statements(_ script: String) -> String {
     var isHead = true
     return script.split(separator: "\n", omittingEmptySubsequences: false).filter { line in

@@ -1,8 +1,8 @@
 import LibPQ
 
-/// The options of columns that users may give (manual, ALTER TABLE … SET ( attribute_option )). Since November
-/// 2026 servers keep one of their own beside them, `pg_attver`, which a pg_dump from before writes out and a
-/// server from before refuses.
+/// The options of columns that users may give (manual, ALTER TABLE … SET ( attribute_option )). Since
+/// November 2026 servers keep one of their own beside them, `pg_attver`, which a pg_dump from before writes
+/// out and a server from before refuses.
 enum ColumnOptions {
   private static let ofUsers: Set<Substring> = ["n_distinct", "n_distinct_inherited"]
 
@@ -22,7 +22,8 @@ enum ColumnOptions {
     return !rows.isEmpty
   }
 
-  /// - Parameter line: of what pg_dump writes: `ALTER TABLE ONLY public.t ALTER COLUMN id SET (n_distinct=5);`.
+  /// - Parameter line: of what pg_dump writes: `ALTER TABLE ONLY public.t ALTER COLUMN id SET
+  ///   (n_distinct=5);`.
   /// - Returns: the line without options that are the server's own.
   static func ofUsers(in line: Substring) -> Substring {
     guard line.hasSuffix(");"), let set = line.ranges(of: " SET (").last,

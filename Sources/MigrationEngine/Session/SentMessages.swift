@@ -4,10 +4,10 @@ import Synchronization
 
 /// Messages of ours in the WAL of a server whose pgoutput sends none: before PostgreSQL 14.
 ///
-/// Such a server sends the transaction that wrote one all the same, with nothing in it (those from 15 on leave
-/// out what is empty). So a message is known by the number of its transaction, which is noted here before it
-/// commits, and by where it lies. Nothing is published for it: a table of ours would come to each subscriber of
-/// a publication FOR ALL TABLES, and stop it.
+/// Such a server sends the transaction that wrote one all the same, with nothing in it (those from 15 on
+/// leave out what is empty). So a message is known by the number of its transaction, which is noted here
+/// before it commits, and by where it lies. Nothing is published for it: a table of ours would come to each
+/// subscriber of a publication FOR ALL TABLES, and stop it.
 final class SentMessages: Sendable {
   struct Message: Sendable {
     var prefix: String

@@ -1,8 +1,8 @@
-package import LibPQ
+import LibPQ
 
 /// What a server can do from a version on. All that hangs on the version of a server stands here, in
 /// `Session.fixed` for its settings and in `SchemaVersions` for its catalogs.
-package struct ServerFeature: Sendable {
+struct ServerFeature: Sendable {
   /// As `PQserverVersion` counts: 150004 is 15.4.
   let since: Int
 
@@ -35,5 +35,5 @@ package struct ServerFeature: Sendable {
 }
 
 extension Connection {
-  package func has(_ feature: ServerFeature) throws -> Bool { try serverVersion() >= feature.since }
+  func has(_ feature: ServerFeature) throws -> Bool { try serverVersion() >= feature.since }
 }

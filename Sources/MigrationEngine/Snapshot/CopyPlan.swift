@@ -187,8 +187,8 @@ struct CopyPlan: Sendable {
     return CopyPiece(
       sourceOID: relation.oid, name: relation.name, bytes: relation.bytes / Int64(parts), parts: parts,
       copyOut: """
-        COPY (SELECT \(names) FROM ONLY \(relation.name) WHERE \(cut.condition(number, of: parts, relation))) \
-        TO STDOUT WITH (\(format))
+        COPY (SELECT \(names) FROM ONLY \(relation.name) \
+        WHERE \(cut.condition(number, of: parts, relation))) TO STDOUT WITH (\(format))
         """,
       copyIn: "COPY \(relation.name)\(list) FROM STDIN WITH (\(format))")
   }

@@ -15,7 +15,8 @@ struct ComparedEnds: Sendable {
     _ source: VerifiedEnd, _ target: VerifiedEnd, digests: [DigestFunction], looksUpKeys: Bool
   ) async throws -> ComparedEnds {
     let versions = (source.versionNumber, target.versionNumber)
-    let writesFloatsDifferently = (versions.0 < ServerFeature.shortestFloats.since)
+    let writesFloatsDifferently =
+      (versions.0 < ServerFeature.shortestFloats.since)
       != (versions.1 < ServerFeature.shortestFloats.since)
     let sharesEncoding = source.encoding == target.encoding
     let digest = try await digest(digests, source, target, sharesEncoding: sharesEncoding)

@@ -33,7 +33,8 @@ struct TableScan: Sendable {
   func plan(_ tables: [ComparedTable], _ end: VerifiedEnd) -> [ScanPiece] {
     ScanPlan(
       tables.enumerated().map { ($0, $1.shape(end.end)) }, jobs: end.sessions.count,
-      isCut: end.versionNumber >= ServerFeature.tidRangeScan.since, maxBytesPerSecond: maxBytesPerSecond.map { $0 / 2 }
+      isCut: end.versionNumber >= ServerFeature.tidRangeScan.since,
+      maxBytesPerSecond: maxBytesPerSecond.map { $0 / 2 }
     ).pieces
   }
 

@@ -28,7 +28,7 @@ struct DrainTests {
 
   /// A change that was committed after the marker.
   private func change(_ table: String) {
-    monitor.passing(.init(between: [], behind: [table], origins: []), marker: nil)
+    monitor.passing(.init(between: [], after: [table], origins: []), marker: nil)
     commit(marker: nil)
     monitor.breached()
   }

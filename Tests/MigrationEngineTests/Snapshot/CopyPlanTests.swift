@@ -72,9 +72,9 @@ struct CopyPlanTests {
       ])
     #expect(
       conditions(["-5", "0", "5", "10", "20", "30"]).compactMap { $0 }.map { $0.filter { $0 != " " } } == [
-        "aOPERATOR(pg_catalog.<)'0'::bigint",
-        "aOPERATOR(pg_catalog.>=)'0'::bigintANDaOPERATOR(pg_catalog.<)'10'::bigint",
-        "aOPERATOR(pg_catalog.>=)'10'::bigintANDaOPERATOR(pg_catalog.<)'20'::bigint",
+        "aOPERATOR(pg_catalog.<)'-5'::bigint",
+        "aOPERATOR(pg_catalog.>=)'-5'::bigintANDaOPERATOR(pg_catalog.<)'5'::bigint",
+        "aOPERATOR(pg_catalog.>=)'5'::bigintANDaOPERATOR(pg_catalog.<)'20'::bigint",
         "aOPERATOR(pg_catalog.>=)'20'::bigint",
       ])
   }

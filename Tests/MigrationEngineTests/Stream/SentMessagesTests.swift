@@ -3,7 +3,8 @@ import Testing
 @testable import LogicalReplication
 @testable import MigrationEngine
 
-/// Messages in a stream of protocol version 1, whose server sends the transaction that wrote one, and no message.
+/// Messages in a stream of protocol version 1, whose server sends the transaction that wrote one, and no
+/// message.
 struct SentMessagesTests {
   private static let table: UInt32 = 16384
 

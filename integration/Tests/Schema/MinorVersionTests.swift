@@ -5,7 +5,7 @@ import Testing
 
 /// Clusters lag behind each other by minor releases. Since November 2026 a server keeps an option of its own
 /// with each column, which a pg_dump from before writes out, and which a server from before refuses.
-@Suite(.serialized, .timeLimit(.minutes(6)), .ownServers)
+@Suite(.serialized, .servers(about: 60), .timeLimit(.minutes(6)), .ownServers)
 struct MinorVersionTests {
   private static let (patched, unpatched) = ("15.20", "15.17")
 
