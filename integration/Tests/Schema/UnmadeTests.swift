@@ -32,7 +32,7 @@ struct UnmadeTests {
   private static let names = ["index public.t_v", "fk constraint child_parent on public.child"]
   /// pg_dump writes a check into its table's definition.
   private static let notCopied =
-    "table \"public\".\"checked\" is not copied: the target refuses a row of it"
+    "table \"public\".\"checked\" is not copied: the target refuses one of its rows"
 
   /// The statements that list rows on the source.
   private static func listings(_ waitsFor: String) -> [String] {
