@@ -39,6 +39,7 @@ package actor Connection {
     _ string: ConnectionString, end: String, within limit: Duration = .seconds(15),
     abandonment: Abandonment = .cancel
   ) async throws -> Connection {
+    let string = try await string.withPassword()
     let connection = try Connection(end: end, abandonment: abandonment)
     try await connection.establish(string, until: .now + limit)
     return connection

@@ -6,6 +6,9 @@ package struct ConnectionString: Sendable {
   /// The keywords that the string itself sets, in libpq's order. Services and the environment are left to
   /// libpq.
   package private(set) var keywords: [(name: String, value: String)]
+  /// Asked for the password of each new connection; nil where the string, a passfile or the environment has
+  /// it.
+  package var passwordSource: PasswordSource?
   /// Settings given at the start of the session that, like the password, are not printed.
   private var secretSettings: [(name: String, value: String)] = []
 

@@ -11,15 +11,18 @@ extension CutoverRun {
     return try await withThrowingTaskGroup(of: String?.self) { group in
       group.addTask { try await poolers.pause(until: end) }
       group.addTask {
-        try await Task.sleep(until: began + (end - began) / 2)
-        try await self.endTransactions(of: try await poolers.busyServers())
+        do { try await Task.sleep(until: began + (end - began) / 2) } catch { return nil }
+        // The pause succeeds by this, and must not keep it from saying whom it ended.
+        try await Task { try await self.endTransactions(of: try await poolers.busyServers()) }.value
         return nil
       }
-      defer { group.cancelAll() }
-      while let said = try await group.next() {
-        if let said { return said }
+      var said = ""
+      for try await paused in group {
+        guard let paused else { continue }
+        said = paused
+        group.cancelAll()
       }
-      return ""
+      return said
     }
   }
 

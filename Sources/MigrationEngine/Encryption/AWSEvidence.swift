@@ -1,24 +1,18 @@
-/// What the AWS account says about the cluster or instance of the target's endpoint: `StorageEncrypted` and
-/// `KmsKeyId`.
+import LibPQ
+
+/// What the AWS account says about the cluster or instance of the target's endpoint: `StorageEncrypted`,
+/// `StorageEncryptionType` and `KmsKeyId`.
 struct AWSEvidence: Sendable {
   private let aws: AWSCommand
 
   init() { aws = AWSCommand() }
 
-  /// Whether a host is an endpoint of RDS or Aurora by its name.
-  static func isEndpoint(_ host: String) -> Bool {
-    let host = host.lowercased()
-    return host.hasSuffix(".rds.amazonaws.com") || host.hasSuffix(".rds.amazonaws.com.cn")
-      || host.wholeMatch(of: /.+\.rds\.[a-z0-9-]+\.amazonaws\.com\.cn/) != nil
-  }
-
-  /// The region in an endpoint's name.
-  static func region(of host: String) -> String? {
-    let host = host.lowercased()
-    if let match = host.wholeMatch(of: /.+\.([a-z0-9-]+)\.rds\.amazonaws\.com(?:\.cn)?/) {
-      return String(match.output.1)
-    }
-    return host.wholeMatch(of: /.+\.rds\.([a-z0-9-]+)\.amazonaws\.com\.cn/).map { String($0.output.1) }
+  /// The host, and what its name leads to, where that is an endpoint: applications often have a name of their
+  /// own for their database.
+  static func names(of host: String) async -> [String] {
+    guard !host.isEmpty, !host.hasPrefix("/"), !AWSEndpoint.matches(host) else { return [host] }
+    guard let canonical = await CanonicalName.of(host), AWSEndpoint.matches(canonical) else { return [host] }
+    return [host, canonical]
   }
 
   /// The relevant facts of a cluster or instance.
@@ -28,7 +22,11 @@ struct AWSEvidence: Sendable {
     var hosts: [String?]
     var custom: [String]?
     var encrypted: Bool?
+    /// `none`, `sse-kms`, `sse-rds`; older answers lack it.
+    var type: String?
     var key: String?
+    /// Of a global cluster: its writer's name as ARN.
+    var writers: [String]?
 
     func isAt(_ host: String) -> Bool {
       (hosts + (custom ?? [])).contains { $0?.lowercased() == host.lowercased() }
@@ -43,20 +41,42 @@ struct AWSEvidence: Sendable {
 
   func ask(about server: TargetServerFacts) async -> Answer {
     guard let host = server.host else { return .unknown("the target's host is not known") }
-    var aws = aws
-    aws.region = Self.region(of: host)
+    let names = await Self.names(of: host)
     do {
-      for (what, arguments) in Self.questions {
-        let stores = try await aws.answer([Store].self, arguments)
-        if let store = stores.first(where: { $0.isAt(host) }) { return .known(Self.evidence(store, what)) }
+      for name in names.reversed() {
+        if let evidence = try await evidence(of: name) { return .known(evidence) }
       }
     } catch {
       return .unknown("\(error)")
     }
+    let what = names.count > 1 ? "\(names[0]), which leads to \(names[1])" : host
     return .unknown(
-      "no cluster and no instance that the AWS CLI sees here has the endpoint \(host): "
+      "no cluster and no instance that the AWS CLI sees here has the endpoint \(what): "
         + "give --target the endpoint itself, and the AWS CLI its account and region")
   }
+
+  /// - Returns: nil when the account has no such endpoint.
+  private func evidence(of host: String) async throws -> EncryptionEvidence? {
+    var aws = aws
+    aws.region = AWSEndpoint.region(of: host)
+    if AWSEndpoint.isGlobal(host) {
+      let clusters = try await aws.answer([Store].self, Self.globalQuestion)
+      guard let global = clusters.first(where: { $0.isAt(host) }) else { return nil }
+      return Self.evidence(global, "global cluster")
+    }
+    for (what, arguments) in Self.questions {
+      let stores = try await aws.answer([Store].self, arguments)
+      if let store = stores.first(where: { $0.isAt(host) }) { return Self.evidence(store, what) }
+    }
+    return nil
+  }
+
+  /// The storage of all its clusters is encrypted when its own is said to be.
+  private static let globalQuestion = [
+    "rds", "describe-global-clusters", "--query",
+    "GlobalClusters[].{id: GlobalClusterIdentifier, hosts: [Endpoint], encrypted: StorageEncrypted, "
+      + "type: StorageEncryptionType, writers: GlobalClusterMembers[?IsWriter].DBClusterArn}",
+  ]
 
   private static let questions = [
     (
@@ -64,7 +84,8 @@ struct AWSEvidence: Sendable {
       [
         "rds", "describe-db-clusters", "--query",
         "DBClusters[].{id: DBClusterIdentifier, hosts: [Endpoint, ReaderEndpoint], "
-          + "custom: CustomEndpoints, encrypted: StorageEncrypted, key: KmsKeyId}",
+          + "custom: CustomEndpoints, encrypted: StorageEncrypted, "
+          + "type: StorageEncryptionType, key: KmsKeyId}",
       ]
     ),
     (
@@ -72,18 +93,26 @@ struct AWSEvidence: Sendable {
       [
         "rds", "describe-db-instances", "--query",
         "DBInstances[].{id: DBInstanceIdentifier, hosts: [Endpoint.Address], "
-          + "encrypted: StorageEncrypted, key: KmsKeyId}",
+          + "encrypted: StorageEncrypted, "
+          + "type: StorageEncryptionType, key: KmsKeyId}",
       ]
     ),
   ]
 
   static func evidence(_ store: Store, _ what: String) -> EncryptionEvidence {
-    guard store.encrypted == true else {
+    let hasType = ["sse-rds", "sse-kms"].contains(store.type)
+    guard store.encrypted == true || hasType else {
       return EncryptionEvidence(
         status: .unverified, provider: .aws,
         detail: "\(what) \(store.id) is not encrypted: its StorageEncrypted is false")
     }
-    let key = store.key.map { "KMS key \($0)" } ?? "no KMS key reported"
-    return EncryptionEvidence(status: .verified, provider: .aws, detail: "\(what) \(store.id), \(key)")
+    var detail = "\(what) \(store.id), "
+    if let key = store.key {
+      detail += "KMS key \(key)"
+    } else {
+      detail += store.type == "sse-rds" ? "a key that AWS owns (sse-rds)" : "no KMS key reported"
+    }
+    if let writer = store.writers?.first { detail += ", writer \(writer)" }
+    return EncryptionEvidence(status: .verified, provider: .aws, detail: detail)
   }
 }

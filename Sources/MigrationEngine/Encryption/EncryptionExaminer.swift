@@ -29,7 +29,8 @@ struct EncryptionExaminer: Sendable {
   /// Never throws: what cannot be examined is no evidence, and the detail says why.
   func examine(server: TargetServerFacts) async -> EncryptionEvidence {
     let seen: EncryptionEvidence
-    if asksAWS || AWSEvidence.isEndpoint(server.host ?? "") {
+    let names = await AWSEvidence.names(of: server.host ?? "")
+    if asksAWS || names.contains(where: AWSEndpoint.matches) {
       switch await aws.ask(about: server) {
       case .known(let evidence): return evidence
       case .unknown(let why): seen = EncryptionEvidence(status: .unverified, provider: .aws, detail: why)

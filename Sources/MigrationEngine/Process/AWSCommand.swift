@@ -42,6 +42,16 @@ struct AWSCommand: Sendable {
     return try Self.decode(type, try await run(all, call, within: limit), call)
   }
 
+  /// One call whose answer is text, not JSON.
+  func text(_ arguments: [String], within limit: Duration = .seconds(30)) async throws -> String {
+    let call = arguments.prefix(2).joined(separator: " ")
+    let answer = String(decoding: try await run(arguments, call, within: limit), as: UTF8.self)
+    guard let line = answer.split(whereSeparator: \.isNewline).first else {
+      throw AWSFailure(call: call, why: "it printed nothing")
+    }
+    return String(line)
+  }
+
   private func run(_ arguments: [String], _ call: String, within limit: Duration) async throws -> [UInt8] {
     var all = arguments + ["--output", "json"]
     if let profile { all += ["--profile", profile] }

@@ -15,7 +15,7 @@ struct PostgresTool {
       // Their messages are recognised by English words.
       "LC_ALL": "C.UTF-8", "LANGUAGE": nil,
     ]
-    if let password = end.password { environment["PGPASSWORD"] = password }
+    if let password = try await end.withPassword().password { environment["PGPASSWORD"] = password }
     let service = try Self.service(for: end, doing: action)
     defer { service?.remove() }
     if let service {

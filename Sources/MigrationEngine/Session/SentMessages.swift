@@ -1,50 +1,43 @@
 import LibPQ
-import LogicalReplication
 import Synchronization
 
 /// Messages of ours in the WAL of a server whose pgoutput sends none: before PostgreSQL 14.
 ///
 /// Such a server sends the transaction that wrote one all the same, with nothing in it (those from 15 on
 /// leave out what is empty). So a message is known by the number of its transaction, which is noted here
-/// before it commits, and by where it lies. Nothing is published for it: a table of ours would come to each
-/// subscriber of a publication FOR ALL TABLES, and stop it.
+/// before it commits. No other transaction that the stream has still to bring can have that number: the slot
+/// keeps the server from using one again (manual, section 25.1.5). The positions that functions return say
+/// nothing of this: on Amazon Aurora they are not those of the stream.
+///
+/// Nothing is published for it: a table of ours would come to each subscriber of a publication FOR ALL
+/// TABLES, and stop it.
 final class SentMessages: Sendable {
   struct Message: Sendable {
     var prefix: String
     var content: String
-    /// Behind its record; its transaction commits beyond it.
-    var lsn: LSN
   }
 
-  /// By transactions as BEGIN names them: 32 bits.
-  private let messages = Mutex<[UInt32: Message]>([:])
-  /// A stream that is far behind meets the oldest first, and needs the newest of the heartbeats least.
-  private static let limit = 10_000
+  private struct State {
+    /// By transactions as BEGIN names them: 32 bits.
+    var messages: [UInt32: (place: Int, message: Message)] = [:]
+    var next = 0
+  }
+
+  private let state = Mutex(State())
+  /// A stream that is hours behind needs the oldest heartbeats least.
+  private static let limit = 20_000
 
   func note(_ message: Message, of xid: UInt32) {
-    messages.withLock { messages in
-      if messages.count >= Self.limit, let oldest = messages.min(by: { $0.value.lsn < $1.value.lsn }) {
-        messages[oldest.key] = nil
-      }
-      messages[xid] = message
+    state.withLock { state in
+      state.messages[xid] = (state.next, message)
+      state.next += 1
+      guard state.messages.count > Self.limit else { return }
+      let oldest = state.next - Self.limit / 2
+      state.messages = state.messages.filter { $0.value.place >= oldest }
     }
   }
 
-  /// - Parameter lsn: where the transaction committed.
-  func message(of xid: UInt32, committedAt lsn: LSN) -> Message? {
-    messages.withLock { messages in
-      guard let message = messages[xid], message.lsn <= lsn else { return nil }
-      return message
-    }
-  }
-
-  /// Of transactions that were applied.
-  func forget(before lsn: LSN) {
-    messages.withLock { messages in
-      guard !messages.isEmpty else { return }
-      messages = messages.filter { $0.value.lsn >= lsn }
-    }
-  }
+  func message(of xid: UInt32) -> Message? { state.withLock { $0.messages[xid]?.message } }
 }
 
 extension Connection {
@@ -77,14 +70,13 @@ extension Connection {
         SELECT pg_catalog.txid_current() & 4294967295 AS xid,
           pg_catalog.pg_logical_emit_message(true, $1, $2) AS lsn
         """, [prefix, content], doing: action, within: limit)
-      guard let row = rows.first, let lsn = LSN(try row.text("lsn")) else {
-        throw PostgresError(code: .unexpectedResult, action: action, message: "the server gave no position")
+      guard let row = rows.first else {
+        throw PostgresError(code: .unexpectedResult, action: action, message: "the server gave no number")
       }
       sent.note(
-        SentMessages.Message(prefix: prefix, content: content, lsn: lsn),
-        of: try row.integer("xid", as: UInt32.self))
+        SentMessages.Message(prefix: prefix, content: content), of: try row.integer("xid", as: UInt32.self))
       try await query("COMMIT", doing: action, within: limit)
-      return lsn.description
+      return try row.text("lsn")
     } catch {
       rollback()
       throw error

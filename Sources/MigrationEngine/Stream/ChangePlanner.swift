@@ -196,7 +196,7 @@ struct ChangePlanner {
       try prove(anchor)
       open = SourceTransaction(
         xid: begin.xid, finalLSN: begin.finalLSN, anchor: anchor, isPassed: begin.finalLSN < appliedLSN)
-      if let message = messages?.message(of: begin.xid, committedAt: begin.finalLSN) {
+      if let message = messages?.message(of: begin.xid) {
         open?.hasMessage = true
         note(message.prefix, message.content, &plan)
       }

@@ -323,8 +323,5 @@ final class StreamMonitor: Sendable {
   }
 
   var feedback: Feedback { state.withLock { $0.feedback } }
-  func stored(_ lsn: LSN) {
-    state.withLock { $0.feedback.stored(lsn) }
-    messages.forget(before: lsn)
-  }
+  func stored(_ lsn: LSN) { state.withLock { $0.feedback.stored(lsn) } }
 }

@@ -22,7 +22,7 @@ struct PgBouncerAction: SwitchAction {
 
   func examine(_ scene: SwitchScene) async -> [SwitchFinding] {
     let address = address(scene)
-    return await each { await $0.examine(address, source: scene.source) }.flatMap { $0 }
+    return await each { await $0.examine(address, in: scene) }.flatMap { $0 }
   }
 
   /// - Throws: `SwitchFailure`; then some of the poolers may be paused, and `resume` releases their clients.

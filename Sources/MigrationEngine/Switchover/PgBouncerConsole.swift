@@ -49,6 +49,17 @@ struct PgBouncerConsole: Sendable {
       isPaused: try row.text("paused") == "1")
   }
 
+  /// The other databases whose clients come to the same one on the server.
+  func aliases(of database: String, within limit: Duration) async throws -> [String] {
+    let rows = try await command("SHOW DATABASES", within: limit)
+    func place(_ row: Rows.Row) throws -> String {
+      let host = try row.optional("host") ?? ""
+      return "\(host.lowercased()) \(try row.text("port")) \(try row.text("database"))"
+    }
+    guard let own = try rows.first(where: { try $0.text("name") == database }).map(place) else { return [] }
+    return try rows.filter { try place($0) == own }.map { try $0.text("name") }.filter { $0 != database }
+  }
+
   func busyServers(of database: String, within limit: Duration) async throws -> [BusyServer] {
     try await command("SHOW SERVERS", within: limit)
       .filter { try $0.text("database") == database && $0.text("state").hasPrefix("active") }

@@ -2,11 +2,11 @@ import LibPQ
 
 extension PoolerSession {
   /// What prevents sending the pooler's clients to `address`; changes nothing.
-  func examine(_ address: PgBouncerFile.Address, source: Switchover.End) async -> [SwitchFinding] {
+  func examine(_ address: PgBouncerFile.Address, in scene: SwitchScene) async -> [SwitchFinding] {
     var remarks = examineFile(address)
     do {
       remarks += try await retried(until: .now) { console, pooler in
-        try await Look(console: console, pooler: pooler).remarks(address, source)
+        try await Look(console: console, pooler: pooler).remarks(address, scene)
       }
     } catch {
       remarks.append(
@@ -45,7 +45,7 @@ extension PoolerSession {
     private var database: String { pooler.database }
 
     func remarks(
-      _ address: PgBouncerFile.Address, _ source: Switchover.End
+      _ address: PgBouncerFile.Address, _ scene: SwitchScene
     ) async throws -> [SwitchFinding] {
       guard let entry = try await console.entry(database, within: Self.limit) else {
         return [
@@ -56,7 +56,8 @@ extension PoolerSession {
       guard !entry.isPaused else {
         return [.blocker("\(label): \(database) is paused.", "On its console run \(resume)")]
       }
-      return try await rights() + place(entry, address, source) + pooling(entry) + patience()
+      return try await rights() + place(entry, address, scene.source) + aliases(scene) + pooling(entry)
+        + patience()
     }
 
     /// A command that only admins may give, and that has no effect where nothing is paused.
@@ -82,6 +83,19 @@ extension PoolerSession {
         .warning(
           "\(now) called \(entry.address.database), and the source's database is \(source.database).",
           "See that the step names the right database.")
+      ]
+    }
+
+    /// Clients of these would stay on the end that is left.
+    private func aliases(_ scene: SwitchScene) async throws -> [SwitchFinding] {
+      let others = try await console.aliases(of: database, within: Self.limit)
+        .filter { !scene.pooledDatabases.contains($0) }
+      guard !others.isEmpty else { return [] }
+      let names = others.map(SQL.identifier).joined(separator: ", ")
+      return [
+        .warning(
+          "\(label) leads clients of \(names) to the same database as those of \(database), and no step moves them.",
+          "Give each a pgbouncer step of its own; without one its clients' writes fail after the cutover.")
       ]
     }
 

@@ -17,8 +17,22 @@ struct SwitchScene: Sendable {
   var source: Switchover.End
   /// The end that they move to.
   var target: Switchover.End
+  /// Databases, as clients of poolers call them, that steps of the plan move.
+  var pooledDatabases: Set<String> = []
   var fenceLSN: String?
   var appliedLSN: String?
+}
+
+extension SwitchScene {
+  /// With what the poolers' steps of the plan move.
+  func moving(_ plan: SwitchPlan) -> SwitchScene {
+    var scene = self
+    for step in plan.steps {
+      guard case .pgBouncer(let pgBouncer) = step.action else { continue }
+      scene.pooledDatabases.formUnion(pgBouncer.poolers.map(\.database))
+    }
+    return scene
+  }
 }
 
 /// Why a step failed.

@@ -37,7 +37,7 @@ struct Switchover: Sendable {
   ) {
     self.plan = plan
     names = plan.names
-    self.scene = scene
+    self.scene = scene.moving(plan)
     self.log = log
     self.logger = logger
     actions = plan.steps.map { step in

@@ -15,47 +15,66 @@ struct EndOptions: ParsableArguments {
       "The encrypted database it moves into (or REPLICATE_TARGET).", valueName: "connection-string"))
   var target: String?
 
+  @Option(
+    name: .customLong("source-password-command"),
+    help: ArgumentHelp(
+      "Prints the source's password, for each new connection (or REPLICATE_SOURCE_PASSWORD_COMMAND); "
+        + "'rds-iam' for a token of the AWS CLI.", valueName: "command"))
+  var sourcePasswordCommand: String?
+
+  @Option(
+    name: .customLong("target-password-command"),
+    help: ArgumentHelp(
+      "The same for the target (or REPLICATE_TARGET_PASSWORD_COMMAND).", valueName: "command"))
+  var targetPasswordCommand: String?
+
   /// - Throws: `MigrationError(.usage)` when it is missing or libpq cannot read it.
   func requiredSource(in environment: [String: String]) throws -> ConnectionString {
-    try required(source, "source", "REPLICATE_SOURCE", in: environment)
+    try required("source", in: environment)
   }
 
   /// - Throws: `MigrationError(.usage)` when it is missing or libpq cannot read it.
   func requiredTarget(in environment: [String: String]) throws -> ConnectionString {
-    try required(target, "target", "REPLICATE_TARGET", in: environment)
+    try required("target", in: environment)
   }
 
   /// For commands that need only the target, but show more when they can reach the source.
   /// - Throws: `MigrationError(.usage)` when libpq cannot read it.
   func optionalSource(in environment: [String: String]) throws -> ConnectionString? {
-    try parsed(source, "source", "REPLICATE_SOURCE", in: environment)
+    try parsed("source", in: environment)
   }
 
   /// - Throws: `MigrationError(.usage)` when libpq cannot read it.
   func optionalTarget(in environment: [String: String]) throws -> ConnectionString? {
-    try parsed(target, "target", "REPLICATE_TARGET", in: environment)
+    try parsed("target", in: environment)
   }
 
-  private func required(
-    _ option: String?, _ end: String, _ variable: String, in environment: [String: String]
-  ) throws -> ConnectionString {
-    if let parsed = try parsed(option, end, variable, in: environment) { return parsed }
+  private func required(_ end: String, in environment: [String: String]) throws -> ConnectionString {
+    if let parsed = try parsed(end, in: environment) { return parsed }
     throw MigrationError(
       .usage, doing: "reading the connection string of the \(end)", reason: "there is none",
-      remedy: "Give --\(end) 'host=… dbname=…' or set \(variable).")
+      remedy: "Give --\(end) 'host=… dbname=…' or set REPLICATE_\(end.uppercased()).")
   }
 
-  private func parsed(
-    _ option: String?, _ end: String, _ variable: String, in environment: [String: String]
-  ) throws -> ConnectionString? {
+  private func parsed(_ end: String, in environment: [String: String]) throws -> ConnectionString? {
+    let option = end == "source" ? source : target
+    let variable = "REPLICATE_\(end.uppercased())"
     guard let text = option ?? environment[variable], !text.isEmpty else { return nil }
     let place = option == nil ? variable : "--\(end)"
+    let doing = "reading the connection string of the \(end)"
     do {
-      let string = try ConnectionString(text, for: end)
+      var string = try ConnectionString(text, for: end)
       if let (reason, remedy) = Self.obstacle(in: string, environment) {
-        throw MigrationError(
-          .usage, doing: "reading the connection string of the \(end)", reason: reason,
-          remedy: "\(remedy) (\(place))")
+        throw MigrationError(.usage, doing: doing, reason: reason, remedy: "\(remedy) (\(place))")
+      }
+      let command = end == "source" ? sourcePasswordCommand : targetPasswordCommand
+      if let command = command ?? environment["\(variable)_PASSWORD_COMMAND"], !command.isEmpty {
+        guard string.password == nil else {
+          throw MigrationError(
+            .usage, doing: doing, reason: "it has a password, and a command for one is given as well",
+            remedy: "Leave one of them out. (\(place), --\(end)-password-command)")
+        }
+        string.passwordSource = PasswordCommand(command, for: string, called: end).source
       }
       return string
     } catch let error as PostgresError {

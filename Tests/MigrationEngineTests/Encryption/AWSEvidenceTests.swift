@@ -13,16 +13,46 @@ struct AWSEvidenceTests {
       ("one.abc.cn-north-1.rds.amazonaws.com.cn", "cn-north-1"),
     ])
   func endpoints(host: String, region: String) {
-    #expect(AWSEvidence.isEndpoint(host))
-    #expect(AWSEvidence.region(of: host) == region)
+    #expect(AWSEndpoint.matches(host))
+    #expect(AWSEndpoint.region(of: host) == region)
   }
 
   @Test(
     "Other names are none",
     arguments: ["db.example.com", "127.0.0.1", "", "rds.amazonaws.com.evil.example", "x.amazonaws.com"])
   func others(host: String) {
-    #expect(!AWSEvidence.isEndpoint(host))
-    #expect(AWSEvidence.region(of: host) == nil)
+    #expect(!AWSEndpoint.matches(host))
+    #expect(AWSEndpoint.region(of: host) == nil)
+  }
+
+  @Test("A global cluster's endpoint has no region of its own")
+  func global() {
+    let host = "app.global-abc123.global.rds.amazonaws.com"
+    #expect(AWSEndpoint.matches(host) && AWSEndpoint.isGlobal(host))
+    #expect(AWSEndpoint.region(of: host) == nil)
+    #expect(!AWSEndpoint.isGlobal("new.cluster-w2q2dln1.eu-west-1.rds.amazonaws.com"))
+  }
+
+  @Test(
+    "A key that AWS owns is encryption as well, and is named as such",
+    arguments: [
+      (nil, true, "k", "cluster c, KMS key k"), ("sse-kms", true, "k", "cluster c, KMS key k"),
+      ("sse-rds", false, nil, "cluster c, a key that AWS owns (sse-rds)"),
+      ("sse-rds", nil, nil, "cluster c, a key that AWS owns (sse-rds)"),
+      ("none", false, nil, nil), (nil, nil, "k", nil),
+    ] as [(String?, Bool?, String?, String?)])
+  func types(type: String?, encrypted: Bool?, key: String?, detail: String?) {
+    let store = AWSEvidence.Store(id: "c", hosts: [], encrypted: encrypted, type: type, key: key)
+    let evidence = AWSEvidence.evidence(store, "cluster")
+    #expect(evidence.status == (detail == nil ? .unverified : .verified))
+    if let detail { #expect(evidence.detail == detail) }
+  }
+
+  @Test("A name that leads to no endpoint is asked for as it is, and none is looked up that need not be")
+  func names() async {
+    for host in ["localhost", "", "/tmp", "new.cluster-w2q2dln1.eu-west-1.rds.amazonaws.com"] {
+      #expect(await AWSEvidence.names(of: host) == [host])
+    }
   }
 
   @Test("A cluster is found by its endpoint, its reader's and its custom ones; what it says is quoted")

@@ -22,48 +22,35 @@ struct SentMessagesTests {
     return try stream.bytes.withUnsafeBytes { try planner.plan($0, stream.ranges, folding: true) }
   }
 
-  private func messages(_ prefix: String, _ content: String, xid: UInt32, lsn: UInt64) -> SentMessages {
+  private func messages(_ prefix: String, _ content: String, xid: UInt32) -> SentMessages {
     let messages = SentMessages()
-    messages.note(.init(prefix: prefix, content: content, lsn: LSN(rawValue: lsn)), of: xid)
+    messages.note(.init(prefix: prefix, content: content), of: xid)
     return messages
   }
 
   @Test func `the transaction that wrote the fence's marker is the marker, and no other is`() throws {
-    var planner = planner(messages(MessagePrefix.fence, "4711", xid: 9, lsn: 100))
+    var planner = planner(messages(MessagePrefix.fence, "4711", xid: 9))
     let other = try plan(&planner, xid: 8, at: 90)
     #expect(other.commit == nil && !planner.hasSeenMarker)
     let marker = try plan(&planner, xid: 9, at: 120)
     #expect(marker.commit?.marker == "4711" && planner.hasSeenMarker)
   }
 
-  @Test func `a transaction that committed before the message was written has only its number`() throws {
-    var planner = planner(messages(MessagePrefix.fence, "4711", xid: 9, lsn: 500))
-    let before = try plan(&planner, xid: 9, at: 120)
-    #expect(before.commit == nil && !planner.hasSeenMarker)
-    let marker = try plan(&planner, xid: 9, at: 510)
-    #expect(marker.commit?.marker == "4711")
-  }
-
   @Test func `heartbeats come, and messages for others' purposes mean nothing`() throws {
-    var beats = planner(messages(MessagePrefix.heartbeat, "77", xid: 9, lsn: 100))
+    var beats = planner(messages(MessagePrefix.heartbeat, "77", xid: 9))
     #expect(try plan(&beats, xid: 9, at: 120).heartbeats == [77])
-    var snapshot = planner(messages(MessagePrefix.snapshot, "", xid: 9, lsn: 100))
+    var snapshot = planner(messages(MessagePrefix.snapshot, "", xid: 9))
     let plan = try plan(&snapshot, xid: 9, at: 120)
     #expect(plan.heartbeats.isEmpty && !snapshot.hasSeenMarker)
   }
 
-  @Test func `what is applied is forgotten, and what is too much goes from its oldest end`() {
+  @Test func `what is too much goes from its oldest end`() {
     let messages = SentMessages()
-    func note(_ number: UInt32) {
-      messages.note(.init(prefix: "p", content: "", lsn: LSN(rawValue: UInt64(number))), of: number)
+    for number in 1...UInt32(20_001) {
+      messages.note(.init(prefix: "p", content: "\(number)"), of: number)
     }
-    func knows(_ number: UInt32) -> Bool {
-      messages.message(of: number, committedAt: LSN(rawValue: .max)) != nil
-    }
-    for number in 1...10 { note(UInt32(number)) }
-    messages.forget(before: LSN(rawValue: 6))
-    #expect(!knows(5) && knows(6))
-    for number in 11...10_010 { note(UInt32(number)) }
-    #expect(!knows(6) && knows(11) && knows(10_010))
+    #expect(messages.message(of: 1) == nil && messages.message(of: 10_001) == nil)
+    #expect(messages.message(of: 10_002)?.content == "10002")
+    #expect(messages.message(of: 20_001)?.content == "20001")
   }
 }

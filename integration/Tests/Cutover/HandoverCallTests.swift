@@ -106,6 +106,34 @@ struct HandoverCallTests {
     }
   }
 
+  @Test("Whoever is ended so that poolers can pause is named, though the pause succeeds at that moment")
+  func ended() async throws {
+    try await ClosedTarget.run("endedbusy") { scene in
+      let server = scene.scene.databases.source
+      let idle = try await SQLSession(server)
+      try await idle.execute("BEGIN \\; SELECT 1")
+      let pid = try #require(try await idle.value("SELECT pg_backend_pid()").flatMap { Int32($0) })
+      let observer = try await SQLSession(server)
+      var handover = handover()
+      handover.scriptedPoolers?.busy = [pid]
+      handover.scriptedPoolers?.onPause = { _ in
+        let isBusy = "SELECT count(*) FROM pg_stat_activity WHERE pid = \(pid)"
+        try await waitUntil("an end of the transaction", within: .seconds(10)) {
+          try await observer.value(isBusy) == "0"
+        }
+        return "clients wait"
+      }
+      var request = scene.request
+      request.terminatesBlockers = true
+      request.maxPauseSeconds = 2
+      let report = try await scene.cutover(handover).perform(request)
+      #expect(report.result == .complete, "\(report.reason ?? "")")
+      #expect(report.terminated?.count == 1)
+      await idle.close()
+      await observer.close()
+    }
+  }
+
   @Test("Where nobody can say who keeps the poolers busy, the pause is given up and all clients go on")
   func busyServersFail() async throws {
     try await ClosedTarget.run("busy") { scene in

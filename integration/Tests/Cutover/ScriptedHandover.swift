@@ -135,9 +135,11 @@ struct ScriptedPoolers: HandoverPoolers {
     try calls.meet("pause")
     return try await onPause(deadline)
   }
+  /// The sessions that keep a pause waiting.
+  var busy: [Int32] = []
   func busyServers() async throws -> [Int32] {
     try calls.meet("busyServers")
-    return []
+    return busy
   }
   func resume() async throws -> String {
     try calls.meet("resume")

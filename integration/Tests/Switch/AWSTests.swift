@@ -140,6 +140,29 @@ struct AWSTests {
     }
   }
 
+  @Test(
+    "A name of the application's own that leads to an endpoint is followed to its cluster",
+    .enabled(if: geteuid() == 0, "needs root, to give one process names of its own"))
+  func ownName() async throws {
+    let account = try await Account.shared
+    let own = "db.internal.example"
+    try await scene("awsown", own) { scene in
+      let names = try await freshDirectory() + "/hosts"
+      try Data("127.0.0.1 \(account.encrypted) \(own)\n".utf8).write(to: URL(filePath: names))
+      let target = scene.databases.target.with([
+        "host": own, "hostaddr": "127.0.0.1", "sslmode": "require",
+      ])
+      let check = try await Command.run(
+        [
+          "unshare", "--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\"", names,
+          ReplicateProcess.executable(), "check",
+        ],
+        environment: account.moto.environment.merging(
+          ["REPLICATE_SOURCE": scene.databases.source.text, "REPLICATE_TARGET": target.text]) { $1 })
+      #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
+    }
+  }
+
   private func file(_ text: String) async throws -> String {
     let path = try await freshDirectory() + "/replicate.yaml"
     try Data(text.utf8).write(to: URL(filePath: path))

@@ -334,6 +334,15 @@ struct PgBouncerTests {
       #expect(paused.exitCode == 3 && paused.output.contains("is paused"), "\(paused.output)")
       #expect(try pooled.pooler.contents() == before)
       try await pooled.pooler.console("RESUME \"\(name)\"")
+      let line = try #require(before.split(separator: "\n").first { $0.hasPrefix("\(name) = ") })
+      let alias = "billing = dbname=\(name)\(line.dropFirst("\(name) =".count))"
+      try Data(before.replacing(line, with: "\(line)\n\(alias)").utf8)
+        .write(to: URL(filePath: pooled.pooler.configuration))
+      try await pooled.pooler.console("RELOAD")
+      let aliased = try await check(good)
+      #expect(aliased.exitCode == 0, "\(aliased.output)\(aliased.errors)")
+      #expect(
+        aliased.output.contains("leads clients of \"billing\" to the same database"), "\(aliased.output)")
       let typo = try await check(good.replacing("config:", with: "confg:"))
       #expect(typo.exitCode == 64)
       #expect(typo.errors.contains("confg"), "\(typo.errors)")

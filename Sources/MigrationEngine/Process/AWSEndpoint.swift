@@ -1,0 +1,22 @@
+/// What the name of an endpoint of Amazon RDS or Aurora says.
+enum AWSEndpoint {
+  /// Whether a host is an endpoint of RDS or Aurora by its name.
+  static func matches(_ host: String) -> Bool {
+    let host = host.lowercased()
+    return host.hasSuffix(".rds.amazonaws.com") || host.hasSuffix(".rds.amazonaws.com.cn")
+      || host.wholeMatch(of: /.+\.rds\.[a-z0-9-]+\.amazonaws\.com\.cn/) != nil
+  }
+
+  /// The region in an endpoint's name; nil where it has none, as a global cluster's.
+  static func region(of host: String) -> String? {
+    let host = host.lowercased()
+    if isGlobal(host) { return nil }
+    if let match = host.wholeMatch(of: /.+\.([a-z0-9-]+)\.rds\.amazonaws\.com(?:\.cn)?/) {
+      return String(match.output.1)
+    }
+    return host.wholeMatch(of: /.+\.rds\.([a-z0-9-]+)\.amazonaws\.com\.cn/).map { String($0.output.1) }
+  }
+
+  /// `app.global-abc123.global.rds.amazonaws.com`: it leads to the writer of whichever region has it.
+  static func isGlobal(_ host: String) -> Bool { host.lowercased().contains(".global.rds.amazonaws.com") }
+}
