@@ -94,7 +94,8 @@ extension PoolerSession {
       let names = others.map(SQL.identifier).joined(separator: ", ")
       return [
         .warning(
-          "\(label) leads clients of \(names) to the same database as those of \(database), and no step moves them.",
+          "\(label) leads clients of \(names) to the same database as those of \(database), and no step "
+            + "moves them.",
           "Give each a pgbouncer step of its own; without one its clients' writes fail after the cutover.")
       ]
     }
