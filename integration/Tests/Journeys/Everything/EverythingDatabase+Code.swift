@@ -87,7 +87,7 @@ extension EverythingDatabase {
     CREATE RECURSIVE VIEW countdown (n) AS SELECT 3 UNION ALL SELECT n - 1 FROM countdown WHERE n > 1;
     CREATE VIEW walked AS WITH RECURSIVE w (id, up) AS (SELECT id, up FROM itself /*14+*/
       UNION ALL SELECT i.id, i.up FROM itself AS i JOIN w ON i.up = w.id) /*14+*/
-      SEARCH DEPTH FIRST BY id SET place CYCLE id SET seen USING path SELECT * FROM w; /*14+*/
+      SEARCH DEPTH FIRST BY id SET place CYCLE id SET seen USING path SELECT id, seen FROM w; /*14+*/
     CREATE VIEW of_json AS SELECT JSON_OBJECT('a': id, 'b': v) AS j, v IS JSON AS k FROM triggered; /*16+*/
     CREATE VIEW json_rows AS SELECT * FROM JSON_TABLE(jsonb '[{"a": 1}]', '$[*]' /*17+*/
       COLUMNS (a int PATH '$.a' DEFAULT 7 ON EMPTY)) AS j; /*17+*/
