@@ -52,6 +52,30 @@ package struct ClusterPair: Sendable {
     return try await major(nil)
   }
 
+  /// Both ends have ICU's collations, which some builds leave out. Without a server, as `sourceMajor`.
+  package static func hasICU() async throws -> Bool {
+    guard canKillServers else {
+      let pair = try await shared
+      for server in [pair.source, pair.target] {
+        let found = try await SQLSession.value(
+          "SELECT count(*) FROM pg_collation WHERE collprovider = 'i'", on: server)
+        if found == "0" { return false }
+      }
+      return true
+    }
+    for programs in [PostgresPrograms.ofSource, nil] {
+      let options = try await Command.check([
+        PostgresPrograms.path("pg_config", in: programs), "--configure",
+      ])
+      // Since 16 it is in unless it is left out.
+      let isLeftOut =
+        try await major(programs) >= 16
+        ? options.contains("--without-icu") : !options.contains("--with-icu")
+      if isLeftOut { return false }
+    }
+    return true
+  }
+
   private static func major(_ programs: String?) async throws -> Int {
     // postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
     let words = try await Command.check([PostgresPrograms.path("postgres", in: programs), "--version"])

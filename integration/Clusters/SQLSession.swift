@@ -73,10 +73,10 @@ package actor SQLSession {
     _ = try await rows(sql)
   }
 
-  /// Runs one query. Values as text, nil for NULL. Lines that end with `/*15+*/` are for servers of version
-  /// 15 and newer.
+  /// Runs one query. Values as text, nil for NULL. Lines that are marked are for servers that know them, as
+  /// `Versions.fitting` says.
   package func rows(_ sql: String) async throws -> [[String?]] {
-    let sql = sql.contains("+*/") ? try await fitting(sql) : sql
+    let sql = Versions.isMarked(sql) ? try await fitting(sql) : sql
     let text = try await withCheckedThrowingContinuation { reply in
       if case .enqueued = requests.yield(Request(sql: sql, reply: reply)) { return }
       reply.resume(throwing: SQLFailure.connectionLost("the session is closed"))
@@ -91,10 +91,7 @@ package actor SQLSession {
 
   private func fitting(_ sql: String) async throws -> String {
     let number = try await value("SHOW server_version_num").flatMap { Int($0) } ?? 0
-    return sql.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
-      guard let since = line.firstMatch(of: /\/\*(\d+)\+\*\/ *$/)?.output.1 else { return true }
-      return Int(since).map { number / 10_000 >= $0 } ?? true
-    }.joined(separator: "\n")
+    return try await Versions.fitting(sql, major: number / 10_000)
   }
 
   /// The first column of the first row.

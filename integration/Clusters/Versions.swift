@@ -2,6 +2,21 @@ import Foundation
 
 /// Servers of other versions than the one that the tests run on.
 package enum Versions {
+  /// A line with `/*15+*/` is for servers of version 15 and newer, one with `/*15-*/` for those before, and
+  /// one with `/*ICU*/` for pairs of servers that both have ICU's collations.
+  package static func isMarked(_ sql: String) -> Bool { sql.contains(/\/\*(\d+[+-]|ICU)\*\//) }
+
+  /// The lines of `sql` that a server of version `major` is to have.
+  package static func fitting(_ sql: String, major: Int) async throws -> String {
+    let hasICU = sql.contains("/*ICU*/") ? try await ClusterPair.hasICU() : true
+    return sql.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
+      line.matches(of: /\/\*(?:(\d+)([+-])|ICU)\*\//).allSatisfy { mark in
+        guard let limit = mark.output.1.flatMap({ Int($0) }) else { return hasICU }
+        return (major >= limit) == (mark.output.2 == "+")
+      }
+    }.joined(separator: "\n")
+  }
+
   /// The folder of the programs of a version, as `15` or `15.20`; fetched where it is not there yet.
   /// - Throws: `HarnessError` with the reason why it cannot be had.
   package static func programs(of version: String) async throws -> String {

@@ -27,9 +27,21 @@ actor SchemaArchive {
     // Quoted, so that nothing in a name is read as a pattern (manual, psql, "Patterns").
     arguments += tables.map { "--table=\($0)" }
     arguments += excluded.map { "--exclude-table=\($0)" }
+    // It is read and written again line by line. Bytes without a defined encoding cannot be converted.
+    if try await encoding() != "SQL_ASCII" { arguments.append("--encoding=UTF8") }
     if let snapshot { arguments.append("--snapshot=\(snapshot)") }
     arguments.append(try await source.argument(end: "source", purpose: "schema"))
     try await PostgresTool.dump(arguments, on: source, doing: "dumping the source's schema")
+  }
+
+  private func encoding() async throws -> String? {
+    let session = try await Session.open(source, end: "source", purpose: "schema")
+    return try await closing(session) {
+      try await session.query(
+        "SELECT pg_catalog.current_setting('server_encoding') AS encoding",
+        doing: "asking for the source's encoding"
+      ).first?.text("encoding")
+    }
   }
 
   /// Whether there is a dump; an earlier engine's is gone with it.

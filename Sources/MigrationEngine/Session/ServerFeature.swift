@@ -32,6 +32,8 @@ struct ServerFeature: Sendable {
   static let parameterPrivileges = ServerFeature(15)
   /// Membership that lets a role only be set, or only be inherited.
   static let membershipOptions = ServerFeature(16)
+  /// NOT NULL is a constraint with a name, which the server gives before it knows the table's later names.
+  static let namedNotNull = ServerFeature(18)
 }
 
 extension Connection {

@@ -177,6 +177,19 @@ struct SchemaDifferencesTests {
     #expect(differences.first?.hasPrefix("table public.t is defined differently") == isDifference)
   }
 
+  @Test(arguments: ["t_was_id_not_null", #""o""dd name""#])
+  func `names of NOT NULL are a difference only where both ends have them`(_ name: String) {
+    let table = { (column: String) in
+      entry("t", "TABLE", "CREATE TABLE public.t (\n    id integer\(column),\n    v text\n);")
+    }
+    let (named, unnamed) = (table(" DEFAULT 1 CONSTRAINT \(name) NOT NULL"), table(" DEFAULT 1 NOT NULL"))
+    var comparison = SchemaDifferences(isStreaming: false, isAcrossVersions: true)
+    #expect(lines(unnamed, named, comparison) != [])
+    comparison.ignoresNotNullNames = true
+    #expect(lines(unnamed, named, comparison) == [])
+    #expect(lines(named, table(" DEFAULT 1"), comparison) != [])
+  }
+
   @Test func `servers of different versions write indexes of columns in the same words`() {
     let comparison = SchemaDifferences(isStreaming: false, isAcrossVersions: true)
     let index = { (text: String) in entry("i", "INDEX", "CREATE INDEX i ON public.t USING btree (\(text));") }

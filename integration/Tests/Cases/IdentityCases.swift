@@ -43,7 +43,9 @@ struct IdentityCases {
     CREATE TABLE c3_lower (id int PRIMARY KEY, name text) \; CREATE UNIQUE INDEX ON c3_lower
       (lower(name)) \;
     INSERT INTO c3_lower SELECT i, 'Name ' || i FROM generate_series(1, 100) i \;
-    CREATE TABLE c3_nulls (id int PRIMARY KEY, v int UNIQUE NULLS NOT DISTINCT) \; INSERT INTO c3_nulls
+    CREATE TABLE c3_nulls (id int PRIMARY KEY, v int UNIQUE NULLS NOT DISTINCT) \; /*15+*/
+    CREATE TABLE c3_nulls (id int PRIMARY KEY, v int UNIQUE) \; /*15-*/
+    INSERT INTO c3_nulls
       SELECT i, i FROM generate_series(1, 50) i
     """#,
     #"""
@@ -169,8 +171,9 @@ struct IdentityCases {
       "UPDATE c7_nothing SET id = id + 100",
       "DELETE FROM c7_nothing WHERE id % 2 = 0",
       """
-      MERGE INTO c7_nothing t USING (VALUES (101, 5), (500, 6)) AS s (id, v) ON t.id = s.id
-        WHEN MATCHED THEN UPDATE SET v = s.v WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.v)
+      MERGE INTO c7_nothing t USING (VALUES (101, 5), (500, 6)) AS s (id, v) ON t.id = s.id /*15+*/
+        WHEN MATCHED THEN UPDATE SET v = s.v WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.v) /*15+*/
+      INSERT INTO c7_nothing VALUES (101, 5), (500, 6) ON CONFLICT (id) DO UPDATE SET v = excluded.v /*15-*/
       """,
     ],
   ]

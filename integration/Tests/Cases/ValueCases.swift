@@ -96,7 +96,10 @@ struct ValueCases {
     #"""
     CREATE TABLE c12_values (id int PRIMARY KEY, touched int DEFAULT 0, d date, t time, tz timetz, s
       timestamp, z timestamptz,
-      i interval, j interval day to second(3), r tstzrange, rs datemultirange, m money) \;
+      i interval, j interval day to second(3), r tstzrange,
+      rs datemultirange, /*14+*/
+      rs text, /*14-*/
+      m money) \;
     INSERT INTO c12_values (id, d, t, tz, s, z, i, j, r, rs, m) VALUES
       (1, 'infinity', '24:00:00', '00:00:00+15:59:59', 'infinity', '-infinity',
         '1 year -2 mons +3 days -04:05:06.789',
@@ -136,10 +139,14 @@ struct ValueCases {
     CREATE TYPE c15_mood AS ENUM ('sad', 'ok') \; CREATE DOMAIN c15_tags AS text[] CHECK
       (cardinality(VALUE) < 10) \;
     CREATE DOMAIN c15_moods AS c15_mood[] \; CREATE TYPE c15_pair AS (a int, gone text, b text) \;
-    CREATE TYPE c15_span AS RANGE (subtype = numeric, multirange_type_name = c15_spans) \;
+    CREATE TYPE c15_span AS RANGE (subtype = numeric, multirange_type_name = c15_spans) \; /*14+*/
+    CREATE TYPE c15_span AS RANGE (subtype = numeric) \; /*14-*/
     CREATE TABLE c15_values (id int PRIMARY KEY, touched int DEFAULT 0, m c15_mood, tags c15_tags, ms
       c15_moods, p c15_pair,
-      ps c15_pair[], s c15_span, ss c15_spans, nm nummultirange, vb varbit, vs varbit(9)[], h hstore, hs
+      ps c15_pair[], s c15_span,
+      ss c15_spans, nm nummultirange, /*14+*/
+      ss text, nm text, /*14-*/
+      vb varbit, vs varbit(9)[], h hstore, hs
         hstore[], c citext, cs citext[]) \;
     INSERT INTO c15_values VALUES (1, 0, 'sad', '{x,NULL,"q\"uo\\te"}', '{sad,ok}', '(1,lost,"a,b")',
       ARRAY['(2,x,)'::c15_pair],

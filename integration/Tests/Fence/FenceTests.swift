@@ -207,7 +207,11 @@ struct FenceTests {
     Attempt("SELECT change()"), Attempt("INSERT INTO \"Odd % \"\"n\"\" ame\" VALUES (1)"),
     Attempt("WITH d AS (DELETE FROM keyed RETURNING id) SELECT count(*) FROM d"),
     Attempt("INSERT INTO keyed VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET v = 2"),
-    Attempt("MERGE INTO keyed USING (SELECT 1 AS id) s ON keyed.id = s.id WHEN MATCHED THEN DELETE"),
+    Attempt(
+      """
+      MERGE INTO keyed USING (SELECT 1 AS id) s ON keyed.id = s.id WHEN MATCHED THEN DELETE /*15+*/
+      DELETE FROM keyed USING (SELECT 1 AS id) s WHERE keyed.id = s.id /*15-*/
+      """),
     Attempt("UPDATE keyed SET v = 1", role: "powerless_writer"),
     Attempt("SELECT change_as_owner()", role: "powerless_writer"),
     Attempt("DO $$ BEGIN UPDATE public.keyed SET v = 1;END $$"),

@@ -22,8 +22,9 @@ struct WalsenderTests {
       let created = try await stream.query(ReplicationCommand.createSlot(slot), doing: "creating a slot")
       let point = try #require(created.first).text("consistent_point")
       let start = try #require(LSN(point))
-      var options = PgOutputOptions(version: .two, publications: ["p"])
-      options.messages = true
+      let isOld = try await ClusterPair.sourceMajor() < 14
+      var options = PgOutputOptions(version: isOld ? .one : .two, publications: ["p"])
+      options.messages = !isOld
       options.streaming = streaming
       try await stream.startCopyBoth(
         ReplicationCommand.start(slot: slot, at: start, options: options), doing: "streaming")
@@ -64,9 +65,10 @@ struct WalsenderTests {
       // A relation is sent again whenever its definition may have changed.
       #expect(kinds.dropFirst().first == "relation")
       #expect(
-        kinds.filter { $0 != "relation" } == [
-          "begin", "insert", "update", "delete", "truncate", "logicalMessage", "commit",
-        ])
+        try await kinds.filter { $0 != "relation" }
+          == ["begin", "insert", "update", "delete", "truncate"]
+          // PostgreSQL 13's pgoutput passes on no message.
+          + (ClusterPair.sourceMajor() < 14 ? [] : ["logicalMessage"]) + ["commit"])
       guard case .commit(let commit) = messages.last else { return }
       let update = StandbyStatusUpdate(
         writtenLSN: commit.endLSN, flushedLSN: commit.endLSN, appliedLSN: commit.endLSN,
@@ -80,7 +82,9 @@ struct WalsenderTests {
     }
   }
 
-  @Test("A large transaction is streamed before it commits, and a rolled back part is announced")
+  @Test(
+    "A large transaction is streamed before it commits, and a rolled back part is announced",
+    .source(atLeast: 14))
   func streamedTransaction() async throws {
     try await withStream(streaming: .on) { stream, session, _ in
       let fill = "INSERT INTO t SELECT n, repeat('x', 100) FROM generate_series"

@@ -120,15 +120,7 @@ struct EncryptionTests {
 extension Trait where Self == ConditionTrait {
   /// For a role that may set `session_replication_role` without being a superuser.
   static var grantableParameters: Self {
-    .enabled("GRANT … ON PARAMETER came with PostgreSQL 15") {
-      // Before any suite has its servers.
-      try await ClusterPool.shared.withPair(for: .max) {
-        let session = try await SQLSession(ClusterPair.shared.target)
-        let version = try await session.value("SHOW server_version_num").flatMap { Int($0) } ?? 0
-        await session.close()
-        return version >= 150_000
-      }
-    }
+    .enabled("GRANT … ON PARAMETER came with PostgreSQL 15") { try await ClusterPair.targetMajor() >= 15 }
   }
   /// For a connection that is not encrypted; the target of compose, for one, admits none.
   static var targetWithoutTLS: Self {

@@ -4,7 +4,7 @@ import Testing
 @testable import MigrationEngine
 
 /// Rows come in binary as long as that is exact, and as text from where it is not.
-@Suite(.serialized, .servers, .timeLimit(.minutes(3)))
+@Suite(.serialized, .servers, .timeLimit(.minutes(3)), .source(atLeast: 14))
 struct BinaryStreamTests {
   private static let inBinary = "streaming in binary"
   private static let again = "streaming again in text"

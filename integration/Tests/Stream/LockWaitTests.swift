@@ -71,7 +71,9 @@ struct LockWaitTests {
     }
   }
 
-  @Test("Transactions that are streamed while they are open, and those beside them, wait as well")
+  @Test(
+    "Transactions that are streamed while they are open, and those beside them, wait as well",
+    .source(atLeast: 14))
   func streamed() async throws {
     try await Scene.run("lockstreamed") { scene in
       try await scene.source(

@@ -52,8 +52,10 @@ struct OthersPublicationTests {
         #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
         try await scene.source("INSERT INTO t VALUES (3, 3)")
         try await expectFollowed("the rollback")
-        let failures = "SELECT apply_error_count + sync_error_count FROM pg_stat_subscription_stats"
-        #expect(try await subscriber.value(failures) == "0")
+        if try await ClusterPair.targetMajor() >= 15 {
+          let failures = "SELECT apply_error_count + sync_error_count FROM pg_stat_subscription_stats"
+          #expect(try await subscriber.value(failures) == "0")
+        }
         try await subscriber.execute("DROP SUBSCRIPTION feed")
         await subscriber.close()
       }

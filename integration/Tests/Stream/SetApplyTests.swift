@@ -25,7 +25,8 @@ struct SetApplyTests {
       }
       try await scene.expectEqualEnds(engine)
       #expect(!engine.errors.contains("one by one"), "\(engine.errors)")
-      #expect(engine.errors.contains("streaming in \(form)"), "\(engine.errors)")
+      let sent = try await ClusterPair.sourceMajor() >= 14 ? form : "text"
+      #expect(engine.errors.contains("streaming in \(sent)"), "\(engine.errors)")
       #expect(!engine.errors.contains("streaming again"), "\(engine.errors)")
     }
   }
@@ -144,8 +145,9 @@ struct SetApplyTests {
   private func run(_ script: String, on scene: Scene) async throws -> Rows {
     let connection = try await Session.open(
       LibPQ.ConnectionString(scene.databases.source.text, for: "source"), end: "source", purpose: "test")
+    let fitting = try await Versions.fitting(script, major: connection.serverVersion() / 10_000)
     let rows = try await connection.query(
-      "SET search_path = public; " + script, doing: "running what begins with \(script.prefix(40))")
+      "SET search_path = public; " + fitting, doing: "running what begins with \(script.prefix(40))")
     await connection.close()
     return rows
   }

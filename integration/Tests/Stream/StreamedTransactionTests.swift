@@ -4,7 +4,7 @@ import Testing
 @testable import MigrationEngine
 
 /// Transactions that the source sends before they have ended, and the target applies meanwhile.
-@Suite(.serialized, .servers(about: 50), .timeLimit(.minutes(4)))
+@Suite(.serialized, .servers(about: 50), .timeLimit(.minutes(4)), .source(atLeast: 14))
 struct StreamedTransactionTests {
   private static let tables = """
     CREATE TABLE large (id int PRIMARY KEY, v int, note text) \\;

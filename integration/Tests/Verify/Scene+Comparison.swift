@@ -23,7 +23,8 @@ extension Scene {
       let connection = try await Session.open(
         LibPQ.ConnectionString(server(end).text, for: name), end: name, purpose: "test")
       _ = try await closing(connection) {
-        try await connection.query("SET search_path = public; \(script)", doing: "making a scene")
+        let fitting = try await Versions.fitting(script, major: connection.serverVersion() / 10_000)
+        try await connection.query("SET search_path = public; \(fitting)", doing: "making a scene")
       }
     }
   }

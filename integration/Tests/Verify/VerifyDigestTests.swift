@@ -133,12 +133,23 @@ struct VerifyDigestTests {
     ("text COLLATE whatever", "'A'", "'a'"), ("money", "1", "1.01"), ("ltree", "'a.b'", "'a.B'"),
   ]
 
+  /// PostgreSQL 13 hashes no record.
+  private static func isKnown(_ digest: DigestFunction) async throws -> Bool {
+    if digest != .record { return true }
+    return try await ClusterPair.sourceMajor() >= 14
+  }
+
+  /// A server without ICU has no such collation.
+  private static func knownValues() async throws -> [(type: String, one: String, other: String)] {
+    try await ClusterPair.hasICU() ? values : values.filter { !$0.type.contains("COLLATE") }
+  }
+
   private static let valueTypes = """
     CREATE TYPE mood AS ENUM ('sad', 'glad'); CREATE DOMAIN moody AS mood;
     CREATE TYPE pair AS (a int, b text);
     CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE TYPE mood_range AS RANGE (subtype = mood);
     CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree;
-    CREATE COLLATION whatever (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    CREATE COLLATION whatever (provider = icu, locale = 'und-u-ks-level2', deterministic = false); /*ICU*/
     """
 
   @Test(
@@ -148,27 +159,32 @@ struct VerifyDigestTests {
     // So that everything made after it has other OIDs.
     try await Scene.compared("values", "") { scene in
       try await scene.script(on: .target, "CREATE TYPE shift AS ENUM (); CREATE TYPE shift2 AS (a shift)")
-      let tables = Self.values.enumerated().map { index, value in
+      let values = try await Self.knownValues()
+      let tables = values.enumerated().map { index, value in
         // The column once more, dropped: attribute numbers are not to matter.
         "CREATE TABLE v\(index) (id int PRIMARY KEY, x \(value.type)); "
           + "INSERT INTO v\(index) VALUES (1, \(value.one)), (2, \(value.one)); "
       }
       try await scene.script(Self.valueTypes + tables.joined())
+      guard try await Self.isKnown(digest) else {
+        await #expect(throws: PostgresError.self) { try await scene.compare { $0.digests = [digest] } }
+        return
+      }
       #expect(try await scene.compare { $0.digests = [digest] }.lines == [])
       try await scene.script(
         on: .target,
-        Self.values.enumerated().map { "UPDATE v\($0) SET x = \($1.other) WHERE id = 2; " }.joined())
+        values.enumerated().map { "UPDATE v\($0) SET x = \($1.other) WHERE id = 2; " }.joined())
       let report = try await scene.compare { $0.digests = [digest] }
-      for (index, value) in Self.values.enumerated() {
+      for (index, value) in values.enumerated() {
         let table = report.table("v\(index)")
         #expect(table?.rows.map(\.words) == ["(id)=(2)"], "\(value)")
         #expect(table?.different == 1, "\(value)")
       }
       // The values as keys, which are then missing and extra.
       try await scene.script(
-        Self.values.indices.map { "ALTER TABLE v\($0) DROP COLUMN id; " }.joined())
+        values.indices.map { "ALTER TABLE v\($0) DROP COLUMN id; " }.joined())
       let keyless = try await scene.compare { $0.digests = [digest] }
-      for (index, value) in Self.values.enumerated() {
+      for (index, value) in values.enumerated() {
         let table = keyless.table("v\(index)")
         #expect(table?.missing == 1 && table?.extra == 1, "\(value)")
       }
@@ -187,6 +203,7 @@ struct VerifyDigestTests {
         "UPDATE lists SET a[2] = 2, f = 'inf'::float8 - 'inf'::float8, g = 'inf'::float4 - 'inf'::float4")
       try await scene.script(on: .target, "UPDATE lists SET a = '{1,2,3}', f = 'NaN', g = 'NaN'")
       for digest in DigestFunction.allCases {
+        guard try await Self.isKnown(digest) else { continue }
         #expect(try await scene.compare { $0.digests = [digest] }.lines == [], "\(digest)")
       }
       try await scene.script(on: .target, "UPDATE lists SET a = '{1,NULL,3}' WHERE id = 2")

@@ -50,8 +50,8 @@ struct VerifyExpressionsTests {
         ALTER TABLE t ADD CONSTRAINT c\(number) CHECK (\(condition));
         CREATE VIEW v\(number) AS SELECT id, (\(condition)) AS x FROM t WHERE \(condition);
         CREATE POLICY p\(number) ON t USING (\(condition)) WITH CHECK (\(condition));
-        CREATE FUNCTION f\(number)() RETURNS bool LANGUAGE sql
-          BEGIN ATOMIC SELECT (\(condition)) FROM t; END;
+        CREATE FUNCTION f\(number)() RETURNS bool LANGUAGE sql /*14+*/
+          BEGIN ATOMIC SELECT (\(condition)) FROM t; END; /*14+*/
 
         """
       // What an index has must be immutable.
@@ -63,7 +63,7 @@ struct VerifyExpressionsTests {
         """
       // Where a server leaves out parentheses, nobody can distinguish a sign from a subtraction.
       if condition.contains("FOR - 1") { continue }
-      sql += "CREATE STATISTICS s\(number) ON (CASE WHEN \(condition) THEN 1 END), id FROM t;\n"
+      sql += "CREATE STATISTICS s\(number) ON (CASE WHEN \(condition) THEN 1 END), id FROM t; /*14+*/\n"
     }
     return sql
   }
@@ -94,8 +94,10 @@ struct VerifyExpressionsTests {
     CREATE MATERIALIZED VIEW kept AS SELECT v FROM t WHERE v IN ('a', 'b');
     CREATE INDEX kept_v ON kept ((v IN ('a', 'b')));
     CREATE FUNCTION defaults(a varchar DEFAULT 'x', b text[] DEFAULT ARRAY['a'::varchar, 'b']) RETURNS bool
-      LANGUAGE sql RETURN a IN ('a', 'b') AND (SELECT true);
-    CREATE PUBLICATION filtered FOR TABLE t (id, v, n) WHERE (n BETWEEN 1 AND 2 AND v = 'a');
+      LANGUAGE sql
+      RETURN a IN ('a', 'b') AND (SELECT true); /*14+*/
+      AS $$SELECT a IN ('a', 'b') AND (SELECT true)$$; /*14-*/
+    CREATE PUBLICATION filtered FOR TABLE t (id, v, n) WHERE (n BETWEEN 1 AND 2 AND v = 'a'); /*15+*/
     ALTER TABLE t REPLICA IDENTITY FULL;
     """
 
@@ -138,61 +140,65 @@ struct VerifyExpressionsTests {
   func planted() async throws {
     try await Self.run("plantedexpr") { scene in
       guard try await scene.isOfOneVersion() else { return }
-      let planted: [(String, String)] = [
-        (
-          "ALTER TABLE t DROP CONSTRAINT c0, ADD CONSTRAINT c0 CHECK (v IN ('a', 'c'))", "table public.t"
-        ),
-        (
-          "ALTER TABLE t DROP CONSTRAINT c1, ADD CONSTRAINT c1 CHECK (v NOT IN ('a')) NOT VALID",
-          "check constraint c1 on public.t"
-        ),
-        ("DROP INDEX i0; CREATE INDEX i0 ON t (id) WHERE v NOT IN ('a', 'b')", "index public.i0"),
-        ("DROP INDEX i4; CREATE INDEX i4 ON t (id) WHERE t = ANY (ARRAY[w, v])", "index public.i4"),
-        (
-          "DROP INDEX e0; CREATE INDEX e0 ON t ((CASE WHEN v IN ('a', 'b') THEN 2 END), id DESC)",
-          "index public.e0"
-        ),
-        ("DROP POLICY p0 ON t; CREATE POLICY p0 ON t USING (v IN ('a', 'b'))", "policy p0 on public.t"),
-        (
-          "CREATE OR REPLACE VIEW v0 AS SELECT id, (v IN ('a', 'b')) AS x FROM t WHERE w IN ('a', 'b')",
-          "view public.v0"
-        ),
-        (
-          "CREATE OR REPLACE VIEW v4 AS SELECT id, (t = ANY (ARRAY[v, w::varchar(3)])) AS x FROM t",
-          "view public.v4"
-        ),
-        (
-          "CREATE OR REPLACE VIEW checked AS SELECT id, v FROM t WHERE v COLLATE \"C\" IN ('a', 'b') WITH "
-            + "CASCADED CHECK OPTION", "view public.checked"
-        ),
+      let major = try await ClusterPair.sourceMajor()
+      let known: [(String, String, since: Int)] = [
         (
           "CREATE OR REPLACE FUNCTION f0() RETURNS bool LANGUAGE sql BEGIN ATOMIC SELECT v IN ('b', 'a') "
             + "FROM t; END",
-          "function public.f0()"
+          "function public.f0()", since: 14
         ),
         (
           "DROP STATISTICS s0; CREATE STATISTICS s0 ON (CASE WHEN v IN ('a', 'd') THEN 1 END), id FROM t",
-          "statistics public.s0"
-        ),
-        ("ALTER TABLE g ALTER e SET DEFAULT 'x'", "table public.g"),
-        (
-          "CREATE OR REPLACE RULE r1 AS ON INSERT TO t WHERE new.v IN ('a', 'b') DO ALSO INSERT INTO log "
-            + "SELECT 'a', -1 WHERE new.n BETWEEN 1 AND 2 OR new.b > 0", "rule r1 on public.t"
-        ),
-        (
-          "CREATE OR REPLACE TRIGGER tr BEFORE UPDATE ON t FOR EACH ROW WHEN (new.v IN ('a', 'b') AND "
-            + "old.n = ANY (ARRAY[1, 3]) AND old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION passes()",
-          "trigger tr on public.t"
+          "statistics public.s0", since: 14
         ),
         (
           "ALTER PUBLICATION filtered SET TABLE t (id, v, n) WHERE (n BETWEEN 1 AND 3 AND v = 'a')",
-          "publication table public.filtered t"
-        ),
-        (
-          "ALTER DOMAIN dom DROP CONSTRAINT dom_check; ALTER DOMAIN dom ADD CONSTRAINT dom_check CHECK "
-            + "(VALUE NOT IN ('x', 'z') AND length(VALUE) BETWEEN 1 AND 9)", "domain public.dom"
+          "publication table public.filtered t", since: 15
         ),
       ]
+      let planted: [(String, String)] =
+        known.filter { $0.since <= major }.map { ($0.0, $0.1) } + [
+          (
+            "ALTER TABLE t DROP CONSTRAINT c0, ADD CONSTRAINT c0 CHECK (v IN ('a', 'c'))", "table public.t"
+          ),
+          (
+            "ALTER TABLE t DROP CONSTRAINT c1, ADD CONSTRAINT c1 CHECK (v NOT IN ('a')) NOT VALID",
+            "check constraint c1 on public.t"
+          ),
+          ("DROP INDEX i0; CREATE INDEX i0 ON t (id) WHERE v NOT IN ('a', 'b')", "index public.i0"),
+          ("DROP INDEX i4; CREATE INDEX i4 ON t (id) WHERE t = ANY (ARRAY[w, v])", "index public.i4"),
+          (
+            "DROP INDEX e0; CREATE INDEX e0 ON t ((CASE WHEN v IN ('a', 'b') THEN 2 END), id DESC)",
+            "index public.e0"
+          ),
+          ("DROP POLICY p0 ON t; CREATE POLICY p0 ON t USING (v IN ('a', 'b'))", "policy p0 on public.t"),
+          (
+            "CREATE OR REPLACE VIEW v0 AS SELECT id, (v IN ('a', 'b')) AS x FROM t WHERE w IN ('a', 'b')",
+            "view public.v0"
+          ),
+          (
+            "CREATE OR REPLACE VIEW v4 AS SELECT id, (t = ANY (ARRAY[v, w::varchar(3)])) AS x FROM t",
+            "view public.v4"
+          ),
+          (
+            "CREATE OR REPLACE VIEW checked AS SELECT id, v FROM t WHERE v COLLATE \"C\" IN ('a', 'b') WITH "
+              + "CASCADED CHECK OPTION", "view public.checked"
+          ),
+          ("ALTER TABLE g ALTER e SET DEFAULT 'x'", "table public.g"),
+          (
+            "CREATE OR REPLACE RULE r1 AS ON INSERT TO t WHERE new.v IN ('a', 'b') DO ALSO INSERT INTO log "
+              + "SELECT 'a', -1 WHERE new.n BETWEEN 1 AND 2 OR new.b > 0", "rule r1 on public.t"
+          ),
+          (
+            "CREATE OR REPLACE TRIGGER tr BEFORE UPDATE ON t FOR EACH ROW WHEN (new.v IN ('a', 'b') AND "
+              + "old.n = ANY (ARRAY[1, 3]) AND old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION passes()",
+            "trigger tr on public.t"
+          ),
+          (
+            "ALTER DOMAIN dom DROP CONSTRAINT dom_check; ALTER DOMAIN dom ADD CONSTRAINT dom_check CHECK "
+              + "(VALUE NOT IN ('x', 'z') AND length(VALUE) BETWEEN 1 AND 9)", "domain public.dom"
+          ),
+        ]
       for (sql, _) in planted { try await scene.script(on: .target, sql) }
       let report = try await scene.compareAll()
       let expected = Set(planted.map(\.1))

@@ -84,7 +84,9 @@ struct VerifyTouchedTests {
       if !inBinary { try await scene.source("CREATE TABLE odd (id int PRIMARY KEY, c regclass)") }
       let engine = try await scene.start("--log-level", "debug")
       try await scene.waitUntilReady(engine)
-      #expect(engine.errors.contains("streaming in \(inBinary ? "binary" : "text")"), "\(engine.errors)")
+      let source = try await ClusterPair.sourceMajor()
+      let form = inBinary && source >= 14 ? "binary" : "text"
+      #expect(engine.errors.contains("streaming in \(form)"), "\(engine.errors)")
       try await scene.expectVerified()
       for one in Self.cases {
         // The source takes writes: also after the last cutover, which was aborted.
@@ -94,12 +96,14 @@ struct VerifyTouchedTests {
         try await scene.expectAborted(naming: one.names)
         try await scene.plant(one.mends)
       }
-      #expect(
-        try await scene.sourceValue(
+      if source >= 14 {
+        let streamed = try await scene.sourceValue(
           """
           SELECT stream_txns > 0 FROM pg_stat_replication_slots JOIN pg_replication_slots USING (slot_name)
           WHERE database = current_database()
-          """) == "t")
+          """)
+        #expect(streamed == "t")
+      }
       let proof = try await scene.rehearse()
       #expect(proof.extent == .changed && proof.result == .equal && proof.tables == 6, "\(proof)")
     }

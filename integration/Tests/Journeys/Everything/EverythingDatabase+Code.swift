@@ -4,8 +4,10 @@ extension EverythingDatabase {
     """
     CREATE FUNCTION plus(int, int DEFAULT 7) RETURNS int LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE COST 5
       AS 'SELECT $1 + $2';
-    CREATE FUNCTION body(a int, OUT b int, OUT c text) LANGUAGE sql BEGIN ATOMIC SELECT a + 1 AS b,
-      'x'::text AS c; END;
+    CREATE FUNCTION body(a int, OUT b int, OUT c text) LANGUAGE sql
+      BEGIN ATOMIC SELECT a + 1 AS b, 'x'::text AS c; END; /*14+*/
+      AS $f$SELECT a + 1 AS b, 'x'::text AS c$f$; /*14-*/
+    CREATE PROCEDURE gives(OUT a int) LANGUAGE sql AS 'SELECT 1'; /*14+*/
     CREATE FUNCTION "odd ""name"" "(VARIADIC int[]) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET
       search_path = public, pg_temp
       AS $f$ BEGIN RETURN array_length($1, 1); -- TOC entry 1 (class 2 OID 3)
@@ -35,9 +37,15 @@ extension EverythingDatabase {
     CREATE ACCESS METHOD own_heap TYPE TABLE HANDLER heap_tableam_handler;
     CREATE TABLE in_own_heap (id int PRIMARY KEY, v text) USING own_heap;
     INSERT INTO in_own_heap VALUES (1, 'x');
-    CREATE COLLATION by_number (provider = icu, locale = 'en-u-kn-true');
-    CREATE TABLE collated (id int PRIMARY KEY, v text COLLATE by_number);
+    ALTER TABLE no_partitions SET ACCESS METHOD own_heap; /*17+*/
+    CREATE COLLATION by_number (provider = icu, locale = 'en-u-kn-true'); /*ICU*/
+    CREATE COLLATION with_rules (provider = icu, locale = 'und', rules = '&a < g'); /*ICU*/ /*16+*/
+    CREATE COLLATION of_the_server (provider = builtin, locale = 'C.UTF-8'); /*17+*/
+    CREATE TABLE collated (id int PRIMARY KEY, v text, w text);
+    ALTER TABLE collated ALTER v TYPE text COLLATE by_number; /*ICU*/
+    ALTER TABLE collated ALTER w TYPE text COLLATE of_the_server; /*17+*/
     CREATE INDEX ON collated (v);
+    CREATE INDEX ON collated (w);
     INSERT INTO collated VALUES (1, 'a10'), (2, 'a9');
     ALTER FUNCTION plus OWNER TO \(role);
     """
@@ -66,14 +74,23 @@ extension EverythingDatabase {
     CREATE FUNCTION on_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $e$ BEGIN RAISE NOTICE 'ddl'; END $e$;
     CREATE EVENT TRIGGER watch ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION on_ddl();
     ALTER EVENT TRIGGER watch DISABLE;
+    CREATE EVENT TRIGGER watch_login ON login EXECUTE FUNCTION on_ddl(); /*17+*/
+    ALTER EVENT TRIGGER watch_login DISABLE; /*17+*/
     CREATE EVENT TRIGGER watch_always ON sql_drop EXECUTE FUNCTION on_ddl();
     ALTER EVENT TRIGGER watch_always ENABLE ALWAYS;
     """
 
   static let views = """
     CREATE VIEW simple AS SELECT id, v FROM triggered WHERE id > 0 WITH LOCAL CHECK OPTION;
-    CREATE VIEW barrier WITH (security_barrier, security_invoker) AS SELECT * FROM simple;
+    CREATE VIEW barrier WITH (security_barrier) AS SELECT * FROM simple;
+    ALTER VIEW barrier SET (security_invoker); /*15+*/
     CREATE RECURSIVE VIEW countdown (n) AS SELECT 3 UNION ALL SELECT n - 1 FROM countdown WHERE n > 1;
+    CREATE VIEW walked AS WITH RECURSIVE w (id, up) AS (SELECT id, up FROM itself /*14+*/
+      UNION ALL SELECT i.id, i.up FROM itself AS i JOIN w ON i.up = w.id) /*14+*/
+      SEARCH DEPTH FIRST BY id SET place CYCLE id SET seen USING path SELECT id, seen FROM w; /*14+*/
+    CREATE VIEW of_json AS SELECT JSON_OBJECT('a': id, 'b': v) AS j, v IS JSON AS k FROM triggered; /*16+*/
+    CREATE VIEW json_rows AS SELECT * FROM JSON_TABLE(jsonb '[{"a": 1}]', '$[*]' /*17+*/
+      COLUMNS (a int PATH '$.a' DEFAULT 7 ON EMPTY)) AS j; /*17+*/
     ALTER VIEW simple ALTER COLUMN v SET DEFAULT 'from the view';
     CREATE RULE instead AS ON UPDATE TO barrier DO INSTEAD NOTHING;
     CREATE MATERIALIZED VIEW summed AS SELECT a, count(*) AS n FROM indexed GROUP BY a;
@@ -94,6 +111,7 @@ extension EverythingDatabase {
     GRANT SELECT (id), UPDATE (secret) ON owned.t TO \(role), PUBLIC;
     REVOKE DELETE ON owned.t FROM \(role);
     GRANT SELECT ON built_in TO \(role) WITH GRANT OPTION;
+    GRANT MAINTAIN ON indexed TO \(role); /*17+*/
     GRANT USAGE ON TYPE mood TO \(role);
     REVOKE USAGE ON TYPE positive FROM PUBLIC;
     GRANT EXECUTE ON FUNCTION passes() TO \(role);
@@ -102,6 +120,7 @@ extension EverythingDatabase {
     GRANT CREATE ON SCHEMA public TO \(role);
     ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO \(role);
     ALTER DEFAULT PRIVILEGES FOR ROLE \(role) IN SCHEMA owned REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+    ALTER DEFAULT PRIVILEGES GRANT SELECT ON LARGE OBJECTS TO \(role); /*18+*/
     ALTER TABLE owned.t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
     CREATE POLICY mine ON owned.t AS RESTRICTIVE FOR SELECT TO \(role) USING (id = 1);
     CREATE POLICY everybody ON owned.t USING (id > 0) WITH CHECK (secret <> '');
@@ -136,9 +155,13 @@ extension EverythingDatabase {
     CREATE USER MAPPING FOR PUBLIC SERVER far_away OPTIONS (user 'guest');
     CREATE FOREIGN TABLE far_table (id int NOT NULL, v text OPTIONS (column_name 'w')) SERVER far_away;
     CREATE FOREIGN DATA WRAPPER own_wrapper;
-    CREATE PUBLICATION theirs FOR TABLE built_in (id, t), indexed WHERE (id > 10) WITH (publish =
-      'insert, update');
-    CREATE PUBLICATION all_of_schema FOR TABLES IN SCHEMA owned;
+    CREATE PUBLICATION theirs FOR TABLE
+      built_in (id, t), indexed WHERE (id > 10) /*15+*/
+      built_in, indexed /*15-*/
+      WITH (publish = 'insert, update');
+    CREATE PUBLICATION all_of_schema FOR TABLES IN SCHEMA owned; /*15+*/
+    CREATE PUBLICATION by_root FOR TABLE by_hash WITH (publish_via_partition_root);
+    CREATE PUBLICATION computed FOR TABLE generated WITH (publish_generated_columns = stored); /*18+*/
     """
 
   static let sequences = """
@@ -148,7 +171,8 @@ extension EverythingDatabase {
     CREATE SEQUENCE exhausted MAXVALUE 2;
     CREATE TABLE serial_table (id serial PRIMARY KEY, v int);
     CREATE SEQUENCE owned_by_column OWNED BY serial_table.v;
-    CREATE UNLOGGED SEQUENCE unlogged_sequence;
+    CREATE UNLOGGED SEQUENCE unlogged_sequence; /*15+*/
+    CREATE SEQUENCE unlogged_sequence; /*15-*/
     SELECT nextval('small'), nextval('cycles'), nextval('cycles'), nextval('exhausted'), nextval('exhausted'),
       setval('owned_by_column', 77, false), nextval('unlogged_sequence');
     INSERT INTO serial_table (v) VALUES (1), (2), (3);

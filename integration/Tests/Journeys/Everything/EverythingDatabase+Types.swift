@@ -14,7 +14,8 @@ extension EverythingDatabase {
       pl pg_lsn, sn pg_snapshot, rc regclass, rt regtype, rp regprocedure, ro regoperator, rn regnamespace,
       rr regrole, rg regconfig, rd regdictionary, rl regcollation,
       r4 int4range, r8 int8range, rnu numrange, rts tsrange, rtt tstzrange, rda daterange,
-      m4 int4multirange, mts tsmultirange, mnu nummultirange);
+      m4 int4multirange, mts tsmultirange, mnu nummultirange); /*14+*/
+      m4 text, mts text, mnu text); /*14-*/
     INSERT INTO built_in (id) VALUES (0);
     INSERT INTO built_in VALUES (1, true, '\\x00ff5c27', 'x', 'name', -32768, -2147483648,
       -9223372036854775808,
@@ -38,8 +39,10 @@ extension EverythingDatabase {
       (2, '-0', '-0', '0.00000000000000006938893903907228', '4713-01-01 BC', '294276-12-31 23:59:59.999999',
         'infinity',
         '1 mon -1 day 00:00:00.000001', '', '', '', 9007199254740993),
-      (3, '3.4028235e38', '4.9e-324', '-Infinity', 'infinity', '-infinity', '-infinity', '0', '\\N', NULL,
-        '\\x', 35506143),
+      (3, '3.4028235e38', '4.9e-324',
+        '-Infinity', /*14+*/
+        'NaN', /*14-*/
+        'infinity', '-infinity', '-infinity', '0', '\\N', NULL, '\\x', 35506143),
       (4, '1.17549435e-38', '1.7976931348623157e308', \(String(repeating: "9", count: 1000)).5,
         '5874897-12-31',
         '4714-11-24 00:00:00 BC', '2020-01-01 00:00:00+00', '178000000 years', 'null', 'x', '\\x5c4e', 1);
@@ -62,8 +65,10 @@ extension EverythingDatabase {
     CREATE DOMAIN moods AS mood[] NOT NULL;
     CREATE TYPE pair AS (a int, m mood, "quoted name" text[]);
     ALTER TYPE pair ADD ATTRIBUTE later numeric, DROP ATTRIBUTE a;
-    CREATE TYPE float_range AS RANGE (subtype = float8, subtype_diff = float8mi, multirange_type_name =
-      floats);
+    CREATE DOMAIN floats AS text; /*14-*/
+    CREATE TYPE float_range AS RANGE (subtype = float8, subtype_diff = float8mi
+      , multirange_type_name = floats /*14+*/
+      );
     CREATE TYPE mood_range AS RANGE (subtype = mood);
     CREATE TYPE nothing AS ();
     CREATE TYPE shell;

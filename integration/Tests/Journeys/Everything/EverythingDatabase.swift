@@ -2,8 +2,8 @@
 enum EverythingDatabase {
   static func statements(role: String) -> [String] {
     [
-      names, types, tables, partitions, keys, indexes, code(role: role), triggers, views, access(role: role),
-      texts, dependencies, settings(role: role), sequences, largeObjects(role: role),
+      names, types, tables, partitions, keys, newerTables, indexes, code(role: role), triggers, views,
+      access(role: role), texts, dependencies, settings(role: role), sequences, largeObjects(role: role),
     ]
   }
 
@@ -55,8 +55,9 @@ enum EverythingDatabase {
     INSERT INTO typed VALUES ('Ada', '1815-12-10');
     CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY, v text);
     INSERT INTO unlogged SELECT n, 'u' || n FROM generate_series(1, 20) n;
-    CREATE TABLE stored (id int PRIMARY KEY, v text COMPRESSION pglz, w text)
+    CREATE TABLE stored (id int PRIMARY KEY, v text, w text)
       WITH (fillfactor = 70, autovacuum_enabled = false, toast.autovacuum_enabled = false);
+    ALTER TABLE stored ALTER COLUMN v SET COMPRESSION pglz; /*14+*/
     ALTER TABLE stored ALTER COLUMN v SET STORAGE EXTERNAL, ALTER COLUMN w SET STATISTICS 500, ALTER COLUMN
       w SET (n_distinct = -0.5);
     INSERT INTO stored SELECT n, repeat('toast' || n, 5000), n FROM generate_series(1, 5) n;
@@ -110,9 +111,50 @@ enum EverythingDatabase {
     INSERT INTO to_partitions VALUES (1, 7, NULL, NULL);
     CREATE TABLE booking (id int PRIMARY KEY, room int, during tsrange, EXCLUDE USING gist (during WITH &&));
     INSERT INTO booking VALUES (1, 1, '[2020-01-01, 2020-01-02)'), (2, 1, '[2020-01-02, 2020-01-03)');
-    CREATE TABLE nulls (id int PRIMARY KEY, v int UNIQUE NULLS NOT DISTINCT, w int, UNIQUE (v) INCLUDE (w));
+    CREATE TABLE nulls (id int PRIMARY KEY, v int, w int, UNIQUE (v) INCLUDE (w));
+    ALTER TABLE nulls ADD UNIQUE NULLS NOT DISTINCT (v); /*15+*/
+    CREATE TABLE set_one (id int PRIMARY KEY, list_id int, region text, /*15+*/
+      FOREIGN KEY (list_id, region) REFERENCES by_list ON DELETE SET NULL (list_id)); /*15+*/
     INSERT INTO nulls VALUES (1, NULL, 1), (2, 1, NULL);
     CREATE TABLE no_inherit (id int PRIMARY KEY, v int CHECK (v > 0) NO INHERIT);
+    """
+
+  /// What tables may have since PostgreSQL 17 and 18.
+  static let newerTables = """
+    CREATE EXTENSION btree_gist;
+    CREATE TABLE numbered_parts (id bigint GENERATED ALWAYS AS IDENTITY, part int, v int, /*17+*/
+      PRIMARY KEY (id, part)) PARTITION BY RANGE (part); /*17+*/
+    CREATE TABLE numbered_low PARTITION OF numbered_parts FOR VALUES FROM (0) TO (10); /*17+*/
+    CREATE TABLE numbered_high PARTITION OF numbered_parts FOR VALUES FROM (10) TO (100); /*17+*/
+    INSERT INTO numbered_parts (part, v) SELECT n, n FROM generate_series(1, 40) n; /*17+*/
+    CREATE TABLE parted_booking (part int, during tsrange, /*17+*/
+      EXCLUDE USING gist (part WITH =, during WITH &&)) PARTITION BY RANGE (part); /*17+*/
+    CREATE TABLE parted_booking_1 PARTITION OF parted_booking FOR VALUES FROM (0) TO (10); /*17+*/
+    INSERT INTO parted_booking VALUES (1, '[2020-01-01, 2020-01-02)'); /*17+*/
+    CREATE TABLE virtual (id int PRIMARY KEY, v int NOT NULL, /*18+*/
+      twice int GENERATED ALWAYS AS (v * 2) VIRTUAL, thrice int GENERATED ALWAYS AS (v * 3) STORED, /*18+*/
+      w text, CHECK (twice < 1000000)); /*18+*/
+    INSERT INTO virtual (id, v, w) SELECT n, n, 'w' || n FROM generate_series(1, 40) n; /*18+*/
+    CREATE TABLE only_virtual (one int GENERATED ALWAYS AS (1) VIRTUAL); /*18+*/
+    INSERT INTO only_virtual DEFAULT VALUES; /*18+*/
+    CREATE TABLE named_not_null (id int PRIMARY KEY, v int CONSTRAINT v_is_there NOT NULL, w int, /*18+*/
+      x int CONSTRAINT here_alone NOT NULL NO INHERIT); /*18+*/
+    INSERT INTO named_not_null VALUES (1, 1, NULL, 1); /*18+*/
+    ALTER TABLE named_not_null ADD CONSTRAINT w_is_there NOT NULL w NOT VALID; /*18+*/
+    CREATE TABLE heir (y int) INHERITS (named_not_null); /*18+*/
+    ALTER TABLE heir ADD PRIMARY KEY (id); /*18+*/
+    CREATE TABLE hotel (room int, open tsrange, v int, PRIMARY KEY (room, open WITHOUT OVERLAPS)); /*18+*/
+    INSERT INTO hotel SELECT n, '[2020-01-01, 2021-01-01)', n FROM generate_series(1, 40) n; /*18+*/
+    INSERT INTO hotel VALUES (1, '[2021-01-01, 2022-01-01)', 1); /*18+*/
+    CREATE TABLE stay (id int, room int, during tsrange, v int, /*18+*/
+      PRIMARY KEY (id, during WITHOUT OVERLAPS), UNIQUE (room, during WITHOUT OVERLAPS), /*18+*/
+      FOREIGN KEY (room, PERIOD during) REFERENCES hotel (room, PERIOD open)); /*18+*/
+    INSERT INTO stay SELECT n, n, '[2020-02-01, 2020-03-01)', n FROM generate_series(1, 40) n; /*18+*/
+    INSERT INTO stay VALUES (1, 1, '[2020-12-01, 2021-02-01)', 1); /*18+*/
+    CREATE TABLE not_enforced (id int PRIMARY KEY, v int, up int, /*18+*/
+      CONSTRAINT unenforced CHECK (v > 0) NOT ENFORCED, /*18+*/
+      CONSTRAINT unenforced_key FOREIGN KEY (up) REFERENCES itself NOT ENFORCED); /*18+*/
+    INSERT INTO not_enforced VALUES (1, -1, 4711); /*18+*/
     """
 
   private static let indexes = """
@@ -127,6 +169,8 @@ enum EverythingDatabase {
     CREATE INDEX indexed_gin ON indexed USING gin (c) WITH (fastupdate = off);
     CREATE INDEX indexed_gist ON indexed USING gist (d);
     CREATE INDEX indexed_spgist ON indexed USING spgist (d);
+    CREATE INDEX indexed_spgist_covering ON indexed USING spgist (d) INCLUDE (id); /*14+*/
+    CREATE INDEX indexed_brin_multi ON indexed USING brin (a int4_minmax_multi_ops); /*14+*/
     CREATE INDEX indexed_brin ON indexed USING brin (id) WITH (pages_per_range = 4);
     CREATE INDEX indexed_pattern ON indexed (b COLLATE "C" text_pattern_ops);
     CREATE UNIQUE INDEX indexed_unique ON indexed (e) WITH (fillfactor = 50);
@@ -134,7 +178,7 @@ enum EverythingDatabase {
     ALTER TABLE indexed CLUSTER ON "Key";
     ALTER INDEX indexed_expression ALTER COLUMN 2 SET STATISTICS 700;
     CREATE STATISTICS indexed_statistics (ndistinct, dependencies, mcv) ON a, b FROM indexed;
-    CREATE STATISTICS indexed_statistics_of_expression ON (a % 2), lower(b) FROM indexed;
+    CREATE STATISTICS indexed_statistics_of_expression ON (a % 2), lower(b) FROM indexed; /*14+*/
     ALTER STATISTICS indexed_statistics SET STATISTICS 333;
     """
 
