@@ -23,16 +23,20 @@ package actor Cluster {
     /// `PostgresPrograms.directory`.
     package var programs: String?
 
+    /// The name of the server's first superuser.
+    package var superuser = "postgres"
+
     /// A server as the harness has it, unless something else is said.
     package init(
       settings: [String: String] = [:], tls: Bool = false, encryptedStorage: Bool = false,
-      network: NetworkNamespace? = nil, programs: String? = nil
+      network: NetworkNamespace? = nil, programs: String? = nil, superuser: String = "postgres"
     ) {
       self.settings = settings
       self.tls = tls
       self.encryptedStorage = encryptedStorage
       self.network = network
       self.programs = programs
+      self.superuser = superuser
     }
   }
 
@@ -46,7 +50,7 @@ package actor Cluster {
   /// Owned by the server's user.
   package nonisolated let dataDirectory: String
 
-  /// Superuser `postgres`, database `postgres`.
+  /// The server's superuser, database `postgres`.
   package nonisolated let superuser: ConnectionString
 
   /// Where its socket lies, which is reached whatever the network.
@@ -75,7 +79,7 @@ package actor Cluster {
     }
     let password = UUID().uuidString
     let base = ConnectionString([
-      "host": "127.0.0.1", "port": "\(port)", "user": "postgres", "password": password,
+      "host": "127.0.0.1", "port": "\(port)", "user": options.superuser, "password": password,
       "dbname": "postgres",
     ])
     settings = Self.settings(directory: directory, port: port)
@@ -88,7 +92,7 @@ package actor Cluster {
     }
     if let network { settings["listen_addresses"] = "127.0.0.1,\(network.address)" }
     settings.merge(options.settings) { $1 }
-    try await initialize(password: password)
+    try await initialize(options.superuser, password: password)
   }
 
   private static func settings(directory: String, port: Int) -> [String: String] {
@@ -102,11 +106,11 @@ package actor Cluster {
     ]
   }
 
-  private func initialize(password: String) async throws {
+  private func initialize(_ superuser: String, password: String) async throws {
     let passwordFile = "\(directory)/password"
     try Data(password.utf8).write(to: URL(filePath: passwordFile))
     try await serverCommand([
-      PostgresPrograms.path("initdb", in: programs), "--no-sync", "-A", "scram-sha-256", "-U", "postgres",
+      PostgresPrograms.path("initdb", in: programs), "--no-sync", "-A", "scram-sha-256", "-U", superuser,
       "--pwfile=\(passwordFile)", "-E", "UTF8", "--locale=C.UTF-8", "-D", dataDirectory,
     ])
     try FileManager.default.removeItem(atPath: passwordFile)

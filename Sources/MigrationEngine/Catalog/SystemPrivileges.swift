@@ -35,7 +35,7 @@ enum SystemPrivileges {
                 WHERE i.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.objoid = c.oid
                   AND i.objsubid = 0 AND a.grantee = 0 AND a.privilege_type = 'SELECT')) o
       ORDER BY o.object
-      """, [SQL.array(functions), SQL.array(relations)],
+      """, [SQL.array(functions.filter { !dispensable.contains($0) }), SQL.array(relations)],
       doing: "asking what of the system our role may use on the \(connection.end)", within: .seconds(30))
     return try rows.map { row in
       let object = try row.text("object")
@@ -52,6 +52,19 @@ enum SystemPrivileges {
       .failed, doing: "asking what of the system our role may use on the \(connection.end)",
       reason: "it may not use \(missing.map(\.object).joined(separator: ", "))",
       remedy: "On the \(connection.end), as a superuser: \(missing.map(\.grant).joined(separator: " "))")
+  }
+
+  /// For these there is another way: providers of databases withhold them.
+  private static let dispensable: Set = ["pg_control_system", "pg_current_wal_insert_lsn"]
+
+  /// Asked beforehand: a server refuses a statement that names a function which our role may not call, even
+  /// where it would not call it.
+  /// - Parameter function: with its parameters.
+  static func mayCall(_ function: String, on connection: Connection) async throws -> Bool {
+    try await connection.query(
+      "SELECT pg_catalog.has_function_privilege($1, 'EXECUTE') AS it_may", ["pg_catalog.\(function)"],
+      doing: "asking whether our role may call \(function) on the \(connection.end)", within: .seconds(15)
+    ).first?.bool("it_may") ?? false
   }
 
   /// All system functions called, on either end.

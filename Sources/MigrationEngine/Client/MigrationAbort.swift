@@ -58,7 +58,8 @@ package struct MigrationAbort: Sendable {
     let migration = try await store.load()
     if let migration {
       let source = ends.sourceIdentity
-      guard migration.slot == source.slotName, migration.sourceSystem == source.system else {
+      let system = try source.knownSystem()
+      guard migration.slot == source.slotName, migration.sourceSystem == system else {
         throw refusal(
           "the target's migration is of another source database (\(migration.sourceDatabase))",
           "Give the source that it began with.")

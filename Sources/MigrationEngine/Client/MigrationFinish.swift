@@ -106,8 +106,9 @@ package struct MigrationFinish: Sendable {
   }
 
   private func verify(_ source: Connection, is migration: StoredMigration?) async throws {
-    let identity = try await DatabaseIdentity.read(from: source)
-    guard migration?.sourceSystem == identity.system, migration?.slot == identity.slotName else {
+    let identity = try await DatabaseIdentity.read(from: source, at: self.source)
+    let system = try identity.knownSystem()
+    guard migration?.sourceSystem == system, migration?.slot == identity.slotName else {
       throw refusal(
         "the migration is of another source database (\(migration?.sourceDatabase ?? "unknown"))",
         "Give the source that it began with.")

@@ -140,15 +140,20 @@ extension CutoverRun {
     let asTheyWere = "sequences are as they were read after the fence"
     guard reachedSource != nil else { return asTheyWere }
     do {
-      return "\(try await Sequences.copy(from: try source, to: target)) sequences read again"
+      return try await readSequences()
     } catch let error as PostgresError where error.isConnectionLoss {
       try await reachSourceOrForgetIt()
       guard reachedSource != nil else { return asTheyWere }
-      return "\(try await Sequences.copy(from: try source, to: target)) sequences read again"
+      return try await readSequences()
     } catch {
       logger.warning("sequences could not be read again after the seal", metadata: ["why": "\(error)"])
       return asTheyWere
     }
+  }
+
+  private func readSequences() async throws -> String {
+    let count = try await Sequences.copy(from: try source, to: target, without: handover.excluded)
+    return "\(count) sequences read again"
   }
 
   /// Warns in log, report and trail: somebody must look.

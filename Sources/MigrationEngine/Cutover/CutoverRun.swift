@@ -274,7 +274,7 @@ actor CutoverRun {
   /// A session is slow the first time it uses an object, and after the fence users wait for it. The target is
   /// closed, and gets the sequences' states again.
   private func meetObjects() async throws {
-    try await Sequences.copy(from: source, to: target)
+    try await Sequences.copy(from: source, to: target, without: handover.excluded)
     let writers = Writers(try source)
     _ = try await writers.ofDefinitions()
     _ = try await writers.ofUnfenced()
@@ -341,7 +341,7 @@ actor CutoverRun {
   }
 
   private func finalise() async throws -> String {
-    async let sequences = Sequences.copy(from: source, to: target)
+    async let sequences = Sequences.copy(from: source, to: target, without: handover.excluded)
     async let tables = handover.finaliseTables()
     let detail = try await "\(sequences) sequences, \(tables)"
     try await handover.ensureNoBreach()

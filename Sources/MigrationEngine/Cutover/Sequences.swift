@@ -3,11 +3,14 @@ import LibPQ
 /// Copies the state of every sequence, those of serial and identity columns included: the stream does not
 /// carry them (manual, section 31.6).
 enum Sequences {
+  /// - Parameter excluded: tables that stay behind, with the sequences that extensions have for them.
   /// - Returns: how many were set.
   /// - Throws: also when the target lacks a sequence.
   @discardableResult
-  static func copy(from source: Connection, to target: Connection) async throws -> Int {
-    let names = try await names(on: source)
+  static func copy(
+    from source: Connection, to target: Connection, without excluded: Set<RelationName> = []
+  ) async throws -> Int {
+    let names = try await names(on: source, excluded)
     try await source.query(
       Session.readingTablesOnly(isLocal: false), doing: "reading the \(source.end)'s sequences",
       within: .seconds(30))
@@ -24,13 +27,16 @@ enum Sequences {
     var isCalled: Bool
   }
 
-  private static func names(on source: Connection) async throws -> [RelationName] {
+  private static func names(
+    on source: Connection, _ excluded: Set<RelationName>
+  ) async throws -> [RelationName] {
     let rows = try await source.query(
       """
       SELECT n.nspname, c.relname
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
         AND n.nspname NOT IN ('information_schema', 'replicate')
+        AND NOT (\(ConfigurationTable.isSequence(of: excluded)))
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
           WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
             AND e.deptype = 'e'

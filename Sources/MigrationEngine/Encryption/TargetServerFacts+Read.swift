@@ -13,9 +13,7 @@ extension TargetServerFacts {
         pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time()) AS started,
         -- Both are NULL on a unix socket, and equal when both ends are one machine.
         pg_catalog.inet_server_addr() IS NOT DISTINCT FROM pg_catalog.inet_client_addr() AS is_local,
-        pg_catalog.current_database() AS database,
-        CASE WHEN pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-          THEN (SELECT system_identifier FROM pg_catalog.pg_control_system()) END AS system_identifier
+        pg_catalog.current_database() AS database
       """, doing: action, within: .seconds(15))
     guard let row = rows.first else { return TargetServerFacts() }
     let tablespaces = try await target.query(
@@ -23,12 +21,18 @@ extension TargetServerFacts {
       SELECT pg_catalog.pg_tablespace_location(oid) AS location FROM pg_catalog.pg_tablespace
       WHERE spcname NOT IN ('pg_default', 'pg_global')
       """, doing: action, within: .seconds(15))
+    var system: String?
+    if try await SystemPrivileges.mayCall("pg_control_system()", on: target) {
+      system = try await target.query(
+        "SELECT system_identifier FROM pg_catalog.pg_control_system()", doing: action, within: .seconds(15)
+      ).first?.text("system_identifier")
+    }
     return TargetServerFacts(
       dataDirectory: try row.optional("data_directory"),
       tablespaceLocations: try tablespaces.map { try $0.text("location") },
       port: Int(try row.text("port")), postmasterStartEpoch: try row.double("started"),
       isLocal: try row.bool("is_local"), host: try await target.peer().host,
-      database: try row.text("database"), systemIdentifier: try row.optional("system_identifier"))
+      database: try row.text("database"), systemIdentifier: system)
   }
 }
 

@@ -13,7 +13,8 @@ struct Endpoints: Sendable {
       let target = try await Session.open(options.target, end: "target", purpose: purpose)
       do {
         return Endpoints(
-          source: source, target: target, sourceIdentity: try await DatabaseIdentity.read(from: source))
+          source: source, target: target,
+          sourceIdentity: try await DatabaseIdentity.read(from: source, at: options.source))
       } catch {
         await target.close()
         throw error
@@ -78,23 +79,61 @@ struct Endpoints: Sendable {
 
 /// Which database of which cluster: names and hosts change, these do not.
 struct DatabaseIdentity: Sendable, Equatable {
-  var system: String
+  /// Nil where it was not asked for, or where the server does not tell our role.
+  var system: String?
   var oid: UInt32
   var name: String
 
-  static func read(from connection: Connection) async throws -> DatabaseIdentity {
+  /// - Parameter string: how to connect to the same server for replication; nil where only the database's
+  ///   number is wanted.
+  static func read(
+    from connection: Connection, at string: ConnectionString? = nil
+  ) async throws -> DatabaseIdentity {
+    let action = "identifying the \(connection.end)'s database"
     let rows = try await connection.query(
-      """
-      SELECT (SELECT system_identifier FROM pg_catalog.pg_control_system()) AS system, d.oid, d.datname
-      FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()
-      """, doing: "identifying the \(connection.end)'s database", within: .seconds(15))
+      "SELECT oid, datname FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
+      doing: action, within: .seconds(15))
     guard let row = rows.first else {
-      throw MigrationError(
-        .failed, doing: "identifying the \(connection.end)'s database", reason: "it is not in pg_database")
+      throw MigrationError(.failed, doing: action, reason: "it is not in pg_database")
     }
-    return DatabaseIdentity(
-      system: try row.text("system"), oid: try row.integer("oid", as: UInt32.self),
-      name: try row.text("datname"))
+    var identity = DatabaseIdentity(
+      oid: try row.integer("oid", as: UInt32.self), name: try row.text("datname"))
+    if let string { identity.system = try await system(connection, string, doing: action) }
+    return identity
+  }
+
+  private static func system(
+    _ connection: Connection, _ string: ConnectionString, doing action: String
+  ) async throws -> String? {
+    if try await SystemPrivileges.mayCall("pg_control_system()", on: connection) {
+      return try await connection.query(
+        "SELECT system_identifier FROM pg_catalog.pg_control_system()", doing: action, within: .seconds(15)
+      ).first?.text("system_identifier")
+    }
+    do {
+      // Providers withhold the function; who may replicate is told all the same.
+      let session = try await Session.openReplication(string, end: connection.end)
+      return try await closing(session) {
+        try await session.query(ReplicationCommand.identifySystem, doing: action, within: .seconds(15))
+          .first?.text("systemid")
+      }
+    } catch let error as PostgresError where !error.isConnectionLoss {
+      // Preflight names what our role lacks for it.
+      return nil
+    }
+  }
+
+  /// - Throws: `MigrationError` where the server does not tell.
+  func knownSystem() throws -> String {
+    guard let system else {
+      throw MigrationError(
+        .failed, doing: "identifying database \(SQL.identifier(name))",
+        reason: "its server tells our role neither by pg_control_system() nor by IDENTIFY_SYSTEM which "
+          + "cluster it is",
+        remedy: "Let the role replicate (Amazon Aurora and RDS: GRANT rds_replication), or GRANT EXECUTE ON "
+          + "FUNCTION pg_catalog.pg_control_system().")
+    }
+    return system
   }
 
   /// Two migrations of one database would take each other's WAL: its slot has one name.

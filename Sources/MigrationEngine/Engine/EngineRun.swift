@@ -161,7 +161,7 @@ struct EngineRun: Sendable {
     var phases = PhaseMachine(phase: .preflight)
     _ = try phases.handle(.preflightPassed)
     let migration = StoredMigration(
-      phase: phases.phase, sourceSystem: ends.sourceIdentity.system,
+      phase: phases.phase, sourceSystem: try ends.sourceIdentity.knownSystem(),
       sourceDatabase: "\(ends.sourceIdentity.oid) \(ends.sourceIdentity.name)",
       slot: ends.sourceIdentity.slotName, publication: Self.publicationName,
       excluded: options.excluded, targetBefore: try await TargetData.present(on: ends.target),
@@ -194,7 +194,8 @@ struct EngineRun: Sendable {
 
   private func verify(_ migration: StoredMigration, belongsTo source: DatabaseIdentity) throws {
     let action = "resuming the migration that the target holds"
-    guard migration.sourceSystem == source.system, migration.slot == source.slotName else {
+    let system = try source.knownSystem()
+    guard migration.sourceSystem == system, migration.slot == source.slotName else {
       throw MigrationError(
         .usage, doing: action, reason: "it belongs to another source database (\(migration.sourceDatabase))",
         remedy: "Give the source that it began with, or another target.")

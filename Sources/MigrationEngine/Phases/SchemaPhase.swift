@@ -36,6 +36,10 @@ struct SchemaPhase: PhasePart {
         if !made.roles.isEmpty {
           logger.info("created roles on the target", metadata: ["roles": "\(made.roles)"])
         }
+        for membership in made.withheld {
+          logger.warning("a membership of a role was left out", metadata: ["statement": "\(membership)"])
+          try await store.note("a membership was left out on the target: \(membership)")
+        }
         for setting in made.leftOut {
           logger.warning("a setting of a role was left out", metadata: ["statement": "\(setting)"])
         }

@@ -38,9 +38,14 @@ struct SchemaRestoration: PhasePart {
   private func restoreOnce(_ section: SchemaSection, leaving: SchemaTransfer.Leaving) async throws {
     let again = try await store.load()?.restoreAttempted.contains(section.rawValue) ?? false
     if !again { try await store.noteRestoreAttempt(of: section.rawValue) }
-    let left = try await schema.restore(
+    let restored = try await schema.restore(
       section, from: try await archive.file(), replacingAllBut: again ? migration.targetBefore : nil,
       source: ends.source, target: ends.target, leaving: leaving)
-    try await refusedSchema.keep(left)
+    if !restored.leftOut.isEmpty {
+      logger.warning(
+        "left out: it belongs to another role on the target", metadata: ["what": "\(restored.leftOut)"])
+      for what in restored.leftOut { try await store.note("left out on the target: \(what)") }
+    }
+    try await refusedSchema.keep(restored.refused)
   }
 }

@@ -30,6 +30,8 @@ extension Preflight {
       var isRelocatable = true
       /// Whether the target has the schema in which the source has it.
       var hasSchemaOfSource = true
+      /// Whether our role is its owner, or a member of that role.
+      var isOurs = true
     }
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
@@ -52,7 +54,8 @@ extension Preflight {
     ) async throws {
       let there = try await target.ask(
         """
-        SELECT e.extname, n.nspname, e.extrelocatable, pg_catalog.pg_get_userbyid(e.extowner) AS owner
+        SELECT e.extname, n.nspname, e.extrelocatable, pg_catalog.pg_get_userbyid(e.extowner) AS owner,
+          e.oid < 16384 OR pg_catalog.pg_has_role(e.extowner, 'USAGE') AS is_ours
         FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
         """, about: "where the target has extensions")
       let rows = try await target.ask(
@@ -64,7 +67,8 @@ extension Preflight {
         offers[name]?.place = Place(
           schema: try row.text("nspname"), owner: try row.text("owner"),
           isRelocatable: try row.bool("extrelocatable"),
-          hasSchemaOfSource: wanted[name].map(schemas.contains) ?? true)
+          hasSchemaOfSource: wanted[name].map(schemas.contains) ?? true,
+          isOurs: try row.bool("is_ours"))
       }
     }
 
@@ -129,6 +133,13 @@ extension Preflight {
               + "types and functions of it would not be found.",
             "On the target, as role \(quotedIdentifier(place.owner)): \(move)")
         }
+        if let place = offer.place, !place.isOurs {
+          add(
+            .note, "extension_owner",
+            "On the target it belongs to role \(quotedIdentifier(place.owner)): its comment, the owner of "
+              + "its schema, and privileges on what it brought stay as they are there, unless our role may "
+              + "change them.", "Nothing to do; what is left out is named in the log and the report.")
+        }
         if offer.installedVersion == nil, !offer.isCreatable {
           add(
             .warning, "extension_privilege",
@@ -143,7 +154,14 @@ extension Preflight {
             + "that has "
             + "it), or on the source: DROP EXTENSION \(name);")
       }
-      if installed.jobs {
+      if installed.name == "pg_cron" {
+        add(
+          .note, "scheduled_jobs",
+          "Its jobs come along and do not run on the target until it opens; from then on they run there, and "
+            + "no longer on the source. They go on writing into the source until the fence.",
+          "Nothing to do; or leave them behind: --exclude-table cron.job --exclude-table "
+            + "cron.job_run_details")
+      } else if installed.jobs {
         add(
           .warning, "scheduled_jobs",
           "Its jobs go on writing into the source until the fence, and they are not set up on the target.",

@@ -145,6 +145,13 @@ extension Preflight {
         FROM pg_catalog.pg_namespace n
         WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'replicate')
           AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+          -- Of extensions, which bring their own.
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype = 'e' AND e.objid = n.oid
+            AND e.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass)
+          AND NOT (EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE x.extnamespace = n.oid)
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.deptype IN ('e', 'i', 'a')
+                AND e.objid = c.oid AND e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)))
         UNION ALL
         SELECT CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'm' THEN 'materialized view' ELSE 'table' END,
           n.nspname, c.relname, NULL

@@ -28,6 +28,8 @@ extension Preflight {
         SELECT 1 AS rank, 'schema' AS kind, pg_catalog.quote_ident(n.nspname) AS name
         FROM pg_catalog.pg_namespace n
         WHERE \(user) AND n.nspname <> 'public' AND \(notOfExtension("pg_namespace", "n.oid"))
+          -- An extension has made it, or it was made for one; what else is in it is listed for itself.
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension x WHERE x.extnamespace = n.oid)
         UNION ALL
         SELECT 0, CASE c.relkind WHEN 'S' THEN 'sequence' WHEN 'v' THEN 'view'
             WHEN 'm' THEN 'materialized view'
@@ -36,6 +38,8 @@ extension Preflight {
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE \(user) AND c.relkind IN ('r', 'p', 'S', 'v', 'm', 'f', 'c')
           AND \(notOfExtension("pg_class", "c.oid"))
+          -- Of a composite type, the type is the extension's.
+          AND (c.relkind <> 'c' OR \(notOfExtension("pg_type", "c.reltype")))
         UNION ALL
         SELECT 2, 'function', pg_catalog.format('%I.%I', n.nspname, p.proname)
         FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace

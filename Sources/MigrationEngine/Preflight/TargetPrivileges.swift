@@ -78,7 +78,10 @@ extension Preflight {
         """
         SELECT DISTINCT o.rolname AS owner, n.nspname AS schema, s.rolname AS schema_owner
         FROM (SELECT tableoid, oid, relowner AS owner, relnamespace AS namespace FROM pg_catalog.pg_class
-            WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+            WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+          -- Of a composite type, the type is what belongs to an extension.
+          UNION ALL SELECT t.tableoid, t.oid, t.typowner, t.typnamespace FROM pg_catalog.pg_type t
+            JOIN pg_catalog.pg_class c ON c.oid = t.typrelid WHERE c.relkind = 'c'
           UNION ALL SELECT tableoid, oid, proowner, pronamespace FROM pg_catalog.pg_proc
           UNION ALL SELECT tableoid, oid, typowner, typnamespace FROM pg_catalog.pg_type
             WHERE typtype IN ('e', 'd', 'r')) x

@@ -7,6 +7,8 @@ enum MissingRoles {
     var roles: [String] = []
     /// Settings that would keep their roles from connecting to the target, and why: left out.
     var leftOut: [String] = []
+    /// Memberships that our role may not grant, or whose role the target lacks, and why.
+    var withheld: [String] = []
   }
 
   /// - Parameter string: how to connect to the target.
@@ -47,7 +49,25 @@ enum MissingRoles {
           """, doing: "becoming a member of role \(SQL.identifier(role.name))", within: .seconds(30))
       }
     }
+    let others = try await RoleMembership.read(of: made.roles, on: source)
+      .filter { membership in !named.contains { $0.name == membership.group } }
+    made.withheld = try await grant(others, on: target)
     return made
+  }
+
+  /// Memberships in roles that the target has of its own: predefined ones, and its provider's.
+  /// - Returns: those that were refused, and why.
+  private static func grant(_ memberships: [RoleMembership], on target: Connection) async throws -> [String] {
+    var refused: [String] = []
+    for membership in memberships {
+      do {
+        try await target.query(
+          membership.grant, doing: "granting memberships on the target", within: .seconds(30))
+      } catch let error as PostgresError where error.sqlState != nil && !error.isConnectionLoss {
+        refused.append("\(membership.grant) \(error.message)")
+      }
+    }
+    return refused
   }
 
   /// Statements written by the source itself, since it knows how to quote its names: roles, their comments,
@@ -69,11 +89,13 @@ enum MissingRoles {
       FROM pg_catalog.pg_roles r WHERE r.rolname::text = ANY ($1::text[])
         AND pg_catalog.shobj_description(r.oid, 'pg_authid') IS NOT NULL
       UNION ALL
-      SELECT DISTINCT 3, pg_catalog.format('GRANT %I TO %I', o.rolname, r.rolname)
+      SELECT 3, pg_catalog.format('GRANT %I TO %I', o.rolname, r.rolname)
+        || CASE WHEN pg_catalog.bool_or(m.admin_option) THEN ' WITH ADMIN OPTION' ELSE '' END
       FROM pg_catalog.pg_auth_members m JOIN pg_catalog.pg_roles o ON o.oid = m.roleid
         JOIN pg_catalog.pg_roles r ON r.oid = m.member
       WHERE r.rolname::text = ANY ($2::text[]) AND o.rolname::text = ANY ($2::text[])
         AND (r.rolname::text = ANY ($1::text[]) OR o.rolname::text = ANY ($1::text[]))
+      GROUP BY o.rolname, r.rolname
       ORDER BY place, statement
       """, [SQL.array(missing), SQL.array(named)],
       doing: "reading the roles that are missing on the target", within: .seconds(30))

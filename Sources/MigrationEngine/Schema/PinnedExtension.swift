@@ -38,18 +38,3 @@ struct PinnedExtension: Sendable {
       """, doing: "creating extension \(name) in the source's version \(version)")
   }
 }
-
-/// An extension that the target has, and that another role owns there.
-enum ForeignExtension {
-  /// The beginning of their comments' entries in a dump: only an owner may comment, so theirs stay.
-  static func comments(on target: Connection) async throws -> [String] {
-    let rows = try await target.query(
-      """
-      SELECT e.extname, pg_catalog.quote_ident(e.extname) AS quoted FROM pg_catalog.pg_extension e
-      WHERE NOT pg_catalog.pg_has_role(e.extowner, 'USAGE')
-      """, doing: "listing the target's extensions that belong to others", within: .seconds(30))
-    return try rows.flatMap { row in
-      try ["extname", "quoted"].map { "COMMENT - EXTENSION \(try row.text($0)) " }
-    }
-  }
-}

@@ -17,6 +17,14 @@ struct SchemaTransfer: Sendable {
     case all
   }
 
+  /// What became of a section.
+  struct Restored: Sendable {
+    /// What the target refused; it is tried again.
+    var refused: [RefusedEntry] = []
+    /// What only the owners of extensions may do there, in words.
+    var leftOut: [String] = []
+  }
+
   /// Restores one section.
   /// - Parameters:
   ///   - before: what the target had before the migration, according to `TargetData.present`, where an
@@ -25,7 +33,7 @@ struct SchemaTransfer: Sendable {
   func restore(
     _ section: SchemaSection, from archive: URL, replacingAllBut before: [String]?,
     source: Connection, target: Connection, leaving: Leaving = .all
-  ) async throws -> [RefusedEntry] {
+  ) async throws -> Restored {
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list", "--section=\(section.dumpSection)", archive.path], on: self.target,
       doing: action(section))
@@ -42,21 +50,7 @@ struct SchemaTransfer: Sendable {
     }
     if section == .preData {
       entries.removeAll(where: \.isPublicSchema)
-      let theirs = try await ForeignExtension.comments(on: target)
-      entries.removeAll { entry in theirs.contains { entry.description.hasPrefix($0) } }
-      let pinned = try await PinnedExtension.read(source: source, target: target)
-      if !pinned.isEmpty {
-        // pg_restore makes an extension only where there is none; what it needs are the schemas.
-        try await restoreTables(entries.filter(\.isSchema), from: archive, source)
-        for pinned in pinned { try await pinned.create(on: target) }
-        entries.removeAll(where: \.isSchema)
-      }
-      do {
-        try await restoreTables(entries, from: archive, source)
-        return []
-      } catch let error as MigrationError {
-        return try await restoreWithoutForeign(entries, from: archive, dependencies, source, or: error)
-      }
+      return try await restorePreData(entries, in: list, from: archive, dependencies, source, target)
     }
     let isCleaning = before != nil && section == .constraints
     let refused = try await make(
@@ -65,7 +59,33 @@ struct SchemaTransfer: Sendable {
       try await restoreWithTool(entries, section, from: archive, isCleaning)
     }
     if leaving == .data, let other = Self.notOfData(refused, dependencies) { throw other.refusal }
-    return refused
+    return Restored(refused: refused)
+  }
+
+  private func restorePreData(
+    _ all: [SchemaEntry], in list: String, from archive: URL, _ dependencies: SchemaDependencies,
+    _ source: Connection, _ target: Connection
+  ) async throws -> Restored {
+    var entries = all
+    let foreign = try await ForeignParts.take(from: &entries, of: list, dependencies, target: target)
+    let pinned = try await PinnedExtension.read(source: source, target: target)
+    if !pinned.isEmpty {
+      // pg_restore makes an extension only where there is none; what it needs are the schemas.
+      try await restoreTables(entries.filter(\.isSchema), from: archive, source)
+      for pinned in pinned { try await pinned.create(on: target) }
+      entries.removeAll(where: \.isSchema)
+    }
+    var restored = Restored()
+    do {
+      try await restoreTables(entries, from: archive, source)
+    } catch let error as MigrationError {
+      restored.refused = try await restoreWithoutForeign(
+        entries, from: archive, dependencies, source, or: error)
+    }
+    restored.leftOut = try await foreign.restore(
+      with: SchemaScripts(target: self.target, archive: archive, jobs: 1, isOrdered: true), source: source,
+      target: target)
+    return restored
   }
 
   /// One by one: objects of foreign servers hold no rows of ours, and are skipped with what needs them.

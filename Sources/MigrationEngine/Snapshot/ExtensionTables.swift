@@ -37,19 +37,22 @@ struct ExtensionTables: Sendable {
       if try await here != there { tables.append(table) }
     }
     guard !tables.isEmpty else { return 0 }
+    let place = try await JobPlace.read(on: connection)
     if let snapshot {
-      try await copy(tables, under: snapshot)
+      try await copy(tables, to: place, under: snapshot)
     } else {
       let snapshot = try await ExportedSnapshot.current(on: source, direction)
-      try await finally(snapshot.release) { try await copy(tables, under: snapshot) }
+      try await finally(snapshot.release) { try await copy(tables, to: place, under: snapshot) }
     }
     return tables.count
   }
 
-  private func copy(_ tables: [ConfigurationTable], under snapshot: ExportedSnapshot) async throws {
+  private func copy(
+    _ tables: [ConfigurationTable], to place: JobPlace, under snapshot: ExportedSnapshot
+  ) async throws {
     // In the order of the extension's script: its tables may depend on each other.
     let batch = CopyBatch(
-      pieces: tables.map(Self.piece),
+      pieces: tables.map { Self.piece($0, to: place) },
       clearing: tables.reversed().map { "DELETE FROM ONLY \($0.name) \($0.condition)" }
         .joined(separator: "; "))
     let copy = TableCopy(
@@ -63,18 +66,20 @@ struct ExtensionTables: Sendable {
     }
   }
 
-  private static func piece(_ table: ConfigurationTable) -> CopyPiece {
+  private static func piece(_ table: ConfigurationTable, to place: JobPlace) -> CopyPiece {
+    let values = table.isOfJobs ? place.values(table.columns) : table.columns
     let list = table.columns.isEmpty ? "" : " (\(table.columns))"
     return CopyPiece(
       sourceOID: table.oid, name: table.name, bytes: 0,
-      copyOut: "COPY (SELECT \(table.columns) FROM ONLY \(table.name) \(table.condition)) TO STDOUT",
+      copyOut: "COPY (SELECT \(values) FROM ONLY \(table.name) \(table.condition)) TO STDOUT",
       copyIn: "COPY \(table.name)\(list) FROM STDIN")
   }
 
   /// A short digest of the user's rows, the same on both ends for the same rows.
   private static func rows(_ table: ConfigurationTable, on connection: Connection) async throws -> String {
     // Every version has this hash, of 32 bits only.
-    let row = "ROW(\(table.columns))::pg_catalog.text COLLATE pg_catalog.\"C\""
+    let columns = table.isOfJobs ? JobPlace.withoutPlace(table.columns) : table.columns
+    let row = "ROW(\(columns))::pg_catalog.text COLLATE pg_catalog.\"C\""
     do {
       return try await connection.query(
         """
@@ -88,7 +93,8 @@ struct ExtensionTables: Sendable {
       throw MigrationError(
         .failed, doing: "copying \(table.name), a table of an extension",
         reason: "the \(connection.end) refuses: \(error.message)",
-        remedy: "Grant SELECT, INSERT and DELETE on it, or leave out its rows with --exclude-table.")
+        remedy: "See what replicate check says of it, or leave out its rows: --exclude-table "
+          + "\(table.name.schema).\(table.name.name)")
     }
   }
 }

@@ -39,11 +39,12 @@ extension StateStore {
 
   /// The target has everything and is about to open. On the target's own connection: its position is read.
   func noteOpening() async throws {
+    let position = try await InsertPosition.read(on: connection)
     try await connection.query(
       """
-      UPDATE replicate.way_back SET opened_lsn = pg_catalog.pg_current_wal_insert_lsn(),
+      UPDATE replicate.way_back SET opened_lsn = $1::pg_lsn,
         large_objects_horizon = pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text
-      """, doing: "storing where the target opened", within: Self.limit)
+      """, [position.description], doing: "storing where the target opened", within: Self.limit)
   }
 
   func store(reverseHorizon: String) async throws {

@@ -5,6 +5,7 @@ struct ObjectComparison: Sendable {
   let source: VerifiedEnd
   let target: VerifiedEnd
   let scope: Verification.Scope
+  let excluded: Set<RelationName>
 
   private typealias Difference = VerificationReport.ObjectDifference
 
@@ -22,8 +23,8 @@ struct ObjectComparison: Sendable {
   }
 
   func sequences() async throws -> [VerificationReport.ObjectDifference] {
-    async let here = Self.sequences(source.first)
-    async let there = Self.sequences(target.first)
+    async let here = Self.sequences(source.first, excluded)
+    async let there = Self.sequences(target.first, excluded)
     let (left, right) = try await (here, there)
     return Set(left.keys).union(right.keys).sorted().compactMap { name in
       func difference(_ words: String, isExpected: Bool = false) -> VerificationReport.ObjectDifference {
@@ -39,7 +40,9 @@ struct ObjectComparison: Sendable {
     }
   }
 
-  private static func sequences(_ connection: Connection) async throws -> [RelationName: Sequence] {
+  private static func sequences(
+    _ connection: Connection, _ excluded: Set<RelationName>
+  ) async throws -> [RelationName: Sequence] {
     let action = "reading the \(connection.end)'s sequences"
     let names = try await connection.query(
       """
@@ -47,6 +50,7 @@ struct ObjectComparison: Sendable {
       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
         AND n.nspname NOT IN ('information_schema', 'replicate')
+        AND NOT (\(ConfigurationTable.isSequence(of: excluded)))
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
           WHERE e.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND e.objid = c.oid
             AND e.deptype = 'e'
@@ -94,7 +98,8 @@ extension Comparison {
   func compareObjects(
     _ inventory: LargeObjectComparison.Inventory?, _ report: inout VerificationReport
   ) async throws {
-    let objects = ObjectComparison(source: source, target: target, scope: options.scope)
+    let objects = ObjectComparison(
+      source: source, target: target, scope: options.scope, excluded: options.excluded)
     report.objects += try await objects.sequences()
     if let inventory {
       report.objects += LargeObjectComparison.differences(
@@ -132,7 +137,8 @@ extension Comparison {
       guard let other = ends.target[shape.name],
         mayRead(shape, other, "a table of an extension", &report)
       else { return nil }
-      return ComparedTable(source: shape, target: other, ends.agreement)
+      return ComparedTable(
+        source: shape.withoutColumnsOfPlace, target: other.withoutColumnsOfPlace, ends.agreement)
     }
     let sums = try await scan.sums(of: tables, onlyCounts: false, isCounted: false)
     report.objects += zip(tables, sums).filter { !$1.areEqual }.map { table, sums in

@@ -180,3 +180,18 @@ struct TableShape: Sendable, Equatable {
     return Set(try rows.map { try $0.integer("oid", as: UInt32.self) })
   }
 }
+
+extension TableShape {
+  /// Of an extension's table of jobs, without where and whether they run.
+  fileprivate static func isOfPlace(_ column: Column) -> Bool {
+    ConfigurationTable.ofPlace.contains(column.name)
+  }
+
+  /// A table of an extension as it is compared.
+  var withoutColumnsOfPlace: TableShape {
+    guard extensionCondition != nil, ConfigurationTable.isOfJobs(name) else { return self }
+    var shape = self
+    shape.columns.removeAll(where: Self.isOfPlace)
+    return shape
+  }
+}

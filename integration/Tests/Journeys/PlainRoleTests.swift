@@ -213,8 +213,8 @@ struct PlainRoleTests {
         "GRANT CREATE ON \(database) TO \"\(role)\";", "target_priv"
       ),
       (
-        target, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn() FROM PUBLIC",
-        "GRANT EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn() TO \(role);", "system_priv"
+        target, "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_export_snapshot() FROM PUBLIC",
+        "GRANT EXECUTE ON FUNCTION pg_catalog.pg_export_snapshot() TO \(role);", "system_priv"
       ),
       (
         source, "REVOKE SELECT ON pg_catalog.pg_locks FROM PUBLIC",
@@ -339,7 +339,7 @@ struct PlainRoleTests {
       let engine = try await scene.start("--allow-unencrypted-target", reverse: Self.canReplicateBack())
       try await scene.waitUntilReady(engine)
       let revocations = [
-        "EXECUTE ON FUNCTION pg_catalog.pg_current_wal_insert_lsn()",
+        "EXECUTE ON FUNCTION pg_catalog.pg_export_snapshot()",
         "EXECUTE ON FUNCTION pg_catalog.setval(regclass, bigint, boolean)",
       ]
       for revoked in revocations {

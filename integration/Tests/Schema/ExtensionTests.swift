@@ -119,22 +119,14 @@ struct ExtensionTests {
     }
   }
 
-  /// Both servers are of one installation, so they share the files.
   private static func withFiles(
     of name: String, isolation: isolated (any Actor)? = #isolation, _ body: () async throws -> Void
   ) async throws {
-    let configuration = try await Command.check([PostgresPrograms.path("pg_config"), "--sharedir"])
-    let directory = configuration.trimmingCharacters(in: .whitespacesAndNewlines) + "/extension"
     let files = [
       "\(name).control": "default_version = '2'\nrelocatable = false\n", "\(name)--1.sql": first,
       "\(name)--2.sql": first + "CREATE FUNCTION second() RETURNS int LANGUAGE sql AS 'SELECT 2';\n",
     ]
-    func remove() {
-      for file in files.keys { try? FileManager.default.removeItem(atPath: "\(directory)/\(file)") }
-    }
-    defer { remove() }
-    for (file, text) in files { try Data(text.utf8).write(to: URL(filePath: "\(directory)/\(file)")) }
-    try await body()
+    try await ExtensionFiles.with(files, body)
   }
 
   private static let first = """

@@ -19,7 +19,8 @@ struct ForwardHandover: StreamedHandover {
   }
 
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String? {
-    await stages.switchover.performSteps(
+    await stages.tables.deactivateJobs(stages.leg, stages.logger)
+    return await stages.switchover.performSteps(
       fenceLSN: fenceLSN, appliedLSN: await store.appliedLSN(stages.logger), Switchover.Events(events))
   }
 }

@@ -10,7 +10,8 @@ struct ReverseHandover: StreamedHandover {
   func settleTables() async throws -> String { try await bringOverAgain() }
 
   func switchOver(fenceLSN: String?, _ events: SwitchEvents) async -> String? {
-    await stages.switchover.performSteps(
+    await stages.tables.deactivateJobs(stages.leg, stages.logger)
+    return await stages.switchover.performSteps(
       fenceLSN: fenceLSN, appliedLSN: stages.monitor.reading.feedback.appliedLSN.description,
       Switchover.Events(events))
   }

@@ -37,18 +37,30 @@ struct SchemaAgreement: Sendable {
     let rows = try await target.query(
       "SELECT CURRENT_USER AS role", doing: "asking the target for our role", within: .seconds(15))
     own.targetRole = try rows.first?.text("role")
+    own.ofOthers = try await ForeignExtension.parts(on: target)
     own.triggerStates = try await TargetFence(target).triggersDiffering(from: source)
     own.columnOrders = try await ColumnOrder.differing(source: source, target: target)
     return own
   }
 
-  /// How the databases themselves differ.
+  /// How the databases themselves differ, and the memberships of the roles that their objects name.
   static func ofDatabases(
     source: Connection, target: Connection, _ direction: Direction
   ) async throws -> [VerificationReport.ObjectDifference] {
     async let here = DatabaseProperties.read(from: source)
     async let there = DatabaseProperties.read(from: target)
     return try await DatabaseProperties.differences(source: here, target: there, direction: direction)
+      + memberships(source: source, target: target, direction)
+  }
+
+  private static func memberships(
+    source: Connection, target: Connection, _ direction: Direction
+  ) async throws -> [VerificationReport.ObjectDifference] {
+    let (from, to) = direction == .forward ? (source, target) : (target, source)
+    let publication =
+      direction == .forward ? EngineRun.publicationName : ReverseReplication.publicationName
+    return try await MissingMemberships.find(from: from, to: to, publication: publication)
+      .differences(direction)
   }
 
   // MARK: Before a cutover

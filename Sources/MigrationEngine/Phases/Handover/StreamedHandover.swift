@@ -83,7 +83,9 @@ extension StreamedHandover {
   func bringOverAgain() async throws -> String {
     let ofExtensions = try await stages.tables.finaliseAgain(
       stages.leg, jobs: stages.options.jobs, stages.logger)
-    return try await ofExtensions + stages.largeObjects.bringOverAgain()
+    let objects = try await stages.largeObjects.bringOverAgain()
+    let activated = try await stages.tables.activateJobs(stages.leg, stages.logger)
+    return ofExtensions + objects + activated
   }
 }
 

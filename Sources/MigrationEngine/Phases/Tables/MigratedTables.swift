@@ -113,6 +113,7 @@ struct MigratedTables: Sendable {
       seconds = (ContinuousClock.now - began) / .seconds(1)
       if changed == 0 { break }
     }
+    try await ScheduledJobs(excluded: excluded).rehearse(on: end)
     let unlogged = catalog.relations.filter { $0.kind == .table && $0.isUnlogged }
     try await ensureUnused(unlogged.map(\.name), on: end)
     let bytes = unlogged.reduce(Int64(0)) { $0.addingReportingOverflow($1.bytes).partialValue }
@@ -172,6 +173,42 @@ struct MigratedTables: Sendable {
     logger.warning(
       "tables of extensions could not be read again after the seal", metadata: ["why": "\(why)"])
     return ", tables of extensions as they were after the fence"
+  }
+
+  /// After the seal, just before the opening.
+  /// - Returns: what was done, for the timeline.
+  func activateJobs(_ leg: Leg, _ logger: Logger) async throws -> String {
+    do {
+      let count = try await Silence.reading(leg.from.address, end: leg.direction.from) { fresh in
+        try await ScheduledJobs(excluded: excluded).activate(
+          from: fresh ?? leg.from.connection, to: leg.to.connection)
+      }
+      guard let count else { return ", jobs are not active since the \(leg.direction.from) is lost" }
+      return count == 0 ? "" : ", \(count) jobs of pg_cron activated"
+    } catch let error where !(error is CancellationError) {
+      if (error as? PostgresError)?.isConnectionLoss == true { throw error }
+      logger.warning(
+        "jobs of pg_cron are not active on the \(leg.direction.to)",
+        metadata: ["why": "\(error)", "remedy": "UPDATE cron.job SET active = true WHERE …"])
+      return ", jobs of pg_cron not activated"
+    }
+  }
+
+  /// After the opening. Whatever fails keeps nobody from anything: the end that was left refuses their writes.
+  func deactivateJobs(_ leg: Leg, _ logger: Logger) async {
+    do {
+      _ = try await Silence.reading(leg.from.address, end: leg.direction.from) { fresh in
+        let session = fresh ?? leg.from.connection
+        try await session.query(
+          "SET default_transaction_read_only = off", doing: "handing the jobs of pg_cron over",
+          within: .seconds(15))
+        try await ScheduledJobs(excluded: excluded).deactivate(on: session)
+      }
+    } catch {
+      logger.warning(
+        "jobs of pg_cron are still active on the \(leg.direction.from)",
+        metadata: ["why": "\(error)", "remedy": "UPDATE cron.job SET active = false;"])
+    }
   }
 
   private func copyExtensionTables(_ leg: Leg, observer: Connection? = nil) async throws -> Int {

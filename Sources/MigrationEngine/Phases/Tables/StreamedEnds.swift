@@ -13,10 +13,7 @@ private struct StreamedEnds {
 
   init(from: Connection, to: Connection) async throws {
     // Read before the catalogs: what they say holds from here on.
-    let rows = try await from.query(
-      "SELECT pg_catalog.pg_current_wal_insert_lsn() AS lsn",
-      doing: "asking the \(from.end) for its position", within: .seconds(15))
-    position = try rows.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero
+    position = try await InsertPosition.read(on: from)
     self.from = try await Catalog.read(from: from, measuring: false).relations
     self.to = try await Catalog.read(from: to, measuring: false).relations
     indexes = try await UniqueIndex.read(from: to)
