@@ -45,6 +45,8 @@ struct MissingMemberships: Sendable {
     var hasGroup = true
     /// Whether our role may grant it there.
     var isGrantable = true
+    /// Of a role that the migration runs as: some of its memberships are for the migration alone.
+    var isOurs = false
   }
 
   /// Missing on the receiving end.
@@ -58,7 +60,7 @@ struct MissingMemberships: Sendable {
   static func find(from: Connection, to: Connection, publication: String) async throws -> MissingMemberships {
     let named = try await NamedRole.read(from: from, publication: publication)
     let ours = [try await role(from), try await role(to)]
-    // Ours has been given what the migration needs, unless it is the application's as well.
+    // Ours has been given what the migration needs; it may be the application's as well.
     let members = named.filter { !ours.contains($0.name) || $0.part == .owner }.map(\.name)
     let wanted = try await RoleMembership.read(of: members, on: from)
     let present = try await RoleMembership.read(of: members, on: to)
@@ -69,7 +71,9 @@ struct MissingMemberships: Sendable {
     for membership in wanted {
       let isAdmin = there[Pair(membership)]
       if isAdmin == nil || membership.isAdmin && isAdmin == false {
-        found.missing.append(known.judge(membership))
+        var one = known.judge(membership)
+        one.isOurs = ours.contains(membership.member)
+        found.missing.append(one)
       }
     }
     let pairs = Set(wanted.map(Pair.init))
@@ -124,7 +128,8 @@ struct MissingMemberships: Sendable {
   func differences(_ direction: Direction) -> [VerificationReport.ObjectDifference] {
     missing.map { one in
       Self.difference(
-        one.membership, "is missing on the \(direction.to)", isExpected: !one.hasGroup || !one.hasMember,
+        one.membership, "is missing on the \(direction.to)",
+        isExpected: !one.hasGroup || !one.hasMember || one.isOurs,
         remedy: .init(end: direction.to, sql: one.membership.grant))
     }
       + extra.map { Self.difference($0, "is only on the \(direction.to)", isExpected: true) }

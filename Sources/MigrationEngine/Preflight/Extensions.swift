@@ -109,14 +109,12 @@ extension Preflight {
             .warning, "extension_version",
             "The source has version \(installed.version), and version \(present) is in the target already.",
             "On the target: ALTER EXTENSION \(name) UPDATE TO \(quotedLiteral(installed.version)); or see "
-              + "that the other "
-              + "version does.")
+              + "that the other version does.")
         } else if offer.installedVersion == nil, !offer.versions.contains(installed.version) {
           add(
             .warning, "extension_version",
             "The source has version \(installed.version), which the target does not offer: it will get "
-              + "version "
-              + "\(offer.defaultVersion).",
+              + "version \(offer.defaultVersion).",
             "Install version \(installed.version) on the target's server, or see that version "
               + "\(offer.defaultVersion) does.")
         }
@@ -154,20 +152,29 @@ extension Preflight {
             + "that has "
             + "it), or on the source: DROP EXTENSION \(name);")
       }
+      return findings + jobs(installed, object)
+    }
+
+    private static func jobs(_ installed: Installed, _ object: String) -> [Finding] {
       if installed.name == "pg_cron" {
-        add(
-          .note, "scheduled_jobs",
-          "Its jobs come along and do not run on the target until it opens; from then on they run there, and "
-            + "no longer on the source. They go on writing into the source until the fence.",
-          "Nothing to do; or leave them behind: --exclude-table cron.job --exclude-table "
-            + "cron.job_run_details")
-      } else if installed.jobs {
-        add(
-          .warning, "scheduled_jobs",
-          "Its jobs go on writing into the source until the fence, and they are not set up on the target.",
-          "Schedule the jobs anew on the target after the cutover; pause those that write before it.")
+        return [
+          Finding(
+            .note, check: "scheduled_jobs", object: object,
+            why: "Its jobs come along and do not run on the target until it opens; from then on they run "
+              + "there, and no longer on the source. They go on writing into the source until the fence.",
+            remedy: "Nothing to do; or leave them behind: --exclude-table cron.job --exclude-table "
+              + "cron.job_run_details")
+        ]
       }
-      return findings
+      guard installed.jobs else { return [] }
+      return [
+        Finding(
+          .warning, check: "scheduled_jobs", object: object,
+          why: "Its jobs go on writing into the source until the fence, and they are not set up on the "
+            + "target.",
+          remedy: "Schedule the jobs anew on the target after the cutover; pause those that write before it."
+        )
+      ]
     }
   }
 }

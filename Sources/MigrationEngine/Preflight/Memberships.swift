@@ -29,11 +29,12 @@ extension Preflight {
             severity, check: "membership", object: "role \(quotedIdentifier(membership.member))", why: why,
             remedy: remedy)
         }
+        let severity = one.isOurs ? Finding.Severity.note : .warning
         // That the role itself is missing is another finding.
         if !one.hasMember, !made.contains(membership.member) { return nil }
         guard willHaveGroup else {
           return finding(
-            .warning, "On the source it is a member of role \(group), which the target's server lacks.",
+            severity, "On the source it is a member of role \(group), which the target's server lacks.",
             "If it needs that on the target: CREATE ROLE \(group); \(membership.grant) Of a provider's or a "
               + "predefined role, see what takes its place there.")
         }
@@ -43,7 +44,7 @@ extension Preflight {
         }
         let mayNot = one.isGrantable ? "" : " Our role may not grant that."
         return finding(
-          .warning, "On the source it is a member of role \(group), and not on the target.\(mayNot)",
+          severity, "On the source it is a member of role \(group), and not on the target.\(mayNot)",
           one.hasMember
             ? "On the target: \(membership.grant)"
             : "On the target, as a role that may, once start has made it: \(membership.grant)")

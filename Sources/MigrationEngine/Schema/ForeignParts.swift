@@ -1,9 +1,9 @@
 import Foundation
 import LibPQ
 
-/// What a dump says of objects that are not made from it: those that an extension brings, the system's own, and
-/// schemas that the target has for an extension. Often they belong to another role there, a provider's, who
-/// alone may change them; so each is tried for itself, after the rest.
+/// What a dump says of objects that are not made from it: those that an extension brings, the system's own,
+/// and schemas that the target has for an extension. Often they belong to another role there, a provider's,
+/// who alone may change them; so each is tried for itself, after the rest.
 struct ForeignParts {
   /// To be tried.
   private let entries: [SchemaEntry]

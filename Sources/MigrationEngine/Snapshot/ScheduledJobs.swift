@@ -1,8 +1,8 @@
 import LibPQ
 import LogicalReplication
 
-/// Where jobs of pg_cron run on an end: as other rows of an extension they are copied, but to run in that end's
-/// database, and not before it is open.
+/// Where jobs of pg_cron run on an end: as other rows of an extension they are copied, but to run in that
+/// end's database, and not before it is open.
 struct JobPlace: Sendable {
   var port: String
   var database: String
@@ -62,16 +62,28 @@ struct ScheduledJobs: Sendable {
     try await ConfigurationTable.read(from: end).first { $0.isOfJobs && !excluded.contains($0.name) }?.name
   }
 
-  /// Before the fence: whether our role may activate jobs on this end.
-  func rehearse(on end: Connection) async throws {
-    guard let table = try await table(on: end) else { return }
-    try await Self.update(table, "active = active WHERE false", on: end)
+  /// Before the fence, where there are jobs: whether our role may activate them on `to`.
+  func rehearse(from: Connection, to: Connection) async throws {
+    guard let table = try await table(on: from), try await self.table(on: to) != nil,
+      try await Self.has("true", table, from)
+    else { return }
+    try await Self.update(table, "active = active WHERE false", on: to)
+  }
+
+  private static func has(
+    _ condition: String, _ table: RelationName, _ end: Connection
+  ) async throws -> Bool {
+    try await !end.query(
+      "SELECT FROM \(table) WHERE \(condition) LIMIT 1", doing: action, within: .seconds(15)
+    ).isEmpty
   }
 
   /// Those that run on `from` run on `to`, which is about to open.
   /// - Returns: how many do.
   func activate(from: Connection, to: Connection) async throws -> Int {
-    guard let table = try await table(on: from), try await self.table(on: to) != nil else { return 0 }
+    guard let table = try await table(on: from), try await self.table(on: to) != nil,
+      try await Self.has("true", table, from)
+    else { return 0 }
     let rows = try await from.query(
       "SELECT jobid FROM \(table) WHERE active ORDER BY 1", doing: Self.action, within: .seconds(15))
     let ids = SQL.array(try rows.map { try $0.text("jobid") })
@@ -82,7 +94,7 @@ struct ScheduledJobs: Sendable {
 
   /// After `to` has opened.
   func deactivate(on from: Connection) async throws {
-    guard let table = try await table(on: from) else { return }
+    guard let table = try await table(on: from), try await Self.has("active", table, from) else { return }
     try await Self.update(table, "active = false WHERE active", on: from)
   }
 

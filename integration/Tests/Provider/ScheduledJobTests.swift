@@ -65,6 +65,26 @@ struct ScheduledJobTests {
     }
   }
 
+  @Test("Where there are no jobs, nothing of pg_cron's is written, and no right to do so is asked for")
+  func none() async throws {
+    try await Self.run("jobsnone", hasJobs: false) { provider in
+      let scene = provider.scene
+      for end in [Scene.End.source, .target] {
+        let sequences = "GRANT SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA cron TO \(Provider.admin)"
+        try await scene.run(["ALTER ROLE \(Provider.admin) BYPASSRLS", sequences], on: end)
+      }
+      let engine = try await provider.start()
+      try await scene.waitUntilReady(engine)
+      let cutover = try await scene.replicate.run("cutover", "--yes", "--verify", "full")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+      try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
+      let rollback = try await scene.replicate.run("rollback", "--yes")
+      #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
+      #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
+      #expect(!engine.errors.contains("jobs of pg_cron"), "\(engine.errors)")
+    }
+  }
+
   private static func jobs(_ scene: Scene, _ end: Scene.End) async throws -> [String] {
     let session = try await SQLSession(scene.server(end))
     let rows = try await session.rows("SELECT jobname || ' ' || active FROM cron.job ORDER BY 1")
@@ -79,7 +99,8 @@ struct ScheduledJobTests {
 
   /// With two jobs of the customer's, which nobody else sees; one is not active.
   private static func run(
-    _ name: String, isolation: isolated (any Actor)? = #isolation, _ body: (Provider) async throws -> Void
+    _ name: String, hasJobs: Bool = true, isolation: isolated (any Actor)? = #isolation,
+    _ body: (Provider) async throws -> Void
   ) async throws {
     func settings(_ database: String) -> [String: String] {
       ["cron.database_name": database, "cron.use_background_workers": "on"]
@@ -87,8 +108,9 @@ struct ScheduledJobTests {
     try await Provider.run(name, libraries: ["pg_cron"], settings: settings) { provider in
       try await provider.scene.source("GRANT USAGE ON SCHEMA cron TO \(Provider.admin)")
       try await provider.scene.target("GRANT USAGE ON SCHEMA cron TO \(Provider.admin)")
+      try await provider.source("CREATE TABLE public.beat (id serial PRIMARY KEY)")
+      guard hasJobs else { return try await body(provider) }
       try await provider.source(
-        "CREATE TABLE public.beat (id serial PRIMARY KEY)",
         "SELECT cron.schedule('beat', '0 4 1 1 *', 'INSERT INTO public.beat DEFAULT VALUES')",
         "SELECT cron.schedule('idle', '0 5 1 1 *', 'VACUUM public.beat')")
       try await provider.scene.source("UPDATE cron.job SET active = false WHERE jobname = 'idle'")

@@ -1,9 +1,9 @@
 import Clusters
 import Foundation
 
-/// Servers as a provider of databases gives them, after what Amazon documents of RDS and Aurora: the superuser
-/// is the provider's own, extensions belong to it, and functions that look at the machine are withheld. They are
-/// PostgreSQL's own servers: nothing else of Aurora is imitated.
+/// Servers as a provider of databases gives them, after what Amazon documents of RDS and Aurora: the
+/// superuser is the provider's own, extensions belong to it, and functions that look at the machine are
+/// withheld. They are PostgreSQL's own servers: nothing else of Aurora is imitated.
 ///
 /// Two things stand for what the provider's own builds let a member of its roles do: the right to set
 /// session_replication_role, and REPLICATION for membership in rds_replication.

@@ -92,7 +92,7 @@ struct ExtensionTests {
           #expect(
             try await cutover.waitForEnd(within: .seconds(40)) == exitCode,
             "\(cutover.errors)\(engine.errors)")
-          let words = "tables of extensions are written, which no fence stops: pid"
+          let words = "tables of extensions are being written, which no fence stops: pid"
           #expect(cutover.errors.contains(words) == (exitCode == 5), "\(cutover.errors)")
           if exitCode == 5 {
             try await writer.execute("COMMIT")

@@ -81,7 +81,7 @@ struct VerifyLeftBehindTests {
 
       try await scene.plant("SELECT lo_put(2, 0, 'planted')")
       try await scene.expectAborted(
-        "--verify", "full", naming: ["large object 2 has another content"])
+        "--verify", "full", naming: ["large object 2 has different content"])
     }
   }
 }

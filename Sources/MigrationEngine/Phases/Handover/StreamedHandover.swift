@@ -35,7 +35,9 @@ extension StreamedHandover {
   func origins() async -> [(name: String, age: Duration)] { stages.monitor.origins }
 
   func finalisingSeconds() async throws -> Double {
-    try await stages.tables.finalisingSeconds(stages.catalog, to: stages.leg.to.connection) {
+    try await ScheduledJobs(excluded: excluded).rehearse(
+      from: stages.leg.from.connection, to: stages.leg.to.connection)
+    return try await stages.tables.finalisingSeconds(stages.catalog, to: stages.leg.to.connection) {
       try await stages.largeObjects.bringOver()
     }
   }

@@ -113,7 +113,6 @@ struct MigratedTables: Sendable {
       seconds = (ContinuousClock.now - began) / .seconds(1)
       if changed == 0 { break }
     }
-    try await ScheduledJobs(excluded: excluded).rehearse(on: end)
     let unlogged = catalog.relations.filter { $0.kind == .table && $0.isUnlogged }
     try await ensureUnused(unlogged.map(\.name), on: end)
     let bytes = unlogged.reduce(Int64(0)) { $0.addingReportingOverflow($1.bytes).partialValue }
@@ -184,7 +183,7 @@ struct MigratedTables: Sendable {
           from: fresh ?? leg.from.connection, to: leg.to.connection)
       }
       guard let count else { return ", jobs are not active since the \(leg.direction.from) is lost" }
-      return count == 0 ? "" : ", \(count) jobs of pg_cron activated"
+      return count == 0 ? "" : ", \(count) job\(count == 1 ? "" : "s") of pg_cron activated"
     } catch let error where !(error is CancellationError) {
       if (error as? PostgresError)?.isConnectionLoss == true { throw error }
       logger.warning(
@@ -194,7 +193,7 @@ struct MigratedTables: Sendable {
     }
   }
 
-  /// After the opening. Whatever fails keeps nobody from anything: the end that was left refuses their writes.
+  /// After the opening. A failure keeps nobody from anything: the end that was left refuses their writes.
   func deactivateJobs(_ leg: Leg, _ logger: Logger) async {
     do {
       _ = try await Silence.reading(leg.from.address, end: leg.direction.from) { fresh in
