@@ -32,6 +32,10 @@ struct ServerFeature: Sendable {
   static let parameterPrivileges = ServerFeature(15)
   /// Membership that lets a role only be set, or only be inherited.
   static let membershipOptions = ServerFeature(16)
+  /// Each range type has a multirange type, with a name.
+  static let multiranges = ServerFeature(14)
+  /// A privilege on tables, which all owners have.
+  static let maintainPrivilege = ServerFeature(17)
   /// NOT NULL is a constraint with a name, which the server gives before it knows the table's later names.
   static let namedNotNull = ServerFeature(18)
 }

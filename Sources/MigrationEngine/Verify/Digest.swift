@@ -176,9 +176,12 @@ struct DigestedColumn: Sendable, Equatable {
   /// As `bytea`.
   var binary: String {
     switch form {
+    // As below, in an array.
+    case .binary("array_send", 1021, _): array(of: "pg_catalog.float4")
+    case .binary("array_send", 1022, _): array(of: "pg_catalog.float8")
     // An array keeps its may-have-NULLs flag after the last NULL is gone, and loses it when sent as text.
     case .binary("array_send", _, _):
-      "pg_catalog.overlay(pg_catalog.array_send(\(value)), '\\x00000000'::pg_catalog.bytea, 5)"
+      Self.array(value)
     // A NaN has a sign, which is lost as text.
     case .binary(let send, 700, _), .binary(let send, 701, _):
       """
@@ -189,6 +192,19 @@ struct DigestedColumn: Sendable, Equatable {
     case .text: "pg_catalog.textsend(ROW(\(value))::pg_catalog.text)"
     case .presence: "pg_catalog.boolsend(\(value) IS DISTINCT FROM NULL)"
     }
+  }
+
+  private static func array(_ value: String) -> String {
+    "pg_catalog.overlay(pg_catalog.array_send(\(value)), '\\x00000000'::pg_catalog.bytea, 5)"
+  }
+
+  /// With no NaN that has a sign.
+  private func array(of type: String) -> String {
+    Self.array(
+      """
+      CASE WHEN 'NaN'::\(type) OPERATOR(pg_catalog.=) ANY (\(value)) \
+      THEN \(value)::pg_catalog.text::\(type)[] ELSE \(value) END
+      """)
   }
 
   /// Its 64-bit hash under a seed, NULL for NULL; nil when none is exact.

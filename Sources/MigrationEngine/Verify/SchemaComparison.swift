@@ -51,11 +51,10 @@ struct SchemaComparison: Sendable {
     async let here = dump(source)
     async let there = dump(target)
     let (left, right) = try await (SchemaText(here), SchemaText(there))
-    let naming = [source, target].filter { $0.versionNumber >= ServerFeature.namedNotNull.since }
     let differences = SchemaDifferences(
       own: own, isStreaming: isStreaming,
       isAcrossVersions: source.versionNumber / 10_000 != target.versionNumber / 10_000,
-      ignoresNotNullNames: naming.count == 1, direction: direction
+      newer: NewerSchemaParts(source.versionNumber, target.versionNumber), direction: direction
     ).differences(source: left, target: right)
     return Findings(
       differences: differences, objects: Set(left.entries.keys).union(right.entries.keys).count)

@@ -77,8 +77,9 @@ struct ValueCases {
       f float8, g float4) \;
     INSERT INTO c10_values (id, n, p, f, g) VALUES
       (1, 0.00000000000000006938893903907228, 0.1, '1.7976931348623157e308', '3.4028235e38'),
-      (2, 'NaN', 'NaN', 'NaN', 'NaN'), (3, 'Infinity', 0, 'Infinity', '-Infinity'),
-      (4, '-Infinity', -0.00000000000000000001, '-0', '-0'), (5, repeat('9', 1000)::numeric, repeat('8',
+      (2, 'NaN', 'NaN', 'NaN', 'NaN'),
+      (3, 'Infinity', 0, 'Infinity', '-Infinity'), (11, '-Infinity', 0, 0, 0), /*14+*/
+      (4, -1, -0.00000000000000000001, '-0', '-0'), (5, repeat('9', 1000)::numeric, repeat('8',
         980)::numeric, '5e-324', '1e-45'),
       (6, repeat('7', 131072)::numeric, NULL, 0.1::float8 + 0.2::float8, 0.1::float4),
       (7, ('0.' || repeat('0', 16000) || '1')::numeric, 1, '2.2250738585072014e-308', 16777217),

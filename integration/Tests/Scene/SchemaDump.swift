@@ -1,5 +1,6 @@
 import Clusters
 import Foundation
+import RegexBuilder
 
 enum SchemaDump {
   /// The whole schema as pg_dump writes it, with the database's own properties, entry by entry: their order
@@ -8,12 +9,26 @@ enum SchemaDump {
     let output = try await Command.check(
       [PostgresPrograms.path("pg_dump"), "--schema-only", "--create", "--dbname=\(server.text)"])
     // pg_dump guards its output with a word that is another each time.
-    let lines = output.split(separator: "\n", omittingEmptySubsequences: false).filter {
+    let lines = withoutServersOptions(output).split(separator: "\n", omittingEmptySubsequences: false).filter
+    {
       !$0.hasPrefix("\\restrict ") && !$0.hasPrefix("\\unrestrict ") && $0 != "--"
         && $0 != "-- PostgreSQL database dump complete"
     }
     let entries = lines.joined(separator: "\n").components(separatedBy: "\n-- Name: ").dropFirst()
     return Set(entries.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) })
+  }
+
+  /// Without the option that servers since November 2026 keep with each column, which others refuse.
+  private static func withoutServersOptions(_ script: String) -> String {
+    let name = #/(?:"(?:[^"]|"")*"|[^" ;])+/#
+    let statement = Regex {
+      "ALTER TABLE ONLY "
+      name
+      " ALTER COLUMN "
+      name
+      #/ SET \(pg_attver=\d+\);\n/#
+    }
+    return script.replacing(statement, with: "").replacing(#/, pg_attver=\d+|pg_attver=\d+, /#, with: "")
   }
 
   /// What the target's schema is to be: what pg_dump writes of the source's. Where the servers are of
@@ -36,12 +51,16 @@ enum SchemaDump {
     try await target.execute("CREATE DATABASE \(quotedIdentifier(name)) TEMPLATE template0")
     let ofCopy: Set<String>
     do {
+      let script = try await Command.check(
+        [PostgresPrograms.path("pg_dump"), "--schema-only", "--dbname=\(databases.source.text)"])
+      let file = FileManager.default.temporaryDirectory.appending(path: "\(name).sql")
+      defer { try? FileManager.default.removeItem(at: file) }
+      try Data(withoutServersOptions(script).utf8).write(to: file)
       try await Command.check(
         [
-          "sh", "-c",
-          "\"$0\" --schema-only --dbname=\"$SOURCE\" | \"$1\" -X -q -v ON_ERROR_STOP=1 --dbname=\"$COPY\"",
-          PostgresPrograms.path("pg_dump"), PostgresPrograms.path("psql"),
-        ], environment: ["SOURCE": databases.source.text, "COPY": copy.text])
+          PostgresPrograms.path("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "--file=\(file.path)",
+          "--dbname=\(copy.text)",
+        ])
       ofCopy = try await entries(of: copy)
     } catch {
       try? await target.execute("DROP DATABASE \(quotedIdentifier(name))")

@@ -77,7 +77,7 @@ struct StreamTests {
       ('ok', 2, NULL, NULL, NULL, NULL, NULL, 'NaN', 'NaN', '', '-infinity', NULL, NULL, 'empty',
        NULL, NULL, NULL, '', NULL)
     """,
-    "UPDATE typed SET id = 'happy', num = 'Infinity' WHERE id = 'sad'",
+    "UPDATE typed SET id = 'happy', num = 'NaN' WHERE id = 'sad'",
     "UPDATE toast SET small = 1", "UPDATE toast SET big = 'short' WHERE id = 2",
     "UPDATE toast SET id = id + 100 WHERE id = 3",
     "UPDATE nokey SET a = 2 WHERE ctid = (SELECT min(ctid) FROM nokey)",

@@ -194,13 +194,17 @@ struct VerifyDigestTests {
   @Test("Values that the server takes for one are equal however they came about")
   func stored() async throws {
     let schema = """
-      CREATE TABLE lists (id int PRIMARY KEY, a int[], f float8, g float4);
+      CREATE TABLE lists (id int PRIMARY KEY, a int[], f float8, g float4, h float8[], i float4[]);
       INSERT INTO lists VALUES (1, '{1,NULL,3}', 1, 1), (2, '{1,NULL,3}', 1, 1);
+      UPDATE lists SET h = '{{NaN,1.1},{NULL,-0}}', i = '{NaN,1.1}';
       """
     try await Scene.compared("stored", schema) { scene in
       try await scene.script(
         on: .source,
         "UPDATE lists SET a[2] = 2, f = 'inf'::float8 - 'inf'::float8, g = 'inf'::float4 - 'inf'::float4")
+      try await scene.script(
+        on: .source,
+        "UPDATE lists SET h[1][1] = 'inf'::float8 - 'inf'::float8, i[1] = 'inf'::float4 - 'inf'::float4")
       try await scene.script(on: .target, "UPDATE lists SET a = '{1,2,3}', f = 'NaN', g = 'NaN'")
       for digest in DigestFunction.allCases {
         guard try await Self.isKnown(digest) else { continue }
