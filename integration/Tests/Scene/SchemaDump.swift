@@ -22,7 +22,7 @@ enum SchemaDump {
   private static func withoutServersOptions(_ script: String) -> String {
     let name = #/(?:"(?:[^"]|"")*"|[^" ;])+/#
     let statement = Regex {
-      "ALTER TABLE ONLY "
+      #/ALTER (?:FOREIGN TABLE|TABLE|MATERIALIZED VIEW)(?: ONLY)? /#
       name
       " ALTER COLUMN "
       name
