@@ -195,10 +195,23 @@ enum EntryScripts {
     var current: (entry: SchemaEntry, prefix: [Substring], lines: [Substring])?
     var left = Dictionary(entries.map { (mark($0), $0) }) { first, _ in first }
     func close() {
-      guard let (entry, prefix, lines) = current else { return }
-      let text = lines.joined(separator: "\n")
-      let sql = statements((prefix + lines).joined(separator: "\n"))
-      scripts[entry.dumpID] = EntryScript(name: name(in: text, entry), sql: sql)
+      guard let (entry, before, text) = current else { return }
+      // What is set for the next entries precedes their markers.
+      let end = text.lastIndex { line in
+        !line.isEmpty && line != "--" && !states.contains { line.hasPrefix($0) }
+      }
+      let lines = text[..<(end.map { $0 + 1 } ?? 0)]
+      for line in text[lines.endIndex...] {
+        guard let state = states.first(where: { line.hasPrefix($0) }) else { continue }
+        prefix.removeAll { $0.hasPrefix(state) }
+        prefix.append(line)
+      }
+      // Only what is kept by an access method waits for it.
+      let isKept = lines.contains { line in withMethod.contains { line.hasPrefix($0) } }
+      let needed = before.filter { isKept || !$0.hasPrefix(method) }
+      scripts[entry.dumpID] = EntryScript(
+        name: name(in: lines.joined(separator: "\n"), entry),
+        sql: statements((needed + lines).joined(separator: "\n")))
     }
     for line in script.split(separator: "\n", omittingEmptySubsequences: false) {
       if let entry = left.removeValue(forKey: String(line)) {
@@ -207,8 +220,6 @@ enum EntryScripts {
       } else if current == nil {
         prefix.append(line)
       } else {
-        // It precedes the marker of the entry that it is for, and applies to the entries after it.
-        if isState(line) { prefix.append(line) }
         current?.lines.append(line)
       }
     }
@@ -216,9 +227,9 @@ enum EntryScripts {
     return scripts
   }
 
-  private static func isState(_ line: Substring) -> Bool {
-    line.hasPrefix("SET default_tablespace = ") || line.hasPrefix("SET default_table_access_method = ")
-  }
+  private static let method = "SET default_table_access_method = "
+  private static let states = ["SET default_tablespace = ", method]
+  private static let withMethod = ["CREATE TABLE ", "CREATE UNLOGGED TABLE ", "CREATE MATERIALIZED VIEW "]
 
   private static func name(in text: String, _ entry: SchemaEntry) -> String {
     SchemaText(text).entries.keys.first?.words ?? String(entry.description)
