@@ -1,5 +1,5 @@
-/// What only the newer of two servers knows of objects that both have, and gives them by itself. pg_dump writes
-/// it for that server alone, so it is left out of what is compared. Pure.
+/// What only the newer of two servers knows of objects that both have, and gives them by itself. pg_dump
+/// writes it for that server alone, so it is left out of what is compared. Pure.
 struct NewerSchemaParts: Sendable, Equatable {
   /// Their names, which pg_dump writes where they are not the usual ones.
   var notNullNames = false
@@ -35,7 +35,8 @@ struct NewerSchemaParts: Sendable, Equatable {
     }
   }
 
-  /// `GRANT ALL ON TABLE` means more on the newer server, and pg_dump lists for the older what it means there.
+  /// `GRANT ALL ON TABLE` means more on the newer server, and pg_dump lists for the older what it means
+  /// there.
   private static func withoutMaintain(_ line: Substring) -> Substring {
     let all = "SELECT,INSERT,REFERENCES,DELETE,TRIGGER,TRUNCATE,UPDATE"
     guard let on = line.firstMatch(of: #/ ON TABLES? /#)?.range.lowerBound else { return line }
