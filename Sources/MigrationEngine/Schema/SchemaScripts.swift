@@ -55,6 +55,8 @@ struct SchemaScripts {
   var isOrdered = false
   /// Drops each entry's object before creating it.
   var isCleaning = false
+  /// No event trigger of the user's sees it: its function might write, which the target's fence refuses.
+  var firesNothing = false
   /// For each table lock.
   var lockTimeout: Duration?
 
@@ -106,6 +108,9 @@ struct SchemaScripts {
     return try await closing(session) {
       try await Session.noticeLostClient(of: session)
       if let owner { try await settings.apply(to: session, for: owner) }
+      if firesNothing {
+        try await session.query("SET session_replication_role = replica", doing: action)
+      }
       if let lockTimeout {
         try await session.query(
           "SET lock_timeout = \(Int(lockTimeout / .milliseconds(1)))", doing: action)

@@ -111,7 +111,9 @@ struct SchemaTransfer: Sendable {
   func restorePublicSchema(from archive: URL, source: Connection) async throws -> [RefusedEntry] {
     let list = try await PostgresTool(name: "pg_restore").run(
       ["--list", archive.path], on: target, doing: action(.constraints))
-    return try await SchemaScripts(target: target, archive: archive, jobs: 1, isOrdered: true).make(
+    return try await SchemaScripts(
+      target: target, archive: archive, jobs: 1, isOrdered: true, firesNothing: true
+    ).make(
       list.split(separator: "\n").compactMap { SchemaEntry($0) }.filter(\.isPublicSchema), UserExpressions(),
       SchemaDependencies(of: ""), source: source)
   }

@@ -35,8 +35,7 @@ struct NewerSchemaParts: Sendable, Equatable {
     }
   }
 
-  /// `GRANT ALL ON TABLE` means more on the newer server, and pg_dump lists for the older what it means
-  /// there.
+  /// `GRANT ALL ON TABLE` means more on the newer server; for the older, pg_dump lists what it means there.
   private static func withoutMaintain(_ line: Substring) -> Substring {
     let all = "SELECT,INSERT,REFERENCES,DELETE,TRIGGER,TRUNCATE,UPDATE"
     guard let on = line.firstMatch(of: #/ ON TABLES? /#)?.range.lowerBound else { return line }

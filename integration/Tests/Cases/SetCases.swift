@@ -68,12 +68,14 @@ struct SetCases {
         ]
       try await running.target(["SET session_replication_role = replica"] + breaking)
       try await running.source(["DELETE FROM t"])
-      if fault == "missing" {
+      // What comes in binary comes again as text, and the table is looked at before that.
+      let isInBinary = try await ClusterPair.sourceMajor() >= 14
+      if fault == "missing" || !isInBinary {
         #expect(try await running.engine.waitForEnd(within: .seconds(30)) == 1)
         let errors = running.engine.errors
         #expect(errors.contains("DELETE to table \"public\".\"t\""), "\(errors)")
         #expect(errors.contains("(\"id\") = (57)"), "\(errors)")
-        #expect(errors.contains("touched 0 rows"), "\(errors)")
+        #expect(errors.contains("touched \(fault == "missing" ? 0 : 2) rows"), "\(errors)")
       } else {
         // What let two rows have one key is found on the way.
         try await running.scene.waitUntil("a status that says it", running.engine) {
