@@ -3,7 +3,8 @@ import Foundation
 /// Servers of other versions than the one that the tests run on.
 package enum Versions {
   /// A line with `/*15+*/` is for servers of version 15 and newer, one with `/*15-*/` for those before, and
-  /// one with `/*ICU*/` for pairs of servers that both have ICU's collations.
+  /// one with `/*ICU*/` for pairs of servers that both have ICU's collations. PyPI's have not, and find no
+  /// library for uuid-ossp either.
   package static func isMarked(_ sql: String) -> Bool { sql.contains(/\/\*(\d+[+-]|ICU)\*\//) }
 
   /// The lines of `sql` that a server of version `major` is to have.

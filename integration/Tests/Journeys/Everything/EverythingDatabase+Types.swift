@@ -83,7 +83,7 @@ extension EverythingDatabase {
     CREATE EXTENSION citext SCHEMA elsewhere_extensions;
     CREATE EXTENSION ltree;
     CREATE EXTENSION pg_trgm;
-    CREATE EXTENSION "uuid-ossp";
+    CREATE EXTENSION "uuid-ossp"; /*ICU*/
     CREATE TABLE of_extensions (id elsewhere_extensions.citext PRIMARY KEY, h hstore, hs hstore[], l ltree);
     INSERT INTO of_extensions VALUES ('AbC', 'a=>1,b=>NULL', ARRAY['x=>"y z"'::hstore], 'Top.Science'),
       ('d', '', '{}', NULL);
