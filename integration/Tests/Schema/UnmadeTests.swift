@@ -118,7 +118,8 @@ struct UnmadeTests {
         "UPDATE pg_constraint SET convalidated = true WHERE conname = 'positive'")
       let point = try await HoldingPoint("before looking for tables in turn \(turn)")
       let engine = try await scene.start(meeting: point.failpoint)
-      try await point.wait(for: engine)
+      // The second turn comes later the longer the first one took.
+      try await point.wait(for: engine, within: .seconds(90))
       try await scene.waitUntil("all that is known of the lag", engine) {
         $0.phase == .streaming && $0.stream.predictedPauseSeconds != nil && $0.stream.lagBytes == 0
       }
