@@ -57,6 +57,7 @@ struct MinorVersionTests {
           "SELECT query_to_xml('SELECT FROM late', false, false, '')::text ~ '<row' WHERE to_regclass('late')"
         return try await scene.targetValue("\(rows) IS NOT NULL") == "t"
       }
+      try await scene.waitUntilReady(engine)
       let verify = try await scene.replicate.run("verify")
       #expect(verify.exitCode == 0, "\(verify.output)\(verify.errors)")
       let cutover = try await scene.replicate.run("cutover", "--yes")
