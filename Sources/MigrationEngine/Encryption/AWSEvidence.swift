@@ -39,9 +39,9 @@ struct AWSEvidence: Sendable {
     case unknown(String)
   }
 
-  func ask(about server: TargetServerFacts) async -> Answer {
-    guard let host = server.host else { return .unknown("the target's host is not known") }
-    let names = await Self.names(of: host)
+  /// - Parameter names: the target's host and what it leads to, as `names(of:)` finds them.
+  func ask(about names: [String]) async -> Answer {
+    guard let host = names.first, !host.isEmpty else { return .unknown("the target's host is not known") }
     do {
       for name in names.reversed() {
         if let evidence = try await evidence(of: name) { return .known(evidence) }

@@ -31,7 +31,7 @@ struct EncryptionExaminer: Sendable {
     let seen: EncryptionEvidence
     let names = await AWSEvidence.names(of: server.host ?? "")
     if asksAWS || names.contains(where: AWSEndpoint.matches) {
-      switch await aws.ask(about: server) {
+      switch await aws.ask(about: names) {
       case .known(let evidence): return evidence
       case .unknown(let why): seen = EncryptionEvidence(status: .unverified, provider: .aws, detail: why)
       }

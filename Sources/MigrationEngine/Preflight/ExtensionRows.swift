@@ -16,10 +16,11 @@ extension Preflight {
 
     static func examine(_ context: PreflightContext) async throws -> [Finding] {
       var findings: [Finding] = []
+      let sources = try await ConfigurationTable.read(from: context.source)
       for end in [context.source, context.target] {
         let role = try await end.askOne("SELECT current_user AS name", about: "the \(end.end)'s role")
           .text("name")
-        findings += try await tables(of: end, role, context)
+        findings += try await tables(of: end, role, sources, context)
         findings += try await sequences(of: end, role, context)
       }
       return findings
@@ -31,11 +32,12 @@ extension Preflight {
     }
 
     private static func tables(
-      of end: Connection, _ role: String, _ context: PreflightContext
+      of end: Connection, _ role: String, _ sources: [ConfigurationTable], _ context: PreflightContext
     ) async throws -> [Finding] {
       let excluded = Set(context.options.excluded)
       var findings: [Finding] = []
-      for table in try await ConfigurationTable.read(from: end) where !excluded.contains(table.name) {
+      let tables = end === context.source ? sources : try await ConfigurationTable.read(from: end)
+      for table in tables where !excluded.contains(table.name) {
         var needed = isWritten(end, context) ? ["SELECT", "INSERT", "DELETE"] : ["SELECT"]
         if table.isOfJobs { needed.append("UPDATE") }
         let row = try await end.askOne(
@@ -51,7 +53,8 @@ extension Preflight {
         facts.isBound = try row.bool("is_bound")
         let isRead = !lacking.contains("SELECT") && !facts.isBound
         // Most have no rows of the user's, and then nothing is written.
-        if isRead, !(try await hasRows(table, context.source)) { continue }
+        let there = sources.first { $0.name == table.name }
+        if isRead, try await !hasRows(there, context.source) { continue }
         findings += judge(facts)
       }
       return findings
@@ -84,13 +87,12 @@ extension Preflight {
       }
     }
 
-    private static func hasRows(_ table: ConfigurationTable, _ source: Connection) async throws -> Bool {
-      guard
-        let there = try await ConfigurationTable.read(from: source).first(where: { $0.name == table.name })
-      else { return false }
+    /// - Parameter table: the source's; nil where it has none.
+    private static func hasRows(_ table: ConfigurationTable?, _ source: Connection) async throws -> Bool {
+      guard let table else { return false }
       do {
         return try await !source.ask(
-          "SELECT FROM ONLY \(there.name) \(there.condition) LIMIT 1", about: "rows of \(there.name)"
+          "SELECT FROM ONLY \(table.name) \(table.condition) LIMIT 1", about: "rows of \(table.name)"
         ).isEmpty
       } catch let error as PostgresError where error.sqlState == .insufficientPrivilege {
         return true

@@ -36,12 +36,7 @@ actor SchemaArchive {
 
   private func encoding() async throws -> String? {
     let session = try await Session.open(source, end: "source", purpose: "schema")
-    return try await closing(session) {
-      try await session.query(
-        "SELECT pg_catalog.current_setting('server_encoding') AS encoding",
-        doing: "asking for the source's encoding"
-      ).first?.text("encoding")
-    }
+    return try await closing(session) { try await session.serverEncoding() }
   }
 
   /// Whether there is a dump; an earlier engine's is gone with it.

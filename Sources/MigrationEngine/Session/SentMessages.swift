@@ -63,9 +63,8 @@ extension Connection {
     _ prefix: String, _ content: String, noting sent: SentMessages, doing action: String,
     within limit: Duration
   ) async throws -> String {
-    try await query("BEGIN", doing: action, within: limit)
-    do {
-      let rows = try await query(
+    try await transaction(doing: action, within: limit) { connection in
+      let rows = try await connection.query(
         """
         SELECT pg_catalog.txid_current() & 4294967295 AS xid,
           pg_catalog.pg_logical_emit_message(true, $1, $2) AS lsn
@@ -75,11 +74,7 @@ extension Connection {
       }
       sent.note(
         SentMessages.Message(prefix: prefix, content: content), of: try row.integer("xid", as: UInt32.self))
-      try await query("COMMIT", doing: action, within: limit)
       return try row.text("lsn")
-    } catch {
-      rollback()
-      throw error
     }
   }
 }

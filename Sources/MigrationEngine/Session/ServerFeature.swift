@@ -27,6 +27,7 @@ struct ServerFeature: Sendable {
 
   // MARK: What it knows of sessions, databases and roles
 
+  static let memoize = ServerFeature(14)
   static let clientConnectionCheck = ServerFeature(14)
   static let databaseCollationVersions = ServerFeature(15)
   static let parameterPrivileges = ServerFeature(15)

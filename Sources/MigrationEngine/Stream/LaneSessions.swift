@@ -76,7 +76,7 @@ actor LaneSessions {
       Session.Setting("jit", "off"),
       // The rows of a chunk stay in memory on their way into the join.
       Session.Setting("work_mem", "64MB"),
-      Session.Setting("enable_memoize", "off", since: 140_000),
+      Session.Setting("enable_memoize", "off", since: ServerFeature.memoize.since),
     ]
     // Rows are looked up by their keys, whatever the statistics say.
     + ["seqscan", "bitmapscan", "hashjoin", "mergejoin", "material"].map {
