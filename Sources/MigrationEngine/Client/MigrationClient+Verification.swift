@@ -63,7 +63,7 @@ extension MigrationClient {
         if let report = verification.report { return report }
       case .failed:
         throw MigrationError(
-          .failed, doing: "comparing both ends", reason: verification.failure ?? "no reason was stored")
+          .failed, doing: Self.action, reason: verification.failure ?? "no reason was stored")
       case .requested, .running: break
       }
       var status = try await status(store)
@@ -82,6 +82,6 @@ extension MigrationClient {
   private static let engineLimit = Duration.seconds(15)
 
   private func failure(_ reason: String, _ remedy: String) -> MigrationError {
-    MigrationError(.failed, doing: "comparing both ends", reason: reason, remedy: remedy)
+    MigrationError(.failed, doing: Self.action, reason: reason, remedy: remedy)
   }
 }

@@ -28,7 +28,8 @@ struct CutoverPhase: PhasePart {
     var report = Status.Cutover(step: .prepare)
     try await record.publish(report, requested)
     do {
-      if let obstacle = monitor.reading.obstacle {
+      let reading = monitor.reading
+      if let obstacle = reading.obstacle ?? reading.passing {
         throw MigrationError(
           .failed, doing: "comparing the source's tables with the migrated ones", reason: obstacle)
       }

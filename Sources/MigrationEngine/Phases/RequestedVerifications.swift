@@ -41,7 +41,9 @@ struct RequestedVerifications: PhasePart {
       let store = StateStore(connection)
       try await store.forgetVerifications()
       while true {
-        if let requested = try await store.requestedVerification(), gate.begin() {
+        if monitor.reading.passing == nil, let requested = try await store.requestedVerification(),
+          gate.begin()
+        {
           defer { gate.end() }
           try await perform(requested, store)
         }
@@ -67,8 +69,8 @@ struct RequestedVerifications: PhasePart {
       logger.info("the command that asked for the comparison is gone, or has withdrawn the request")
       try await store.cancelVerification(requested.id)
     } catch  where Task.isCancelled {
-      let reason = "the stream was stopped in the middle of it: the engine ended, or a new table joins"
-      try await Task { _ = try await store.store(.failed, of: requested.id, failure: reason) }.value
+      // A new table joins, or the engine is replaced: it begins anew for as long as somebody waits for it.
+      try await Task { _ = try await store.store(.requested, of: requested.id) }.value
       throw error
     } catch {
       logger.warning("both ends could not be compared", metadata: ["why": "\(error)"])

@@ -10,8 +10,10 @@ final class StreamMonitor: Sendable {
     var lag: Duration?
     /// What people must do before the stream can continue.
     var waitsFor: String?
-    /// The same without what is missing because the target's server refused it.
+    /// The same without what is missing because the target's server refused it, and without what passes.
     var obstacle: String?
+    /// What the stream waits for that ends without help: tables that join, for example.
+    var passing: String?
   }
 
   /// The state of a marker that a cutover waits for.
@@ -29,6 +31,7 @@ final class StreamMonitor: Sendable {
     var changes: Int64
     var waitsFor: String?
     var obstacle: String?
+    var passing: String?
     var unseen: String?
     var missing: String?
     var stuck: String?
@@ -49,7 +52,7 @@ final class StreamMonitor: Sendable {
 
     /// All of them, since one may have to be solved before the other.
     var waits: String? {
-      let all = [waitsFor, stuck, obstacle, missing, keptOut].compactMap { $0 }
+      let all = [waitsFor, stuck, obstacle, passing, missing, keptOut].compactMap { $0 }
       return all.isEmpty ? unseen : all.joined(separator: "\n")
     }
     var obstacles: String? {
@@ -116,7 +119,8 @@ final class StreamMonitor: Sendable {
     state.withLock {
       Reading(
         feedback: $0.feedback, transactions: $0.transactions, changes: $0.changes,
-        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waits, obstacle: $0.obstacles)
+        lag: $0.lagMeter.lag(at: .now), waitsFor: $0.waits, obstacle: $0.obstacles,
+        passing: $0.passing)
     }
   }
 
@@ -185,6 +189,9 @@ final class StreamMonitor: Sendable {
       return state.obstacle != obstacle
     }
   }
+
+  /// Something is under way that ends without help, before which neither a cutover nor a comparison begins.
+  func passes(_ what: String?) { state.withLock { $0.passing = what } }
 
   /// The parts of the schema that the target refused.
   func misses(_ words: String?) { state.withLock { $0.missing = words } }

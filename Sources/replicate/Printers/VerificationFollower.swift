@@ -1,3 +1,4 @@
+import Logging
 import MigrationEngine
 import Synchronization
 
@@ -8,6 +9,7 @@ final class VerificationFollower: Sendable {
     var pace = CopyPace()
     var shownAt = -Double.infinity
     var hasLSN = false
+    var obstacle: String?
   }
 
   private static let redrawSeconds: Double = 0.1
@@ -23,7 +25,7 @@ final class VerificationFollower: Sendable {
   }
 
   func show(_ status: Status) {
-    guard let verification = status.verification else { return }
+    guard let verification = status.verification else { return report(status.stream.waitsFor) }
     state.withLock { state in
       let now = uptime()
       if let progress = verification.progress { state.pace.observe(progress.bytesDone, at: now) }
@@ -40,6 +42,15 @@ final class VerificationFollower: Sendable {
       } else {
         writer.write(text.line)
       }
+    }
+  }
+
+  /// What keeps the comparison from beginning, once.
+  private func report(_ obstacle: String?) {
+    state.withLock { state in
+      defer { state.obstacle = obstacle }
+      guard let obstacle, state.obstacle != obstacle else { return }
+      writer.write("waiting to begin: \(obstacle)", level: .notice)
     }
   }
 

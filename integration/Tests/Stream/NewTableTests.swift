@@ -183,6 +183,41 @@ struct NewTableTests {
     }
   }
 
+  @Test("A comparison waits for tables that join, and begins anew when one joins in the middle")
+  func comparedMeanwhile() async throws {
+    try await Scene.run("compared") { scene in
+      try await scene.source(
+        "CREATE TABLE big (id int PRIMARY KEY, body text)",
+        "INSERT INTO big SELECT n, repeat('x', 1000) FROM generate_series(1, 5000) n")
+      let engine = try await scene.start()
+      try await scene.waitUntilReady(engine)
+      // No snapshot is taken while a transaction is open that has written.
+      let open = try await SQLSession(scene.databases.source)
+      try await open.execute("BEGIN")
+      try await open.execute("UPDATE big SET body = 'y' WHERE id = 1")
+      try await scene.source("CREATE TABLE first (id int PRIMARY KEY)", "INSERT INTO first VALUES (1)")
+      try await engine.waitUntil("the first joins", within: .seconds(30)) {
+        engine.errors.contains("tables join the migration")
+      }
+      let verify = try await scene.replicate.start("verify", "--max-rate", "2MB")
+      try await verify.waitUntil("what it waits for", within: .seconds(20)) {
+        verify.errors.contains("waiting to begin: tables are being copied: \"public\".\"first\"")
+      }
+      try await open.execute("COMMIT")
+      await open.close()
+      try await scene.waitUntil("rows are compared", engine) {
+        ($0.verification?.progress?.rowsDone ?? 0) > 0
+      }
+      try await scene.source("CREATE TABLE second (id int PRIMARY KEY)", "INSERT INTO second VALUES (1)")
+      #expect(try await verify.waitForEnd(within: .seconds(90)) == 0, "\(verify.output)\(verify.errors)")
+      #expect(
+        verify.output.contains(/"second" +equal +1 row/) && verify.output.contains(/"first" +equal +1 row/),
+        "\(verify.output)")
+      #expect(verify.errors.contains("\"public\".\"second\""), "\(verify.errors)")
+      try await scene.expectEqualEnds(engine)
+    }
+  }
+
   @Test("A partition that is made during the first copy joins before foreign keys are checked")
   func duringTheCopy() async throws {
     try await Scene.run("early") { scene in
