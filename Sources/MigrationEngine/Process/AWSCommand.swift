@@ -59,7 +59,8 @@ struct AWSCommand: Sendable {
     let command = BoundedCommand(
       executable: .name(program), arguments: Arguments(all),
       // Version 2 would start a pager; version 1 refuses the option against that.
-      environment: .inherit.updating(["AWS_PAGER": ""]), timeLimit: limit, outputLimit: Self.outputLimit)
+      environment: .inherit.updating(BoundedCommand.withoutConnectionStrings).updating(["AWS_PAGER": ""]),
+      timeLimit: limit, outputLimit: Self.outputLimit)
     switch await command.run() {
     case .ended(.exited(0), let output, _):
       guard output.count < Self.outputLimit else {

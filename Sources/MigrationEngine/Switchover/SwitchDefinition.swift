@@ -22,6 +22,10 @@ struct SwitchDefinition: Equatable {
       case .ecs(let step): [step.cluster] + step.services + access(step.access)
       case .parameterGroup(let step): ["\(step.group)"] + access(step.access)
       case .ssmParameter(let step): [step.parameter, step.value ?? ""] + access(step.access)
+      case .secret(let step): [step.secret, step.field, step.value ?? ""] + access(step.access)
+      case .proxyTarget(let step):
+        [step.proxy, step.group, step.database.map { "\($0)" } ?? ""] + access(step.access)
+      case .kubernetesRollout(let step): [step.namespace, step.context ?? ""] + step.workloads
       case .exec(let command): [command]
       }
     return words.joined(separator: "\u{1f}")

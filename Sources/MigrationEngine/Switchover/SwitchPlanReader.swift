@@ -33,19 +33,38 @@ package enum SwitchPlanReader {
 
   private static func step(_ fields: PlanFields, number: Int) -> SwitchStep? {
     var fields = fields.called("step \(number)")
-    guard
-      let kind = fields.choice(
-        "step", among: ["pgbouncer", "route53", "ecs", "rds-parameter-group", "ssm-parameter", "exec"])
-    else {
+    guard let kind = fields.choice("step", among: kinds) else {
       if !fields.has("step") { fields.mistake("step is missing: it says what kind of step this is") }
+      readUnknownKind(&fields)
       return nil
     }
     fields = fields.called("step \(number) (\(kind))")
     let name = fields.text("name")
-    let timeLimit = fields.duration("timeout") ?? SwitchStep.defaultTimeLimit
+    let timeLimit = fields.duration("timeout")
     let action = action(kind, &fields)
     fields.finish()
     return action.map { SwitchStep(name: name, timeLimit: timeLimit, action: $0) }
+  }
+
+  private static let kinds = [
+    "pgbouncer",
+    "route53",
+    "ecs",
+    "kubernetes-rollout",
+    "rds-parameter-group",
+    "rds-proxy-target",
+    "secretsmanager",
+    "ssm-parameter",
+    "exec",
+  ]
+
+  /// Records what is wrong with a step whatever its kind is.
+  private static func readUnknownKind(_ fields: inout PlanFields) {
+    _ = fields.text("name")
+    _ = fields.duration("timeout")
+    for kind in kinds { fields.know { _ = action(kind, &$0) } }
+    fields.checkTexts(besides: ["step", "name", "timeout"], commands: ["command", "repoint"])
+    fields.finish("no kind of step has such a key")
   }
 
   private static func action(_ kind: String, _ fields: inout PlanFields) -> SwitchStep.Action? {
@@ -54,6 +73,9 @@ package enum SwitchPlanReader {
     case "route53": return route53(&fields).map { .route53($0) }
     case "ecs": return ecs(&fields).map { .ecs($0) }
     case "rds-parameter-group": return parameterGroup(&fields).map { .parameterGroup($0) }
+    case "kubernetes-rollout": return kubernetesRollout(&fields).map { .kubernetesRollout($0) }
+    case "rds-proxy-target": return proxyTarget(&fields).map { .proxyTarget($0) }
+    case "secretsmanager": return secret(&fields).map { .secret($0) }
     case "ssm-parameter":
       let value = fields.text("value")
       let rollbackValue = fields.text("rollback-value")
@@ -109,7 +131,7 @@ package enum SwitchPlanReader {
 
   // MARK: AWS
 
-  private static func access(_ fields: inout PlanFields) -> SwitchStep.AWSAccess {
+  static func access(_ fields: inout PlanFields) -> SwitchStep.AWSAccess {
     SwitchStep.AWSAccess(profile: fields.text("profile"), region: fields.text("region"))
   }
 
