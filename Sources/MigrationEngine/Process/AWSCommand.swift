@@ -42,6 +42,11 @@ struct AWSCommand: Sendable {
     return try Self.decode(type, try await run(all, call, within: limit), call)
   }
 
+  /// One call that answers nothing, and prints nothing or an empty object.
+  func order(_ arguments: [String], within limit: Duration = .seconds(60)) async throws {
+    _ = try await run(arguments, arguments.prefix(2).joined(separator: " "), within: limit)
+  }
+
   /// One call whose answer is text, not JSON.
   func text(_ arguments: [String], within limit: Duration = .seconds(30)) async throws -> String {
     let call = arguments.prefix(2).joined(separator: " ")

@@ -20,8 +20,8 @@ struct ECSAction: SwitchAction {
         }
         guard let controller = service.foreignController else { return nil }
         return .blocker(
-          "Service \(service.name) has the deployment controller \(controller): only those of type ECS can be "
-            + "deployed anew by force.",
+          "Service \(service.name) has the deployment controller \(controller): only those of type ECS can "
+            + "be deployed anew by force.",
           "Take it out of the step, and begin its deployment by a step exec.")
       }
     }
@@ -69,8 +69,9 @@ struct ECSAction: SwitchAction {
   /// A service lists a hundred events; the newest says why it waits.
   private static let query = """
     {failures: failures[].{arn: arn, reason: reason}, services: services[].{name: serviceName, \
-    status: status, controller: deploymentController.type, desired: desiredCount, running: runningCount, deployments: deployments[].{\
-    status: status, rollout: rolloutState, why: rolloutStateReason}, event: events[0].message}}
+    status: status, controller: deploymentController.type, desired: desiredCount, \
+    running: runningCount, deployments: deployments[].{status: status, rollout: rolloutState, \
+    why: rolloutStateReason}, event: events[0].message}}
     """
 }
 

@@ -75,7 +75,8 @@ struct KubernetesRolloutAction: SwitchAction {
     let outcome = await run(arguments, within: limit)
     if case .cancelled = outcome { throw CancellationError() }
     guard case .ended(.exited(0), let output, _) = outcome else {
-      throw Failure(call: arguments.prefix(3).joined(separator: " "), outcome, limit: limit)
+      let call = arguments.prefix { !$0.hasPrefix("--") }.joined(separator: " ")
+      throw Failure(call: call, outcome, limit: limit)
     }
     return String(decoding: output, as: UTF8.self)
   }

@@ -1,5 +1,5 @@
-/// Step `rds-proxy-target`: an RDS Proxy leads to the target. A proxy has one database, so the old one is taken
-/// away before the new one is given to it: meanwhile its clients wait.
+/// Step `rds-proxy-target`: an RDS Proxy leads to the target. A proxy has one database, so the old one is
+/// taken away before the new one is given to it: meanwhile its clients wait.
 struct ProxyTargetAction: SwitchAction {
   typealias Database = SwitchStep.ProxyTarget.Database
 
@@ -44,8 +44,7 @@ struct ProxyTargetAction: SwitchAction {
     let before = try await targets()
     let old = before.strangers(besides: [wanted])
     if !old.isEmpty {
-      _ = try await aws.answer(
-        [String: String].self, ["rds", "deregister-db-proxy-targets"] + target + Self.options(old))
+      try await aws.order(["rds", "deregister-db-proxy-targets"] + target + Self.options(old))
     }
     let wasThere = before.has(wanted)
     try await AWSWait.wait(until: deadline, every: Self.pause) {
@@ -85,8 +84,8 @@ struct ProxyTargetAction: SwitchAction {
   private func wanted(_ scene: SwitchScene, _ all: RDSDatabases) async throws -> Database {
     guard let found = await own(of: scene.target, besides: scene.source, step.database, all) else {
       throw SwitchFailure(
-        "no cluster and no instance that the AWS CLI sees here has the endpoint \(scene.target.host): the step "
-          + "must name it, by \(scene.direction == .forward ? "" : "rollback-")cluster or "
+        "no cluster and no instance that the AWS CLI sees here has the endpoint \(scene.target.host): the "
+          + "step must name it, by \(scene.direction == .forward ? "" : "rollback-")cluster or "
           + "\(scene.direction == .forward ? "" : "rollback-")instance")
     }
     return found

@@ -40,21 +40,22 @@ struct Route53Action: SwitchAction {
     let needed = life.seconds + Self.usualChange
     let shorter = wanted.ttl ?? Self.aliasLife
     let lowering = life.carrier.map {
-      "Lower the TTL of \($0) to \(min(shorter, life.seconds)) s at least \(life.seconds) s before the cutover"
+      "Lower the TTL of \($0) to \(min(shorter, life.seconds)) s at least \(life.seconds) s before the "
+        + "cutover"
     }
     guard .seconds(needed) <= timeLimit else {
       return [
         .blocker(
-          "Answers for \(step.record) live \(life.seconds) s (TTL). The step waits that long after the change, "
-            + "for which its time limit of \(timeLimit.components.seconds) s is too short.",
+          "Answers for \(step.record) live \(life.seconds) s (TTL). The step waits that long after the "
+            + "change, for which its time limit of \(timeLimit.components.seconds) s is too short.",
           "\(lowering.map { "\($0), or give" } ?? "Give") the step timeout: \(needed)s or more.")
       ]
     }
     guard life.seconds > shorter, let lowering else { return [] }
     return [
       .warning(
-        "Answers for \(step.record) live \(life.seconds) s (TTL): that long after the change clients may still "
-          + "go to the old database, and the steps after this one wait.", "\(lowering).")
+        "Answers for \(step.record) live \(life.seconds) s (TTL): that long after the change clients may "
+          + "still go to the old database, and the steps after this one wait.", "\(lowering).")
     ]
   }
 
@@ -96,8 +97,8 @@ struct Route53Action: SwitchAction {
     guard ttl > 0 else { return "" }
     guard .now + .seconds(ttl) <= deadline else {
       throw SwitchFailure(
-        "\(pointed), but clients may go by the old answer for \(ttl) s more, and the step's time limit does not "
-          + "allow to wait that long")
+        "\(pointed), but clients may go by the old answer for \(ttl) s more, and the step's time limit does "
+          + "not allow to wait that long")
     }
     try await Task.sleep(for: .seconds(ttl))
     return "; waited \(ttl) s, the TTL of the old answer"

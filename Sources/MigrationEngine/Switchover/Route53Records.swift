@@ -19,9 +19,9 @@ extension Route53Action {
       if !sets.isEmpty {
         return [
           .blocker(
-            "\(wanted.name) has \(wanted.type) records with set identifiers (\(sets.joined(separator: ", "))): "
-              + "weighted, by latency, or the like. The step sets one simple record, which cannot stand beside "
-              + "them.",
+            "\(wanted.name) has \(wanted.type) records with set identifiers "
+              + "(\(sets.joined(separator: ", "))): weighted, by latency, or the like. The step sets one "
+              + "simple record, which cannot stand beside them.",
             "Leave one simple record in their place before the cutover, or change them with a step exec.")
         ]
       }
@@ -30,8 +30,8 @@ extension Route53Action {
       guard !hindering.isEmpty else { return [] }
       return [
         .blocker(
-          "\(wanted.name) has a record of type \(hindering.joined(separator: ", ")), beside which there can be "
-            + "none of type \(wanted.type).",
+          "\(wanted.name) has a record of type \(hindering.joined(separator: ", ")), beside which there can "
+            + "be none of type \(wanted.type).",
           "Give the step the type of the record that is there, with a value for it, or delete that record "
             + "before the cutover.")
       ]

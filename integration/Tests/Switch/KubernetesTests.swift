@@ -52,7 +52,7 @@ struct KubernetesTests {
       let plan = try await planFile(
         """
         switch:
-          - { step: kubernetes-rollout, namespace: shop, deployments: [api, statefulset/worker], context: live }
+          - { step: kubernetes-rollout, namespace: shop, deployments: [api, statefulset/w], context: live }
           - { step: exec, command: "echo next >>\(log)" }
         """)
       let engine = try await scene.start("--config", plan)
@@ -62,7 +62,7 @@ struct KubernetesTests {
       let report = try #require(try await scene.status().cutover)
       #expect(
         report.timeline.first { $0.step == "kubernetes-rollout" }?.detail
-          == "deployment/api, statefulset/worker in shop are rolled out anew")
+          == "deployment/api, statefulset/w in shop are rolled out anew")
       let calls = lines(log)
       #expect(
         calls.contains(
@@ -70,8 +70,8 @@ struct KubernetesTests {
       let end = calls.suffix(4)
       #expect(
         end.first
-          == "rollout restart deployment/api statefulset/worker --namespace shop --context live", "\(calls)")
-      for (call, workload) in zip(end.dropFirst(), ["deployment/api", "statefulset/worker"]) {
+          == "rollout restart deployment/api statefulset/w --namespace shop --context live", "\(calls)")
+      for (call, workload) in zip(end.dropFirst(), ["deployment/api", "statefulset/w"]) {
         #expect(
           call.wholeMatch(
             of: /rollout status (\S+) --timeout=(89\d|900)s --namespace shop --context live/)?.output.1
