@@ -16,21 +16,33 @@ struct KubernetesRolloutAction: SwitchAction {
   }
 
   func examine(_ scene: SwitchScene) async -> [SwitchFinding] {
-    var findings: [SwitchFinding] = []
-    for workload in step.workloads {
-      do {
-        findings += try await examine(workload)
-      } catch let failure as Failure where failure.isMissingProgram {
-        return [.blocker("\(failure)", "Install kubectl where the engine runs, so that it is in PATH.")]
-      } catch {
-        findings.append(
-          .blocker(
-            "\(error)",
-            "See that kubectl has credentials and the right context here, and that what the step names is "
-              + "there."))
+    // All at once: a cluster that does not answer costs each of them its time limit.
+    let found = await withTaskGroup(of: (Int, [SwitchFinding]).self) { group in
+      for (index, workload) in step.workloads.enumerated() {
+        group.addTask { (index, await blockers(workload)) }
       }
+      return await group.reduce(into: [Int: [SwitchFinding]]()) { $0[$1.0] = $1.1 }
     }
-    return findings
+    return step.workloads.indices.reduce(into: []) { all, index in
+      for finding in found[index] ?? [] where !all.contains(finding) { all.append(finding) }
+    }
+  }
+
+  private func blockers(_ workload: String) async -> [SwitchFinding] {
+    do {
+      return try await examine(workload)
+    } catch let failure as Failure where failure.isMissingProgram {
+      return [
+        .blocker("kubectl \(failure.why)", "Install kubectl where the engine runs, so that it is in PATH.")
+      ]
+    } catch {
+      return [
+        .blocker(
+          "\(error)",
+          "See that kubectl has credentials and the right context here, and that the workload is there."
+        )
+      ]
+    }
   }
 
   private func examine(_ workload: String) async throws -> [SwitchFinding] {

@@ -297,5 +297,14 @@ struct SwitchPlanReaderTests {
     #expect(try first == definition("{step: exec, command: echo s3cret, timeout: 5s}"))
     #expect(try first != definition("{step: exec, command: echo other}"))
     #expect(first.hasPrefix("exec ") && !first.contains("s3cret"))
+    let secret = try definition("{step: secretsmanager, secret: a, field: host, value: s3cret}")
+    #expect(try secret != definition("{step: secretsmanager, secret: a, field: hostname, value: s3cret}"))
+    #expect(secret.hasPrefix("secretsmanager ") && !secret.contains("s3cret"))
+    #expect(
+      try definition("{step: rds-proxy-target, proxy: a, cluster: b}")
+        != definition("{step: rds-proxy-target, proxy: a, instance: b}"))
+    #expect(
+      try definition("{step: kubernetes-rollout, namespace: a, deployments: [b]}")
+        == definition("{step: kubernetes-rollout, namespace: a, deployments: [deployment/b]}"))
   }
 }

@@ -117,6 +117,37 @@ struct AWSWorldTests {
     }
   }
 
+  @Test("A group that others come to use between the check and the step is not changed")
+  func late() async throws {
+    let account = try await World.shared
+    try await account.moto.scene("awslate", account.new, sourceHost: account.old) { scene in
+      let use = """
+        aws rds create-db-cluster --db-cluster-identifier late --engine aurora-postgresql \
+        --master-username u --master-user-password pppppppp --query DBCluster.Status \
+        --db-cluster-parameter-group-name unused-cluster
+        """
+      let plan = try await planFile(
+        """
+        switch:
+          - { step: exec, command: "\(use)" }
+          - { step: rds-parameter-group, cluster-group: unused-cluster }
+        """)
+      let engine = try await scene.replicate.start("start", "--no-reverse", "--config", plan)
+      try await scene.waitUntilReady(engine)
+      let cutover = try await scene.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 1, "\(cutover.output)\(cutover.errors)")
+      let reason = try #require(try await scene.status().cutover?.reason)
+      #expect(
+        reason.contains(
+          "unused-cluster is used by others than the source: cluster late: nothing was changed"),
+        "\(reason)")
+      let value = try await account.moto.aws(
+        "rds", "describe-db-cluster-parameters", "--db-cluster-parameter-group-name", "unused-cluster",
+        "--query", "length(Parameters[?ParameterName=='default_transaction_read_only'])")
+      #expect(value == "0")
+    }
+  }
+
   @Test("A secret's field and a proxy are led over and back; the secret shows nowhere")
   func led() async throws {
     let account = try await World.shared
@@ -264,7 +295,7 @@ private struct World: Sendable {
       "route53", "create-hosted-zone", "--name", "example.com", "--caller-reference", "x", "--query",
       "HostedZone.Id")
     self.zone = String(zone.split(separator: "/").last ?? "")
-    for group in ["own-cluster", "shared-cluster"] {
+    for group in ["own-cluster", "shared-cluster", "unused-cluster"] {
       try await moto.aws(
         "rds", "create-db-cluster-parameter-group", "--db-cluster-parameter-group-name", group,
         "--db-parameter-group-family", "aurora-postgresql15", "--description", "d")
