@@ -113,7 +113,7 @@ struct Application {
         application.restart()
       }
       let before = application.report.writes
-      try await engine.waitUntil("writes on the target", within: .seconds(30)) {
+      try await waitUntil("writes on the target", within: .seconds(30)) {
         application.report.writes > before + 100
       }
     } catch {
