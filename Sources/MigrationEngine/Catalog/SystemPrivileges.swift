@@ -67,6 +67,31 @@ enum SystemPrivileges {
     ).first?.bool("it_may") ?? false
   }
 
+  /// Functions that are called after the fence, or after the seal, each with a call that leaves nothing once
+  /// it is rolled back.
+  static let calledAfterFence = [
+    ("pg_logical_emit_message", "SELECT pg_catalog.pg_logical_emit_message(true, 'replicate.check', '')"),
+    ("txid_current", "SELECT pg_catalog.txid_current()"),
+    (
+      "pg_current_snapshot",
+      """
+      SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()),
+        pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())
+      """
+    ),
+    ("pg_current_wal_lsn", "SELECT pg_catalog.pg_current_wal_lsn()"),
+    ("set_config", "SELECT pg_catalog.set_config('application_name', 'replicate check', true)"),
+    (
+      "pg_advisory_xact_lock",
+      "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.pg_backend_pid(), pg_catalog.pg_backend_pid())"
+    ),
+    // No backend has this number.
+    ("pg_terminate_backend", "SELECT pg_catalog.pg_terminate_backend(0)"),
+    ("pg_stat_activity", "SELECT pid, backend_xid, backend_xmin FROM pg_catalog.pg_stat_activity LIMIT 1"),
+    ("pg_locks", "SELECT pid FROM pg_catalog.pg_locks LIMIT 1"),
+    ("pg_prepared_xacts", "SELECT gid FROM pg_catalog.pg_prepared_xacts LIMIT 1"),
+  ]
+
   /// All system functions called, on either end.
   static let functions = [
     "acldefault", "aclexplode", "age", "array_agg", "array_append", "array_dims", "array_lower",

@@ -112,10 +112,11 @@ struct BoundedCommand: Sendable {
 }
 
 extension BoundedCommand {
+  /// A command that needs a password brings its own.
   /// - Parameter changes: to the inherited environment; nil removes a variable.
   init(shell command: String, changing changes: [Environment.Key: String?], timeLimit: Duration) {
     self.init(
-      executable: .path("/bin/sh"), arguments: ["-c", command], environment: .inherit.updating(changes),
-      timeLimit: timeLimit)
+      executable: .path("/bin/sh"), arguments: ["-c", command],
+      environment: .inherit.updating(Self.withoutConnectionStrings).updating(changes), timeLimit: timeLimit)
   }
 }

@@ -32,7 +32,8 @@ struct PostgresTool {
     let result: ExecutionResult<Void, StringOutput<UTF8>, StringOutput<UTF8>>
     do {
       result = try await Subprocess.run(
-        .name(name), arguments: Arguments(arguments), environment: .inherit.updating(environment),
+        .name(name), arguments: Arguments(arguments),
+        environment: .inherit.updating(BoundedCommand.withoutConnectionStrings).updating(environment),
         platformOptions: options, output: .string(limit: 256 << 20), error: .string(limit: 16 << 20))
     } catch let error as SubprocessError {
       throw MigrationError(

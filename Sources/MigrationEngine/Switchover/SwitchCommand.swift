@@ -15,8 +15,7 @@ struct SwitchCommand: Sendable {
   }
 
   private var environment: [Environment.Key: String?] {
-    // A step that needs a password brings its own.
-    let changes: [Environment.Key: String?] = [
+    [
       "REPLICATE_PHASE": scene.direction == .forward ? "switch" : "rollback",
       "REPLICATE_FENCE_LSN": scene.fenceLSN, "REPLICATE_APPLIED_LSN": scene.appliedLSN,
       "REPLICATE_SOURCE_HOST": scene.source.host, "REPLICATE_SOURCE_PORT": scene.source.port,
@@ -24,7 +23,6 @@ struct SwitchCommand: Sendable {
       "REPLICATE_TARGET_HOST": scene.target.host, "REPLICATE_TARGET_PORT": scene.target.port,
       "REPLICATE_TARGET_DATABASE": scene.target.database,
     ]
-    return changes.merging(BoundedCommand.withoutConnectionStrings) { $1 }
   }
 
   private static func words(

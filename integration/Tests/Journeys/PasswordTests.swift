@@ -21,7 +21,11 @@ struct PasswordTests {
       let login = scene.databases.source.with(["user": mover.name])
       let replicate = ReplicateProcess(
         source: try Self.withoutPassword(login), target: scene.databases.target,
-        environment: ["REPLICATE_SOURCE_PASSWORD_COMMAND": "cat '\(file)'"])
+        environment: [
+          "REPLICATE_SOURCE_PASSWORD_COMMAND": """
+          test -z "$REPLICATE_SOURCE$REPLICATE_TARGET" && cat '\(file)'
+          """
+        ])
       let own = Scene(databases: scene.databases, replicate: replicate)
       try await own.source("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
       let engine = try await own.start()

@@ -13,7 +13,9 @@ struct EncryptionTests {
       let replicate = self.replicate(scene, target.with(["sslmode": "disable"]))
       let refusal = Refusal(databases: ends(scene), replicate: replicate, secrets: [Self.password])
       // Evidence of the storage does not make up for it.
-      let evidence = ["--encryption-evidence", "echo vault"]
+      let evidence = [
+        "--encryption-evidence", "test -z \"$REPLICATE_SOURCE$REPLICATE_TARGET\" && echo vault",
+      ]
       try await refusal.expect(
         [["check"] + evidence, ["start"] + evidence], exitCode: 3,
         words: ["The connection to the target is not encrypted", "sslmode=require"])

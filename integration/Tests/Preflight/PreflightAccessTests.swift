@@ -75,6 +75,27 @@ struct PreflightAccessTests {
       ? "GRANT SET ON PARAMETER session_replication_role TO \(role);" : "ALTER ROLE \(role) SUPERUSER;"
   }
 
+  @Test("What a cutover calls after its fence is called before: a server that refuses it blocks, either end")
+  func refusedCalls() async throws {
+    try await ClusterPair.shared.withFreshDatabases(named: "refused") { databases in
+      let refusal = """
+        CREATE FUNCTION pg_catalog.pg_current_wal_lsn() RETURNS pg_lsn LANGUAGE plpgsql AS
+        $$BEGIN RAISE feature_not_supported USING MESSAGE = 'not with this storage'; END$$
+        """
+      for (server, end) in [(databases.target, "target"), (databases.source, "source")] {
+        try await SQLSession.run(
+          [
+            "SET allow_system_table_mods = on",
+            "ALTER FUNCTION pg_catalog.pg_current_wal_lsn() RENAME TO own_current_wal_lsn", refusal,
+          ], on: server)
+        let report = try await Preflight.check(source: databases.source, target: databases.target)
+        let found = report.findings("system_privileges").filter { $0.object == end }
+        #expect(found.count == 1 && found[0].severity == .blocker, "\(report.findings)")
+        #expect(found.first?.why.contains("not with this storage (SQLSTATE 0A000)") == true, "\(found)")
+      }
+    }
+  }
+
   @Test("Roles that are missing on the target are found by owner, grant and policy")
   func roles() async throws {
     let pair = try await ClusterPair.shared

@@ -91,26 +91,23 @@ struct Provider: Sendable {
       + withheld.map { "REVOKE EXECUTE ON FUNCTION pg_catalog.\($0) FROM PUBLIC" }
   }
 
-  /// Far from the stream's range, and for each end differently.
+  /// Far from the stream's range, and for each end differently. The server calls its own functions by their
+  /// numbers, whatever is put in their place: so they get other names.
   private static func shift(terabytes: Int) -> [String] {
     let functions = [
-      ("pg_current_wal_lsn", "", "pg_current_wal_lsn"),
-      ("pg_current_wal_flush_lsn", "", "pg_current_wal_flush_lsn"),
-      ("pg_current_wal_insert_lsn", "", "pg_current_wal_insert_lsn"),
-      ("pg_logical_emit_message", "boolean, text, text", "pg_logical_emit_message_text"),
-      ("pg_logical_emit_message", "boolean, text, bytea", "pg_logical_emit_message_bytea"),
+      ("pg_current_wal_lsn", "", 0), ("pg_current_wal_flush_lsn", "", 0),
+      ("pg_current_wal_insert_lsn", "", 0),
+      ("pg_logical_emit_message", "boolean, text, text", 3),
+      ("pg_logical_emit_message", "boolean, text, bytea", 3),
     ]
     return ["SET allow_system_table_mods = on"]
-      + functions.flatMap { name, parameters, symbol in
-        let arguments = parameters.isEmpty ? "" : "$1, $2, $3"
+      + functions.flatMap { name, parameters, count in
+        let arguments = (1..<count + 1).map { "$\($0)" }.joined(separator: ", ")
         return [
+          "ALTER FUNCTION pg_catalog.\(name)(\(parameters)) RENAME TO own_\(name)",
           """
-          CREATE FUNCTION pg_catalog.own_\(symbol)(\(parameters)) RETURNS pg_lsn
-          LANGUAGE internal STRICT AS '\(symbol)'
-          """,
-          """
-          CREATE OR REPLACE FUNCTION pg_catalog.\(name)(\(parameters)) RETURNS pg_lsn LANGUAGE sql STRICT AS
-          'SELECT pg_catalog.own_\(symbol)(\(arguments)) + \(terabytes)::numeric * 1099511627776'
+          CREATE FUNCTION pg_catalog.\(name)(\(parameters)) RETURNS pg_lsn LANGUAGE sql STRICT AS
+          'SELECT pg_catalog.own_\(name)(\(arguments)) + \(terabytes)::numeric * 1099511627776'
           """,
         ]
       }
