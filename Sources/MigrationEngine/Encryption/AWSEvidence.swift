@@ -1,19 +1,9 @@
-import LibPQ
-
 /// What the AWS account says about the cluster or instance of the target's endpoint: `StorageEncrypted`,
 /// `StorageEncryptionType` and `KmsKeyId`.
 struct AWSEvidence: Sendable {
   private let aws: AWSCommand
 
   init() { aws = AWSCommand() }
-
-  /// The host, and what its name leads to, where that is an endpoint: applications often have a name of their
-  /// own for their database.
-  static func names(of host: String) async -> [String] {
-    guard !host.isEmpty, !host.hasPrefix("/"), !AWSEndpoint.matches(host) else { return [host] }
-    guard let canonical = await CanonicalName.of(host), AWSEndpoint.matches(canonical) else { return [host] }
-    return [host, canonical]
-  }
 
   /// The relevant facts of a cluster or instance.
   struct Store: Decodable, Equatable {
@@ -39,7 +29,7 @@ struct AWSEvidence: Sendable {
     case unknown(String)
   }
 
-  /// - Parameter names: the target's host and what it leads to, as `names(of:)` finds them.
+  /// - Parameter names: the target's host and what it leads to, as `AWSEndpoint.names(of:)` finds them.
   func ask(about names: [String]) async -> Answer {
     guard let host = names.first, !host.isEmpty else { return .unknown("the target's host is not known") }
     do {

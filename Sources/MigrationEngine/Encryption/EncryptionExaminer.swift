@@ -29,7 +29,7 @@ struct EncryptionExaminer: Sendable {
   /// Never throws: what cannot be examined is no evidence, and the detail says why.
   func examine(server: TargetServerFacts) async -> EncryptionEvidence {
     let seen: EncryptionEvidence
-    let names = await AWSEvidence.names(of: server.host ?? "")
+    let names = await AWSEndpoint.names(of: server.host ?? "")
     if asksAWS || names.contains(where: AWSEndpoint.matches) {
       switch await aws.ask(about: names) {
       case .known(let evidence): return evidence

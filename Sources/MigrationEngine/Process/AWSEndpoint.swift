@@ -1,5 +1,15 @@
+import LibPQ
+
 /// What the name of an endpoint of Amazon RDS or Aurora says.
 enum AWSEndpoint {
+  /// The host, and what its name leads to, where that is an endpoint: applications often have a name of their
+  /// own for their database.
+  static func names(of host: String) async -> [String] {
+    guard !host.isEmpty, !host.hasPrefix("/"), !matches(host) else { return [host] }
+    guard let canonical = await CanonicalName.of(host), matches(canonical) else { return [host] }
+    return [host, canonical]
+  }
+
   /// Whether a host is an endpoint of RDS or Aurora by its name.
   static func matches(_ host: String) -> Bool {
     let host = host.lowercased()

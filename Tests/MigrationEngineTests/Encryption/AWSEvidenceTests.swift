@@ -51,7 +51,7 @@ struct AWSEvidenceTests {
   @Test("A name that leads to no endpoint is asked for as it is, and none is looked up that need not be")
   func names() async {
     for host in ["localhost", "", "/tmp", "new.cluster-w2q2dln1.eu-west-1.rds.amazonaws.com"] {
-      #expect(await AWSEvidence.names(of: host) == [host])
+      #expect(await AWSEndpoint.names(of: host) == [host])
     }
   }
 

@@ -29,7 +29,11 @@ struct SwitchSteps: Sendable {
   /// What preflight reports about the steps.
   func findings() async throws -> [Finding] {
     guard !options.switchPlan.steps.isEmpty else { return [] }
-    return try await switchover(nil).examine().map { step, remark in
+    return Self.findings(try await switchover(nil).examine())
+  }
+
+  static func findings(_ remarks: [(step: String, remark: SwitchFinding)]) -> [Finding] {
+    remarks.map { step, remark in
       let severity: Finding.Severity =
         switch remark.severity {
         case .note: .note
