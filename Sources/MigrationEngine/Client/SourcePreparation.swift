@@ -74,7 +74,9 @@ package struct SourcePreparation: Sendable {
     let end = try await SwitchSteps.end(source)
     let (restart, refusals) = await restart(needs, settings, end)
     plan.findings += refusals + (restart?.findings ?? [])
-    plan.steps = restart?.steps ?? []
+    if let restart {
+      plan.steps = restart.readySteps + (about.mayCheckpoint ? ["CHECKPOINT;"] : []) + restart.steps
+    }
     if restart is CommandRestart {
       for index in plan.missing.indices { plan.missing[index].isStored = settings.isStored(needs[index]) }
     }

@@ -25,7 +25,8 @@ struct AWSRestart: ServerRestart {
       "rds", "describe-\(server.kind.parameters)", "--\(server.kind.group)-name", server.group, "--query",
       query,
     ]
-    let known = try await aws.answer([Known].self, arguments)
+    // What is in a default group cannot be changed, whatever it is.
+    let known = isDefault(server.group) ? [] : try await aws.answer([Known].self, arguments)
     let parameters = needs.compactMap { need -> Parameter? in
       let isLevel = need.setting == "wal_level"
       let name = isLevel ? logicalReplication : need.setting
@@ -38,6 +39,8 @@ struct AWSRestart: ServerRestart {
       server: server, parameters: parameters, acceptsSharedGroup: acceptsSharedGroup, aws: aws)
   }
 
+  private static func isDefault(_ group: String) -> Bool { group.hasPrefix("default.") }
+
   static let logicalReplication = "rds.logical_replication"
 
   private struct Known: Decodable {
@@ -47,17 +50,18 @@ struct AWSRestart: ServerRestart {
 
   // MARK: The plan
 
-  var steps: [String] {
-    let change = parameters.isEmpty ? [] : ["aws " + modification(parameters).joined(separator: " ")]
-    return change + ["aws " + reboot.joined(separator: " ")]
+  var readySteps: [String] {
+    parameters.isEmpty ? [] : ["aws " + modification(parameters).joined(separator: " ")]
   }
+
+  var steps: [String] { ["aws " + reboot.joined(separator: " ")] }
 
   /// It goes down some time after the request.
   var grace: Duration? { nil }
 
   var findings: [Finding] {
     var findings: [Finding] = []
-    if !parameters.isEmpty, server.group.hasPrefix("default.") { findings.append(defaultGroup) }
+    if !parameters.isEmpty, Self.isDefault(server.group) { findings.append(defaultGroup) }
     if !parameters.isEmpty, !server.sharers.isEmpty {
       findings.append(
         Finding(

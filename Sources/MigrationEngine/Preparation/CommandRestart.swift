@@ -10,6 +10,8 @@ struct CommandRestart: ServerRestart {
 
   private var changes: [ServerSettings.Change] { settings.changes(for: needs) }
 
+  var readySteps: [String] { [] }
+
   var steps: [String] { changes.map(\.statement) + [command.text] }
 
   /// A command such as `systemctl restart --no-block` ends before the server does.

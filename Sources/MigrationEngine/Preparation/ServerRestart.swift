@@ -2,7 +2,9 @@ import LibPQ
 
 /// How the settings of a server are changed and how it is restarted: by a command of the user's, or by AWS.
 protocol ServerRestart: Sendable {
-  /// What will be done, in order.
+  /// What `makeReady` will do, in order.
+  var readySteps: [String] { get }
+  /// What `restart` will do, in order.
   var steps: [String] { get }
   /// What stands in the way.
   var findings: [Finding] { get }

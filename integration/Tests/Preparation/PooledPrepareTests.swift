@@ -75,7 +75,7 @@ struct PooledPrepareTests {
       try await clients.expectUndisturbed()
       #expect(clients.ledger.report.longestWait < .seconds(seconds + 1))
       #expect(try await clients.scene.blockers() == [])
-      print("prepared behind a pooler: clients waited \(waited.output.0)")
+      print("prepared behind a pooler: clients \(waited.output.0)")
     }
   }
 
@@ -139,15 +139,18 @@ struct PooledPrepareTests {
     }
   }
 
-  @Test("A pooler that is paused already, unreachable or in front of our own session blocks")
+  @Test("A pooler that is paused already or in front of our own session blocks")
   func blocked() async throws {
     try await run { clients in
       let arguments = ["--yes", "--config", clients.plan, "--restart-command", clients.scene.restart]
+      // One of its own: our sessions' settings would reach the clients.
+      let other = try await PgBouncer.start(before: clients.scene.cluster.superuser)
       let through = ReplicateProcess(
-        source: clients.pooler.connection, target: clients.scene.databases.target)
+        source: other.connection, target: clients.scene.databases.target)
       let pooled = try await clients.scene.prepare(arguments, by: through)
       #expect(pooled.exitCode == 3, "\(pooled.output)\(pooled.errors)")
       #expect(pooled.output.contains("shares server sessions between clients"), "\(pooled.output)")
+      try await other.stop()
       try await clients.pooler.console("PAUSE postgres")
       let paused = try await clients.scene.prepare(arguments)
       #expect(paused.exitCode == 3, "\(paused.output)\(paused.errors)")

@@ -19,7 +19,6 @@ struct Unprepared: Sendable {
     let cluster = try await Cluster(
       named: "unprepared", .init(settings: ["wal_level": "replica"].merging(settings) { $1 }))
     try await cluster.start()
-    // What the harness wrote would win over nothing: ALTER SYSTEM comes after it.
     let result: Result<Void, any Error>
     do {
       try await ClusterPair.shared.withFreshDatabases(named: "unprepared") { databases in
@@ -69,12 +68,12 @@ struct Unprepared: Sendable {
   }
 
   /// What ALTER SYSTEM has stored.
-  func stored() async throws -> String? {
+  func stored() async throws -> String {
     try await value(
       """
-      SELECT coalesce(string_agg(name || '=' || setting, ' ' ORDER BY name), '') FROM pg_file_settings
+      SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_file_settings
       WHERE sourcefile LIKE '%postgresql.auto.conf'
-      """)
+      """) ?? ""
   }
 
   func started() async throws -> String? { try await value("SELECT pg_postmaster_start_time()") }
