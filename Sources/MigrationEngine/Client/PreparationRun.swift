@@ -107,8 +107,7 @@ struct PreparationRun: Sendable {
       let state = await restart.undo()
       throw MigrationError(
         .failed, doing: Self.action,
-        reason: "the command ended without an error, but the server was not restarted; \(state)",
-        remedy: "Give a --restart-command that restarts this server.")
+        reason: "\(restart.withoutEffect); \(state)", remedy: restart.remedy)
     }
   }
 
@@ -125,7 +124,7 @@ struct PreparationRun: Sendable {
     } catch is RestartWatch.NotRestarted {
       throw self.failure(
         failure, "its server was not restarted; \(await restart.undo())",
-        remedy: "Try by hand what --restart-command says, then run replicate prepare again.")
+        remedy: restart.remedy)
     }
   }
 

@@ -183,6 +183,13 @@ struct AWSRestart: ServerRestart {
     }
   }
 
+  var withoutEffect: String { "AWS took the request to reboot \(server.writer), which was not rebooted" }
+
+  var remedy: String {
+    "See that \(server.writer) is available and that the AWS CLI may reboot it, then run replicate prepare "
+      + "again."
+  }
+
   var undoByHand: String {
     "Look at the events of \(server.writer): aws rds describe-events --source-type db-instance "
       + "--source-identifier \(server.writer)"

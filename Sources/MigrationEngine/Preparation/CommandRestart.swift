@@ -88,6 +88,12 @@ struct CommandRestart: ServerRestart {
     }
   }
 
+  var withoutEffect: String { "the command ended without an error, but the server was not restarted" }
+
+  var remedy: String {
+    "Try by hand what --restart-command says, then run replicate prepare again."
+  }
+
   var undoByHand: String {
     guard !changes.isEmpty else { return "Start it, and see its log." }
     let folder = settings.dataDirectory ?? "its data directory"

@@ -49,21 +49,20 @@ struct RestartWatch: Sendable {
 
   /// - Parameter patience: how long the server may be as it was; nil: until the deadline.
   /// - Returns: a session of the restarted server.
-  /// - Throws: `RestartFailure` when it was not restarted, or is away at the deadline.
+  /// - Throws: `NotRestarted`, or `Away` at the deadline.
   func session(
     until deadline: ContinuousClock.Instant, patience: Duration?
   ) async throws -> Connection {
     let began = ContinuousClock.now
     while true {
-      let newest: String
+      let isLast = .now + Self.pause >= deadline
       switch try await look() {
       case .restarted(let session): return session
       case .same:
-        newest = "it answers, and has not been restarted"
+        if isLast { throw NotRestarted() }
         if let patience, .now > began + patience { throw NotRestarted() }
-      case .away(let error): newest = error.message
+      case .away(let error): if isLast { throw Away(newest: error.message) }
       }
-      guard .now + Self.pause < deadline else { throw Away(newest: newest) }
       try await Task.sleep(for: Self.pause)
     }
   }

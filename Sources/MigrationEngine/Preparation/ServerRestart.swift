@@ -30,6 +30,11 @@ protocol ServerRestart: Sendable {
   /// - Returns: what is so now, as a phrase.
   func undo() async -> String
 
+  /// What to say of an order that was taken and had no effect.
+  var withoutEffect: String { get }
+  /// What to do after a restart that was refused or had no effect.
+  var remedy: String { get }
+
   /// How to take the change back without a running server.
   var undoByHand: String { get }
 }

@@ -79,13 +79,14 @@ struct ServerSettings: Sendable, Equatable {
   private mutating func readFiles(_ names: [String], _ source: Connection) async throws {
     let may = try await source.query(
       """
-      SELECT pg_catalog.has_table_privilege('pg_catalog.pg_file_settings', 'SELECT')
-        AND pg_catalog.has_function_privilege('pg_catalog.pg_show_all_file_settings()', 'EXECUTE') AS files,
-        pg_catalog.has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
-        AND pg_catalog.has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE') AS rules
+      SELECT pg_catalog.has_table_privilege('pg_catalog.pg_file_settings', 'SELECT') AS files,
+        pg_catalog.has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT') AS rules
       """, doing: Self.action, within: .seconds(15))
     guard let may = may.first else { return }
     seesFiles = try may.bool("files")
+    if seesFiles {
+      seesFiles = try await SystemPrivileges.mayCall("pg_show_all_file_settings()", on: source)
+    }
     if seesFiles {
       let rows = try await source.query(
         """
@@ -98,6 +99,7 @@ struct ServerSettings: Sendable, Equatable {
       for row in rows { try note(row, names) }
     }
     guard try may.bool("rules") else { return }
+    guard try await SystemPrivileges.mayCall("pg_hba_file_rules()", on: source) else { return }
     faults += try await source.query(
       """
       SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL

@@ -50,7 +50,8 @@ struct PrepareTests {
         #expect(refused.errors.contains(words), "\(words) is not in \(refused.errors)")
       }
       let plan = try await scene.prepare(["--restart-command", scene.restart])
-      #expect(plan.output.contains("to be done  CHECKPOINT;\n            ALTER SYSTEM SET wal_level = 'logical';"), "\(plan.output)")
+      let steps = "to be done  CHECKPOINT;\n            ALTER SYSTEM SET wal_level = 'logical';"
+      #expect(plan.output.contains(steps), "\(plan.output)")
       let engine = try await SQLSession(scene.cluster.superuser)
       try await engine.execute("SET application_name = 'replicate engine'")
       let working = try await scene.prepare(["--yes", "--restart-command", scene.restart])
