@@ -64,9 +64,9 @@ enum PreparationPrinter {
         "of \(cost.hidden) our role may not see whether they are in a transaction (GRANT pg_read_all_stats)")
     }
     if cost.receivers > 0 {
+      let receivers = Quantity.count(Int64(cost.receivers), "receiver", "receivers")
       lines.append(
-        "also \(Quantity.count(Int64(cost.receivers), "receiver", "receivers")) of WAL (standbys, subscribers), "
-          + "which connect again by themselves")
+        "also \(receivers) of WAL (standbys, subscribers), which connect again by themselves")
     }
     return lines + [checkpoint(cost)]
   }

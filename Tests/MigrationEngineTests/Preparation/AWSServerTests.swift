@@ -4,7 +4,8 @@ import Testing
 
 struct AWSServerTests {
   private let clusters = """
-    [{"id": "old", "engine": "aurora-postgresql", "custom": ["any.cluster-custom-x.eu-west-1.rds.amazonaws.com"],
+    [{"id": "old", "engine": "aurora-postgresql",
+      "custom": ["any.cluster-custom-x.eu-west-1.rds.amazonaws.com"],
       "hosts": ["old.cluster-x.eu-west-1.rds.amazonaws.com", "old.cluster-ro-x.eu-west-1.rds.amazonaws.com"],
       "group": "app", "members": [{"id": "old-2", "isWriter": false, "status": "in-sync"},
         {"id": "old-1", "isWriter": true, "status": "pending-reboot"}]},

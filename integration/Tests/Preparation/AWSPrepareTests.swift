@@ -189,7 +189,7 @@ private struct Account: Sendable {
         touch \(folder)/pending ;;
       *ParameterValue=0*) rm -f \(folder)/pending ;;
       *reboot-db-instance*)
-        if rm \(folder)/pending 2>/dev/null; then sed -i "s/^wal_level.*/wal_level = 'logical'/" \(settings); fi
+        rm \(folder)/pending 2>/dev/null && sed -i "s/^wal_level.*/wal_level = 'logical'/" \(settings)
         # Not with the group of this process, which ends with it.
         setsid sh -c "sleep 1; \(scene.restart)" >/dev/null 2>&1 </dev/null & ;;
       esac
