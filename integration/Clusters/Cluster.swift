@@ -174,6 +174,13 @@ package actor Cluster {
     ])
   }
 
+  /// Stops the server and has it wait for WAL of a primary, which there is none of: it can only be read.
+  package func restartAsStandby() async throws {
+    try await stop()
+    try await serverCommand(["touch", "\(dataDirectory)/standby.signal"])
+    try await start()
+  }
+
   private nonisolated var keptData: String { "\(directory)/kept" }
 
   /// Keeps a copy of the stopped server's data, as a snapshot of its storage does.

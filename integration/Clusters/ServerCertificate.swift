@@ -11,7 +11,8 @@ enum ServerCertificate {
       key="-nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
       openssl req -new -x509 -days 3 $key -subj "/CN=replicate test authority" -keyout ca.key -out ca.crt
       openssl req -new $key -subj "/CN=localhost" -keyout server.key -out server.csr
-      printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' >extensions
+      # Clients before 15 look for an address among the names.
+      printf 'subjectAltName=DNS:localhost,DNS:127.0.0.1,IP:127.0.0.1\\n' >extensions
       openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 3 \
         -extfile extensions -out server.crt
       chmod 0755 .

@@ -6,11 +6,12 @@ struct OutputPlugins: Sendable, Equatable {
   /// As `output_plugin_libraries` lists them.
   var names: [String]
 
-  /// - Returns: nil where the server knows no such setting, and lets all be used.
+  /// - Returns: nil where the server knows no such setting, and lets all be used; also where our role may not
+  ///   see it, as only members of pg_read_all_settings may.
   static func read(from connection: Connection, doing action: String) async throws -> OutputPlugins? {
     let rows = try await connection.query(
-      "SELECT pg_catalog.current_setting('output_plugin_libraries', true) AS list", doing: action,
-      within: .seconds(30))
+      "SELECT setting AS list FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries'",
+      doing: action, within: .seconds(30))
     return try rows.first?.optional("list").map { OutputPlugins($0) }
   }
 

@@ -6,7 +6,7 @@ import LibPQ
 enum SystemPrivileges {
   /// One that our role may not use.
   struct Missing: Sendable, Equatable {
-    /// `pg_catalog.pg_current_wal_insert_lsn()`.
+    /// `pg_catalog.pg_current_wal_lsn()`.
     var object: String
     /// The statement that grants it.
     var grant: String
@@ -55,9 +55,7 @@ enum SystemPrivileges {
   }
 
   /// For these there is another way: providers of databases withhold them.
-  private static let dispensable: Set = [
-    "pg_control_checkpoint", "pg_control_system", "pg_current_wal_insert_lsn",
-  ]
+  private static let dispensable: Set = ["pg_control_checkpoint", "pg_control_system"]
 
   /// Asked beforehand: a server refuses a statement that names a function which our role may not call, even
   /// where it would not call it.
@@ -84,8 +82,7 @@ enum SystemPrivileges {
     "lo_close", "lo_create", "lo_get", "lo_lseek64", "lo_open", "lo_put", "lo_unlink", "lower", "max",
     "md5", "min", "now", "obj_description", "overlay", "pg_advisory_lock", "pg_advisory_xact_lock",
     "pg_backend_pid", "pg_blocking_pids", "pg_control_checkpoint", "pg_control_system",
-    "pg_create_logical_replication_slot",
-    "pg_current_snapshot", "pg_current_wal_flush_lsn", "pg_current_wal_insert_lsn", "pg_current_wal_lsn",
+    "pg_create_logical_replication_slot", "pg_current_snapshot", "pg_current_wal_lsn",
     "pg_database_collation_actual_version", "pg_database_size", "pg_drop_replication_slot",
     "pg_encoding_to_char", "pg_export_snapshot", "pg_get_constraintdef", "pg_get_expr",
     "pg_get_function_identity_arguments", "pg_get_indexdef", "pg_get_userbyid", "pg_has_role",
@@ -110,6 +107,7 @@ enum SystemPrivileges {
     "pg_prepared_xacts", "pg_proc", "pg_publication", "pg_publication_rel", "pg_publication_tables",
     "pg_range", "pg_replication_origin", "pg_replication_slots", "pg_rewrite", "pg_roles", "pg_sequence",
     "pg_settings", "pg_shdepend", "pg_stat_activity", "pg_stat_progress_vacuum", "pg_stat_replication",
+    "pg_stat_subscription",
     "pg_statistic_ext", "pg_stats", "pg_subscription", "pg_tablespace", "pg_trigger", "pg_type",
     "pg_user_mapping",
   ]

@@ -128,7 +128,8 @@ package struct SourcePreparation: Sendable {
   private func obstacles(
     _ source: Connection, _ needs: [DecodingSettings.Need], _ about: About
   ) async throws -> [Finding] {
-    var findings = try await Preflight.Pooler.examine(source, request.source)
+    var findings = try await Preflight.SeveralServers.examine(source, request.source)
+    if findings.isEmpty { findings += try await Preflight.Pooler.examine(source, request.source) }
     if about.isStandby {
       findings.append(
         Finding(

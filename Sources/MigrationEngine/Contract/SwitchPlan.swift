@@ -66,7 +66,10 @@ package struct SwitchStep: Sendable {
     case .ssmParameter(var parameter):
       parameter.value = parameter.rollbackValue
       step.action = .ssmParameter(parameter)
-    case .ecs, .parameterGroup, .exec: break
+    case .trial(var trial):
+      trial.connection = trial.rollbackConnection
+      step.action = .trial(trial)
+    case .ecs, .parameterGroup, .terminateSessions, .exec: break
     }
     return step
   }
@@ -83,6 +86,10 @@ package struct SwitchStep: Sendable {
     case parameterGroup(ParameterGroup)
     /// A parameter of AWS Systems Manager names the target.
     case ssmParameter(SSMParameter)
+    /// The application's sessions on the old end are ended.
+    case terminateSessions(TerminateSessions)
+    /// A session as the application's is tried.
+    case trial(Trial)
     /// A command for `/bin/sh -c`.
     case exec(String)
 
@@ -94,6 +101,8 @@ package struct SwitchStep: Sendable {
       case .ecs: "ecs"
       case .parameterGroup: "rds-parameter-group"
       case .ssmParameter: "ssm-parameter"
+      case .terminateSessions: "terminate-sessions"
+      case .trial: "try"
       case .exec: "exec"
       }
     }
@@ -207,6 +216,26 @@ package struct SwitchStep: Sendable {
       self.group = group
       self.access = access
     }
+  }
+
+  /// Whose sessions are ended; empty lists stand for all.
+  package struct TerminateSessions: Sendable {
+    static let defaultGrace = Duration.seconds(5)
+
+    var roles: [String] = []
+    /// Addresses or networks that they come from.
+    var addresses: [String] = []
+    /// How long sessions may go on with what they are doing.
+    var grace = defaultGrace
+  }
+
+  /// A session as the application opens it.
+  package struct Trial: Sendable {
+    /// Nil in a rollback without one of its own: nothing is tried then.
+    var connection: ConnectionString?
+    var statement = "SELECT 1"
+    /// What is tried in a rollback.
+    var rollbackConnection: ConnectionString?
   }
 
   /// A parameter that gets another value.

@@ -145,9 +145,11 @@ struct Heartbeat: Sendable {
 
   private func ask(_ source: Connection, beats: Bool, _ watch: inout SlotWatch) async throws {
     if beats, let stream = board.stream {
-      try await source.emit(
-        MessagePrefix.heartbeat, String(stream.nextBeat()), noting: stream.messages,
+      let beat = stream.nextBeat()
+      let lsn = try await source.emit(
+        MessagePrefix.heartbeat, String(beat), noting: stream.messages,
         doing: "writing a heartbeat on the \(direction.from)", within: .seconds(30))
+      if let lsn = LSN(lsn) { stream.wrote(beat, at: lsn) }
     }
     try await look(at: source)
     try warn(of: board.status.slot, &watch)
@@ -176,15 +178,15 @@ struct Heartbeat: Sendable {
   private func look(at source: Connection) async throws {
     let rows = try await source.query(
       """
-      SELECT w.lsn, s.slot_name, s.wal_status,
-        pg_catalog.pg_wal_lsn_diff(w.lsn, s.restart_lsn)::bigint AS retained, s.safe_wal_size
+      SELECT w.lsn, s.slot_name, s.wal_status, s.restart_lsn, s.safe_wal_size
       FROM (SELECT pg_catalog.pg_current_wal_lsn() AS lsn) w
         LEFT JOIN pg_catalog.pg_replication_slots s ON s.slot_name = $1
       """, [board.status.slot.name], doing: "reading the slot's state", within: .seconds(30))
-    guard let row = rows.first, let lsn = LSN(try row.text("lsn")) else { return }
+    guard let row = rows.first, let told = LSN(try row.text("lsn")) else { return }
+    let lsn = board.stream?.streamed(told) ?? told
     board.sample(sourceLSN: lsn)
     let state = try row.optional("wal_status") ?? ""
-    let retained = try row.optional("retained").flatMap(Int64.init) ?? 0
+    let retained = try row.optional("restart_lsn").flatMap(LSN.init).map { lsn.distance(from: $0) } ?? 0
     let safe = try row.optional("safe_wal_size").flatMap(Int64.init)
     board.update {
       $0.slot.status = state

@@ -59,8 +59,8 @@ struct Replicator: Sendable, Equatable {
   /// may not read, or of replication without subscriptions.
   static func all(on connection: Connection) async throws -> [Replicator] {
     let rows = try await connection.query(
-      found, doing: "looking for what replicates into the \(connection.end)", within: .seconds(15),
-      isPrepared: true)
+      try await found(on: connection), doing: "looking for what replicates into the \(connection.end)",
+      within: .seconds(15), isPrepared: true)
     var found: [Replicator] = []
     var workers: [Replicator] = []
     for row in rows {
@@ -84,26 +84,37 @@ struct Replicator: Sendable, Equatable {
   }
 
   /// A worker is recognised by its type or, where we may not see that, by its application name.
-  private static let found = """
-    SELECT 'subscription' AS kind, s.subname::text AS name, s.subenabled AS is_enabled,
-      'pg_' || s.oid AS origin, NULL::integer AS pid
-    FROM pg_catalog.pg_subscription s
-    WHERE s.subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-    UNION ALL
-    SELECT 'worker', CASE WHEN a.backend_type ~ '^(pglogical|spock|bdr|pgactive|pgd) ' THEN a.backend_type
-      ELSE a.application_name END, true, NULL, a.pid
-    FROM pg_catalog.pg_stat_activity a
-    WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
-      AND (a.backend_type ~ '^(pglogical|spock|bdr|pgactive|pgd) ?(apply|sync|writer|receiver)'
-        OR a.backend_type IS NULL AND a.application_name ~ '^(pglogical|spock) (apply|sync) [0-9]')
-    UNION ALL
-    SELECT 'extension', n.nspname, NULL, NULL, NULL
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      JOIN pg_catalog.pg_extension e ON e.extname = n.nspname
-    WHERE c.relname = 'subscription' AND n.nspname = ANY ('{\(extensions.joined(separator: ","))}')
-      AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
-    ORDER BY 1, 2
-    """
+  private static func found(on connection: Connection) async throws -> String {
+    // The view says it to everybody, but not of which database.
+    let number =
+      try await connection.has(.subscriptionNumbers)
+      ? "s.oid"
+      : """
+      (SELECT pg_catalog.max(v.subid::bigint) FROM pg_catalog.pg_stat_subscription v
+        WHERE v.subname = s.subname)
+      """
+    return """
+      SELECT 'subscription' AS kind, s.subname::text AS name, s.subenabled AS is_enabled,
+        'pg_' || \(number) AS origin, NULL::integer AS pid
+      FROM pg_catalog.pg_subscription s
+      WHERE s.subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      UNION ALL
+      SELECT 'worker', CASE WHEN a.backend_type ~ '^(pglogical|spock|bdr|pgactive|pgd) ' THEN a.backend_type
+        ELSE a.application_name END, true, NULL, a.pid
+      FROM pg_catalog.pg_stat_activity a
+      WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
+        AND (a.backend_type ~ '^(pglogical|spock|bdr|pgactive|pgd) ?(apply|sync|writer|receiver)'
+          OR a.backend_type IS NULL AND a.application_name ~ '^(pglogical|spock) (apply|sync) [0-9]')
+      UNION ALL
+      SELECT 'extension', n.nspname, NULL, NULL, NULL
+      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_catalog.pg_extension e ON e.extname = n.nspname
+      WHERE c.relname = 'subscription' AND n.nspname = ANY ('{\(extensions.joined(separator: ","))}')
+        AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+        AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+      ORDER BY 1, 2
+      """
+  }
 
   private static func subscriptions(
     of schema: String, on connection: Connection

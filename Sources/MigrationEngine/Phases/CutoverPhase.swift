@@ -109,7 +109,7 @@ struct CutoverPhase: PhasePart {
     let undone: PhaseMachine.Event? = await phase.current == .cutover ? .cutoverAborted : nil
     switch report.result {
     case .complete:
-      let isReversible = try await store.reverseReplication()?.openedLSN != nil
+      let isReversible = try await store.reverseReplication()?.openedXID != nil
       try await record.end(
         report, cutover, .complete, phase, isReversible ? .targetOpenedReversibly : .targetOpened)
       return report

@@ -101,16 +101,18 @@ struct EnginePhases: PhaseWork, PhasePart {
     board.beginStream(monitor)
     let stream = StreamSession(
       leg: Leg.Addresses(from: options.source, to: options.target), slot: slot.name,
-      publication: migration.publication, tables: streamTables, monitor: monitor, logger: logger)
+      publication: migration.publication, tables: { try await streamTables(noting: monitor.messages) },
+      monitor: monitor, logger: logger)
     return (stream, monitor)
   }
 
   /// What both ends have now, on its own connections: the stream asks while others work.
-  @Sendable private func streamTables() async throws -> StreamTables {
+  private func streamTables(noting sent: SentMessages) async throws -> StreamTables {
     let source = try await Session.open(options.source, end: "source", purpose: "catalog")
     let target = try await Session.open(options.target, end: "target", purpose: "catalog")
     return try await closing(source, target) {
-      try await MigratedTables(excluded: excluded).streamed(source: source, target: target)
+      try await MigratedTables(excluded: excluded).streamed(
+        source: source, target: target, noting: sent)
     }
   }
 

@@ -20,7 +20,7 @@ struct ReversePhase: PhasePart {
 
   /// - Throws: also when the source is not in the expected state: nothing is written to it then.
   func streamBack() async throws -> End {
-    guard let openedLSN = way.openedLSN, let slot = SlotName(way.slot) else { throw changed }
+    guard let slot = SlotName(way.slot) else { throw changed }
     let interrupted = try await interruptedRollback()
     switch try await SourceState(ends.source).fence() {
     case .sealed:
@@ -32,6 +32,7 @@ struct ReversePhase: PhasePart {
     case .open where interrupted != nil: break
     case .open, .fenced, nil: throw changed
     }
+    let openedLSN = try await openedLSN(slot)
     try await StateStore(ends.source).createProgress()
     if try await StateStore(ends.source).progress() == nil {
       try await StateStore(ends.source).beginProgress(at: openedLSN)
@@ -46,6 +47,16 @@ struct ReversePhase: PhasePart {
       }
       resuming = try await interruptedRollback()
     }
+  }
+
+  /// What committed on the target before it came from the source.
+  private func openedLSN(_ slot: SlotName) async throws -> LSN {
+    if let known = way.openedLSN { return known }
+    let search = CommitSearch(
+      from: options.target, end: "target", slot: slot, publication: way.publication)
+    guard let xid = way.openedXID, let lsn = try await search.commitLSN(of: xid) else { throw changed }
+    try await store.store(openedLSN: lsn)
+    return lsn
   }
 
   private func turn(_ session: RollbackPhase.Session, _ interrupted: StoredCutover?) async throws -> End {
@@ -151,18 +162,21 @@ struct ReversePhase: PhasePart {
     board.beginStream(monitor)
     let stream = StreamSession(
       leg: Leg.Addresses(direction: .back, from: options.target, to: pass.applied(to: options.source)),
-      slot: slot, publication: way.publication, tables: { try await streamTables(since: openedLSN) },
-      monitor: monitor,
-      logger: logger)
+      slot: slot, publication: way.publication,
+      tables: { try await streamTables(since: openedLSN, noting: monitor.messages) },
+      monitor: monitor, logger: logger)
     return (stream, monitor)
   }
 
   /// What both ends have now, on its own connections: the stream asks while others work.
-  private func streamTables(since openedLSN: LSN) async throws -> StreamTables {
+  private func streamTables(
+    since openedLSN: LSN, noting sent: SentMessages
+  ) async throws -> StreamTables {
     let source = try await Session.open(options.source, end: "source", purpose: "catalog")
     let target = try await Session.open(options.target, end: "target", purpose: "catalog")
     return try await closing(source, target) {
-      try await tables.streamedBack(source: source, target: target, since: openedLSN)
+      try await tables.streamedBack(
+        source: source, target: target, since: openedLSN, noting: sent)
     }
   }
 

@@ -31,6 +31,7 @@ extension Preflight {
       Check("replication_capacity", on: "source", ReplicationCapacity.examine),
       Check("connection_limits", on: "source and target", worst: .warning, ConnectionLimits.examine),
       Check("recovery", on: "source and target", WriteReadiness.examine),
+      Check("several_servers", on: "source and target", SeveralServers.examine),
       Check("pooler", on: "source and target", Pooler.examine),
       Check("replication_connection", on: "source", ReplicationAccess.examine),
       Check("source_privileges", on: "source", SourcePrivileges.examine),

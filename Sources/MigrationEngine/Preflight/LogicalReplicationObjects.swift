@@ -78,7 +78,7 @@ extension Preflight {
       let rows = try await context.source.ask(
         """
         SELECT o.roname FROM pg_catalog.pg_replication_origin o WHERE NOT EXISTS (
-          SELECT FROM pg_catalog.pg_subscription s WHERE o.roname = 'pg_' || s.oid) ORDER BY 1
+          SELECT FROM pg_catalog.pg_stat_subscription s WHERE o.roname = 'pg_' || s.subid) ORDER BY 1
         """, about: "the source's replication origins")
       let origins = try rows.map { try $0.text("roname") }.filter { !known.contains($0) }
       return replicators.map(judge) + origins.map(judge(origin:))

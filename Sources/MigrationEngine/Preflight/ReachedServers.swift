@@ -15,7 +15,7 @@ extension Preflight {
       judge(source: try await identity(context.source), target: try await identity(context.target))
     }
 
-    private static func identity(_ connection: Connection) async throws -> Identity {
+    static func identity(_ connection: Connection) async throws -> Identity {
       let row = try await connection.askOne(
         """
         SELECT pg_catalog.pg_postmaster_start_time() AS started,

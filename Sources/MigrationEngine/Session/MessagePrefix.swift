@@ -4,6 +4,11 @@ enum MessagePrefix {
   static let fence = "replicate.fence"
   /// Written after the LSN of a snapshot: once it arrives, everything before that LSN has.
   static let snapshot = "replicate.snapshot"
-  /// Nobody waits for it: where it lies is what was asked.
-  static let position = "replicate.position"
+  /// Written before the catalogs are read: what commits before it, these know.
+  static let catalog = "replicate.catalog"
+  /// In the transaction that notes that the target opens.
+  static let opening = "replicate.opening"
+
+  /// Those that mean something outside of a transaction, too.
+  static let meantAlone: Set = [heartbeat, catalog]
 }

@@ -43,19 +43,22 @@ final class SentMessages: Sendable {
 extension Connection {
   /// Writes a message of ours into the WAL, in a transaction of its own (manual, section 9.27.6
   /// `pg_logical_emit_message`).
-  /// - Parameter sent: of the stream that is to see it.
-  /// - Returns: the LSN behind it.
+  /// - Parameters:
+  ///   - isTransactional: otherwise it comes as soon as it is read from the WAL, and nobody waits for a disk
+  ///     or a standby. Where pgoutput sends no messages it is one all the same.
+  ///   - sent: of the stream that is to see it.
+  /// - Returns: the LSN behind it, as the function tells it: to be compared with others of functions only.
   @discardableResult
   func emit(
-    _ prefix: String, _ content: String, noting sent: SentMessages, doing action: String,
-    within limit: Duration
+    _ prefix: String, _ content: String, isTransactional: Bool = true, noting sent: SentMessages,
+    doing action: String, within limit: Duration
   ) async throws -> String {
     guard try has(.decodedMessages) else {
       return try await emitNumbered(prefix, content, noting: sent, doing: action, within: limit)
     }
     let rows = try await query(
-      "SELECT pg_catalog.pg_logical_emit_message(true, $1, $2) AS lsn", [prefix, content], doing: action,
-      within: limit)
+      "SELECT pg_catalog.pg_logical_emit_message(\(isTransactional), $1, $2) AS lsn", [prefix, content],
+      doing: action, within: limit)
     return try rows.first?.text("lsn") ?? ""
   }
 

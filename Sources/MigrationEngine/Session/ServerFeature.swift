@@ -29,6 +29,8 @@ struct ServerFeature: Sendable {
 
   static let memoize = ServerFeature(14)
   static let clientConnectionCheck = ServerFeature(14)
+  /// Everybody may read the number of a subscription.
+  static let subscriptionNumbers = ServerFeature(14)
   static let databaseCollationVersions = ServerFeature(15)
   static let parameterPrivileges = ServerFeature(15)
   /// Membership that lets a role only be set, or only be inherited.

@@ -2,7 +2,7 @@
 /// it can be killed and started on another machine.
 enum StateSchema {
   /// Raised when the tables below change in a way that an older engine would misread.
-  static let format = 5
+  static let format = 6
 
   /// The position of a stream, on the end that it is applied to. The anchor is the transaction that ends at
   /// `applied_lsn`, none before the first; its time is in microseconds since 2000, as in the stream.
@@ -69,6 +69,7 @@ enum StateSchema {
       only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
       slot text NOT NULL,
       publication text NOT NULL,
+      opened_xid bigint,
       opened_lsn pg_lsn,
       large_objects_horizon text);
     CREATE TABLE replicate.engine (

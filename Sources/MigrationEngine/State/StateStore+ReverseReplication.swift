@@ -6,8 +6,10 @@ struct StoredReverseReplication: Sendable {
   /// On the target.
   var slot: String
   var publication: String
-  /// The target's LSN when it had everything and was still closed: what commits there from then on is its
-  /// users'. Nil until it opens.
+  /// The transaction on the target that noted that it had everything and was still closed: what commits there
+  /// after it is its users'. As pgoutput numbers it; nil until the target opens.
+  var openedXID: UInt32?
+  /// Where that committed, as the stream tells it; nil until the stream has been asked.
   var openedLSN: LSN?
   /// The transaction on the target from which on large objects may have changed.
   var largeObjectsHorizon: String?
@@ -20,6 +22,7 @@ extension StateStore {
     return try rows.first.map { row in
       StoredReverseReplication(
         slot: try row.text("slot"), publication: try row.text("publication"),
+        openedXID: try row.optional("opened_xid").flatMap(UInt32.init),
         openedLSN: try row.optional("opened_lsn").flatMap(LSN.init),
         largeObjectsHorizon: try row.optional("large_objects_horizon"))
     }
@@ -37,14 +40,23 @@ extension StateStore {
       "DELETE FROM replicate.way_back", doing: "storing that there is no way back", within: Self.limit)
   }
 
-  /// The target has everything and is about to open. On the target's own connection: its position is read.
+  /// The target has everything and is about to open. The message makes pgoutput send this transaction: from
+  /// PostgreSQL 15 on it leaves out those that change nothing which is published.
   func noteOpening() async throws {
-    let position = try await InsertPosition.read(on: connection)
     try await connection.query(
       """
-      UPDATE replicate.way_back SET opened_lsn = $1::pg_lsn,
+      WITH message AS (SELECT pg_catalog.pg_logical_emit_message(true, $1, '') AS lsn)
+      UPDATE replicate.way_back SET opened_lsn = NULL,
+        opened_xid = CASE WHEN message.lsn IS NOT NULL THEN pg_catalog.txid_current() & 4294967295 END,
         large_objects_horizon = pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text
-      """, [position.description], doing: "storing where the target opened", within: Self.limit)
+      FROM message
+      """, [MessagePrefix.opening], doing: "storing that the target opens", within: Self.limit)
+  }
+
+  func store(openedLSN: LSN) async throws {
+    try await connection.query(
+      "UPDATE replicate.way_back SET opened_lsn = $1::pg_lsn", [openedLSN.description],
+      doing: "storing where the target opened", within: Self.limit)
   }
 
   func store(reverseHorizon: String) async throws {

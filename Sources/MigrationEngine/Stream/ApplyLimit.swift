@@ -11,6 +11,8 @@ final class ApplyLimit: Sendable {
   private struct State {
     var lsn: LSN?
     var isFixed = false
+    /// Where the newest transaction that has arrived was committed.
+    var receivedLSN = LSN.zero
     /// Where the newest transaction handed on to be applied was committed.
     var passedLSN = LSN.zero
     /// The next transaction commits at or after the limit, and all before it are applied.
@@ -61,7 +63,13 @@ final class ApplyLimit: Sendable {
   /// Something that commits at or after the limit is waiting, and everything before it is applied.
   var isReached: Bool { state.withLock { $0.isReached } }
 
+  /// What has arrived until now commits before it.
+  var arrivedLSN: LSN { state.withLock { LSN(rawValue: $0.receivedLSN.rawValue + 1) } }
+
   // MARK: The stream's own side
+
+  /// A transaction has arrived that commits there.
+  func receives(_ lsn: LSN) { state.withLock { $0.receivedLSN = max($0.receivedLSN, lsn) } }
 
   /// Another inbox begins: what the previous one handed on may come again.
   /// - Parameter wake: looks again for something to take.

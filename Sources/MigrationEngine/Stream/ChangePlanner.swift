@@ -11,9 +11,11 @@ struct StreamTables: Sendable {
   var ignored: Set<UInt32>
   /// OIDs of all tables that the source has.
   var present: Set<UInt32>
-  /// The source's LSN when its tables were read: for transactions committed before, the later definitions are
-  /// known.
+  /// Where in the stream the source's tables were read: for transactions committed before, the later
+  /// definitions are known. All that comes is before it until the message has come that was written then.
   var sourceLSN: LSN
+  /// That message's content.
+  var catalogMark = ""
   /// Which of the target's tables reference a table by foreign keys.
   var foreignKeys: [RelationName: Set<RelationName>] = [:]
   /// Settings under which the target evaluates users' expressions.
@@ -72,7 +74,7 @@ struct SourceTransaction {
 /// Turns the messages of a stream into statements. Pure: chunks in, plans out; one planner for one
 /// START_REPLICATION. A copy of it plans the same chunk again.
 struct ChangePlanner {
-  private let tables: StreamTables
+  private var tables: StreamTables
   private var decoder: PgOutputDecoder
   /// By the relation's OID on the source; nil for those that are ignored.
   var known: [UInt32: StreamTable?] = [:]
@@ -198,7 +200,7 @@ struct ChangePlanner {
         xid: begin.xid, finalLSN: begin.finalLSN, anchor: anchor, isPassed: begin.finalLSN < appliedLSN)
       if let message = messages?.message(of: begin.xid) {
         open?.hasMessage = true
-        note(message.prefix, message.content, &plan)
+        note(message.prefix, message.content, at: begin.finalLSN, &plan)
       }
     case .commit(let commit): try finish(commit, &plan)
     case .relation(let relation): try describe(relation)
@@ -278,13 +280,15 @@ struct ChangePlanner {
     let content = UnsafeRawBufferPointer(rebasing: buffer[message.content])
     // In a streamed transaction it may still be rolled back with a subtransaction.
     if message.isTransactional, open?.anchor != nil { open?.hasMessage = true }
-    guard message.isTransactional || message.prefix == MessagePrefix.heartbeat else { return }
-    note(message.prefix, String(decoding: content, as: UTF8.self), &plan)
+    guard message.isTransactional || MessagePrefix.meantAlone.contains(message.prefix) else { return }
+    note(message.prefix, String(decoding: content, as: UTF8.self), at: message.lsn, &plan)
   }
 
-  private mutating func note(_ prefix: String, _ content: String, _ plan: inout ChunkPlan) {
+  private mutating func note(_ prefix: String, _ content: String, at lsn: LSN, _ plan: inout ChunkPlan) {
     switch prefix {
-    case MessagePrefix.heartbeat: if let beat = UInt64(content) { plan.heartbeats.append(beat) }
+    case MessagePrefix.heartbeat:
+      if let beat = UInt64(content) { plan.heartbeats.append(ChunkPlan.Heartbeat(number: beat, lsn: lsn)) }
+    case MessagePrefix.catalog: if content == tables.catalogMark { tables.sourceLSN = lsn }
     case MessagePrefix.fence: open?.marker = content
     // Messages of others are for others.
     default: break

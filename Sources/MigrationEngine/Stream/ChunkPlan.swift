@@ -27,7 +27,7 @@ struct ChunkPlan: Sendable {
   /// The end of what the chunk holds.
   var receivedLSN = LSN.zero
   /// Heartbeats in the chunk, in order.
-  var heartbeats: [UInt64] = []
+  var heartbeats: [Heartbeat] = []
   /// Changes after the last fence marker of the stream.
   var changesAfterMarker = 0
   /// The relations of these, and of changes between two markers.
@@ -35,6 +35,12 @@ struct ChunkPlan: Sendable {
   var changedBetweenMarkers = RelationIDs()
   /// Replication origins of transactions in it that changed something.
   var replicationOrigins: Set<String> = []
+
+  /// One of ours, and where in the stream it came.
+  struct Heartbeat: Sendable {
+    var number: UInt64
+    var lsn: LSN
+  }
 
   /// A set of relations, fast for many changes of the same one in a row.
   struct RelationIDs: Sendable {

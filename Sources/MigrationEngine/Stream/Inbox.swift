@@ -19,10 +19,11 @@ final class Inbox: Sendable {
 
   /// Waits while too much is pending. For one task.
   func put(_ received: CopyMessages) async {
-    let isFull = pending.withLock {
+    let (isFull, commitLSN) = pending.withLock {
       $0.append(received)
-      return $0.isFull
+      return ($0.isFull, $0.lastCommitLSN)
     }
+    if let commitLSN { bound.receives(commitLSN) }
     arrivals.continuation.yield()
     guard isFull else { return }
     for await _ in departures.stream where !pending.withLock({ $0.isFull }) { return }

@@ -34,6 +34,9 @@ struct PendingMessages {
   /// Whether anything can be taken.
   var isReady: Bool { !pieces.isEmpty || whole > 0 || isFull }
 
+  /// Where the newest of the transactions commits that are pending, as far as is known.
+  var lastCommitLSN: LSN? { commits.last?.lsn }
+
   mutating func append(_ received: CopyMessages) {
     let base = pending.messages.count
     pending.append(received)

@@ -39,6 +39,7 @@ final class StreamMonitor: Sendable {
     var changed: Set<UInt32> = []
     var keptOut: String?
     var lagMeter: LagMeter
+    var offset = PositionOffset()
     var awaited: (nonce: String, marker: Marker, purpose: MarkerPurpose)?
     /// What was applied after the fence's marker.
     var passed = Passed()
@@ -125,6 +126,11 @@ final class StreamMonitor: Sendable {
   }
 
   func nextBeat() -> UInt64 { state.withLock { $0.lagMeter.beat(at: .now) } }
+
+  /// - Parameter lsn: as the server's function told it.
+  func wrote(_ beat: UInt64, at lsn: LSN) { state.withLock { $0.offset.wrote(beat, at: lsn) } }
+  /// Where in the stream lies what a function of the server tells.
+  func streamed(_ lsn: LSN) -> LSN { state.withLock { $0.offset.streamed(lsn) } }
 
   // MARK: One LSN
 
@@ -325,7 +331,10 @@ final class StreamMonitor: Sendable {
         let ids = plan.changedBetweenMarkers.ids.union(plan.changedAfterMarker.ids)
         state.changed.formUnion(ids.intersection(state.watched))
       }
-      for beat in plan.heartbeats { state.lagMeter.applied(beat, at: now) }
+      for beat in plan.heartbeats {
+        state.lagMeter.applied(beat.number, at: now)
+        state.offset.came(beat.number, at: beat.lsn)
+      }
     }
   }
 

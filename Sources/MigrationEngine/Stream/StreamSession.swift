@@ -254,16 +254,7 @@ struct StreamSession: Sendable {
     options.messages = try await connection.has(.decodedMessages)
     options.streaming = isStreaming ? .on : .off
     options.binary = tables.form.format == .binary
-    let command = ReplicationCommand.start(slot: slot, at: position, options: options)
-    let deadline = ContinuousClock.now + .seconds(30)
-    while true {
-      do {
-        return try await connection.startCopyBoth(command, doing: "starting the stream from slot \(slot)")
-      } catch let error as PostgresError where error.sqlState == .objectInUse && .now < deadline {
-        // The walsender of a killed engine has taken the slot just now, and will notice.
-        try await Task.sleep(for: .milliseconds(200))
-      }
-    }
+    try await connection.startStream(from: slot, at: position, options)
   }
 
   private func stream(

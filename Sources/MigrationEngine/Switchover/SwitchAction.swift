@@ -1,3 +1,5 @@
+import LibPQ
+
 /// What a step does. Every action finds out what is already done, so that it can be repeated.
 protocol SwitchAction: Sendable {
   /// Only looks, for a few seconds at most.
@@ -19,11 +21,22 @@ struct SwitchScene: Sendable {
   var target: Switchover.End
   /// Databases, as clients of poolers call them, that steps of the plan move.
   var pooledDatabases: Set<String> = []
+  /// How the engine reaches both ends; nil where no step needs it.
+  var connections: (left: ConnectionString, next: ConnectionString)?
+  /// A cutover is about to begin, or under way.
+  var isAttempt = false
+  /// The end that clients leave does not answer any more.
+  var isLeftLost = false
   var fenceLSN: String?
   var appliedLSN: String?
 }
 
 extension SwitchScene {
+  /// The end that clients leave, in messages.
+  var leftName: String { direction.from }
+  /// The end that they move to.
+  var nextName: String { direction.to }
+
   /// With what the poolers' steps of the plan move.
   func moving(_ plan: SwitchPlan) -> SwitchScene {
     var scene = self

@@ -22,6 +22,8 @@ struct SwitchDefinition: Equatable {
       case .ecs(let step): [step.cluster] + step.services + access(step.access)
       case .parameterGroup(let step): ["\(step.group)"] + access(step.access)
       case .ssmParameter(let step): [step.parameter, step.value ?? ""] + access(step.access)
+      case .terminateSessions(let step): step.roles + [""] + step.addresses + ["\(step.grace)"]
+      case .trial(let step): [step.connection?.redacted ?? "", step.statement]
       case .exec(let command): [command]
       }
     return words.joined(separator: "\u{1f}")

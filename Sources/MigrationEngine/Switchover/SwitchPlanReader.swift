@@ -1,3 +1,4 @@
+import Foundation
 import LibPQ
 import Yams
 
@@ -35,7 +36,11 @@ package enum SwitchPlanReader {
     var fields = fields.called("step \(number)")
     guard
       let kind = fields.choice(
-        "step", among: ["pgbouncer", "route53", "ecs", "rds-parameter-group", "ssm-parameter", "exec"])
+        "step",
+        among: [
+          "pgbouncer", "route53", "ecs", "rds-parameter-group", "ssm-parameter", "terminate-sessions", "try",
+          "exec",
+        ])
     else {
       if !fields.has("step") { fields.mistake("step is missing: it says what kind of step this is") }
       return nil
@@ -63,6 +68,8 @@ package enum SwitchPlanReader {
         step.rollbackValue = rollbackValue
         return .ssmParameter(step)
       }
+    case "terminate-sessions": return terminateSessions(&fields).map { .terminateSessions($0) }
+    case "try": return trial(&fields).map { .trial($0) }
     default: return fields.text("command", isRequired: true, isExpanded: false).map { .exec($0) }
     }
   }
@@ -96,15 +103,61 @@ package enum SwitchPlanReader {
   }
 
   private static func console(_ text: String, _ fields: inout PlanFields) -> ConnectionString? {
+    connection(text, "admin", for: "admin console", &fields)?
+      .settingDefault("port", to: "6432").settingDefault("dbname", to: "pgbouncer")
+  }
+
+  private static func connection(
+    _ text: String, _ key: String, for end: String, _ fields: inout PlanFields
+  ) -> ConnectionString? {
     do {
-      return try ConnectionString(text, for: "admin console")
-        .settingDefault("port", to: "6432").settingDefault("dbname", to: "pgbouncer")
+      return try ConnectionString(text, for: end)
     } catch let error as PostgresError {
-      fields.mistake("no connection string: \(error.message)", at: "admin")
+      fields.mistake("no connection string: \(error.message)", at: key)
     } catch {
-      fields.mistake("no connection string", at: "admin")
+      fields.mistake("no connection string", at: key)
     }
     return nil
+  }
+
+  // MARK: Sessions
+
+  private static func terminateSessions(_ fields: inout PlanFields) -> SwitchStep.TerminateSessions? {
+    var step = SwitchStep.TerminateSessions()
+    if fields.has("roles") { step.roles = fields.texts("roles") }
+    if fields.has("addresses") { step.addresses = fields.texts("addresses") }
+    if fields.has("grace") { step.grace = fields.duration("grace") ?? step.grace }
+    for address in step.addresses where !isNetwork(address) {
+      fields.mistake("no address or network: \(address)", at: "addresses")
+    }
+    return step
+  }
+
+  /// As PostgreSQL's type inet has them: 10.0.0.0/8, fd00::1.
+  private static func isNetwork(_ text: String) -> Bool {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+    guard let address = parts.first.map(String.init), parts.count <= 2 else { return false }
+    var (four, six) = (in_addr(), in6_addr())
+    let bits: Int
+    if inet_pton(AF_INET, address, &four) == 1 {
+      bits = 32
+    } else if inet_pton(AF_INET6, address, &six) == 1 {
+      bits = 128
+    } else {
+      return false
+    }
+    return parts.count == 1 || Int(parts[1]).map { (0...bits).contains($0) } ?? false
+  }
+
+  private static func trial(_ fields: inout PlanFields) -> SwitchStep.Trial? {
+    var step = SwitchStep.Trial()
+    let text = fields.text("connection", isRequired: true)
+    step.connection = text.flatMap { connection($0, "connection", for: "application", &fields) }
+    step.rollbackConnection = fields.text("rollback-connection").flatMap {
+      connection($0, "rollback-connection", for: "application", &fields)
+    }
+    if let statement = fields.text("statement", isExpanded: false) { step.statement = statement }
+    return step.connection == nil ? nil : step
   }
 
   // MARK: AWS

@@ -47,6 +47,8 @@ struct Switchover: Sendable {
       case .ecs(let step): ECSAction(step)
       case .parameterGroup(let step): ParameterGroupAction(step)
       case .ssmParameter(let step): SSMParameterAction(step)
+      case .terminateSessions(let step): TerminateSessionsAction(step: step)
+      case .trial(let step): TryAction(step: step)
       case .exec(let command): ExecAction(command: command, timeLimit: step.timeLimit)
       }
     }

@@ -108,11 +108,12 @@ extension ChangePlannerTests {
       uniqueIndexes: [
         UniqueIndex(isPrimary: true, keys: [.init(column: "id", equality: "OPERATOR(pg_catalog.=)")])
       ], arrayForms: Self.forms, source: now)
-    func planner(readAt lsn: UInt64) -> ChangePlanner {
-      ChangePlanner(
-        tables: StreamTables(
-          target: [now.name: target], snapshots: [1: (now.name, LSN(rawValue: 1))], ignored: [],
-          present: [1], sourceLSN: LSN(rawValue: lsn)))
+    func planner(readAt lsn: UInt64, mark: String = "") -> ChangePlanner {
+      var tables = StreamTables(
+        target: [now.name: target], snapshots: [1: (now.name, LSN(rawValue: 1))], ignored: [],
+        present: [1], sourceLSN: LSN(rawValue: lsn))
+      tables.catalogMark = mark
+      return ChangePlanner(tables: tables)
     }
     func before(_ stream: inout StreamMessages) {
       stream.begin(200)
@@ -124,6 +125,16 @@ extension ChangePlannerTests {
     // What the source was before the transaction says nothing of it.
     var stale = planner(readAt: 200)
     #expect(throws: DefinitionDifference.self) { try self.plan(&stale, before) }
+    // So it is once the message has come that was written before the source was read, and not another's.
+    for (mark, isOurs) in [("7", true), ("8", false)] {
+      var marked = planner(readAt: .max, mark: "7")
+      _ = try self.plan(&marked) { $0.message(MessagePrefix.catalog, mark, isTransactional: false) }
+      if isOurs {
+        #expect(throws: DefinitionDifference.self) { try self.plan(&marked, before) }
+      } else {
+        #expect(try self.plan(&marked, before).hasChanges)
+      }
+    }
     #expect(statements(plan).first?.hasPrefix("INSERT INTO \"public\".\"notes\" (\"id\", \"body\")") == true)
   }
 

@@ -94,9 +94,9 @@ struct StreamMessages {
     }
   }
 
-  mutating func message(_ prefix: String, _ content: String) {
+  mutating func message(_ prefix: String, _ content: String, isTransactional: Bool = true) {
     data("M") { body in
-      body.bytes.append(1)
+      body.bytes.append(isTransactional ? 1 : 0)
       body.integer(UInt64(1))
       body.string(prefix)
       body.integer(UInt32(content.utf8.count))

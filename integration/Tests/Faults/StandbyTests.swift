@@ -52,6 +52,58 @@ struct StandbyTests {
     }
   }
 
+  @Test(
+    "A list of servers that may lead to a standby is refused; target_session_attrs makes it one server"
+  )
+  func listed() async throws {
+    let standby = try await Cluster(named: "listed")
+    do {
+      try await standby.start()
+      try await Scene.run("listed") { scene in
+        let role = "CREATE ROLE listed_\(getpid()) LOGIN SUPERUSER PASSWORD 'l'"
+        try await SQLSession.run(
+          [role, "CREATE DATABASE \(scene.databases.name)"], on: standby.superuser)
+        try await standby.restartAsStandby()
+        try await scene.source(role, "CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+        try await Self.expectOne(scene, standby.port)
+      }
+      try await SQLSession.run(["DROP ROLE listed_\(getpid())"], on: ClusterPair.shared.source)
+    } catch {
+      try? await standby.destroy()
+      throw error
+    }
+    try await standby.destroy()
+  }
+
+  private static func expectOne(_ scene: Scene, _ standby: Int) async throws {
+    let port = try #require(scene.databases.source.text.firstMatch(of: /port='?([0-9]+)/)?.output.1)
+    let list = [
+      "host": "127.0.0.1,127.0.0.1", "port": "\(standby),\(port)", "user": "listed_\(getpid())",
+      "password": "l",
+    ]
+    let refused = try await scene.connecting(source: list).replicate.run("check")
+    #expect(refused.exitCode == 3 && refused.output.contains("several_servers: source"), "\(refused.output)")
+    let alone = try await scene.connecting(
+      source: list.merging(["host": "127.0.0.1", "port": "\(standby)"]) { $1 }
+    )
+    .replicate.run("check")
+    #expect(
+      alone.exitCode == 3 && alone.output.contains("recovery: source"), "\(alone.output)\(alone.errors)")
+    let unable = try await scene.connecting(
+      source: list.merging(["target_session_attrs": "read-write"]) { $1 }
+    )
+    .replicate.run("check")
+    #expect(unable.exitCode == 3 && unable.output.contains("several_servers: source"), "\(unable.output)")
+    let named = scene.connecting(source: list.merging(["target_session_attrs": "primary"]) { $1 })
+    let engine = try await named.start(reverse: true)
+    try await named.waitUntilReady(engine)
+    let cutover = try await named.replicate.run("cutover", "--yes")
+    #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+    try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
+    let rollback = try await named.replicate.run("rollback", "--yes")
+    #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
+  }
+
   @Test("A target whose commits wait for a standby is refused by check, and reported by the status")
   func targetWaits() async throws {
     try await Running.stream("standbytarget", tables: ["CREATE TABLE t (id int PRIMARY KEY)"]) { running in

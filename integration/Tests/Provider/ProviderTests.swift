@@ -7,18 +7,27 @@ import Testing
 /// A provider's servers, whose superuser is nobody's: what Amazon RDS and Aurora refuse, on PostgreSQL's own.
 @Suite(.serialized, .servers(about: 60), .timeLimit(.minutes(4)), .ownServers, .servers(atLeast: 15))
 struct ProviderTests {
-  @Test("The provider's customer migrates, rehearses, cuts over, rolls back and cuts over for good")
-  func journey() async throws {
-    try await Provider.run("provider") { provider in
+  @Test(
+    "The provider's customer migrates, cuts over and rolls back, whatever positions functions tell",
+    arguments: [false, true])
+  func journey(shiftsPositions: Bool) async throws {
+    try await Provider.run("provider", shiftsPositions: shiftsPositions) { provider in
       let scene = provider.scene
       try await Self.fill(provider)
       let check = try await scene.replicate.run("check", "--allow-unencrypted-target", "--create-roles")
       #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
       #expect(check.output.contains("it belongs to role \"rdsadmin\""), "\(check.output)")
-      let engine = try await provider.start("--create-roles")
+      var engine = try await provider.start("--create-roles")
       try await scene.waitUntilReady(engine)
-      try await provider.source("INSERT INTO app.item (body) VALUES ('streamed')")
+      try await provider.source(
+        "INSERT INTO app.item (body) VALUES ('streamed')", "CREATE TABLE app.late (id int PRIMARY KEY)",
+        "INSERT INTO app.late VALUES (1)", "ALTER TABLE app.late ADD v text",
+        "INSERT INTO app.late VALUES (2, 'v')")
+      try await engine.waitUntil("the table that came later", within: .seconds(60)) {
+        try await scene.targetValue("SELECT to_regclass('app.late') IS NOT NULL") == "t"
+      }
       try await Self.expectVerified(scene)
+      try await scene.waitUntil("a small lag", engine) { $0.ready && $0.stream.lagBytes < 1 << 20 }
       let rehearsal = try await scene.replicate.run("cutover", "--dry-run", "--yes", "--verify", "full")
       #expect(rehearsal.exitCode == 0, "\(rehearsal.output)\(rehearsal.errors)\(engine.errors)")
       try await scene.waitUntilReady(engine)
@@ -26,11 +35,16 @@ struct ProviderTests {
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
       try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
       try await provider.target("INSERT INTO app.item (body) VALUES ('on the target')")
+      engine.kill9()
+      _ = try await engine.waitForEnd(within: .seconds(10))
+      engine = try await provider.start("--create-roles")
+      try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
+      try await provider.target("INSERT INTO app.item (body) VALUES ('after another start')")
       try await Self.expectVerified(scene)
       let rollback = try await scene.replicate.run("rollback", "--yes", "--verify", "full")
       #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
       #expect(try await engine.waitForEnd(within: .seconds(30)) == 0, "\(engine.errors)")
-      #expect(try await scene.sourceValue("SELECT count(*) FROM app.item") == "102")
+      #expect(try await scene.sourceValue("SELECT count(*) FROM app.item") == "103")
       let finish = try await scene.replicate.run("finish", "--yes")
       #expect(finish.exitCode == 0, "\(finish.output)\(finish.errors)")
     }

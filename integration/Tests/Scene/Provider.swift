@@ -28,8 +28,10 @@ struct Provider: Sendable {
   /// - Parameters:
   ///   - libraries: that each server loads besides pg_stat_statements; each is an extension as well.
   ///   - settings: of the servers, for the name of the database.
+  ///   - shiftsPositions: functions tell positions of the WAL from another range than the stream's.
   static func run(
-    _ name: String, libraries: [String] = [], settings: (String) -> [String: String] = { _ in [:] },
+    _ name: String, libraries: [String] = [], shiftsPositions: Bool = false,
+    settings: (String) -> [String: String] = { _ in [:] },
     isolation: isolated (any Actor)? = #isolation, _ body: (Provider) async throws -> Void
   ) async throws {
     let extensionName = "replicate_commons_\(name)_\(getpid())"
@@ -58,6 +60,7 @@ struct Provider: Sendable {
               try await server.restart()
             }
             try await scene.run(installation(database, preloaded + [extensionName]), on: end)
+            if shiftsPositions { try await scene.run(shift(terabytes: end == .source ? 3 : 1), on: end) }
           }
           let ours = scene.connecting(source: login, target: login)
           try await body(Provider(scene: ours, servers: servers, extensionName: extensionName))
@@ -86,6 +89,31 @@ struct Provider: Sendable {
     ["ALTER DATABASE \(quotedIdentifier(database)) OWNER TO \(admin)"]
       + extensions.map { "CREATE EXTENSION \($0)" }
       + withheld.map { "REVOKE EXECUTE ON FUNCTION pg_catalog.\($0) FROM PUBLIC" }
+  }
+
+  /// Far from the stream's range, and for each end differently.
+  private static func shift(terabytes: Int) -> [String] {
+    let functions = [
+      ("pg_current_wal_lsn", "", "pg_current_wal_lsn"),
+      ("pg_current_wal_flush_lsn", "", "pg_current_wal_flush_lsn"),
+      ("pg_current_wal_insert_lsn", "", "pg_current_wal_insert_lsn"),
+      ("pg_logical_emit_message", "boolean, text, text", "pg_logical_emit_message_text"),
+      ("pg_logical_emit_message", "boolean, text, bytea", "pg_logical_emit_message_bytea"),
+    ]
+    return ["SET allow_system_table_mods = on"]
+      + functions.flatMap { name, parameters, symbol in
+        let arguments = parameters.isEmpty ? "" : "$1, $2, $3"
+        return [
+          """
+          CREATE FUNCTION pg_catalog.own_\(symbol)(\(parameters)) RETURNS pg_lsn
+          LANGUAGE internal STRICT AS '\(symbol)'
+          """,
+          """
+          CREATE OR REPLACE FUNCTION pg_catalog.\(name)(\(parameters)) RETURNS pg_lsn LANGUAGE sql STRICT AS
+          'SELECT pg_catalog.own_\(symbol)(\(arguments)) + \(terabytes)::numeric * 1099511627776'
+          """,
+        ]
+      }
   }
 
   private static let withheld = [

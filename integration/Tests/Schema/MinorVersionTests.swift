@@ -86,6 +86,21 @@ struct MinorVersionTests {
     }
   }
 
+  @Test("What only members of pg_read_all_settings may see keeps nobody else from a migration and back")
+  func unseenSetting() async throws {
+    try await Self.run(Self.patched, Self.patched) { scene in
+      for end in [Scene.End.source, .target] {
+        try await SQLSession.run(
+          ["CREATE ROLE plain LOGIN REPLICATION PASSWORD 'p'"], on: scene.server(end))
+      }
+      try await scene.source("CREATE TABLE t (id int PRIMARY KEY)", "ALTER TABLE t OWNER TO plain")
+      let login = ["user": "plain", "password": "p"]
+      let report = try await Preflight.check(
+        source: scene.databases.source.with(login), target: scene.databases.target.with(login))
+      #expect(!report.findings.contains { "\($0)".contains("output_plugin_libraries") }, "\(report.findings)")
+    }
+  }
+
   @Test("Output plugins without pgoutput are found on either end, and the advice lets it be used again")
   func forbiddenPlugin() async throws {
     try await Self.run(Self.patched, Self.patched) { scene in

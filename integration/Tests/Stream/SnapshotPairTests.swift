@@ -145,7 +145,8 @@ private final class Following: Sendable {
         let from = try await Session.open(source, end: "source", purpose: "test")
         let to = try await Session.open(target, end: "target", purpose: "test")
         return try await closing(from, to) {
-          try await MigratedTables(excluded: []).streamed(source: from, target: to)
+          try await MigratedTables(excluded: []).streamed(
+            source: from, target: to, noting: self.monitor.messages)
         }
       }, monitor: monitor, logger: Self.logger)
   }

@@ -224,7 +224,8 @@ struct SourceLoss: Sendable {
     let log = SwitchLog(store: store, cutover: cutover.id)
     try await SwitchSteps.warnOfPausedPoolers(log, options, logger)
     let switchover = SwitchSteps.switchover(
-      options, source: needs.source, target: try await SwitchSteps.end(target), log, logger)
+      options, source: needs.source, target: try await SwitchSteps.end(target),
+      isSourceLost: true, log, logger)
     var earlier = cutover.report
     if earlier?.seal != .stands {
       earlier?.seal = .stands
@@ -241,7 +242,7 @@ struct SourceLoss: Sendable {
         stored: cutover, switchover: switchover, board: board, store: store, logger: logger),
       logger: logger, onStep: { report in board.update { $0.cutover = report } }
     ).resume(from: .sealed, request: cutover.request, earlier: earlier, asksSource: false)
-    let isReversible = try await store.reverseReplication()?.openedLSN != nil
+    let isReversible = try await store.reverseReplication()?.openedXID != nil
     try await record.end(
       report, cutover, .complete, PhaseRecord(migration.phase, store, board),
       isReversible ? .targetOpenedReversibly : .targetOpened)

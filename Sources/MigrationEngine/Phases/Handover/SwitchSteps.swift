@@ -9,27 +9,34 @@ struct SwitchSteps: Sendable {
   let ends: Endpoints
   let logger: Logger
 
-  /// - Parameter log: nil only to examine.
-  func switchover(_ log: SwitchLog?) async throws -> Switchover {
+  /// - Parameters:
+  ///   - log: nil only to examine.
+  ///   - isAttempt: a cutover is about to begin.
+  func switchover(_ log: SwitchLog?, isAttempt: Bool = false) async throws -> Switchover {
     Self.switchover(
       options, direction, source: try await Self.end(ends.source), target: try await Self.end(ends.target),
-      log, logger)
+      isAttempt: isAttempt, log, logger)
   }
 
   static func switchover(
     _ options: MigrationOptions, _ direction: Direction = .forward, source: Switchover.End,
-    target: Switchover.End, _ log: SwitchLog?, _ logger: Logger
+    target: Switchover.End, isAttempt: Bool = false, isSourceLost: Bool = false,
+    _ log: SwitchLog?, _ logger: Logger
   ) -> Switchover {
-    Switchover(
-      options.switchPlan, in: SwitchScene(direction: direction, source: source, target: target), log: log,
+    var scene = SwitchScene(direction: direction, source: source, target: target)
+    scene.connections = (left: options.source, next: options.target)
+    scene.isAttempt = log != nil || isAttempt
+    scene.isLeftLost = isSourceLost
+    return Switchover(
+      options.switchPlan, in: scene, log: log,
       watch: options.poolerWatch.map { PoolerWatch.Command(path: $0.path, arguments: $0.arguments) },
       logger: logger)
   }
 
   /// What preflight reports about the steps.
-  func findings() async throws -> [Finding] {
+  func findings(isAttempt: Bool = false) async throws -> [Finding] {
     guard !options.switchPlan.steps.isEmpty else { return [] }
-    return Self.findings(try await switchover(nil).examine())
+    return Self.findings(try await switchover(nil, isAttempt: isAttempt).examine())
   }
 
   static func findings(_ remarks: [(step: String, remark: SwitchFinding)]) -> [Finding] {
@@ -47,7 +54,7 @@ struct SwitchSteps: Sendable {
   /// - Parameter store: where warnings are recorded for the report.
   /// - Throws: `MigrationError` when a step could not do its job.
   func verify(_ store: StateStore) async throws {
-    let findings = try await findings()
+    let findings = try await findings(isAttempt: true)
     for finding in findings where finding.severity == .warning {
       logger.warning("\(finding.object): \(finding.why)", metadata: ["remedy": "\(finding.remedy)"])
       try await store.note("warning of the switch: \(finding.object): \(finding.why)")

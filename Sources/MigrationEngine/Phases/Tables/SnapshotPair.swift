@@ -133,31 +133,27 @@ struct SnapshotPairing: Sendable {
 
   /// A slot's snapshot, with the stream held at its LSN.
   private func slot(_ distance: Duration, _ observer: Connection) async throws -> ExportedSnapshot? {
-    let pulse = try await session(from, direction.from)
-    return try await closing(pulse) {
-      var trail = PositionTrail(distance: distance)
-      monitor.bound.move(to: trail.note(try await position(pulse), at: .now))
-      let (slot, isInTime) = try await withThrowingTaskGroup(of: ExportedSnapshot?.self) {
-        [trail] group in
-        group.addTask {
-          try await ReplicationSlot.temporarySnapshot(on: from, observer: observer, within: slotLimit)
-        }
-        group.addTask {
-          var trail = trail
-          while true {
-            try await Task.sleep(for: Self.pulse)
-            monitor.bound.move(to: trail.note(try await position(pulse), at: .now))
-          }
-        }
-        defer { group.cancelAll() }
-        guard let slot = try await group.next() ?? nil else { throw CancellationError() }
-        // At once: the limit keeps moving.
-        return (slot, isInTime: monitor.bound.fix(at: slot.lsn))
+    var trail = PositionTrail(distance: distance)
+    monitor.bound.move(to: trail.note(monitor.bound.arrivedLSN, at: .now))
+    let (slot, isInTime) = try await withThrowingTaskGroup(of: ExportedSnapshot?.self) { [trail] group in
+      group.addTask {
+        try await ReplicationSlot.temporarySnapshot(on: from, observer: observer, within: slotLimit)
       }
-      if isInTime { return slot }
-      await slot.release()
-      return nil
+      group.addTask {
+        var trail = trail
+        while true {
+          try await Task.sleep(for: Self.pulse)
+          monitor.bound.move(to: trail.note(monitor.bound.arrivedLSN, at: .now))
+        }
+      }
+      defer { group.cancelAll() }
+      guard let slot = try await group.next() ?? nil else { throw CancellationError() }
+      // At once: the limit keeps moving.
+      return (slot, isInTime: monitor.bound.fix(at: slot.lsn))
     }
+    if isInTime { return slot }
+    await slot.release()
+    return nil
   }
 
   /// Waits until the stream has applied everything before the fixed bound.
@@ -180,14 +176,6 @@ struct SnapshotPairing: Sendable {
     }
   }
 
-  /// How far the stream may have been sent: a walsender sends what is flushed.
-  private func position(_ observer: Connection) async throws -> LSN {
-    let rows = try await observer.query(
-      "SELECT pg_catalog.pg_current_wal_flush_lsn() AS lsn",
-      doing: "asking the \(observer.end) for its position", within: .seconds(15))
-    return try rows.first.flatMap { LSN(try $0.text("lsn")) } ?? .zero
-  }
-
   private func session(_ string: ConnectionString, _ end: String) async throws -> Connection {
     let connection = try await Session.open(string, end: end, purpose: "verify")
     do {
@@ -201,14 +189,14 @@ struct SnapshotPairing: Sendable {
   }
 }
 
-/// Records positions of an end, to know where it was a while ago. Pure.
+/// Records positions of a stream, to know where it was a while ago. Pure.
 struct PositionTrail: Sendable {
   let distance: Duration
   private var positions: [(lsn: LSN, at: ContinuousClock.Instant)] = []
 
   init(distance: Duration) { self.distance = distance }
 
-  /// - Returns: where the end was `distance` ago, or at first.
+  /// - Returns: where it was `distance` ago, or at first.
   mutating func note(_ lsn: LSN, at now: ContinuousClock.Instant) -> LSN {
     positions.append((lsn, now))
     while positions.count > 1, now - positions[1].at >= distance { positions.removeFirst() }

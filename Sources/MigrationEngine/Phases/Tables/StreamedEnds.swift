@@ -3,7 +3,8 @@ import LogicalReplication
 
 /// What both ends of a leg have now, for the stream between them.
 private struct StreamedEnds {
-  let position: LSN
+  /// The message that was written before the catalogs were read: what they say holds from there on.
+  let catalogMark: String
   let from: [Relation]
   let to: [Relation]
   private let indexes: [UInt32: [UniqueIndex]]
@@ -11,9 +12,11 @@ private struct StreamedEnds {
   private let foreignKeys: [RelationName: Set<RelationName>]
   private let settings: UserSettings
 
-  init(from: Connection, to: Connection) async throws {
-    // Read before the catalogs: what they say holds from here on.
-    position = try await InsertPosition.read(on: from)
+  init(from: Connection, to: Connection, noting sent: SentMessages) async throws {
+    catalogMark = "\(UInt64.random(in: 0 ... .max))"
+    try await from.emit(
+      MessagePrefix.catalog, catalogMark, isTransactional: false, noting: sent,
+      doing: "marking where the tables of the \(from.end) are read", within: .seconds(15))
     self.from = try await Catalog.read(from: from, measuring: false).relations
     self.to = try await Catalog.read(from: to, measuring: false).relations
     indexes = try await UniqueIndex.read(from: to)
@@ -41,7 +44,8 @@ private struct StreamedEnds {
     var tables = StreamTables(
       target: Dictionary(targets.map { ($0.relation.name, $0) }) { first, _ in first },
       snapshots: snapshots, ignored: Set(ignored.map(\.oid)), present: Set(from.map(\.oid)),
-      sourceLSN: position)
+      sourceLSN: LSN(rawValue: .max))
+    tables.catalogMark = catalogMark
     tables.foreignKeys = foreignKeys
     tables.settings = settings
     return tables
@@ -51,8 +55,10 @@ private struct StreamedEnds {
 extension MigratedTables {
   /// What the stream must know. Changes of tables that are to be copied, or copied again, are skipped: the
   /// copy will have them.
-  func streamed(source: Connection, target: Connection) async throws -> StreamTables {
-    let ends = try await StreamedEnds(from: source, to: target)
+  func streamed(
+    source: Connection, target: Connection, noting sent: SentMessages
+  ) async throws -> StreamTables {
+    let ends = try await StreamedEnds(from: source, to: target, noting: sent)
     let stored = try await StateStore(target).relations()
     var snapshots: [UInt32: (name: RelationName, lsn: LSN)] = [:]
     var known: [UInt32: Lineages.Table] = [:]
@@ -71,9 +77,10 @@ extension MigratedTables {
   /// What the reverse stream must know: tables that both ends have under the same name. The stream carries
   /// all rows of those created on the target later.
   /// - Parameter openedLSN: where the target opened: its earlier changes came from the source.
-  func streamedBack(source: Connection, target: Connection, since openedLSN: LSN) async throws -> StreamTables
-  {
-    let ends = try await StreamedEnds(from: target, to: source)
+  func streamedBack(
+    source: Connection, target: Connection, since openedLSN: LSN, noting sent: SentMessages
+  ) async throws -> StreamTables {
+    let ends = try await StreamedEnds(from: target, to: source, noting: sent)
     let names = Set(ends.to.map(\.name))
     let streamed = ends.from.filter {
       $0.kind == .table && !$0.isUnlogged && !excluded.contains($0.name) && names.contains($0.name)
