@@ -13,12 +13,12 @@ struct PreparationRun: Sendable {
   private static let action = "preparing the source"
 
   func perform() async throws -> PreparationReport {
-    try await makeReady()
     let watch = try await RestartWatch.began(with: source, request.source)
+    try await makeReady()
     let began = ContinuousClock.now
     try await pause()
     await Failpoint.reached("before restart")
-    if Task.isCancelled { throw await notBegun(CancellationError()) }
+    if Task.isCancelled { throw await notBegun(CancellationError(), isPaused: true) }
     // From here on nothing is interrupted: half a restart is a server that is down.
     return try await Task { try await restarted(watch, pausedAt: began) }.value
   }
@@ -37,6 +37,8 @@ struct PreparationRun: Sendable {
       try await source.query("CHECKPOINT", doing: "writing a checkpoint before the restart", within: limit)
     } catch let error as PostgresError where !error.isConnectionLoss || error.code == .timedOut {
       logger.warning("no checkpoint before the restart", metadata: ["why": "\(error)"])
+    } catch {
+      throw await notBegun(error, isPaused: false)
     }
   }
 
@@ -46,17 +48,21 @@ struct PreparationRun: Sendable {
       let said = try await poolers.pause(until: .now + .seconds(request.maxPauseSeconds))
       logger.info("\(said)")
     } catch {
-      throw await notBegun(error)
+      let remedy = "Let those transactions end, or give a longer --max-pause."
+      throw await notBegun(error, isPaused: true, remedy: remedy)
     }
   }
 
-  private func notBegun(_ error: any Error) async -> any Error {
+  private func notBegun(
+    _ error: any Error, isPaused: Bool, remedy: String? = nil
+  ) async -> any Error {
     // Also in a cancelled task.
     let state = await Task {
-      let words = [await letGo(), "its server was not restarted", await restart.undoReadying()]
+      let clients = isPaused ? await letGo() : ""
+      let words = [clients, "its server was not restarted", await restart.undoReadying()]
       return words.filter { !$0.isEmpty }.joined(separator: "; ")
     }.value
-    return failure(error, state, remedy: "Let those transactions end, or give a longer --max-pause.")
+    return failure(error, state, remedy: remedy)
   }
 
   // MARK: While clients wait

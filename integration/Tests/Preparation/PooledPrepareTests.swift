@@ -151,6 +151,14 @@ struct PooledPrepareTests {
       #expect(pooled.exitCode == 3, "\(pooled.output)\(pooled.errors)")
       #expect(pooled.output.contains("shares server sessions between clients"), "\(pooled.output)")
       try await other.stop()
+      let more = "second = host=127.0.0.1 port=\(clients.scene.cluster.port) dbname=template1\n[pgbouncer]"
+      let file = try clients.pooler.contents().replacing("[pgbouncer]", with: more)
+      try Data(file.utf8).write(to: URL(filePath: clients.pooler.configuration))
+      try await clients.pooler.console("RELOAD")
+      let neighbour = try await clients.scene.prepare(Array(arguments.dropFirst()))
+      #expect(neighbour.exitCode == 64, "\(neighbour.output)\(neighbour.errors)")
+      let warning = "leads clients of \"second\" to the same server, and no step makes them wait"
+      #expect(neighbour.output.contains(warning), "\(neighbour.output)")
       try await clients.pooler.console("PAUSE postgres")
       let paused = try await clients.scene.prepare(arguments)
       #expect(paused.exitCode == 3, "\(paused.output)\(paused.errors)")
