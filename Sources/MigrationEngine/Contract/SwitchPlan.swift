@@ -35,8 +35,6 @@ package struct SwitchPlan: Sendable {
 
 /// One entry of the plan.
 package struct SwitchStep: Sendable {
-  static let defaultTimeLimit = Duration.seconds(300)
-
   /// What the user calls it; nil: its kind.
   package var name: String?
   /// After this the step counts as failed, and what it runs is killed.
@@ -44,10 +42,10 @@ package struct SwitchStep: Sendable {
   /// What is done.
   package var action: Action
 
-  /// - Parameter timeLimit: five minutes unless the user gives another.
-  package init(name: String? = nil, timeLimit: Duration = defaultTimeLimit, action: Action) {
+  /// - Parameter timeLimit: nil where the user gives none: as long as such a step usually takes at most.
+  package init(name: String? = nil, timeLimit: Duration? = nil, action: Action) {
     self.name = name
-    self.timeLimit = timeLimit
+    self.timeLimit = timeLimit ?? action.defaultTimeLimit
     self.action = action
   }
 
@@ -69,7 +67,9 @@ package struct SwitchStep: Sendable {
     case .trial(var trial):
       trial.connection = trial.rollbackConnection
       step.action = .trial(trial)
-    case .ecs, .parameterGroup, .terminateSessions, .exec: break
+    case .secret(let secret): step.action = .secret(secret.exchanged)
+    case .proxyTarget(let target): step.action = .proxyTarget(target.exchanged)
+    case .ecs, .parameterGroup, .kubernetesRollout, .terminateSessions, .exec: break
     }
     return step
   }
@@ -90,6 +90,12 @@ package struct SwitchStep: Sendable {
     case terminateSessions(TerminateSessions)
     /// A session as the application's is tried.
     case trial(Trial)
+    /// A field of a secret of AWS Secrets Manager names the target.
+    case secret(Secret)
+    /// An Amazon RDS Proxy leads to the target.
+    case proxyTarget(ProxyTarget)
+    /// Workloads of Kubernetes are restarted.
+    case kubernetesRollout(KubernetesRollout)
     /// A command for `/bin/sh -c`.
     case exec(String)
 
@@ -103,7 +109,20 @@ package struct SwitchStep: Sendable {
       case .ssmParameter: "ssm-parameter"
       case .terminateSessions: "terminate-sessions"
       case .trial: "try"
+      case .secret: "secretsmanager"
+      case .proxyTarget: "rds-proxy-target"
+      case .kubernetesRollout: "kubernetes-rollout"
       case .exec: "exec"
+      }
+    }
+
+    /// Where new tasks are started and old ones drained, minutes pass.
+    var defaultTimeLimit: Duration {
+      switch self {
+      case .ecs, .kubernetesRollout: .seconds(900)
+      case .pgBouncer, .route53, .parameterGroup, .ssmParameter, .secret, .proxyTarget, .terminateSessions,
+        .trial, .exec:
+        .seconds(300)
       }
     }
   }

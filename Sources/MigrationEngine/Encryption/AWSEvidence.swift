@@ -29,7 +29,7 @@ struct AWSEvidence: Sendable {
     case unknown(String)
   }
 
-  /// - Parameter names: the target's host and what it leads to, as `AWSEndpoint.names(of:)` finds them.
+  /// - Parameter names: the target's host and what it leads to, as `AWSEndpoint.names` finds them.
   func ask(about names: [String]) async -> Answer {
     guard let host = names.first, !host.isEmpty else { return .unknown("the target's host is not known") }
     do {

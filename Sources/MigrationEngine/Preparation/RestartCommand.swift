@@ -57,7 +57,7 @@ struct RestartCommand: Sendable {
 
   /// What contains passwords is left out.
   private var environment: Environment {
-    var changes: [Environment.Key: String?] = ["REPLICATE_SOURCE": nil, "REPLICATE_TARGET": nil]
+    var changes = BoundedCommand.withoutConnectionStrings
     for (name, value) in variables { changes[Environment.Key(stringLiteral: name)] = value }
     return .inherit.updating(changes)
   }

@@ -42,6 +42,11 @@ struct AWSCommand: Sendable {
     return try Self.decode(type, try await run(all, call, within: limit), call)
   }
 
+  /// One call that answers nothing, and prints nothing or an empty object.
+  func order(_ arguments: [String], within limit: Duration = .seconds(60)) async throws {
+    _ = try await run(arguments, arguments.prefix(2).joined(separator: " "), within: limit)
+  }
+
   /// One call whose answer is text, not JSON.
   func text(_ arguments: [String], within limit: Duration = .seconds(30)) async throws -> String {
     let call = arguments.prefix(2).joined(separator: " ")
@@ -59,7 +64,8 @@ struct AWSCommand: Sendable {
     let command = BoundedCommand(
       executable: .name(program), arguments: Arguments(all),
       // Version 2 would start a pager; version 1 refuses the option against that.
-      environment: .inherit.updating(["AWS_PAGER": ""]), timeLimit: limit, outputLimit: Self.outputLimit)
+      environment: .inherit.updating(BoundedCommand.withoutConnectionStrings).updating(["AWS_PAGER": ""]),
+      timeLimit: limit, outputLimit: Self.outputLimit)
     switch await command.run() {
     case .ended(.exited(0), let output, _):
       guard output.count < Self.outputLimit else {

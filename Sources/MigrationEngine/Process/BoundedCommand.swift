@@ -24,6 +24,11 @@ struct BoundedCommand: Sendable {
   /// discarded.
   var outputLimit = Self.linesLimit
 
+  /// What no command inherits: connection strings, which contain passwords.
+  static let withoutConnectionStrings: [Environment.Key: String?] = [
+    "REPLICATE_SOURCE": nil, "REPLICATE_TARGET": nil,
+  ]
+
   /// Enough for what is quoted; the limit for the error stream.
   static let linesLimit = 8192
 

@@ -42,6 +42,17 @@ struct SwitchLog: Sendable {
     return try rows.first?.text("detail")
   }
 
+  /// What was noted of a step that was under way when its engine died; nil when none was.
+  func running(_ position: Int, _ definition: String) async throws -> String? {
+    let rows = try await store.connection.query(
+      """
+      SELECT detail FROM replicate.switch_step
+      WHERE cutover = $1 AND position = $2 AND definition = $3 AND state = 'running'
+      """, [String(cutover), String(position), definition],
+      doing: "reading how far a switch step had come", within: StateStore.limit)
+    return try rows.first?.text("detail")
+  }
+
   /// The labels of poolers in which clients may still be waiting.
   func paused() async throws -> [String] {
     let rows = try await store.connection.query(

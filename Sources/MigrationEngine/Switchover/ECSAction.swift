@@ -14,8 +14,15 @@ struct ECSAction: SwitchAction {
 
   func examine(_ scene: SwitchScene) async -> [SwitchFinding] {
     await AWSLook.blockers {
-      try await services().filter { $0.status != "ACTIVE" }.map {
-        .blocker("Service \($0.name) is \($0.status).", "Take it out of the step.")
+      try await services().compactMap { service in
+        if service.status != "ACTIVE" {
+          return .blocker("Service \(service.name) is \(service.status).", "Take it out of the step.")
+        }
+        guard let controller = service.foreignController else { return nil }
+        return .blocker(
+          "Service \(service.name) has the deployment controller \(controller): only those of type ECS can "
+            + "be deployed anew by force.",
+          "Take it out of the step, and begin its deployment by a step exec.")
       }
     }
   }
@@ -62,8 +69,9 @@ struct ECSAction: SwitchAction {
   /// A service lists a hundred events; the newest says why it waits.
   private static let query = """
     {failures: failures[].{arn: arn, reason: reason}, services: services[].{name: serviceName, \
-    status: status, desired: desiredCount, running: runningCount, deployments: deployments[].{\
-    status: status, rollout: rolloutState, why: rolloutStateReason}, event: events[0].message}}
+    status: status, controller: deploymentController.type, desired: desiredCount, \
+    running: runningCount, deployments: deployments[].{status: status, rollout: rolloutState, \
+    why: rolloutStateReason}, event: events[0].message}}
     """
 }
 
@@ -83,6 +91,8 @@ extension ECSAction {
   struct Service: Decodable, Equatable {
     var name: String
     var status: String
+    /// Older answers lack it: then it is ECS.
+    var controller: String?
     var desired: Int
     var running: Int
     var deployments: [Deployment]
@@ -94,6 +104,8 @@ extension ECSAction {
       var rollout: String?
       var why: String?
     }
+
+    var foreignController: String? { controller == "ECS" ? nil : controller }
 
     /// As in the AWS CLI's own `services-stable`.
     var isStable: Bool { deployments.count == 1 && running == desired && status == "ACTIVE" }

@@ -27,11 +27,11 @@ struct ParameterGroupAction: SwitchAction {
     }
     return await AWSLook.blockers {
       _ = try await value()
-      guard scene.direction == .forward, try await isGroupOfTarget(scene) else { return [] }
+      guard scene.direction == .forward, let others = try await otherUsers(scene) else { return [] }
       return [
         .blocker(
-          "\(name) is the target's parameter group as well: the target would refuse writes.",
-          "Give the target a group of its own.")
+          "\(others): what uses it would refuse writes.",
+          "Give the old database a group of its own, or leave this step out: the fence stands without it.")
       ]
     }
   }
@@ -46,9 +46,8 @@ struct ParameterGroupAction: SwitchAction {
       if !turnsOn { try await waitUntilTakenOver(until: deadline) }
       return "\(Self.parameter) was \(word) already in \(name)"
     }
-    let isTargets = turnsOn ? try await isGroupOfTarget(scene) : false
-    guard !isTargets else {
-      throw SwitchFailure("\(name) is the target's parameter group as well: nothing was changed")
+    if turnsOn, let others = try await otherUsers(scene) {
+      throw SwitchFailure("\(others): nothing was changed")
     }
     let arguments =
       switch group {
@@ -108,21 +107,49 @@ struct ParameterGroupAction: SwitchAction {
     return try await aws.answer([Parameter].self, ["rds"] + arguments + ["--query", query]).first?.value
   }
 
-  private func isGroupOfTarget(_ scene: SwitchScene) async throws -> Bool {
-    let host = scene.target.host.lowercased()
+  /// Which others than the source's own have the group, in words; nil: none.
+  private func otherUsers(_ scene: SwitchScene) async throws -> String? {
+    let all = try await RDSDatabases(askedOf: aws)
+    guard all.isUsed(group) else { return nil }
+    let own = await all.own(of: scene.source, besides: scene.target)
+    let target = await all.own(of: scene.target, besides: scene.source)
+    return all.others(using: group, than: own, target: target, source: scene.source.host)
+  }
+}
+
+extension RDSDatabases {
+  func isUsed(_ group: SwitchStep.ParameterGroup.Group) -> Bool { !users(of: group).isEmpty }
+
+  private func users(of group: SwitchStep.ParameterGroup.Group) -> [Database] {
     switch group {
-    case .cluster(let name):
-      let query = "DBClusters[].{hosts: [Endpoint, ReaderEndpoint], groups: [DBClusterParameterGroup]}"
-      let clusters = try await aws.answer([User].self, ["rds", "describe-db-clusters", "--query", query])
-      return clusters.contains { $0.uses(name, at: host) }
-    case .instance(let name):
-      let query = """
-        DBInstances[].{hosts: [Endpoint.Address], groups: DBParameterGroups[].DBParameterGroupName}
-        """
-      let instances = try await aws.answer([User].self, ["rds", "describe-db-instances", "--query", query])
-      return instances.contains { $0.uses(name, at: host) }
+    case .cluster(let name): clusters.filter { $0.uses(name) }
+    case .instance(let name): instances.filter { $0.uses(name) }
     }
   }
+
+  /// - Parameters:
+  ///   - own: what may use the group.
+  ///   - target: named as such.
+  func others(
+    using group: SwitchStep.ParameterGroup.Group, than own: Own, target: Own, source: String
+  ) -> String? {
+    let (kind, name, mine, theirs) =
+      switch group {
+      case .cluster(let name): ("cluster", name, own.clusters, target.clusters)
+      case .instance(let name): ("instance", name, own.instances, target.instances)
+      }
+    let others = users(of: group).map(\.id).filter { !mine.contains($0) }.sorted()
+    guard !others.isEmpty else { return nil }
+    let words = others.map { "\(kind) \($0)\(theirs.contains($0) ? " (the target)" : "")" }
+      .joined(separator: ", ")
+    return own.isEmpty
+      ? "\(name) is used by \(words), and nothing shows that this is the source, \(source)"
+      : "\(name) is used by others than the source: \(words)"
+  }
+}
+
+extension RDSDatabases.Database {
+  fileprivate func uses(_ group: String) -> Bool { groups?.contains(group) == true }
 }
 
 extension ParameterGroupAction {
@@ -131,15 +158,5 @@ extension ParameterGroupAction {
   struct Takeover: Decodable {
     var group: String?
     var states: [String?]?
-  }
-
-  struct User: Decodable {
-    /// Null while it is being made.
-    var hosts: [String?]
-    var groups: [String?]?
-
-    func uses(_ group: String, at host: String) -> Bool {
-      hosts.contains { $0?.lowercased() == host } && groups?.contains(group) == true
-    }
   }
 }

@@ -29,7 +29,8 @@ struct PlanFields {
     mistakes.add(what, in: key.map { "\(place), \($0)" } ?? place, at: mark)
   }
 
-  func finish() {
+  /// - Parameter unknown: what to say of a key that was not asked for.
+  func finish(_ unknown: String? = nil) {
     for (key, _) in mapping {
       guard let name = key.scalar?.string else {
         mistakes.add("a key must be a word", in: place, at: key.mark)
@@ -37,9 +38,33 @@ struct PlanFields {
       }
       guard !known.contains(name) else { continue }
       mistakes.add(
-        "there is no such key; there are \(known.joined(separator: ", "))", in: "\(place), \(name)",
-        at: key.mark)
+        unknown ?? "there is no such key; there are \(known.joined(separator: ", "))",
+        in: "\(place), \(name)", at: key.mark)
     }
+  }
+
+  /// The keys that `read` asks for are known from now on; what it finds wrong with them is not recorded.
+  mutating func know(_ read: (inout PlanFields) -> Void) {
+    var probe = PlanFields(mapping, in: place, variables: variables, mistakes: PlanErrorList())
+    read(&probe)
+    for key in probe.known { know(key) }
+  }
+
+  /// Records what is wrong with texts, whatever their keys mean.
+  /// - Parameters:
+  ///   - keys: which were read already.
+  ///   - commands: keys whose texts are not expanded.
+  func checkTexts(besides keys: [String], commands: [String]) {
+    for (key, node) in mapping {
+      guard let name = key.scalar?.string, !keys.contains(name) else { continue }
+      check(node, name, commands)
+    }
+  }
+
+  private func check(_ node: Node, _ key: String, _ commands: [String]) {
+    if node.scalar != nil { _ = text(node, key, isExpanded: !commands.contains(key)) }
+    for part in node.sequence ?? [] { check(part, key, commands) }
+    for (inner, part) in node.mapping ?? [:] { check(part, inner.scalar?.string ?? key, commands) }
   }
 
   // MARK: Values

@@ -80,7 +80,7 @@ package actor PoolerWatch {
     let words = try JSONEncoder().encode(orders) + Data("\n".utf8)
     _ = try await Subprocess.run(
       .path(FilePath(command.path)), arguments: Arguments(command.arguments),
-      environment: .inherit.updating(["REPLICATE_SOURCE": nil, "REPLICATE_TARGET": nil]),
+      environment: .inherit.updating(BoundedCommand.withoutConnectionStrings),
       platformOptions: options, input: .inputWriter, output: .discarded, error: .discarded
     ) { execution in
       _ = try await execution.standardInputWriter.write(Array(words))

@@ -27,8 +27,14 @@ struct SwitchScene: Sendable {
   var isAttempt = false
   /// The end that clients leave does not answer any more.
   var isLeftLost = false
+  /// DNS records that steps of the plan move.
+  var movedRecords: Set<Route53Action.Key> = []
   var fenceLSN: String?
   var appliedLSN: String?
+  /// What an earlier engine noted during the step before it died; empty: nothing.
+  var noted = ""
+  /// Notes what the next engine must know of the step under way, should this one die.
+  var note: @Sendable (String) async -> Void = { _ in }
 }
 
 extension SwitchScene {
@@ -37,12 +43,17 @@ extension SwitchScene {
   /// The end that they move to.
   var nextName: String { direction.to }
 
-  /// With what the poolers' steps of the plan move.
+  /// With what the steps of the plan move.
   func moving(_ plan: SwitchPlan) -> SwitchScene {
     var scene = self
     for step in plan.steps {
-      guard case .pgBouncer(let pgBouncer) = step.action else { continue }
-      scene.pooledDatabases.formUnion(pgBouncer.poolers.map(\.database))
+      switch step.action {
+      case .pgBouncer(let pgBouncer):
+        scene.pooledDatabases.formUnion(pgBouncer.poolers.map(\.database))
+      case .route53(let record):
+        scene.movedRecords.insert(Route53Action.Key(name: record.record, type: record.type))
+      default: continue
+      }
     }
     return scene
   }

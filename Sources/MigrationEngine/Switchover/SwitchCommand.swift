@@ -15,16 +15,16 @@ struct SwitchCommand: Sendable {
   }
 
   private var environment: [Environment.Key: String?] {
-    [
+    // A step that needs a password brings its own.
+    let changes: [Environment.Key: String?] = [
       "REPLICATE_PHASE": scene.direction == .forward ? "switch" : "rollback",
       "REPLICATE_FENCE_LSN": scene.fenceLSN, "REPLICATE_APPLIED_LSN": scene.appliedLSN,
       "REPLICATE_SOURCE_HOST": scene.source.host, "REPLICATE_SOURCE_PORT": scene.source.port,
       "REPLICATE_SOURCE_DATABASE": scene.source.database,
       "REPLICATE_TARGET_HOST": scene.target.host, "REPLICATE_TARGET_PORT": scene.target.port,
       "REPLICATE_TARGET_DATABASE": scene.target.database,
-      // These contain passwords; a step that needs one brings its own.
-      "REPLICATE_SOURCE": nil, "REPLICATE_TARGET": nil,
     ]
+    return changes.merging(BoundedCommand.withoutConnectionStrings) { $1 }
   }
 
   private static func words(

@@ -24,6 +24,10 @@ struct SwitchDefinition: Equatable {
       case .ssmParameter(let step): [step.parameter, step.value ?? ""] + access(step.access)
       case .terminateSessions(let step): step.roles + [""] + step.addresses + ["\(step.grace)"]
       case .trial(let step): [step.connection?.redacted ?? "", step.statement]
+      case .secret(let step): [step.secret, step.field, step.value ?? ""] + access(step.access)
+      case .proxyTarget(let step):
+        [step.proxy, step.group, step.database.map { "\($0)" } ?? ""] + access(step.access)
+      case .kubernetesRollout(let step): [step.namespace, step.context ?? ""] + step.workloads
       case .exec(let command): [command]
       }
     return words.joined(separator: "\u{1f}")

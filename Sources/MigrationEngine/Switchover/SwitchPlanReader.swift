@@ -1,4 +1,3 @@
-import Foundation
 import LibPQ
 import Yams
 
@@ -34,23 +33,40 @@ package enum SwitchPlanReader {
 
   private static func step(_ fields: PlanFields, number: Int) -> SwitchStep? {
     var fields = fields.called("step \(number)")
-    guard
-      let kind = fields.choice(
-        "step",
-        among: [
-          "pgbouncer", "route53", "ecs", "rds-parameter-group", "ssm-parameter", "terminate-sessions", "try",
-          "exec",
-        ])
-    else {
+    guard let kind = fields.choice("step", among: kinds) else {
       if !fields.has("step") { fields.mistake("step is missing: it says what kind of step this is") }
+      readUnknownKind(&fields)
       return nil
     }
     fields = fields.called("step \(number) (\(kind))")
     let name = fields.text("name")
-    let timeLimit = fields.duration("timeout") ?? SwitchStep.defaultTimeLimit
+    let timeLimit = fields.duration("timeout")
     let action = action(kind, &fields)
     fields.finish()
     return action.map { SwitchStep(name: name, timeLimit: timeLimit, action: $0) }
+  }
+
+  private static let kinds = [
+    "pgbouncer",
+    "route53",
+    "ecs",
+    "kubernetes-rollout",
+    "rds-parameter-group",
+    "rds-proxy-target",
+    "secretsmanager",
+    "ssm-parameter",
+    "terminate-sessions",
+    "try",
+    "exec",
+  ]
+
+  /// Records what is wrong with a step whatever its kind is.
+  private static func readUnknownKind(_ fields: inout PlanFields) {
+    _ = fields.text("name")
+    _ = fields.duration("timeout")
+    for kind in kinds { fields.know { _ = action(kind, &$0) } }
+    fields.checkTexts(besides: ["step", "name", "timeout"], commands: ["command", "repoint", "statement"])
+    fields.finish("no kind of step has such a key")
   }
 
   private static func action(_ kind: String, _ fields: inout PlanFields) -> SwitchStep.Action? {
@@ -59,6 +75,9 @@ package enum SwitchPlanReader {
     case "route53": return route53(&fields).map { .route53($0) }
     case "ecs": return ecs(&fields).map { .ecs($0) }
     case "rds-parameter-group": return parameterGroup(&fields).map { .parameterGroup($0) }
+    case "kubernetes-rollout": return kubernetesRollout(&fields).map { .kubernetesRollout($0) }
+    case "rds-proxy-target": return proxyTarget(&fields).map { .proxyTarget($0) }
+    case "secretsmanager": return secret(&fields).map { .secret($0) }
     case "ssm-parameter":
       let value = fields.text("value")
       let rollbackValue = fields.text("rollback-value")
@@ -107,7 +126,7 @@ package enum SwitchPlanReader {
       .settingDefault("port", to: "6432").settingDefault("dbname", to: "pgbouncer")
   }
 
-  private static func connection(
+  static func connection(
     _ text: String, _ key: String, for end: String, _ fields: inout PlanFields
   ) -> ConnectionString? {
     do {
@@ -120,49 +139,9 @@ package enum SwitchPlanReader {
     return nil
   }
 
-  // MARK: Sessions
-
-  private static func terminateSessions(_ fields: inout PlanFields) -> SwitchStep.TerminateSessions? {
-    var step = SwitchStep.TerminateSessions()
-    if fields.has("roles") { step.roles = fields.texts("roles") }
-    if fields.has("addresses") { step.addresses = fields.texts("addresses") }
-    if fields.has("grace") { step.grace = fields.duration("grace") ?? step.grace }
-    for address in step.addresses where !isNetwork(address) {
-      fields.mistake("no address or network: \(address)", at: "addresses")
-    }
-    return step
-  }
-
-  /// As PostgreSQL's type inet has them: 10.0.0.0/8, fd00::1.
-  private static func isNetwork(_ text: String) -> Bool {
-    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-    guard let address = parts.first.map(String.init), parts.count <= 2 else { return false }
-    var (four, six) = (in_addr(), in6_addr())
-    let bits: Int
-    if inet_pton(AF_INET, address, &four) == 1 {
-      bits = 32
-    } else if inet_pton(AF_INET6, address, &six) == 1 {
-      bits = 128
-    } else {
-      return false
-    }
-    return parts.count == 1 || Int(parts[1]).map { (0...bits).contains($0) } ?? false
-  }
-
-  private static func trial(_ fields: inout PlanFields) -> SwitchStep.Trial? {
-    var step = SwitchStep.Trial()
-    let text = fields.text("connection", isRequired: true)
-    step.connection = text.flatMap { connection($0, "connection", for: "application", &fields) }
-    step.rollbackConnection = fields.text("rollback-connection").flatMap {
-      connection($0, "rollback-connection", for: "application", &fields)
-    }
-    if let statement = fields.text("statement", isExpanded: false) { step.statement = statement }
-    return step.connection == nil ? nil : step
-  }
-
   // MARK: AWS
 
-  private static func access(_ fields: inout PlanFields) -> SwitchStep.AWSAccess {
+  static func access(_ fields: inout PlanFields) -> SwitchStep.AWSAccess {
     SwitchStep.AWSAccess(profile: fields.text("profile"), region: fields.text("region"))
   }
 

@@ -43,12 +43,15 @@ struct Switchover: Sendable {
     actions = plan.steps.map { step in
       switch step.action {
       case .pgBouncer(let step): PgBouncerAction(step, watch: watch, logger: logger)
-      case .route53(let step): Route53Action(step)
+      case .route53(let record): Route53Action(record, timeLimit: step.timeLimit)
       case .ecs(let step): ECSAction(step)
       case .parameterGroup(let step): ParameterGroupAction(step)
       case .ssmParameter(let step): SSMParameterAction(step)
       case .terminateSessions(let step): TerminateSessionsAction(step: step)
       case .trial(let step): TryAction(step: step)
+      case .secret(let step): SecretsManagerAction(step)
+      case .proxyTarget(let step): ProxyTargetAction(step)
+      case .kubernetesRollout(let step): KubernetesRolloutAction(step)
       case .exec(let command): ExecAction(command: command, timeLimit: step.timeLimit)
       }
     }
@@ -195,7 +198,10 @@ struct Switchover: Sendable {
     if let said = await doneBefore(index) {
       return "done before the engine was started again\(said.isEmpty ? "" : ": \(said)")"
     }
-    await note(.running, index, "")
+    var scene = scene
+    scene.noted = await notedBefore(index)
+    scene.note = { await note(.running, index, $0) }
+    await note(.running, index, scene.noted)
     do {
       let detail = try await limited(actions[index], scene, plan.steps[index].timeLimit)
       await note(.done, index, detail)
@@ -237,6 +243,18 @@ struct Switchover: Sendable {
       logger.warning(
         "a switch step may be run again", metadata: ["step": "\(names[index])", "why": "\(error)"])
       return nil
+    }
+  }
+
+  /// What an earlier engine noted while this step was under way; empty when there was none.
+  private func notedBefore(_ index: Int) async -> String {
+    do {
+      return try await log?.running(index, definition(index)) ?? ""
+    } catch {
+      logger.warning(
+        "what an earlier engine noted of a switch step could not be read",
+        metadata: ["step": "\(names[index])", "why": "\(error)"])
+      return ""
     }
   }
 

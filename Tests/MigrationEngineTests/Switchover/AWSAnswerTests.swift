@@ -113,14 +113,129 @@ struct AWSAnswerTests {
     let words = try service(1, "\(done), \(done)").words
     #expect(words.contains("1 of 2 tasks") && words.contains("2 deployments"))
     #expect(words.contains("unable to place"))
+    var other = try service(2, done)
+    #expect(other.foreignController == nil)
+    other.controller = "EXTERNAL"
+    #expect(other.foreignController == "EXTERNAL")
   }
 
-  @Test("A parameter group is known to be the target's by any of its hosts")
+  private func databases() throws -> RDSDatabases {
+    RDSDatabases(
+      clusters: try decode(
+        [RDSDatabases.Database].self,
+        #"""
+        [{"id": "old", "hosts": ["Old.example", "ro.example"], "custom": ["c.example"], "groups": ["g"]},
+         {"id": "new", "hosts": ["new.example", null], "custom": null, "groups": ["g", "h"]},
+         {"id": "made", "hosts": [null, null], "custom": null, "groups": null}]
+        """#),
+      instances: try decode(
+        [RDSDatabases.Database].self,
+        #"""
+        [{"id": "old-1", "hosts": ["old-1.example"], "groups": ["i"], "cluster": "old", "replicaOf": null},
+         {"id": "alone", "hosts": ["alone.example"], "groups": ["i"], "cluster": null, "replicaOf": null},
+         {"id": "copy", "hosts": ["copy.example"], "groups": ["i"], "cluster": null, "replicaOf": "alone"}]
+        """#))
+  }
+
+  @Test("An end's own are its cluster with its instances, or its instance with its replicas, by any endpoint")
+  func own() throws {
+    let all = try databases()
+    for name in ["old.example", "ro.example", "c.example"] {
+      #expect(all.own(at: [name]) == RDSDatabases.Own(clusters: ["old"], instances: ["old-1"]))
+    }
+    #expect(
+      all.own(at: ["old-1.example"])
+        == RDSDatabases.Own(clusters: ["old"], instances: ["old-1"], reached: ["old-1"]))
+    #expect(
+      all.own(at: ["alone.example"]) == RDSDatabases.Own(instances: ["alone", "copy"], reached: ["alone"]))
+    #expect(all.own(at: ["elsewhere.example"]).isEmpty)
+  }
+
+  @Test("A name that leads to the other end by now is not taken for this end's")
+  func moved() async throws {
+    let end = Switchover.End(host: "new.example", port: "5432", database: "app")
+    #expect(try await databases().own(of: end, besides: end).isEmpty)
+  }
+
+  @Test("Who uses a parameter group besides the source is named, the target as such")
   func groups() throws {
-    let users = try decode(
-      [ParameterGroupAction.User].self,
-      #"[{"hosts": ["a.example", null], "groups": ["g"]}, {"hosts": [null], "groups": null}]"#)
-    #expect(users[0].uses("g", at: "a.example") && !users[0].uses("h", at: "a.example"))
-    #expect(!users[0].uses("g", at: "b.example") && !users[1].uses("g", at: "a.example"))
+    let all = try databases()
+    let old = all.own(at: ["old.example"])
+    let new = all.own(at: ["new.example"])
+    func others(_ group: SwitchStep.ParameterGroup.Group, than own: RDSDatabases.Own) -> String? {
+      all.others(using: group, than: own, target: new, source: "db.example")
+    }
+    #expect(
+      others(.cluster("g"), than: old) == "g is used by others than the source: cluster new (the target)")
+    #expect(others(.cluster("h"), than: new) == nil)
+    #expect(
+      others(.instance("i"), than: old)
+        == "i is used by others than the source: instance alone, instance copy")
+    #expect(
+      others(.cluster("h"), than: RDSDatabases.Own())
+        == "h is used by cluster new (the target), and nothing shows that this is the source, db.example")
+    #expect(all.isUsed(.instance("i")) && !all.isUsed(.cluster("i")))
+  }
+
+  @Test("What stands beside a record, or is replaced by it, is known by type, set and value")
+  func neighbours() throws {
+    let wanted = Route53Action.Record(SwitchStep.Route53(zone: "Z", record: "db.example"), value: "new")
+    func present(_ fields: String) throws -> [Route53Action.Record] {
+      try decode([Route53Action.Record].self, "[{\"name\": \"db.example.\", \(fields)}]")
+    }
+    let plain = try present(#""type": "CNAME", "ttl": 300, "values": ["old"]"#)
+    #expect(Route53Action.Records.obstacles(plain, to: wanted).isEmpty)
+    #expect(Route53Action.Records.replaced(plain, by: wanted)?.ttl == 300)
+    let there = try present(#""type": "CNAME", "ttl": 300, "values": ["new."]"#)
+    #expect(Route53Action.Records.replaced(there, by: wanted) == nil, "clients are there already")
+    let weighted = try present(#""type": "CNAME", "ttl": 5, "values": ["old"], "set": "blue""#)
+    #expect(Route53Action.Records.obstacles(weighted, to: wanted).first?.why.contains("(blue)") == true)
+    let text = try present(#""type": "TXT", "ttl": 5, "values": ["x"]"#)
+    #expect(Route53Action.Records.obstacles(text, to: wanted).first?.why.contains("of type TXT") == true)
+    var address = wanted
+    address.type = "A"
+    #expect(Route53Action.Records.obstacles(text, to: address).isEmpty)
+    #expect(Route53Action.Records.obstacles(plain, to: address).first?.why.contains("of type CNAME") == true)
+    let other = try present(#""type": "AAAA", "ttl": 5, "values": ["::1"]"#)
+    #expect(Route53Action.Records.obstacles(other, to: address).isEmpty)
+    #expect(Route53Action.Records.bystanders(other, of: address, moved: []).count == 1)
+    let moved = Route53Action.Key(name: "DB.example.", type: "AAAA")
+    #expect(Route53Action.Records.bystanders(other, of: address, moved: [moved]).isEmpty)
+    #expect(Route53Action.noted(Route53Action.note(17)) == 17 && Route53Action.noted("") == 0)
+  }
+
+  @Test("A proxy leads to a database once its writer is available, and the old one is gone")
+  func proxies() throws {
+    func targets(_ text: String) throws -> ProxyTargetAction.Targets {
+      ProxyTargetAction.Targets(all: try decode([ProxyTargetAction.Target].self, "[\(text)]"))
+    }
+    let cluster = #"{"id": "new", "type": "TRACKED_CLUSTER", "state": null}"#
+    func instance(_ role: String, _ state: String) -> String {
+      #"{"id": "i", "type": "RDS_INSTANCE", "cluster": "new", "role": "\#(role)", "state": "\#(state)", "#
+        + #""reason": "PENDING_PROXY_CAPACITY"}"#
+    }
+    let (writer, reader) = (instance("READ_WRITE", "UNAVAILABLE"), instance("READ_ONLY", "AVAILABLE"))
+    let half = try targets("\(cluster), \(writer), \(reader)")
+    #expect(half.has(.cluster("new")) && half.strangers(besides: [.cluster("new")]).isEmpty)
+    #expect(
+      half.missing(.cluster("new"))
+        == "cluster new is registered, but i is UNAVAILABLE, PENDING_PROXY_CAPACITY")
+    let whole = try targets("\(cluster), \(instance("READ_WRITE", "AVAILABLE"))")
+    #expect(whole.missing(.cluster("new")) == nil)
+    let old = #"{"id": "one", "type": "RDS_INSTANCE", "state": "AVAILABLE"}"#
+    #expect(try targets(old).strangers(besides: [.cluster("new")]) == [.instance("one")])
+    #expect(try targets(old).missing(.instance("two"))?.contains("one is not let go of yet") == true)
+  }
+
+  @Test("A secret that others change is not for the step")
+  func rotation() throws {
+    func hindrance(_ text: String) throws -> String? {
+      try decode(SecretsManagerAction.Description.self, text).hindrance("s")?.why
+    }
+    #expect(try hindrance(#"{"rotates": null, "stages": {"1": ["AWSCURRENT", "AWSPENDING"]}}"#) == nil)
+    #expect(try hindrance(#"{"rotates": true}"#)?.contains("RotationEnabled") == true)
+    let pending = try hindrance(#"{"stages": {"1": ["AWSCURRENT"], "2": ["AWSPENDING"]}}"#)
+    #expect(pending?.contains("AWSPENDING") == true)
+    #expect(try hindrance(#"{"rotates": true, "owner": "rds"}"#)?.contains("belongs to rds") == true)
   }
 }

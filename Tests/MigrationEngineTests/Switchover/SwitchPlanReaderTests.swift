@@ -45,13 +45,18 @@ struct SwitchPlanReaderTests {
         - { step: rds-parameter-group, instance-group: old-instance }
         - { step: ssm-parameter, parameter: /app/host }
         - { step: exec, command: "echo ${REPLICATE_FENCE_LSN}", timeout: 5m }
+        - { step: secretsmanager, secret: app/db, field: host }
+        - { step: rds-proxy-target, proxy: app, instance: one, rollback-cluster: old, target-group: g }
+        - { step: kubernetes-rollout, namespace: n, deployments: [api, statefulset/w], context: c }
       """, ["SECRET": "s3cret"])
     #expect(
       plan.names == [
         "poolers", "route53 1", "route53 2", "ecs", "rds-parameter-group 1", "rds-parameter-group 2",
-        "ssm-parameter", "exec",
+        "ssm-parameter", "exec", "secretsmanager", "rds-proxy-target", "kubernetes-rollout",
       ])
-    #expect(plan.steps.map(\.timeLimit) == [.seconds(30)] + Array(repeating: .seconds(300), count: 7))
+    #expect(
+      plan.steps.map(\.timeLimit.components.seconds)
+        == [30, 300, 300, 900, 300, 300, 300, 300, 300, 300, 900])
     #expect(plan.pausesPoolers)
     guard case .pgBouncer(let pgBouncer) = plan.steps[0].action,
       case .route53(let record) = plan.steps[1].action, case .route53(let alias) = plan.steps[2].action,
@@ -69,6 +74,18 @@ struct SwitchPlanReaderTests {
     #expect(alias.aliasZone == "Z2" && alias.access.region == "us-east-1")
     #expect(ecs.services == ["api", "worker"] && ecs.access.profile == "app")
     #expect(command == "echo ${REPLICATE_FENCE_LSN}", "a command's variables are the shell's")
+    guard case .secret(let secret) = plan.steps[8].action,
+      case .proxyTarget(let proxy) = plan.steps[9].action,
+      case .kubernetesRollout(let rollout) = plan.steps[10].action
+    else {
+      Issue.record("the kinds are mixed up")
+      return
+    }
+    #expect(secret.secret == "app/db" && secret.field == "host" && secret.value == nil)
+    #expect(proxy.database == .instance("one") && proxy.group == "g")
+    #expect(proxy.exchanged.database == .cluster("old"))
+    #expect(proxy.exchanged.rollbackDatabase == .instance("one"))
+    #expect(rollout.workloads == ["deployment/api", "statefulset/w"] && rollout.context == "c")
   }
 
   @Test(
@@ -84,21 +101,24 @@ struct SwitchPlanReaderTests {
           poolers: [{ admin: host=a, database: app, config: /ini }]
         - { step: route53, zone: Z1, record: a, value: new.example, rollback-value: old.example }
         - { step: route53, zone: Z1, record: b, value: new.example }
+        - { step: secretsmanager, secret: s, field: f, value: new, rollback-value: old }
         - { step: ssm-parameter, parameter: /host, value: new, rollback-value: old }
         - { step: exec, command: ./announce }
       """
     ).exchanged
     #expect(
-      plan.steps.map(\.action.kind) == ["pgbouncer", "exec", "ssm-parameter", "route53", "route53"])
+      plan.steps.map(\.action.kind)
+        == ["pgbouncer", "exec", "ssm-parameter", "secretsmanager", "route53", "route53"])
     guard case .pgBouncer(let pgBouncer) = plan.steps[0].action,
       case .ssmParameter(let parameter) = plan.steps[2].action,
-      case .route53(let second) = plan.steps[3].action, case .route53(let first) = plan.steps[4].action
+      case .secret(let secret) = plan.steps[3].action,
+      case .route53(let second) = plan.steps[4].action, case .route53(let first) = plan.steps[5].action
     else {
       Issue.record("the kinds are mixed up")
       return
     }
     #expect(pgBouncer.host == "old.internal" && pgBouncer.port == nil)
-    #expect(parameter.value == "old" && first.value == "old.example")
+    #expect(parameter.value == "old" && secret.value == "old" && first.value == "old.example")
     #expect(second.value == nil, "the source's host, not the target's name")
   }
 
@@ -156,6 +176,21 @@ struct SwitchPlanReaderTests {
       ("switch: [{step: rds-parameter-group}]", "give either cluster-group"),
       ("switch: [{step: rds-parameter-group, cluster-group: a, instance-group: b}]", "give either"),
       ("switch: [{step: ssm-parameter}]", "parameter is missing"),
+      ("switch: [{step: secretsmanager, field: f}]", "secret is missing"),
+      ("switch: [{step: secretsmanager, secret: s}]", "field is missing"),
+      ("switch: [{step: rds-proxy-target}]", "proxy is missing"),
+      ("switch: [{step: rds-proxy-target, proxy: p, cluster: a, instance: b}]", "not both"),
+      (
+        "switch: [{step: rds-proxy-target, proxy: p, rollback-cluster: a, rollback-instance: b}]",
+        "give rollback-cluster or rollback-instance"
+      ),
+      ("switch: [{step: kubernetes-rollout, deployments: [a]}]", "namespace is missing"),
+      ("switch: [{step: kubernetes-rollout, namespace: n}]", "deployments is missing"),
+      (
+        "switch: [{step: kubernetes-rollout, namespace: n, deployments: [a, --all]}]",
+        "entry 2 is no workload"
+      ),
+      ("switch: [{step: kubernetes-rollout, namespace: n, deployments: [pod/a]}]", "entry 1 is no workload"),
       ("switch: [{step: pgbouncer}]", "poolers is missing"),
       ("switch: [{step: pgbouncer, poolers: [{}]}]", "poolers 1 (line 1): admin is missing"),
       ("switch: [{step: pgbouncer, poolers: [{admin: 'host=a'}]}]", "database is missing"),
@@ -184,6 +219,36 @@ struct SwitchPlanReaderTests {
           parameter: ${UNSET}
       """)
     #expect(found.count == 4, "\(found)")
+  }
+
+  @Test("A step of an unknown kind hides no other mistake, neither its own nor those of others")
+  func unknownKind() {
+    let found = mistakes(
+      """
+      switch:
+        - step: rout53
+          timeout: 2h
+          zonee: Z1
+          zone: ${UNSET}
+          record: db.example.com
+          services: [api, yes]
+        - name: ${UNSET}
+          command: echo ${HERE}
+          poolers: [{ admin: "${THERE}", repoint: "echo ${HERE}" }]
+        - step: ecs
+          cluster: production
+      """)
+    #expect(found.count == 9, "\(found)")
+    let places = [
+      "step 1, step (line 2): give pgbouncer, route53, ecs, kubernetes-rollout, rds-parameter-group, ",
+      "step 1, timeout (line 3): ", "step 1, zone (line 5): the environment has no variable UNSET",
+      "step 1, services (line 7): 'yes' is yes or no",
+      "step 1, zonee (line 4): no kind of step has such a key",
+      "step 2 (line 8): step is missing", "step 2, name (line 8): the environment has no variable UNSET",
+      "step 2, admin (line 10): the environment has no variable THERE",
+      "step 3 (ecs) (line 11): services is missing",
+    ]
+    for (mistake, place) in zip(found, places) { #expect(mistake.hasPrefix(place), "\(mistake)") }
   }
 
   @Test("Variables that are unset, empty or misspelt are mistakes, and their values are never quoted")
@@ -219,7 +284,7 @@ struct SwitchPlanReaderTests {
         [
           "PGBOUNCER_PASSWORD": "x"
         ])
-      #expect(Set(plan.steps.map(\.action.kind)).count == 6, "it shows every kind of step")
+      #expect(Set(plan.steps.map(\.action.kind)).count == 9, "it shows every kind of step")
     }
   }
 
@@ -232,5 +297,14 @@ struct SwitchPlanReaderTests {
     #expect(try first == definition("{step: exec, command: echo s3cret, timeout: 5s}"))
     #expect(try first != definition("{step: exec, command: echo other}"))
     #expect(first.hasPrefix("exec ") && !first.contains("s3cret"))
+    let secret = try definition("{step: secretsmanager, secret: a, field: host, value: s3cret}")
+    #expect(try secret != definition("{step: secretsmanager, secret: a, field: hostname, value: s3cret}"))
+    #expect(secret.hasPrefix("secretsmanager ") && !secret.contains("s3cret"))
+    #expect(
+      try definition("{step: rds-proxy-target, proxy: a, cluster: b}")
+        != definition("{step: rds-proxy-target, proxy: a, instance: b}"))
+    #expect(
+      try definition("{step: kubernetes-rollout, namespace: a, deployments: [b]}")
+        == definition("{step: kubernetes-rollout, namespace: a, deployments: [deployment/b]}"))
   }
 }

@@ -13,7 +13,7 @@ struct AWSTests {
   func steps() async throws {
     let account = try await Account.shared
     try await scene("awssteps", account.encrypted) { scene in
-      let plan = try await file(account.plan)
+      let plan = try await planFile(account.plan)
       let check = try await scene.replicate.run("check", "--config", plan)
       #expect(check.exitCode == 0, "\(check.output)\(check.errors)")
       let engine = try await scene.replicate.start("start", "--no-reverse", "--config", plan)
@@ -41,7 +41,7 @@ struct AWSTests {
   func back() async throws {
     let account = try await Account.shared
     try await scene("awsback", account.encrypted, sourceHost: "old.example.com") { scene in
-      let plan = try await file(
+      let plan = try await planFile(
         """
         switch:
           - { step: route53, zone: \(account.zone), record: back.example.com }
@@ -70,7 +70,7 @@ struct AWSTests {
   func missing() async throws {
     let account = try await Account.shared
     try await scene("awsmissing", account.encrypted) { scene in
-      let plan = try await file(
+      let plan = try await planFile(
         """
         switch:
           - { step: route53, zone: Z404, record: db.example.com }
@@ -87,7 +87,7 @@ struct AWSTests {
       for words in [
         "NoSuchHostedZone", "nobody is MISSING", "ClusterNotFoundException", "DBParameterGroupNotFound",
         "ParameterNotFound", "A CNAME cannot hold 10.0.0.1", "step 1, route53 1",
-        "default.aurora8.0 is a default group", "old-shared is the target's parameter group as well",
+        "default.aurora8.0 is a default group", "old-shared is used by cluster new (the target)",
       ] {
         #expect(check.output.contains(words), "\(words) is not in \(check.output)")
       }
@@ -102,7 +102,7 @@ struct AWSTests {
       "ecs", "create-service", "--cluster", "production", "--service-name", "stuck", "--task-definition",
       "api", "--desired-count", "1")
     try await scene("awsunstable", account.encrypted) { scene in
-      let plan = try await file(
+      let plan = try await planFile(
         """
         switch:
           - { step: ecs, cluster: production, services: [api, stuck], timeout: 15s }
@@ -163,27 +163,12 @@ struct AWSTests {
     }
   }
 
-  private func file(_ text: String) async throws -> String {
-    let path = try await freshDirectory() + "/replicate.yaml"
-    try Data(text.utf8).write(to: URL(filePath: path))
-    return path
-  }
-
   /// A migration whose target is known by the name of an endpoint.
   private func scene(
     _ name: String, _ host: String, sourceHost: String? = nil,
     _ body: @Sendable (Scene) async throws -> Void
   ) async throws {
-    let moto = try await Account.shared.moto
-    try await Scene.run(name) { fresh in
-      // The address is given, so that the name is not looked up.
-      let scene = fresh.connecting(
-        source: sourceHost.map { ["host": $0, "hostaddr": "127.0.0.1"] } ?? [:],
-        target: ["host": host, "hostaddr": "127.0.0.1", "sslmode": "require"],
-        environment: moto.environment)
-      try await scene.source("CREATE TABLE t (id int PRIMARY KEY)")
-      try await body(scene)
-    }
+    try await Account.shared.moto.scene(name, host, sourceHost: sourceHost, body)
   }
 }
 
@@ -213,10 +198,10 @@ private struct Account: Sendable {
         "rds", "create-db-cluster-parameter-group", "--db-cluster-parameter-group-name", group,
         "--db-parameter-group-family", "aurora-postgresql15", "--description", "d")
     }
-    encrypted = try await Self.cluster(
-      "new", moto,
+    encrypted = try await moto.cluster(
+      "new",
       ["--storage-encrypted", "--kms-key-id", key, "--db-cluster-parameter-group-name", "old-shared"])
-    plain = try await Self.cluster("plain", moto, ["--no-storage-encrypted"])
+    plain = try await moto.cluster("plain", ["--no-storage-encrypted"])
     instance = try await moto.aws(
       "rds", "create-db-instance", "--db-instance-identifier", "one", "--db-instance-class", "db.t3.micro",
       "--engine", "postgres", "--allocated-storage", "20", "--master-username", "u",
@@ -238,16 +223,6 @@ private struct Account: Sendable {
         "ssm", "put-parameter", "--name", name, "--type", "SecureString", "--key-id", "alias/app",
         "--value", "old.example.com")
     }
-  }
-
-  private static func cluster(_ name: String, _ moto: Moto, _ options: [String]) async throws -> String {
-    let arguments = [
-      "aws", "--output", "text", "rds", "create-db-cluster", "--db-cluster-identifier", name, "--engine",
-      "aurora-postgresql", "--master-username", "u", "--master-user-password", "pppppppp", "--query",
-      "DBCluster.Endpoint",
-    ]
-    return try await Command.check(arguments + options, environment: moto.environment)
-      .trimmingCharacters(in: .whitespacesAndNewlines)
   }
 
   var plan: String {

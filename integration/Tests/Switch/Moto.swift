@@ -38,4 +38,53 @@ struct Moto: Sendable {
     let output = try await Command.check(["aws", "--output", "text"] + arguments, environment: environment)
     return output.trimmingCharacters(in: .whitespacesAndNewlines)
   }
+
+  /// A cluster of Aurora.
+  /// - Returns: its endpoint.
+  func cluster(_ name: String, _ options: [String] = []) async throws -> String {
+    let arguments = [
+      "aws", "--output", "text", "rds", "create-db-cluster", "--db-cluster-identifier", name, "--engine",
+      "aurora-postgresql", "--master-username", "u", "--master-user-password", "pppppppp", "--query",
+      "DBCluster.Endpoint",
+    ]
+    return try await Command.check(arguments + options, environment: environment)
+      .trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  /// A migration whose target is known by the name of an endpoint.
+  func scene(
+    _ name: String, _ host: String, sourceHost: String? = nil, path: String? = nil,
+    _ body: @Sendable (Scene) async throws -> Void
+  ) async throws {
+    let environment = environment.merging(path.map { ["PATH": $0] } ?? [:]) { $1 }
+    try await Scene.run(name) { fresh in
+      // The address is given, so that the name is not looked up.
+      let scene = fresh.connecting(
+        source: sourceHost.map { ["host": $0, "hostaddr": "127.0.0.1"] } ?? [:],
+        target: ["host": host, "hostaddr": "127.0.0.1", "sslmode": "require"], environment: environment)
+      try await scene.source("CREATE TABLE t (id int PRIMARY KEY)")
+      try await body(scene)
+    }
+  }
+}
+
+/// A file of switch steps.
+func planFile(_ text: String) async throws -> String {
+  let path = try await freshDirectory() + "/replicate.yaml"
+  try Data(text.utf8).write(to: URL(filePath: path))
+  return path
+}
+
+/// What was printed to fit into lines, in one.
+func unwrapped(_ text: String) -> String {
+  text.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+}
+
+/// A folder whose program of this name is a script, before all others in PATH.
+func pathWith(_ program: String, _ script: String) async throws -> String {
+  let folder = try await freshDirectory()
+  try Data(script.utf8).write(to: URL(filePath: "\(folder)/\(program)"))
+  try FileManager.default.setAttributes(
+    [.posixPermissions: 0o755], ofItemAtPath: "\(folder)/\(program)")
+  return "\(folder):\(ProcessInfo.processInfo.environment["PATH"] ?? "")"
 }
