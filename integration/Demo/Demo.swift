@@ -21,6 +21,7 @@ struct Demo {
     try await pair.withFreshDatabases(named: "demo") { databases in
       try await migrate(databases, encryption: pair.encryptionArguments)
     }
+    try await Application(pair: pair).show()
   }
 
   private static func migrate(_ databases: FreshDatabases, encryption: [String]) async throws {

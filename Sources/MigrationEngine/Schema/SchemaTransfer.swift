@@ -235,6 +235,14 @@ struct SchemaTransfer: Sendable {
       isOrdered: part != .indexes, restore)
   }
 
+  /// Whether partitions are attached by entries of their own.
+  func attachesTables(in archive: URL) async throws -> Bool {
+    let list = try await PostgresTool(name: "pg_restore").run(
+      ["--list", "--section=pre-data", archive.path], on: target, doing: action(.preData))
+    return list.split(separator: "\n").compactMap { SchemaEntry($0) }
+      .contains { $0.description.hasPrefix("TABLE ATTACH ") }
+  }
+
   private func action(_ section: SchemaSection) -> String {
     "restoring the schema's \(section.rawValue) on the target"
   }

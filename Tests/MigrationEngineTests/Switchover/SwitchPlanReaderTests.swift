@@ -281,10 +281,8 @@ struct SwitchPlanReaderTests {
     for block in blocks {
       let plan = try read(
         String(block.prefix(upTo: try #require(block.firstRange(of: "```")).lowerBound)),
-        [
-          "PGBOUNCER_PASSWORD": "x"
-        ])
-      #expect(Set(plan.steps.map(\.action.kind)).count == 9, "it shows every kind of step")
+        ["PGBOUNCER_PASSWORD": "x", "WEB_PASSWORD": "x"])
+      #expect(Set(plan.steps.map(\.action.kind)).count == 11, "it shows every kind of step")
     }
   }
 

@@ -206,7 +206,7 @@ struct NewTableTests {
       try await open.execute("COMMIT")
       await open.close()
       try await scene.waitUntil("rows are compared", engine) {
-        ($0.verification?.progress?.rowsDone ?? 0) > 0
+        $0.verification?.lsn != nil
       }
       try await scene.source("CREATE TABLE second (id int PRIMARY KEY)", "INSERT INTO second VALUES (1)")
       #expect(try await verify.waitForEnd(within: .seconds(90)) == 0, "\(verify.output)\(verify.errors)")

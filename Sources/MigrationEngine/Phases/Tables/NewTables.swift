@@ -274,6 +274,7 @@ struct NewTables: PhasePart {
       guard !found.new.isEmpty else { return try await follow(snapshot.lsn) }
       let file = try await archive.file()
       var left = try await transfer.restore(.indexes, from: file, source: ends.source)
+      try await attach(found.new, missingIn: file)
       left += try await transfer.restore(.attachments, from: file, source: ends.source)
       try await FullIdentity.restore(notedOn: ends.source, on: ends.target, isStreamed: true)
       try await FullIdentity.setWherePublished(on: ends.target)
@@ -321,26 +322,7 @@ struct NewTables: PhasePart {
     return !registered.contains { names.contains($0.name) } && (found.new.isEmpty || left.obstacles.isEmpty)
   }
 
-  /// Partitions that an earlier try has attached: their indexes could not be recreated.
-  private func detach(_ relations: [Relation]) async throws {
-    let names = relations.filter(\.isPartition).map(\.name)
-    let rows = try await ends.target.query(
-      """
-      SELECT pg_catalog.format('ALTER TABLE %s DETACH PARTITION %I.%I', i.inhparent::pg_catalog.regclass,
-        n.nspname, c.relname) AS statement
-      FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS k (schema, name)
-        JOIN pg_catalog.pg_namespace n ON n.nspname = k.schema
-        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = k.name
-        JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid
-      WHERE c.relispartition
-      """, [SQL.array(names.map(\.schema)), SQL.array(names.map(\.name))],
-      doing: "looking for partitions of an earlier try", within: .seconds(15))
-    for row in rows {
-      try await ends.target.query(try row.text("statement"), doing: "detaching a partition of an earlier try")
-    }
-  }
-
-  private var transfer: SchemaTransfer {
+  var transfer: SchemaTransfer {
     SchemaTransfer(target: options.target, publication: publication.name, jobs: options.jobs)
   }
 }

@@ -1,27 +1,26 @@
-import Clusters
 import Foundation
 import LibPQ
 
 /// A PgBouncer that pools transactions in front of one database, reached by a socket of its own.
-struct PgBouncer {
-  static var isInstalled: Bool { program != nil }
+package struct PgBouncer: Sendable {
+  package static var isInstalled: Bool { program != nil }
 
   private static let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"]
     .first { FileManager.default.isExecutableFile(atPath: $0) }
 
-  let process: BackgroundProcess
-  let connection: Clusters.ConnectionString
+  package let process: BackgroundProcess
+  package let connection: ConnectionString
   /// Its admin console, which lets in everybody.
-  let admin: Clusters.ConnectionString
+  package let admin: ConnectionString
   private let directory: URL
 
   /// The file that it reads.
-  var configuration: String { directory.appending(path: "pgbouncer.ini").path(percentEncoded: false) }
+  package var configuration: String { directory.appending(path: "pgbouncer.ini").path(percentEncoded: false) }
 
-  func contents() throws -> String { try String(contentsOfFile: configuration, encoding: .utf8) }
+  package func contents() throws -> String { try String(contentsOfFile: configuration, encoding: .utf8) }
 
   /// Whether clients wait in it.
-  func isPaused() async throws -> Bool {
+  package func isPaused() async throws -> Bool {
     let name = try LibPQ.ConnectionString(connection.text, for: "pooler")["dbname"]
     let shown = try await Command.check(
       [PostgresPrograms.path("psql"), "-X", "-A", "-t", "-F", "|", "-c", "SHOW DATABASES", "-d", admin.text])
@@ -31,12 +30,12 @@ struct PgBouncer {
     }
   }
 
-  func console(_ command: String) async throws {
+  package func console(_ command: String) async throws {
     try await Command.check([PostgresPrograms.path("psql"), "-X", "-q", "-c", command, "-d", admin.text])
   }
 
-  static func start(
-    before server: Clusters.ConnectionString, mode: String = "transaction"
+  package static func start(
+    before server: ConnectionString, mode: String = "transaction"
   ) async throws -> PgBouncer {
     guard let program else { throw HarnessError("there is no pgbouncer") }
     let end = try LibPQ.ConnectionString(server.text, for: "server")
@@ -64,10 +63,10 @@ struct PgBouncer {
       command = [program, "-u", "postgres", file]
     }
     let process = try await BackgroundProcess(command)
-    let connection = Clusters.ConnectionString([
+    let connection = ConnectionString([
       "host": folder, "port": "6432", "user": end["user"] ?? "", "dbname": database,
     ])
-    let admin = Clusters.ConnectionString([
+    let admin = ConnectionString([
       "host": folder, "port": "6432", "user": "admin", "dbname": "pgbouncer",
     ])
     try await process.waitUntil("PgBouncer's answer", within: .seconds(20)) {
@@ -78,7 +77,7 @@ struct PgBouncer {
     return PgBouncer(process: process, connection: connection, admin: admin, directory: directory)
   }
 
-  func stop() async throws {
+  package func stop() async throws {
     try await process.end()
     try FileManager.default.removeItem(at: directory)
   }
