@@ -11,6 +11,14 @@ struct Engine: Sendable {
     try await Migration(options: $0, logger: $1).check()
   }
 
+  var examinePreparation: @Sendable (PreparationRequest, Logger) async throws -> PreparationPlan = {
+    try await SourcePreparation($0, logger: $1).examine()
+  }
+
+  var prepare: @Sendable (PreparationRequest, Logger) async throws -> PreparationReport = {
+    try await SourcePreparation($0, logger: $1).perform()
+  }
+
   var start:
     @Sendable (MigrationOptions, Logger, @escaping Progress, @escaping Findings) async throws ->
       Migration.Outcome =

@@ -17,7 +17,8 @@ struct Replicate: ParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      CheckCommand.self, StartCommand.self, StatusCommand.self, CutoverCommand.self, VerifyCommand.self,
+      CheckCommand.self, PrepareCommand.self, StartCommand.self, StatusCommand.self, CutoverCommand.self,
+      VerifyCommand.self,
       ReportCommand.self, AbortCommand.self, RollbackCommand.self, FinishCommand.self,
       WatchPoolersCommand.self,
     ])

@@ -4,7 +4,8 @@ import Testing
 struct StageTests {
   private static let root = "Sources/MigrationEngine/"
   private static let stages: Set = [
-    "Preflight", "Schema", "Snapshot", "Stream", "Cutover", "Switchover", "Verify", "Encryption",
+    "Preflight", "Preparation", "Schema", "Snapshot", "Stream", "Cutover", "Switchover", "Verify",
+    "Encryption",
   ]
 
   /// Each room with how high it lies: a line may name types of its own room and of those below. The stages

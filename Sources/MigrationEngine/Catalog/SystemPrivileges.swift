@@ -55,7 +55,7 @@ enum SystemPrivileges {
   }
 
   /// For these there is another way: providers of databases withhold them.
-  private static let dispensable: Set = ["pg_control_system"]
+  private static let dispensable: Set = ["pg_control_checkpoint", "pg_control_system"]
 
   /// Asked beforehand: a server refuses a statement that names a function which our role may not call, even
   /// where it would not call it.
@@ -98,15 +98,16 @@ enum SystemPrivileges {
     "array_ndims", "array_position", "array_send", "array_to_string", "ascii", "bit", "bool_and",
     "bool_or", "boolsend", "bpchar", "clock_timestamp", "concat_ws", "convert_to", "count",
     "current_database", "current_setting", "date_part", "div", "encode", "format", "format_type",
-    "generate_series", "has_database_privilege", "has_function_privilege", "has_schema_privilege",
+    "generate_series", "has_database_privilege", "has_function_privilege", "has_parameter_privilege",
+    "has_schema_privilege",
     "has_sequence_privilege", "has_table_privilege", "hash_array_extended", "hash_record_extended",
     "hashbpcharextended", "hashint2extended", "hashint4extended", "hashint8extended", "hashoidextended",
     "hashtext", "hashtextextended", "inet_client_addr", "inet_server_addr", "int4", "int8send",
     "jsonb_agg", "jsonb_build_array", "jsonb_build_object", "jsonb_out", "jsonb_to_recordset", "left",
     "lo_close", "lo_create", "lo_get", "lo_lseek64", "lo_open", "lo_put", "lo_unlink", "lower", "max",
     "md5", "min", "now", "obj_description", "overlay", "pg_advisory_lock", "pg_advisory_xact_lock",
-    "pg_backend_pid", "pg_blocking_pids", "pg_control_system", "pg_create_logical_replication_slot",
-    "pg_current_snapshot", "pg_current_wal_lsn",
+    "pg_backend_pid", "pg_blocking_pids", "pg_control_checkpoint", "pg_control_system",
+    "pg_create_logical_replication_slot", "pg_current_snapshot", "pg_current_wal_lsn",
     "pg_database_collation_actual_version", "pg_database_size", "pg_drop_replication_slot",
     "pg_encoding_to_char", "pg_export_snapshot", "pg_get_constraintdef", "pg_get_expr",
     "pg_get_function_identity_arguments", "pg_get_indexdef", "pg_get_userbyid", "pg_has_role",
@@ -125,7 +126,8 @@ enum SystemPrivileges {
     "pg_amop", "pg_attrdef", "pg_attribute", "pg_auth_members", "pg_authid",
     "pg_available_extension_versions", "pg_available_extensions", "pg_cast", "pg_class", "pg_collation",
     "pg_constraint", "pg_database", "pg_db_role_setting", "pg_depend", "pg_description",
-    "pg_event_trigger", "pg_extension", "pg_index", "pg_inherits", "pg_init_privs", "pg_largeobject",
+    "pg_event_trigger", "pg_extension", "pg_file_settings", "pg_hba_file_rules", "pg_index", "pg_inherits",
+    "pg_init_privs", "pg_largeobject",
     "pg_largeobject_metadata", "pg_locks", "pg_namespace", "pg_opclass", "pg_operator", "pg_policy",
     "pg_prepared_xacts", "pg_proc", "pg_publication", "pg_publication_rel", "pg_publication_tables",
     "pg_range", "pg_replication_origin", "pg_replication_slots", "pg_rewrite", "pg_roles", "pg_sequence",

@@ -126,7 +126,7 @@ extension Preflight {
         + examine(context.target, context.options.target)
     }
 
-    private static func examine(_ first: Connection, _ string: ConnectionString) async throws -> [Finding] {
+    static func examine(_ first: Connection, _ string: ConnectionString) async throws -> [Finding] {
       let second: Connection
       do {
         second = try await Session.open(string, end: first.end, purpose: "preflight")

@@ -8,7 +8,7 @@ extension Preflight {
         + examine(context.target, context.options.target)
     }
 
-    private static func examine(_ first: Connection, _ string: ConnectionString) async throws -> [Finding] {
+    static func examine(_ first: Connection, _ string: ConnectionString) async throws -> [Finding] {
       if let finding = judge(string, end: first.end) { return [finding] }
       let second: Connection
       do {

@@ -50,7 +50,8 @@ extension Preflight {
         .blocker, check: "wal_level", object: "source",
         why: "wal_level is \(facts.walLevel): the WAL does not hold what logical decoding needs.",
         remedy:
-          "ALTER SYSTEM SET wal_level = logical; then restart the server. On Amazon Aurora and RDS: set "
+          "replicate prepare does it with the least harm (docs/PREPARE.md). By hand: "
+          + "ALTER SYSTEM SET wal_level = logical; then restart the server. On Amazon Aurora and RDS: set "
           + "rds.logical_replication = 1 in the cluster parameter group (RDS: in the instance's parameter "
           + "group), then "
           + "reboot the writer.")
@@ -141,8 +142,7 @@ extension Preflight {
     }
 
     static func judge(_ facts: Facts) -> [Finding] {
-      // One for the stream, one for snapshots taken while it runs.
-      let needed = facts.isResuming ? 1 : 2
+      let needed = DecodingSettings.free(isResuming: facts.isResuming)
       var findings: [Finding] = []
       func need(_ what: String, setting: String, limit: Int, used: Int) {
         guard limit - used < needed else { return }
@@ -152,9 +152,8 @@ extension Preflight {
             .blocker, check: setting, object: "source",
             why: "\(used) of \(limit) \(what) are in use; a migration needs \(needed) more.",
             remedy:
-              "\(drop)ALTER SYSTEM SET \(setting) = \(used + 10); then restart the server (Amazon Aurora and "
-              + "RDS: "
-              + "in the parameter group, then reboot the writer)."))
+              "\(drop)ALTER SYSTEM SET \(setting) = \(DecodingSettings.raised(above: used)); then restart "
+              + "the server (Amazon Aurora and RDS: in the parameter group, then reboot the writer)."))
       }
       need(
         "replication slots", setting: "max_replication_slots", limit: facts.maxSlots, used: facts.usedSlots)

@@ -25,6 +25,11 @@ struct PgBouncerAction: SwitchAction {
     return await each { await $0.examine(address, in: scene) }.flatMap { $0 }
   }
 
+  /// What prevents the clients from waiting while the end that they lead to restarts.
+  func examinePause(_ scene: SwitchScene) async -> [SwitchFinding] {
+    await each { await $0.examinePause(in: scene) }.flatMap { $0 }
+  }
+
   /// - Throws: `SwitchFailure`; then some of the poolers may be paused, and `resume` releases their clients.
   func pause(until deadline: ContinuousClock.Instant) async throws {
     await watch.begin()

@@ -51,11 +51,22 @@ struct PgBouncerConsole: Sendable {
 
   /// The other databases whose clients come to the same one on the server.
   func aliases(of database: String, within limit: Duration) async throws -> [String] {
+    try await others(than: database, within: limit) { "\(try server($0)) \(try $0.text("database"))" }
+  }
+
+  /// The other databases whose clients come to the same server.
+  func neighbours(of database: String, within limit: Duration) async throws -> [String] {
+    try await others(than: database, within: limit, server)
+  }
+
+  private func server(_ row: Rows.Row) throws -> String {
+    "\((try row.optional("host") ?? "").lowercased()) \(try row.text("port"))"
+  }
+
+  private func others(
+    than database: String, within limit: Duration, _ place: (Rows.Row) throws -> String
+  ) async throws -> [String] {
     let rows = try await command("SHOW DATABASES", within: limit)
-    func place(_ row: Rows.Row) throws -> String {
-      let host = try row.optional("host") ?? ""
-      return "\(host.lowercased()) \(try row.text("port")) \(try row.text("database"))"
-    }
     guard let own = try rows.first(where: { try $0.text("name") == database }).map(place) else { return [] }
     return try rows.filter { try place($0) == own }.map { try $0.text("name") }.filter { $0 != database }
   }

@@ -9,11 +9,28 @@ extension PoolerSession {
         try await Look(console: console, pooler: pooler).remarks(address, scene)
       }
     } catch {
-      remarks.append(
-        .blocker("\(error)", "Correct admin in the plan's file, and see that its user is let in from here."))
+      remarks.append(unreachable(error))
     }
     await close()
     return remarks
+  }
+
+  /// What prevents the pooler's clients from waiting while the source restarts; changes nothing.
+  func examinePause(in scene: SwitchScene) async -> [SwitchFinding] {
+    var remarks: [SwitchFinding]
+    do {
+      remarks = try await retried(until: .now) { console, pooler in
+        try await Look(console: console, pooler: pooler).remarksOfPause(scene)
+      }
+    } catch {
+      remarks = [unreachable(error)]
+    }
+    await close()
+    return remarks
+  }
+
+  private func unreachable(_ error: any Error) -> SwitchFinding {
+    .blocker("\(error)", "Correct admin in the plan's file, and see that its user is let in from here.")
   }
 
   private func examineFile(_ address: PgBouncerFile.Address) -> [SwitchFinding] {
@@ -47,6 +64,21 @@ extension PoolerSession {
     func remarks(
       _ address: PgBouncerFile.Address, _ scene: SwitchScene
     ) async throws -> [SwitchFinding] {
+      try await look { entry in
+        try await place(entry, address, scene.source) + aliases(scene) + pooling(entry) + patience()
+      }
+    }
+
+    func remarksOfPause(_ scene: SwitchScene) async throws -> [SwitchFinding] {
+      try await look { entry in
+        try await other(entry, scene.source) + neighbours(scene) + pooling(entry) + patienceOfPause()
+      }
+    }
+
+    /// What holds for whatever is to be done with the clients, then `more`.
+    private func look(
+      _ more: (PgBouncerConsole.Entry) async throws -> [SwitchFinding]
+    ) async throws -> [SwitchFinding] {
       guard let entry = try await console.entry(database, within: Self.limit) else {
         return [
           .blocker("\(label) knows no database \(database).", "Give it a line of its own in [databases].")
@@ -56,8 +88,7 @@ extension PoolerSession {
       guard !entry.isPaused else {
         return [.blocker("\(label): \(database) is paused.", "On its console run \(resume)")]
       }
-      return try await rights() + place(entry, address, scene.source) + aliases(scene) + pooling(entry)
-        + patience()
+      return try await rights() + more(entry)
     }
 
     /// A command that only admins may give, and that has no effect where nothing is paused.
@@ -74,14 +105,25 @@ extension PoolerSession {
     private func place(
       _ entry: PgBouncerConsole.Entry, _ address: PgBouncerFile.Address, _ source: Switchover.End
     ) -> [SwitchFinding] {
-      let now = "\(label): \(database) is at \(entry.address.host):\(entry.address.port)"
       if entry.address == address {
-        return [.warning("\(now), the target, already.", "Point it to the source until the cutover.")]
+        return [
+          .warning("\(now(entry)), the target, already.", "Point it to the source until the cutover.")
+        ]
       }
+      return other(entry, source)
+    }
+
+    private func now(_ entry: PgBouncerConsole.Entry) -> String {
+      "\(label): \(database) is at \(entry.address.host):\(entry.address.port)"
+    }
+
+    private func other(
+      _ entry: PgBouncerConsole.Entry, _ source: Switchover.End
+    ) -> [SwitchFinding] {
       guard entry.address.database != source.database else { return [] }
       return [
         .warning(
-          "\(now) called \(entry.address.database), and the source's database is \(source.database).",
+          "\(now(entry)) called \(entry.address.database), and the source's database is \(source.database).",
           "See that the step names the right database.")
       ]
     }
@@ -100,6 +142,19 @@ extension PoolerSession {
       ]
     }
 
+    /// A restart ends the sessions of all databases of the server.
+    private func neighbours(_ scene: SwitchScene) async throws -> [SwitchFinding] {
+      let others = try await console.neighbours(of: database, within: Self.limit)
+        .filter { !scene.pooledDatabases.contains($0) }
+      guard !others.isEmpty else { return [] }
+      let names = others.map(SQL.identifier).joined(separator: ", ")
+      return [
+        .warning(
+          "\(label) leads clients of \(names) to the same server, and no step makes them wait.",
+          "Give each a pgbouncer step of its own; without one its clients are disconnected.")
+      ]
+    }
+
     private func pooling(_ entry: PgBouncerConsole.Entry) async throws -> [SwitchFinding] {
       let general = try await console.setting("pool_mode", within: Self.limit)
       let mode = entry.poolMode ?? general ?? "session"
@@ -113,9 +168,21 @@ extension PoolerSession {
       ]
     }
 
+    private func patienceOfPause() async throws -> [SwitchFinding] {
+      guard let limit = try await queryWait(), limit > 0 else { return [] }
+      return [
+        .note(
+          "\(label) disconnects clients that wait for more than \(Int(limit)) s (query_wait_timeout).",
+          "Raise it on the pooler if the restart may take longer.")
+      ]
+    }
+
+    private func queryWait() async throws -> Double? {
+      try await console.setting("query_wait_timeout", within: Self.limit).flatMap(Double.init)
+    }
+
     private func patience() async throws -> [SwitchFinding] {
-      let limit = try await console.setting("query_wait_timeout", within: Self.limit).flatMap(Double.init)
-      guard let limit, limit > 0, limit < Self.patience else { return [] }
+      guard let limit = try await queryWait(), limit > 0, limit < Self.patience else { return [] }
       return [
         .warning(
           "\(label) disconnects clients that wait for more than \(Int(limit)) s.",

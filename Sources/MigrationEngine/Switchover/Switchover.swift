@@ -80,6 +80,22 @@ struct Switchover: Sendable {
     }
   }
 
+  /// Checks whether clients can wait in the poolers while the end that they lead to restarts; changes
+  /// nothing.
+  /// - Returns: as `examine`.
+  func examinePause() async -> [(step: String, remark: SwitchFinding)] {
+    var remarks: [(step: String, remark: SwitchFinding)] = []
+    for (position, action) in poolerSteps {
+      for remark in await action.examinePause(scene) {
+        remarks.append(("step \(position + 1), \(names[position])", remark))
+      }
+    }
+    return remarks
+  }
+
+  /// The poolers, as reports call them.
+  var poolerLabels: [String] { poolerSteps.map(\.action.label) }
+
   /// Clients wait in their pooler for everything that is done before they are resumed.
   private func late(_ index: Int) -> [SwitchFinding] {
     guard actions[index] is PgBouncerAction, index > 0, !(actions[index - 1] is PgBouncerAction) else {
@@ -122,7 +138,7 @@ struct Switchover: Sendable {
       }
       try await group.waitForAll()
     }
-    return "clients wait in \(steps.map(\.action.label).joined(separator: ", "))"
+    return "clients wait in \(poolerLabels.joined(separator: ", "))"
   }
 
   /// The pids of server sessions with client transactions.

@@ -8,8 +8,8 @@ struct Confirmation: ParsableArguments {
   var isGiven = false
 
   /// The name of an end in a question; the environment or a service may say where it is.
-  static func name(of target: ConnectionString) -> String {
-    target.redacted.isEmpty ? "the target" : "the target (\(target.redacted))"
+  static func name(of end: ConnectionString, _ name: String = "the target") -> String {
+    end.redacted.isEmpty ? name : "\(name) (\(end.redacted))"
   }
 
   /// - Throws: `MigrationError`: `.usage` when nobody can be asked, `.failed` when the answer is no.

@@ -4,10 +4,14 @@ import MigrationEngine
 /// copied.
 enum FindingsPrinter {
   static func text(_ report: PreflightReport) -> String {
-    let blocks = Finding.Severity.allCases.sorted(by: >).flatMap { severity in
-      kinds(report.findings.filter { $0.severity == severity }).flatMap(texts)
+    (blocks(report.findings) + [summary(report)]).joined(separator: "\n\n")
+  }
+
+  /// The findings alone.
+  static func blocks(_ findings: [Finding]) -> [String] {
+    Finding.Severity.allCases.sorted(by: >).flatMap { severity in
+      kinds(findings.filter { $0.severity == severity }).flatMap(texts)
     }
-    return (blocks + [summary(report)]).joined(separator: "\n\n")
   }
 
   /// A schema of hundreds of tables may have hundreds of findings of one kind: this many are printed in full,

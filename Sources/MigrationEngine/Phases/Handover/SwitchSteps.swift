@@ -36,7 +36,11 @@ struct SwitchSteps: Sendable {
   /// What preflight reports about the steps.
   func findings(isAttempt: Bool = false) async throws -> [Finding] {
     guard !options.switchPlan.steps.isEmpty else { return [] }
-    return try await switchover(nil, isAttempt: isAttempt).examine().map { step, remark in
+    return Self.findings(try await switchover(nil, isAttempt: isAttempt).examine())
+  }
+
+  static func findings(_ remarks: [(step: String, remark: SwitchFinding)]) -> [Finding] {
+    remarks.map { step, remark in
       let severity: Finding.Severity =
         switch remark.severity {
         case .note: .note
