@@ -49,7 +49,9 @@ struct FinishTests {
     }
   }
 
-  @Test("A database that a migration led to is migrated on once its report is saved and dropped, as advised")
+  @Test(
+    "A database that a migration led to is migrated on once its report is saved and dropped, as advised",
+    .oneVersion)
   func onward() async throws {
     try await Scene.run("onward") { scene in
       try await scene.source("CREATE TABLE t (id int PRIMARY KEY)")

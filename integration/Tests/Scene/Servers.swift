@@ -38,6 +38,13 @@ extension Trait where Self == ConditionTrait {
     }
   }
 
+  /// For a test that leads back to where it came from, as to a new target.
+  static var oneVersion: Self {
+    .enabled("needs servers of one version") {
+      try await ClusterPair.sourceMajor() == ClusterPair.targetMajor()
+    }
+  }
+
   /// For a test that kills, stops or configures a server, or looks at its files.
   static var ownServers: Self {
     .enabled(

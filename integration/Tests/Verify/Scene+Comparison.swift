@@ -16,14 +16,17 @@ extension Scene {
     }
   }
 
-  /// Runs statements that `;` parts, all in one message; on both ends unless one is given.
+  /// Runs statements that `;` parts, all in one message; on both ends, as the source's version has them,
+  /// unless one is given.
   func script(on end: End? = nil, _ script: String) async throws {
-    for end in end.map({ [$0] }) ?? [.source, .target] {
-      let name = end == .source ? "source" : "target"
+    for side in end.map({ [$0] }) ?? [.source, .target] {
+      let name = side == .source ? "source" : "target"
       let connection = try await Session.open(
-        LibPQ.ConnectionString(server(end).text, for: name), end: name, purpose: "test")
+        LibPQ.ConnectionString(server(side).text, for: name), end: name, purpose: "test")
       _ = try await closing(connection) {
-        let fitting = try await Versions.fitting(script, major: connection.serverVersion() / 10_000)
+        let own = try await connection.serverVersion() / 10_000
+        let fitting = try await Versions.fitting(
+          script, major: end == nil ? ClusterPair.sourceMajor() : own)
         try await connection.query("SET search_path = public; \(fitting)", doing: "making a scene")
       }
     }

@@ -165,7 +165,7 @@ struct VerifyDigestTests {
         "CREATE TABLE v\(index) (id int PRIMARY KEY, x \(value.type)); "
           + "INSERT INTO v\(index) VALUES (1, \(value.one)), (2, \(value.one)); "
       }
-      try await scene.script(Self.valueTypes + tables.joined())
+      try await scene.script("\(Self.valueTypes)\n\(tables.joined())")
       guard try await Self.isKnown(digest) else {
         await #expect(throws: (any Error).self) { try await scene.compare { $0.digests = [digest] } }
         return

@@ -190,8 +190,9 @@ struct VerifyExpressionsTests {
               + "SELECT 'a', -1 WHERE new.n BETWEEN 1 AND 2 OR new.b > 0", "rule r1 on public.t"
           ),
           (
-            "CREATE OR REPLACE TRIGGER tr BEFORE UPDATE ON t FOR EACH ROW WHEN (new.v IN ('a', 'b') AND "
-              + "old.n = ANY (ARRAY[1, 3]) AND old.* IS DISTINCT FROM new.*) EXECUTE FUNCTION passes()",
+            "DROP TRIGGER tr ON t; CREATE TRIGGER tr BEFORE UPDATE ON t FOR EACH ROW "
+              + "WHEN (new.v IN ('a', 'b') AND old.n = ANY (ARRAY[1, 3]) AND old.* IS DISTINCT FROM new.*) "
+              + "EXECUTE FUNCTION passes()",
             "trigger tr on public.t"
           ),
           (

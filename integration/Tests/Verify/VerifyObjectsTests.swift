@@ -152,9 +152,10 @@ struct VerifyObjectsTests {
       try await Scene.compared("everything", "") { scene in
         for script in EverythingDatabase.statements(role: role) { try await scene.script(script) }
         let report = try await scene.compareAll()
-        #expect(try await scene.lines(report) == [])
+        let lines = try await scene.lines(report)
+        #expect(lines == [])
         #expect(report.tables.count > 40)
-        #expect(report.tables.allSatisfy { $0.verdict == .equal })
+        #expect(report.tables.filter { $0.verdict != .equal }.map(\.name) == [])
       }
     }
   }
