@@ -54,6 +54,10 @@ package actor Connection {
   /// The server's version as `PQserverVersion` counts it: 150004 is 15.4.
   package func serverVersion() throws -> Int { Int(PQserverVersion(try live())) }
 
+  /// The number of the process that serves this session, as it was told at the start (manual, section 34.2
+  /// `PQbackendPID`). A pooler in between tells one of its own.
+  package func backendPID() throws -> Int32 { PQbackendPID(try live()) }
+
   /// The database's encoding, as the server reported it at the start (manual, section 34.2
   /// `PQparameterStatus`); nil when it did not.
   package func serverEncoding() throws -> String? {

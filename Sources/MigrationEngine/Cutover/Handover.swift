@@ -3,7 +3,24 @@
 /// more; here `from` is the end that writes leave, and `to` the one that they go to.
 ///
 /// From the source to the target it is `ForwardHandover`, in a rollback `ReverseHandover`, and where the
-/// source is lost after its seal `SourceLossHandover`.
+/// source is lost after its seal `SourceLossHandover`. Where a stream runs, this is who does it:
+///
+/// | call                          | where it is done                                                  |
+/// |-------------------------------|-------------------------------------------------------------------|
+/// | `lag`                         | `CatchUpMonitor.reading`                                          |
+/// | `finalisingSeconds`           | `MigratedTables.finalisingSeconds`, `LargeObjectUpdates.bringOver`|
+/// | `ensureSchemas`               | `SchemaAgreement.again`                                           |
+/// | `poolers`                     | `Switchover.pause`, `Switchover.resume`                           |
+/// | `expectMarker`, `forgetMarker`| `StreamMonitor.expectMarker`, `StreamMonitor.forgetMarker`        |
+/// | `drain`                       | `Drain.wait`                                                      |
+/// | `finaliseTables`              | `MigratedTables.finalise`, `LargeObjectUpdates.bringOver`         |
+/// | `ensureNoBreach`              | `Drain.ensureNoBreach`                                            |
+/// | `comparison`                  | `CutoverComparison.predictedSeconds`, `CutoverComparison.compare` |
+/// | `record`                      | `CutoverRecord.keep`                                              |
+/// | `hold`                        | `Drain.hold`                                                      |
+/// | `settleTables`                | `MigratedTables.finaliseAgain`                                    |
+/// | `switchOver`                  | `Switchover.performSteps`                                         |
+/// | `origins`, `leftBehind`       | `StreamMonitor.origins`, `StreamMonitor.leftBehind`               |
 protocol Handover: Sendable {
   // MARK: Before the fence
 

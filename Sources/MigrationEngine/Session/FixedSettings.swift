@@ -52,14 +52,16 @@ extension Session {
     Setting("ignore_checksum_failure", "off"),
   ]
 
-  static func fixSettings(of connection: Connection) async throws {
+  /// - Parameter whoeverServes: otherwise SQLSTATE 22012, and nothing is set, where a pooler is in between.
+  static func fixSettings(of connection: Connection, whoeverServes: Bool = false) async throws {
     var settings = fixed
     // Bytes without a defined encoding cannot be converted.
     if try await connection.serverEncoding() == "SQL_ASCII" {
       settings.append(Setting("client_encoding", "SQL_ASCII"))
     }
     let action = "fixing the session's settings"
-    try await set(settings, on: connection, doing: action)
+    let guardian = whoeverServes ? nil : try await SharedServer.refusal(on: connection)
+    try await set(settings, on: connection, after: guardian, doing: action)
     // Known only now: a stored `role` may have hidden it.
     guard try await connection.isSuperuser() else { return }
     try await set(fixedForSuperusers, on: connection, doing: action)

@@ -8,8 +8,14 @@ package enum Session {
   package static func open(_ string: ConnectionString, end: String, purpose: String) async throws
     -> Connection
   {
-    let connection = try await Connection.open(prepared(string, purpose: purpose), end: end)
-    try await fixSettings(of: connection)
+    let string = prepared(string, purpose: purpose)
+    let connection = try await Connection.open(string, end: end)
+    do {
+      try await fixSettings(of: connection)
+    } catch let error as PostgresError where error.sqlState == .divisionByZero {
+      try await SharedServer.exclude(string, connection)
+      try await fixSettings(of: connection, whoeverServes: true)
+    }
     return connection
   }
 
@@ -88,13 +94,15 @@ package enum Session {
 
   /// Sets those that the server knows for the whole session, without reading catalogs: every first catalog
   /// access of a new session takes milliseconds.
+  /// - Parameter first: a statement that precedes them, in the same transaction.
   package static func set(
-    _ settings: [Setting], on connection: Connection, doing action: String
+    _ settings: [Setting], on connection: Connection, after first: String? = nil, doing action: String
   ) async throws {
     let version = try await connection.serverVersion()
     let known = settings.filter { $0.since <= version }
     let statements = known.map { "SET \($0.name) = \(SQL.literal($0.value))" }
-    try await connection.query(statements.joined(separator: "; "), doing: action, within: .seconds(15))
+    try await connection.query(
+      ([first].compactMap { $0 } + statements).joined(separator: "; "), doing: action, within: .seconds(15))
   }
 }
 

@@ -90,13 +90,26 @@ struct PreflightServerTests {
     }
   }
 
-  @Test("A transaction pooler between here and the source blocks", .enabled(if: PgBouncer.isInstalled))
+  @Test(
+    "Through a transaction pooler nothing is done, and its other clients' sessions stay as they are",
+    .enabled(if: PgBouncer.isInstalled))
   func pooler() async throws {
     try await ClusterPair.shared.withFreshDatabases(named: "pooled") { databases in
       let pooler = try await PgBouncer.start(before: databases.source)
-      let report = try await Preflight.check(source: pooler.connection, target: databases.target)
-      #expect(report.findings("pooler").map(\.object) == ["source"])
-      #expect(report.findings("replication_connection").map(\.severity) == [.blocker])
+      let client = try await SQLSession(pooler.connection)
+      func settings() async throws -> String? {
+        try await client.value(
+          "SELECT string_agg(name || setting, ' ' ORDER BY name) FROM pg_settings WHERE source = 'session'")
+      }
+      let before = try await settings()
+      let replicate = ReplicateProcess(source: pooler.connection, target: databases.target)
+      for command in [["check"], ["start"], ["prepare", "--yes", "--restart-command", "true"]] {
+        let run = try await replicate.run(command)
+        #expect(run.exitCode == 3 && run.errors.contains("a pooler (PgBouncer"), "\(run.output)\(run.errors)")
+        #expect(run.errors.contains("Give --source the server's own host and port."), "\(run.errors)")
+      }
+      #expect(try await settings() == before)
+      await client.close()
       try await pooler.stop()
     }
   }
