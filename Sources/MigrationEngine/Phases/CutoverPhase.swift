@@ -38,7 +38,7 @@ struct CutoverPhase: PhasePart {
       try await refusedSchema.ensure(accepted: requested.request.acceptedDifferences ?? [])
       try await schemas.ensure(for: requested, &report, record)
       try await refreshMaterializedViews()
-      try await switching.verify(store)
+      try await switching.verify(store, for: requested.request)
       try await reverse.prepare()
     } catch  where !CutoverRecord.endsAttempt(error) {
       report.result = .aborted

@@ -99,7 +99,7 @@ struct RollbackPhase: PhasePart {
     for failure in try await MaterializedViews.refresh(from: ends.target, to: ends.source, passing) {
       logger.warning("\(failure.words)", metadata: ["remedy": "\(failure.remedy)"])
     }
-    try await switching.verify(store)
+    try await switching.verify(store, for: requested.request)
     guard !requested.request.isRehearsal else { return }
     for (step, detail) in try await switching.switchover(nil).makeRoom() {
       try await store.note("switch step \(step), before the fence: \(detail)")

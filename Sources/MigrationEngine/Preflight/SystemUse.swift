@@ -28,20 +28,19 @@ extension Preflight {
         "SELECT pg_catalog.pg_is_in_recovery() AS is_standby", doing: action, within: .seconds(15))
       // Check "recovery" reports it.
       guard try standby.first?.bool("is_standby") == false else { return [] }
-      return try await end.transaction(doing: action) { end in
-        var findings: [Finding] = []
-        for (function, call) in SystemPrivileges.calledAfterFence
-        where !known.contains(where: { $0.hasPrefix("pg_catalog.\(function)") }) {
-          try await end.query("SAVEPOINT tried", doing: action)
-          do {
-            try await end.query(call, doing: "calling \(function)", within: .seconds(15))
-          } catch let error as PostgresError where !error.isConnectionLoss {
-            findings.append(refusal(of: function, by: end.end, error))
-          }
-          try await end.query("ROLLBACK TO SAVEPOINT tried", doing: action)
+      var findings: [Finding] = []
+      for (function, call) in SystemPrivileges.calledAfterFence
+      where !known.contains(where: { $0.hasPrefix("pg_catalog.\(function)") }) {
+        // Rolled back: a commit would wait for a synchronous standby.
+        try await end.query("BEGIN", doing: action)
+        do {
+          try await end.query(call, doing: "calling \(function)", within: .seconds(15))
+        } catch let error as PostgresError where !error.isConnectionLoss {
+          findings.append(refusal(of: function, by: end.end, error))
         }
-        return findings
+        try await end.query("ROLLBACK", doing: action)
       }
+      return findings
     }
 
     private static func refusal(of function: String, by end: String, _ error: PostgresError) -> Finding {

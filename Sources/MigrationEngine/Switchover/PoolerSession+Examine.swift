@@ -55,8 +55,6 @@ extension PoolerSession {
     let pooler: SwitchStep.Pooler
 
     private static let limit = Duration.seconds(5)
-    /// Seconds that clients should be allowed to wait: what a cutover takes at most by default.
-    private static let patience = 60.0
 
     private var label: String { pooler.label }
     private var database: String { pooler.database }
@@ -65,7 +63,8 @@ extension PoolerSession {
       _ address: PgBouncerFile.Address, _ scene: SwitchScene
     ) async throws -> [SwitchFinding] {
       try await look { entry in
-        try await place(entry, address, scene.source) + aliases(scene) + pooling(entry) + patience()
+        try await place(entry, address, scene.source) + aliases(scene) + pooling(entry)
+          + patience(scene.timeoutSeconds)
       }
     }
 
@@ -181,12 +180,14 @@ extension PoolerSession {
       try await console.setting("query_wait_timeout", within: Self.limit).flatMap(Double.init)
     }
 
-    private func patience() async throws -> [SwitchFinding] {
-      guard let limit = try await queryWait(), limit > 0, limit < Self.patience else { return [] }
+    /// - Parameter seconds: that a cutover may take.
+    private func patience(_ seconds: Double) async throws -> [SwitchFinding] {
+      guard let limit = try await queryWait(), limit > 0, limit < seconds else { return [] }
       return [
         .warning(
-          "\(label) disconnects clients that wait for more than \(Int(limit)) s.",
-          "Raise query_wait_timeout above what --timeout allows a cutover.")
+          "\(label) disconnects clients that wait for more than \(Int(limit)) s, and a cutover may take "
+            + "\(Int(seconds)) s.",
+          "Raise query_wait_timeout above that, or give the cutover a shorter --timeout.")
       ]
     }
   }

@@ -25,6 +25,8 @@ struct SwitchScene: Sendable {
   var connections: (left: ConnectionString, next: ConnectionString)?
   /// A cutover is about to begin, or under way.
   var isAttempt = false
+  /// What that may take at most, as `--timeout` says, and so how long clients of poolers may have to wait.
+  var timeoutSeconds = 60.0
   /// The end that clients leave does not answer any more.
   var isLeftLost = false
   /// DNS records that steps of the plan move.

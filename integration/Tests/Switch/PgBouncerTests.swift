@@ -23,8 +23,11 @@ struct PgBouncerTests {
       let before = try pooled.pooler.contents()
       let engine = try await pooled.start(reverse: true)
       try await scene.waitUntilReady(engine)
-      let cutover = try await scene.replicate.run("cutover", "--yes")
+      // PgBouncer has clients wait for 120 s, unless it is told otherwise.
+      let cutover = try await scene.replicate.run("cutover", "--yes", "--timeout", "200s")
       #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+      #expect(
+        engine.errors.contains("wait for more than 120 s, and a cutover may take 200 s"), "\(engine.errors)")
       try await pooled.waitForWrites()
       let report = try #require(try await scene.status().cutover)
       #expect(

@@ -11,21 +11,22 @@ struct SwitchSteps: Sendable {
 
   /// - Parameters:
   ///   - log: nil only to examine.
-  ///   - isAttempt: a cutover is about to begin.
-  func switchover(_ log: SwitchLog?, isAttempt: Bool = false) async throws -> Switchover {
+  ///   - request: of the cutover that is about to begin.
+  func switchover(_ log: SwitchLog?, for request: CutoverRequest? = nil) async throws -> Switchover {
     Self.switchover(
       options, direction, source: try await Self.end(ends.source), target: try await Self.end(ends.target),
-      isAttempt: isAttempt, log, logger)
+      for: request, log, logger)
   }
 
   static func switchover(
     _ options: MigrationOptions, _ direction: Direction = .forward, source: Switchover.End,
-    target: Switchover.End, isAttempt: Bool = false, isSourceLost: Bool = false,
+    target: Switchover.End, for request: CutoverRequest? = nil, isSourceLost: Bool = false,
     _ log: SwitchLog?, _ logger: Logger
   ) -> Switchover {
     var scene = SwitchScene(direction: direction, source: source, target: target)
     scene.connections = (left: options.source, next: options.target)
-    scene.isAttempt = log != nil || isAttempt
+    scene.isAttempt = log != nil || request != nil
+    if let request { scene.timeoutSeconds = request.timeoutSeconds }
     scene.isLeftLost = isSourceLost
     return Switchover(
       options.switchPlan, in: scene, log: log,
@@ -34,9 +35,9 @@ struct SwitchSteps: Sendable {
   }
 
   /// What preflight reports about the steps.
-  func findings(isAttempt: Bool = false) async throws -> [Finding] {
+  func findings(for request: CutoverRequest? = nil) async throws -> [Finding] {
     guard !options.switchPlan.steps.isEmpty else { return [] }
-    return Self.findings(try await switchover(nil, isAttempt: isAttempt).examine())
+    return Self.findings(try await switchover(nil, for: request).examine())
   }
 
   static func findings(_ remarks: [(step: String, remark: SwitchFinding)]) -> [Finding] {
@@ -53,8 +54,8 @@ struct SwitchSteps: Sendable {
 
   /// - Parameter store: where warnings are recorded for the report.
   /// - Throws: `MigrationError` when a step could not do its job.
-  func verify(_ store: StateStore) async throws {
-    let findings = try await findings(isAttempt: true)
+  func verify(_ store: StateStore, for request: CutoverRequest) async throws {
+    let findings = try await findings(for: request)
     for finding in findings where finding.severity == .warning {
       logger.warning("\(finding.object): \(finding.why)", metadata: ["remedy": "\(finding.remedy)"])
       try await store.note("warning of the switch: \(finding.object): \(finding.why)")
