@@ -70,6 +70,37 @@ struct ProviderTests {
     }
   }
 
+  @Test("Tokens that expire are asked for anew by each connection, over and back")
+  func tokens() async throws {
+    try await Provider.run("providertoken") { provider in
+      try await Self.fill(provider)
+      let file = try await freshDirectory() + "/token"
+      let scene = try provider.loggingIn(by: "cat '\(file)'")
+      /// What was good until now lets nobody in any more.
+      func expire() async throws {
+        let token = UUID().uuidString
+        for server in [provider.servers.source, provider.servers.target] {
+          try await SQLSession.run(["ALTER ROLE \(Provider.admin) PASSWORD '\(token)'"], on: server)
+        }
+        try Data("\(token)\n".utf8).write(to: URL(filePath: file))
+      }
+      try await expire()
+      let engine = try await scene.replicate.start("start", "--allow-unencrypted-target", "--create-roles")
+      try await scene.waitUntilReady(engine)
+      try await expire()
+      try await scene.source("INSERT INTO app.item (body) VALUES ('after the first token')")
+      try await Self.expectVerified(scene)
+      let cutover = try await scene.replicate.run("cutover", "--yes")
+      #expect(cutover.exitCode == 0, "\(cutover.output)\(cutover.errors)\(engine.errors)")
+      try await scene.waitUntil("reverse replication", engine) { $0.phase == .reverse && $0.ready }
+      try await expire()
+      try await scene.target("INSERT INTO app.item (body) VALUES ('after the second')")
+      let rollback = try await scene.replicate.run("rollback", "--yes")
+      #expect(rollback.exitCode == 0, "\(rollback.output)\(rollback.errors)\(engine.errors)")
+      #expect(try await scene.sourceValue("SELECT count(*) FROM app.item") == "102")
+    }
+  }
+
   @Test("What only the provider may change is left out by name, and keeps nothing else from arriving")
   func foreignParts() async throws {
     try await Provider.run("providerparts") { provider in

@@ -1,5 +1,6 @@
 import Clusters
 import Foundation
+import LibPQ
 
 /// Servers as a provider of databases gives them, after what Amazon documents of RDS and Aurora: the
 /// superuser is the provider's own, extensions belong to it, and functions that look at the machine are
@@ -135,6 +136,21 @@ struct Provider: Sendable {
 
       """,
     ]
+  }
+
+  /// The same, with the program logging in by what a command prints.
+  func loggingIn(by command: String) throws -> Scene {
+    func end(_ server: Clusters.ConnectionString) throws -> Clusters.ConnectionString {
+      let login = server.with(["user": Self.admin])
+      return Clusters.ConnectionString(try LibPQ.ConnectionString(login.text, for: "end").redacted)
+    }
+    return Scene(
+      databases: scene.databases,
+      replicate: ReplicateProcess(
+        source: try end(scene.databases.source), target: try end(scene.databases.target),
+        environment: [
+          "REPLICATE_SOURCE_PASSWORD_COMMAND": command, "REPLICATE_TARGET_PASSWORD_COMMAND": command,
+        ]))
   }
 
   /// Starts an engine that carries the target's writes back after the cutover.
