@@ -161,7 +161,7 @@ extension Preflight {
 
     /// - Parameters: process ids of the backends that served two sessions open at the same time.
     static func judge(end: String, first: [Int], second: Int) -> [Finding] {
-      guard Set(first).count > 1 || first.contains(second) else { return [] }
+      guard SharedServer.isShared(first: first, second: second) else { return [] }
       return [
         Finding(
           .blocker, check: "pooler", object: end,

@@ -29,7 +29,7 @@ enum SharedServer {
         let other = try await pid(of: second, doing: action)
         let after = try await pid(of: first, doing: action)
         try await second.query("ROLLBACK", doing: action, within: limit)
-        return before != after || before == other
+        return Self.isShared(first: [before, after], second: other)
       } catch let error as PostgresError where error.code == .timedOut {
         // It has no other session left for the first while the second is in a transaction.
         return true
@@ -41,6 +41,11 @@ enum SharedServer {
       reason: "a pooler (PgBouncer, RDS Proxy) between here and the \(end) shares server sessions between "
         + "clients: what a migration sets in its sessions would stay in theirs",
       remedy: "Give --\(end) the server's own host and port.")
+  }
+
+  /// - Parameters: process ids of the backends that served two sessions open at the same time.
+  static func isShared<PID: Hashable>(first: [PID], second: PID) -> Bool {
+    Set(first).count > 1 || first.contains(second)
   }
 
   private static func pid(of connection: Connection, doing action: String) async throws -> Int32? {
