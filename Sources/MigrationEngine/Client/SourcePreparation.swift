@@ -118,8 +118,7 @@ package struct SourcePreparation: Sendable {
     let isSuperuser = try await source.isSuperuser()
     return About(
       database: try row.text("database"),
-      // Debian's packages add their own version in parentheses.
-      version: try row.text("version").split(separator: " ").first.map(String.init) ?? "",
+      version: Status.End.shortVersion(try row.text("version")),
       isStandby: try row.bool("is_standby"),
       mayCheckpoint: try row.bool("may_checkpoint") || isSuperuser,
       engine: try row.optional("engine"))

@@ -70,8 +70,7 @@ struct Endpoints: Sendable {
       """, doing: "asking the \(connection.end) who it is", within: .seconds(15))
     var end = Status.End()
     end.database = try rows.first?.text("database") ?? ""
-    // Debian's packages add their own version in parentheses.
-    end.serverVersion = try rows.first?.text("version").split(separator: " ").first.map(String.init) ?? ""
+    end.serverVersion = Status.End.shortVersion(try rows.first?.text("version") ?? "")
     end.tls = try await connection.isEncrypted()
     return end
   }
@@ -141,4 +140,11 @@ struct DatabaseIdentity: Sendable, Equatable {
 
   /// On the target: for reverse replication.
   var reverseSlotName: String { "replicate_back_\(oid)" }
+}
+
+extension Status.End {
+  /// Of `server_version`, to which Debian's packages add their own version in parentheses.
+  static func shortVersion(_ text: String) -> String {
+    text.split(separator: " ").first.map(String.init) ?? ""
+  }
 }

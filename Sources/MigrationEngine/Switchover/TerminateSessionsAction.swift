@@ -63,22 +63,19 @@ struct TerminateSessionsAction: SwitchAction {
   {
     let first = try await sessions(on: connection)
     let patience = min(.now + step.grace, deadline)
-    var (idle, busy) = (0, 0)
-    var isFirst = true
+    let idle = try await terminate(first, idleOnly: .now < patience, on: connection)
     while true {
       let open = try await sessions(on: connection).intersection(first)
       guard !open.isEmpty else { break }
-      let ended = try await terminate(open, idleOnly: .now < patience, on: connection)
-      if isFirst { idle += ended } else { busy += ended }
-      isFirst = false
       guard .now < deadline else {
         throw SwitchFailure("\(open.count) sessions have not ended")
       }
       try await Task.sleep(for: Self.poll)
+      _ = try await terminate(open, idleOnly: .now < patience, on: connection)
     }
     let new = try await sessions(on: connection).count
     let came = new == 0 ? "" : "; \(new) have come since: their address still leads here"
-    return "ended \(idle) sessions at once, \(busy) after what they were doing\(came)"
+    return "ended \(idle) sessions at once, \(first.count - idle) after what they were doing\(came)"
   }
 
   /// The pids of sessions that are to end.
